@@ -1,0 +1,77 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Python ≥ 3.11 and make are enough;
+# with node and npm the local chain is real, without them the demo plays a recording.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export CHAINWATCH_CACHE ?= $(CURDIR)/.cache
+export CHAINWATCH_SHARED ?= ../shared
+
+.PHONY: help demo test test-evm-36 check format lint types contracts portable bench build recording docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       the whole product on a local chain, in under two minutes"
+	@echo "make test       the tests"
+	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
+	@echo "make check      format, lint, types, import contracts, portable queries, tests: what CI runs"
+	@echo "make bench      figures against alternatives, one JSON line each"
+	@echo "make build      wheel and sdist in dist/"
+	@echo "make docs       docs/schema.md and the generated parts of README.md"
+	@echo "make recording  record the demo's chain anew (needs node and npm)"
+	@echo "make clean      remove the environment and caches"
+
+$(VENV)/made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (set PYTHON=…)" >&2; exit 2; }
+	@echo "installing into $(VENV)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[charts]'
+	@touch $@
+
+$(VENV)/made-dev: $(VENV)/made
+	@echo "installing the development tools" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/made
+	@$(BIN)/chainwatch --home .cache/home demo
+
+test: $(VENV)/made-dev
+	@$(BIN)/python -m pytest -n auto
+
+# Its sources are under BUSL-1.1: fetched and compiled into the ignored cache, on request only.
+test-evm-36: $(VENV)/made-dev
+	@CHAINWATCH_EVM_36=1 CHAINWATCH_REQUIRE_EVM=1 $(BIN)/python -m pytest tests/test_aave_v36_on_chain.py
+
+check: format lint types contracts portable test
+
+format: $(VENV)/made-dev
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/made-dev
+	@$(BIN)/ruff check .
+
+types: $(VENV)/made-dev
+	@$(BIN)/mypy
+
+contracts: $(VENV)/made-dev
+	@$(BIN)/lint-imports
+
+portable: $(VENV)/made-dev
+	@$(BIN)/python -m chainwatch.portable
+
+bench: $(VENV)/made-dev
+	@$(BIN)/python -m bench
+
+build: $(VENV)/made-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build
+	@$(BIN)/python -m build --outdir dist .
+
+docs: $(VENV)/made-dev
+	@$(BIN)/python -m tests.readme
+	@$(BIN)/python -m tests.docs
+
+recording: $(VENV)/made
+	@$(BIN)/python -m chainwatch.demo.record
+
+clean:
+	rm -rf $(VENV) .cache dist build

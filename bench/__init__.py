@@ -1,0 +1,1 @@
+"""Figures against alternatives measured in the same run: `python -m bench`."""

@@ -1,0 +1,86 @@
+"""Decoding events: liquidations as rows of the lake, against web3's decoder on the same logs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from chainwatch.independent import abi_of
+from chainwatch.markets import Market
+from chainwatch.rpc import Block, Log
+from chainwatch.sources.aave import LIQUIDATION_CALL, V3, AaveRecorder
+
+OURS, THEIRS = 50_000, 2_000
+POOL = "0x" + "87" * 20
+AT = Block(number=20_000_000, hash="0x" + "ab" * 32, time=1_769_650_000)
+MARKET = Market(
+    protocol="aave-v3", chain="ethereum", chain_id=1, pool=POOL, name="bench", rpc=(), lag=0
+)
+
+
+def made(count: int) -> list[Log]:
+    """LiquidationCall logs as the JSON-RPC client hands them on."""
+    rng = Random(1)
+    logs = []
+    for i in range(count):
+        words = [rng.randrange(10**22), rng.randrange(10**20), rng.randrange(2**160), i % 2]
+        data = "".join(f"{word:064x}" for word in words)
+        topics = [LIQUIDATION_CALL, *(f"0x{rng.randrange(2**160):064x}" for _ in range(3))]
+        logs.append(Log(POOL, tuple(topics), f"0x{data}", AT.number, AT.hash, i, f"0x{i:064x}"))
+    return logs
+
+
+def wire(log: Log) -> Any:
+    """The same as web3 hands it to its decoder."""
+    from hexbytes import HexBytes
+    from web3 import Web3
+    from web3.datastructures import AttributeDict
+
+    return AttributeDict(
+        {
+            "address": Web3.to_checksum_address(log.address),
+            "topics": [HexBytes(topic) for topic in log.topics],
+            "data": HexBytes(log.data),
+            "blockNumber": log.block_number,
+            "blockHash": HexBytes(log.block_hash),
+            "logIndex": log.index,
+            "transactionHash": HexBytes(log.transaction),
+            "transactionIndex": 0,
+            "removed": False,
+        }
+    )
+
+
+def run(cache: Path) -> list[dict[str, Any]]:
+    from web3 import Web3
+
+    logs = made(OURS)
+    recorder = AaveRecorder(V3)
+    begin = time.perf_counter()
+    rows = recorder.unpriced(MARKET, logs, AT, "n/a (not asked)")
+    ours = OURS / (time.perf_counter() - begin)
+
+    abi = [{"anonymous": False, **entry} for entry in abi_of("aave_v3_pool")]
+    event = Web3().eth.contract(abi=abi).events.LiquidationCall()
+    wires = [wire(log) for log in logs[:THEIRS]]
+    begin = time.perf_counter()
+    found = [event.process_log(each) for each in wires]
+    theirs = THEIRS / (time.perf_counter() - begin)
+    for row, other in zip(rows, found, strict=False):
+        told = other["args"]
+        assert (row.debt_repaid_raw, row.coll_seized_raw) == (
+            told["debtToCover"],
+            told["liquidatedCollateralAmount"],
+        )
+        assert (row.account, row.liquidator) == (told["user"].lower(), told["liquidator"].lower())
+    return [
+        {
+            "benchmark": "decoding liquidation events into rows, against web3's process_log",
+            "unit": "events per second",
+            "ours": round(ours),
+            "alternative": round(theirs),
+            "ratio": round(ours / theirs, 1),
+        }
+    ]

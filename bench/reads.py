@@ -1,0 +1,137 @@
+"""The first full read of a market's accounts, against web3 and against the bare wire.
+
+Ours: flags, e-mode and balances of every account through the client of the collector.
+web3: the same functions through AsyncWeb3 contract objects, one call after the other.
+raw: the very bodies our client sent, encoded beforehand, posted as they are; answers not decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.chain import market_with
+from chainwatch.independent import abi_of
+from chainwatch.lending import aave_v3
+from chainwatch.net import Http, Response
+from chainwatch.rpc import Block, Rpc
+from chainwatch.sources import aave
+
+ACCOUNTS = 2_000
+WEB3_ACCOUNTS = 40
+RUNS = 3
+
+
+class Tape(Http):
+    """A client that keeps what it posts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[bytes] = []
+
+    async def request(self, method: str, url: str, **options: Any) -> Response:
+        self.bodies.append(options["body"])
+        return await super().request(method, url, **options)
+
+
+class Silent:
+    """The part of a feed that reading needs."""
+
+    def __init__(self, market: Any) -> None:
+        self._market = market
+
+    def market(self) -> Any:
+        return self._market
+
+    def progress(self, *_: object) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
+    tape = Tape()
+    feed: Any = Silent(market)
+    async with tape:
+        rpc = Rpc(tape, [url], chain=market.chain, chain_id=market.chain_id)
+        at = await rpc.pin()
+        lender = aave.AaveLender(aave.V3)
+        opened = await lender.open(feed, rpc, market, at)
+        ours = float("inf")
+        for _ in range(RUNS):
+            tape.bodies.clear()
+            begin = time.perf_counter()
+            await lender.read(feed, rpc, opened, at, accounts)
+            ours = min(ours, time.perf_counter() - begin)
+        raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
+        tokens = await aave._read_tokens(aave.V3, rpc, opened.context, at)
+    slow = await through_web3(url, market, tokens, accounts[:WEB3_ACCOUNTS], at)
+    return {"ours": ours, "raw": raw, "web3": slow * len(accounts) / WEB3_ACCOUNTS}
+
+
+async def post_raw(url: str, bodies: list[bytes]) -> float:
+    import aiohttp
+
+    waiting = list(reversed(bodies))
+    headers = {"Content-Type": "application/json"}
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        while waiting:
+            async with session.post(url, data=waiting.pop(), headers=headers) as answer:
+                await answer.read()
+
+    async with aiohttp.ClientSession() as session:
+        begin = time.perf_counter()
+        await asyncio.gather(*(worker(session) for _ in range(4)))
+        return time.perf_counter() - begin
+
+
+async def through_web3(url: str, market: Any, tokens: Any, accounts: list[str], at: Block) -> float:
+    from web3 import AsyncHTTPProvider, AsyncWeb3
+
+    provider = AsyncHTTPProvider(url)
+    client = AsyncWeb3(provider)
+    checked = client.to_checksum_address
+    pool = client.eth.contract(address=checked(market.pool), abi=abi_of("aave_v3_pool"))
+    token_abi = abi_of("a_token")
+    begin = time.perf_counter()
+    for account in accounts:
+        owner = checked(account)
+        answer: Any = await pool.functions.getUserConfiguration(owner).call(
+            block_identifier=at.number
+        )
+        await pool.functions.getUserEMode(owner).call(block_identifier=at.number)
+        bits = answer[0] if isinstance(answer, (list, tuple)) else answer
+        for reserve_id, borrows, collateral in aave_v3.flagged(bits, len(tokens)):
+            for part, token, getter in aave.balance_calls(tokens[reserve_id], borrows, collateral):
+                if getter != aave.SCALED_BALANCE_OF:
+                    continue  # stable debt: ours reads three words more
+                del part
+                contract = client.eth.contract(address=checked(token), abi=token_abi)
+                await contract.functions.scaledBalanceOf(owner).call(block_identifier=at.number)
+    seconds = time.perf_counter() - begin
+    await provider.disconnect()
+    return seconds
+
+
+def run(cache: Path) -> list[dict[str, Any]]:
+    with market_with(cache, ACCOUNTS) as (url, market, accounts, _):
+        found = asyncio.run(measure(url, market, accounts))
+    figure = {"unit": "accounts/s", "accounts": ACCOUNTS, "ours": round(ACCOUNTS / found["ours"])}
+    return [
+        {
+            "benchmark": "full read of accounts against a loop of AsyncWeb3 calls",
+            **figure,
+            "alternative": round(ACCOUNTS / found["web3"], 1),
+            "ratio": round(found["web3"] / found["ours"], 1),
+            "wanted": "≥ 30",
+        },
+        {
+            "benchmark": "full read of accounts against the same bodies posted raw",
+            **figure,
+            "alternative": round(ACCOUNTS / found["raw"]),
+            "ratio": round(found["raw"] / found["ours"], 2),
+            "wanted": "≥ 0.6",
+        },
+    ]

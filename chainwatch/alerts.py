@@ -1,0 +1,293 @@
+"""Alerts: rules are SQL files whose rows are what is wrong; each is told once, and once when over.
+
+A rule returns
+
+    subject   what it is about; a rule and a subject make one alert
+    state     raise, or hold: an alert that is active stays so, one that is not is not raised
+    message   one line for people
+    value     the figure behind it, or null
+
+so that the distance between `raise` and the rows that are no longer returned is its hysteresis.
+`-- once: yes` says that nobody needs to hear of its end. Rules lie in queries/alerts and in
+<home>/alerts; one of the same name there replaces the one that ships.
+
+What is raised and cleared is stored before it is sent, and what a channel did not take is sent
+again by the next run: at least once, never silently lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from chainwatch import query
+from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
+from chainwatch.net import Http, mask
+from chainwatch.query import Query
+from chainwatch.rows import Delivery, Notice
+from chainwatch.store import Catalog, Store
+
+COLUMNS = ("subject", "state", "message", "value")
+BATCH = 50  # notices in one message to a channel
+_ONCE = re.compile(r"^--\s*once:\s*yes\s*$", re.MULTILINE)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One row of a rule."""
+
+    rule: str
+    subject: str
+    state: str
+    message: str
+    value: float | None
+
+
+class Channel(Protocol):
+    """Somewhere that notices go: its name holds no secret."""
+
+    name: str
+
+    def send(self, notices: Sequence[Notice]) -> None:
+        """Raise NetworkError where they were not taken."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a run found: new notices, what stays active, and what failed."""
+
+    notices: list[Notice]
+    active: int
+    failures: list[ChainwatchError]
+
+
+def rules(home: Path) -> dict[str, Query]:
+    """Every rule by name, one's own in place of those that ship.
+
+    Raises ConfigError naming the file (and line) whose header does not fit.
+    """
+    found = {q.name: q for q in query.load_all().values() if q.group == "alerts"}
+    for path in sorted((home / "alerts").glob("*.sql")):
+        try:
+            found[path.stem] = query.read(path, group="alerts")
+        except (ValueError, OSError) as failure:
+            raise ConfigError(f"{failure}") from None
+    return dict(sorted(found.items()))
+
+
+def evaluate(catalog: Catalog, rule: Query) -> list[Finding]:
+    """The rows of a rule; UsageError names its file, and the line where its SQL is wrong."""
+    try:
+        found = query.run(catalog, rule)
+    except UsageError as failure:
+        bound = query.bind(catalog, rule.params, {})
+        line = catalog.faulty_line(rule.text, bound)
+        where = f"{rule.path} line {line}" if line else f"{rule.path}"
+        raise UsageError(f"{where}: {failure}") from None
+    missing = [c for c in COLUMNS if c not in found.columns]
+    if missing:
+        raise UsageError(f"{rule.path}: a rule returns {', '.join(COLUMNS)}; missing: {missing[0]}")
+    return [
+        Finding(rule.name, str(r["subject"]), str(r["state"]), str(r["message"]), r["value"])
+        for r in found.dicts()
+    ]
+
+
+def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
+    """The alerts that were raised and not cleared since, by rule and subject."""
+    last: dict[tuple[str, str], Notice] = {}
+    for notice in sorted(notices, key=lambda n: n.told_at):
+        last[notice.rule, notice.about] = notice
+    return {k: n for k, n in last.items() if n.kind == "raised"}
+
+
+def changes(
+    rule: Query, findings: Sequence[Finding], standing: Iterable[Notice], now: datetime
+) -> list[Notice]:
+    """What a rule's rows raise and clear, given its alerts that are active."""
+    before = {n.about: n for n in standing}
+    seen = {f.subject for f in findings}
+    raised = [
+        _notice(rule.name, f.subject, "raised", now, f.message, f.value)
+        for f in {f.subject: f for f in findings if f.state == "raise"}.values()
+        if f.subject not in before
+    ]
+    cleared = [
+        _notice(rule.name, n.about, "cleared", now, f"over: {n.message}", None)
+        for n in before.values()
+        if n.about not in seen
+    ]
+    return raised + cleared
+
+
+def _notice(
+    rule: str, subject: str, kind: str, now: datetime, message: str, value: float | None
+) -> Notice:
+    key = f"{rule}\n{subject}\n{kind}\n{now.isoformat()}"
+    return Notice(
+        notice=hashlib.sha256(key.encode()).hexdigest()[:16],
+        rule=rule,
+        about=subject,
+        kind=kind,
+        told_at=now,
+        message=message,
+        value=value,
+    )
+
+
+def run(
+    store: Store,
+    channels: Sequence[Channel],
+    *,
+    only: Sequence[str] = (),
+    now: datetime | None = None,
+) -> Outcome:
+    """Run the rules, store what they raise and clear, and send what no channel has taken yet.
+
+    A rule that cannot be run and a channel that is down stop nobody else: they are in `failures`.
+    Raises StoreBusy where another process does the same.
+    """
+    now = now or datetime.now(UTC)
+    chosen = rules(store.home)
+    unknown = [name for name in only if name not in chosen]
+    if unknown:
+        raise UsageError(f"no rule is called {unknown[0]!r}; known: {', '.join(chosen)}")
+    failures: list[ChainwatchError] = []
+    store.require()
+    with store.hold("alert"):
+        standing = active(store.rows(Notice))
+        new: list[Notice] = []
+        with query.open_catalog(store) as catalog:
+            for name, rule in chosen.items():
+                if only and name not in only:
+                    continue
+                try:
+                    found = evaluate(catalog, rule)
+                except ChainwatchError as failure:
+                    failures.append(failure)
+                    continue
+                mine = [n for (r, _), n in standing.items() if r == name]
+                new += changes(rule, found, mine, now)
+        if new:
+            store.append(new, source="alert")
+        silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)}
+        for channel in channels:
+            failures += _deliver(store, channel, silent, now)
+        remaining = len(active(store.rows(Notice)))
+    told = [n for n in new if n.kind == "raised" or n.rule not in silent]
+    return Outcome(told, remaining, failures)
+
+
+def _deliver(
+    store: Store, channel: Channel, silent: set[str], now: datetime
+) -> list[ChainwatchError]:
+    """Send what the channel has not taken yet, oldest first."""
+    notices = store.rows(Notice)
+    taken = store.rows(Delivery, "channel = $c", {"c": channel.name})
+    known_since = min((d.delivered_at for d in taken), default=None)
+    if known_since is None:  # a new channel hears of what is active, not of what was
+        known_since = now
+        first = Delivery(notice="", channel=channel.name, delivered_at=now)
+        earlier = [n for n in notices if n.told_at < now]
+        old = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
+        skipped = [Delivery(notice=n, channel=channel.name, delivered_at=now) for n in sorted(old)]
+        store.append([first, *skipped], source="alert")
+        done = old
+    else:
+        done = {d.notice for d in taken}
+    due = [
+        n
+        for n in sorted(notices, key=lambda n: (n.told_at, n.rule, n.about))
+        if n.notice not in done and not (n.kind == "cleared" and n.rule in silent)
+    ]
+    for start in range(0, len(due), BATCH):
+        part = due[start : start + BATCH]
+        try:
+            channel.send(part)
+        except NetworkError as failure:
+            kept = len(due) - start
+            return [
+                NetworkError(f"{failure}; {kept} notice(s) are kept and sent again by the next run")
+            ]
+        store.append(
+            [Delivery(notice=n.notice, channel=channel.name, delivered_at=now) for n in part],
+            source="alert",
+        )
+    return []
+
+
+def sample(now: datetime | None = None) -> Notice:
+    """A notice that says it is a test."""
+    moment = now or datetime.now(UTC)
+    return _notice("test", "test", "raised", moment, "a test of chainwatch's alerts", None)
+
+
+# --- channels -------------------------------------------------------------------------------------
+
+
+def text_of(notices: Sequence[Notice]) -> str:
+    """Notices as lines for people."""
+    return "\n".join(
+        f"{'✔' if n.kind == 'cleared' else '▲'} {n.rule.removeprefix('alert_')}: {n.message}"
+        for n in notices
+    )
+
+
+def _name(kind: str, url: str) -> str:
+    return f"{kind} {mask(url)} {hashlib.sha256(url.encode()).hexdigest()[:8]}"
+
+
+class Webhook:
+    """A URL that takes a JSON POST: `text` for people, `notices` for machines."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.name = _name("webhook", url)
+        self._url = url
+        self._timeout = timeout
+
+    def send(self, notices: Sequence[Notice]) -> None:
+        body = {
+            "text": text_of(notices),
+            "notices": [
+                msgspec.to_builtins(n) | {"told_at": n.told_at.isoformat()} for n in notices
+            ],
+        }
+        asyncio.run(self._post(json.dumps(body, ensure_ascii=False).encode()))
+
+    async def _post(self, body: bytes) -> None:
+        async with Http() as http:
+            answer = await http.request(
+                "POST",
+                self._url,
+                body=body,
+                headers={"Content-Type": "application/json"},
+                timeout=self._timeout,
+            )
+        if not 200 <= answer.status < 300:
+            raise NetworkError(f"{mask(self._url)}: HTTP {answer.status}")
+
+
+class Apprise:
+    """Anything that apprise knows (extra `alerts`), by its URL."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import apprise
+        except ImportError:
+            raise UsageError(
+                "CHAINWATCH_NOTIFY needs apprise: install chainwatch with the extra `alerts`"
+            ) from None
+        self.name = _name("apprise", url)
+        self._sender = apprise.Apprise()
+        if not self._sender.add(url):
+            raise ConfigError(f"CHAINWATCH_NOTIFY: {url.split(':', 1)[0]}://… is no apprise URL")
+
+    def send(self, notices: Sequence[Notice]) -> None:
+        if not self._sender.notify(title="chainwatch", body=text_of(notices)):
+            raise NetworkError(f"{self.name.rsplit(' ', 1)[0]} did not take the notices")

@@ -1,0 +1,82 @@
+"""`alert`: runs the rules and tells what is new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainwatch.commands import Output, app, listing, setup
+from chainwatch.errors import ChainwatchError, PartialError
+
+if TYPE_CHECKING:
+    from chainwatch.alerts import Channel, Outcome
+    from chainwatch.show import Report
+
+
+@app.command(epilog="Example: chainwatch alert")
+@listing
+def alert(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="RULE…", help="Only these; all without.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send a sample to every channel, run nothing.")
+    ] = False,
+    *,
+    output: Output,
+) -> None:
+    """Run the alert rules and tell what is new.
+
+    Channels: stdout, CHAINWATCH_WEBHOOK and CHAINWATCH_NOTIFY. Rules of your own lie in alerts/
+    of the home folder.
+    """
+    from chainwatch import alerts
+
+    found = channels()
+    if test:
+        notice = alerts.sample()
+        for channel in found:
+            channel.send([notice])
+        output.emit(_report(alerts.Outcome([notice], 0, []), found))
+        return
+    with setup().teller:
+        outcome = alerts.run(setup().store, found, only=names or [])
+    output.emit(_report(outcome, found))
+    raise_failures(outcome.failures)
+
+
+def channels() -> list[Channel]:
+    """The channels that are set: webhooks, and what apprise knows; several with spaces between."""
+    from chainwatch.alerts import Apprise, Webhook
+
+    settings = setup().settings
+    webhook, notify = settings.get("webhook"), settings.get("notify")
+    found: list[Channel] = [
+        Webhook(url, settings.timeout) for url in (webhook.value.split() if webhook else [])
+    ]
+    return found + [Apprise(url) for url in (notify.value.split() if notify else [])]
+
+
+def raise_failures(failures: list[ChainwatchError]) -> None:
+    """Raise what went wrong: the failure itself, or PartialError for several."""
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise PartialError("; ".join(str(f) for f in failures))
+
+
+def _report(outcome: Outcome, sent_to: list[Channel]) -> Report:
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    rows = [(n.kind, n.rule, n.about, n.message, n.value, n.told_at) for n in outcome.notices]
+    kinds = ("VARCHAR",) * 4 + ("DOUBLE", "TIMESTAMPTZ")
+    names = ("kind", "rule", "subject", "message", "value", "told_at")
+    sent = ", ".join(channel.name for channel in sent_to) or "nowhere but here"
+    return Report(
+        Result(names, kinds, list(rows)),
+        name="alert",
+        title=f"{len(outcome.notices)} new, {outcome.active} active; sent to {sent}",
+        shown=("kind", "rule", "message"),
+    )

@@ -1,0 +1,122 @@
+"""`diff`: how a wall moved between two days, split into what moved it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainwatch.commands import MarketOption, Output, app, listing, moment, setup, share
+from chainwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.diff import Difference
+    from chainwatch.show import Report
+
+MOVERS = 5  # accounts named per part with --explain
+
+
+@app.command(epilog="Example: chainwatch diff --from 2026-11-19 --to 2026-11-20 --factor ETH")
+@listing
+def diff(
+    since: Annotated[
+        str, typer.Option("--from", metavar="DAY", help="The older day (its end), or a time.")
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DAY", help="The newer day, or a time; else the newest."),
+    ] = None,
+    factor: Annotated[str, typer.Option(metavar="NAME", help="Whose wall: BTC, ETH …")] = "BTC",
+    down: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="How deep the wall is, default 30%.")
+    ] = None,
+    up: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="The wall above the price instead.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Name the accounts behind each part.")
+    ] = False,
+    market: MarketOption = None,
+    *,
+    output: Output,
+) -> None:
+    """How a wall moved between two days, and why."""
+    from chainwatch import diff as differing
+
+    if down is not None and up is not None:
+        raise UsageError("the wall is either below or above the price: choose --down or --up")
+    way = "up" if up is not None else "down"
+    reach = share(up, "--up", most=10.0) if up is not None else share(down or "30%", "--down")
+    store = setup().store
+    store.require()
+    begin = end_of(since, "--from")
+    end = datetime.now(UTC) if until is None else end_of(until, "--to")
+    if end <= begin:
+        raise UsageError(f"--to must be later than --from: {until} is not after {since}")
+    with setup().teller:
+        found = differing.split(
+            store,
+            factor,
+            begin,
+            end,
+            market=market or "all",
+            way=way,
+            reach=reach,
+            movers=MOVERS if explain else 0,
+        )
+    output.emit(_report(found, factor, way, reach, explain))
+
+
+def end_of(text: str, flag: str) -> datetime:
+    """The last microsecond of a day, or the time that was named."""
+    value = moment(text, flag)
+    day_only = len(text.strip()) == len("2026-11-20")
+    return value + timedelta(days=1, microseconds=-1) if day_only else value
+
+
+def _report(found: Difference, factor: str, way: str, reach: float, explain: bool) -> Report:
+    from chainwatch.diff import FIGURES
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    header = [
+        f"{old.market}: block {old.block_number} of {old.block_time:%Y-%m-%d %H:%M:%S}Z → "
+        f"block {new.block_number} of {new.block_time:%Y-%m-%d %H:%M:%S}Z"
+        for old, new in found.pairs
+    ]
+    title = f"How the {factor} wall moved ({way} to {reach:.0%} of the price then), part by part"
+    if explain:
+        rows: list[tuple[object, ...]] = [
+            (m.market, m.part, m.account, float(m.before_usd), float(m.change_usd))
+            for m in found.movers
+        ]
+        names: tuple[str, ...] = ("market", "part", "account", "before_usd", "change_usd")
+        kinds: tuple[str, ...] = ("VARCHAR",) * 3 + ("DOUBLE",) * 2
+        notes = [f"the {MOVERS} accounts whose collateral at risk each part changed most"]
+        return Report(
+            Result(names, kinds, rows), name="diff", title=title, header=header, notes=notes
+        )
+    rows = []
+    for old, _ in found.pairs:
+        mine = [p for p in found.parts if p.market == old.market]
+        rows.append((old.market, "wall before", *(_number(mine[0].walls[f]) for f in FIGURES)))
+        rows += [(old.market, p.part, *(_number(p.changes[f]) for f in FIGURES)) for p in mine[1:]]
+        rows.append((old.market, "wall after", *(_number(mine[-1].walls[f]) for f in FIGURES)))
+    kinds = ("VARCHAR", "VARCHAR", *("DOUBLE",) * 3)
+    return Report(
+        Result(("market", "part", *FIGURES), kinds, rows),
+        name="diff",
+        title=title,
+        header=header,
+        notes=[
+            "each part: all else held as it was before it, in this order; they add up exactly",
+            "borrowed and repaid (or supplied and withdrawn) between the two blocks net out",
+            "liquidations that were not collected count as repayment and withdrawal",
+        ],
+    )
+
+
+def _number(value: Decimal) -> float:
+    return float(value)

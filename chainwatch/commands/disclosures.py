@@ -1,0 +1,261 @@
+"""Commands over reserves, indicators, crashes and claims, and the documents they come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chainwatch.commands import (
+    Output,
+    app,
+    emit_query,
+    listing,
+    moment,
+    on_catalog,
+    run,
+    setup,
+)
+from chainwatch.errors import UsageError
+
+ASSETS = ("BTC", "ETH")
+
+
+class _Titled(typer.core.TyperGroup):
+    """A group whose command `show` runs where none is named: `reserves USDT`."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        named = arguments[:1]
+        if not named or (
+            named[0] not in self.commands and named[0] not in context.help_option_names
+        ):
+            arguments = ["show", *arguments]
+        return super().parse_args(context, arguments)
+
+
+reserves_app = typer.Typer(cls=_Titled, rich_markup_mode=None)
+app.add_typer(reserves_app, name="reserves", epilog="Example: chainwatch reserves USDT --history")
+indicators_app = typer.Typer(cls=_Titled, rich_markup_mode=None)
+app.add_typer(
+    indicators_app,
+    name="indicators",
+    epilog="Example: chainwatch indicators import gold.csv --series gold",
+)
+
+
+@reserves_app.callback()
+def reserves() -> None:
+    """What backs a stablecoin: composition, changes, supply."""
+
+
+@indicators_app.callback()
+def indicators() -> None:
+    """Market indicators: newest value, age, source of each."""
+
+
+KnownOption = Annotated[
+    str | None,
+    typer.Option(
+        "--known-on", metavar="TIME", help="Only what was known then; a day counts to its end."
+    ),
+]
+
+
+def _known(text: str | None) -> dict[str, object]:
+    """The parameter for "as known on"; a day without an hour is meant to its end."""
+    if text is None:
+        return {}
+    found = moment(text, "--known-on")
+    if re.fullmatch(r"\s*\d{4}-?\d{2}-?\d{2}\s*", text):
+        found = found.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return {"p_known_at": found}
+
+
+@reserves_app.command("show", epilog="Example: chainwatch reserves USDT --known-on 2026-01-29")
+@listing
+def show_reserves(
+    token: Annotated[str, typer.Argument(help="Token: USDT, USDC, USDe, FDUSD …")] = "USDT",
+    history: Annotated[
+        bool, typer.Option("--history", help="One line per disclosure: shares of each class.")
+    ] = False,
+    statements: Annotated[
+        bool, typer.Option("--statements", help="Assets, liabilities, lag and document of each.")
+    ] = False,
+    supply: Annotated[
+        bool, typer.Option("--supply", help="Tokens against liabilities, what differs by name.")
+    ] = False,
+    drift: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", min=0, help="Classes that moved by more points of share."),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Disclosures per kind, the newest N.")
+    ] = None,
+    known_on: KnownOption = None,
+    *,
+    output: Output,
+) -> None:
+    """Composition of a token's reserve, class by class, and what moved."""
+    chosen = {
+        "reserve_history": history,
+        "reserve_statements": statements,
+        "reserve_supply": supply,
+        "reserve_drift": drift is not None,
+    }
+    wanted = [name for name, flag in chosen.items() if flag]
+    if len(wanted) > 1:
+        raise UsageError("choose one of --history, --statements, --supply and --drift")
+    name = wanted[0] if wanted else "reserves"
+    values: dict[str, object] = {"p_token": token, **_known(known_on)}
+    if drift is not None:
+        values["p_points"] = drift
+    if last is not None:
+        if name in ("reserve_supply", "reserve_drift"):
+            raise UsageError(f"--last does not go with {name.replace('reserve_', '--')}")
+        values["p_last"] = last
+    emit_query(name, values, output)
+
+
+@reserves_app.command("import-pdf", epilog="Example: chainwatch reserves import-pdf report.pdf")
+@listing
+def import_pdf(
+    file: Annotated[Path, typer.Argument(help="A signed report: Tether, Circle, First Digital.")],
+    *,
+    output: Output,
+) -> None:
+    """Read a signed reserve report; accepted only if its sums hold."""
+    _import("reserve-report", file, {}, output)
+
+
+@indicators_app.command("show", epilog="Example: chainwatch indicators --known-on 2026-01-29")
+@listing
+def show_indicators(known_on: KnownOption = None, *, output: Output) -> None:
+    """Newest value of each indicator, its day, age and source."""
+    emit_query("indicators", _known(known_on), output)
+
+
+@indicators_app.command(
+    "import", epilog="Example: chainwatch indicators import gold.csv --series gold"
+)
+@listing
+def import_indicator(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV: date,value[,published] or date[,time],open,high,low,close[,volume]."
+        ),
+    ],
+    series: Annotated[
+        str, typer.Option("--series", metavar="NAME", help="Whose values they are: gold, btc, …")
+    ],
+    *,
+    output: Output,
+) -> None:
+    """Read values or candles of one series from a CSV file."""
+    import difflib
+
+    from chainwatch import query
+
+    store = setup().store
+    store.create()
+    known = on_catalog(lambda catalog: query.run(catalog, query.find("series")))
+    names = sorted({str(row["series"]) for row in known.dicts()})
+    if series not in names:
+        close = difflib.get_close_matches(series, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no series is called {series!r}; {hint}known: {', '.join(names)}")
+    _import("import", file, {"series": series}, output)
+
+
+def _import(source: str, file: Path, options: dict[str, str], output: Output) -> None:
+    from chainwatch import collect as collecting
+    from chainwatch.collect import Job
+    from chainwatch.source import find
+
+    current = setup()
+    job = Job(find(source), options={**options, "file": str(file)})
+    with current.teller:
+        outcomes = run(collecting.collect(current.store, current.settings, [job], current.teller))
+        collecting.raise_failures(outcomes)
+        emit_query("outcomes", {"p_source": source, "p_limit": 1}, output)
+
+
+@app.command(epilog="Example: chainwatch spreads --last 20")
+@listing
+def spreads(
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="Newest N days.")] = 10,
+    known_on: KnownOption = None,
+    *,
+    output: Output,
+) -> None:
+    """SOFR against what the Fed pays on reserves."""
+    emit_query("spreads", {"p_last": last, **_known(known_on)}, output)
+
+
+@app.command(epilog="Example: chainwatch bottom --known-on 2026-02-06")
+@listing
+def bottom(known_on: KnownOption = None, *, output: Output) -> None:
+    """The three-indicator checklist for a bottom."""
+    emit_query("bottom", _known(known_on), output)
+
+
+@app.command(epilog="Example: chainwatch crashes")
+@listing
+def crashes(known_on: KnownOption = None, *, output: Output) -> None:
+    """Five crashes side by side; --json: figure by figure."""
+    emit_query("crashes" if output.for_people else "crash_figures", _known(known_on), output)
+
+
+@app.command(epilog="Example: chainwatch breaks BTC 88000 --since 2026-01-01")
+@listing
+def breaks(
+    asset: Annotated[str, typer.Argument(help="BTC or ETH.")],
+    level: Annotated[float, typer.Argument(min=0, help="Price in USD.")],
+    up: Annotated[bool, typer.Option("--up", help="Breaks upwards, not downwards.")] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only breaks from then on.")
+    ] = None,
+    known_on: KnownOption = None,
+    *,
+    output: Output,
+) -> None:
+    """When a price level broke, by each definition."""
+    if asset.upper() not in ASSETS:
+        raise UsageError(f"candles are kept of {' and '.join(ASSETS)}, not of {asset!r}")
+    values: dict[str, object] = {
+        "p_asset": asset.upper(),
+        "p_level": level,
+        "p_way": "up" if up else "down",
+        **_known(known_on),
+    }
+    if since is not None:
+        values["p_since"] = moment(since, "--since")
+    emit_query("breaks", values, output)
+
+
+@app.command(epilog="Example: chainwatch claims --article C")
+@listing
+def claims(
+    article: Annotated[
+        str | None, typer.Option("--article", metavar="LETTER", help="Only article A, B, C or D.")
+    ] = None,
+    known_on: KnownOption = None,
+    *,
+    output: Output,
+) -> None:
+    """What the articles of the day say, against stored data."""
+    values = _known(known_on)
+    if article is not None:
+        if article.upper() not in ("A", "B", "C", "D"):
+            raise UsageError(f"--article takes A, B, C or D, not {article!r}")
+        values["p_article"] = article.upper()
+    emit_query("claims", values, output)
+
+
+@app.command(epilog="Example: chainwatch documents")
+@listing
+def documents(*, output: Output) -> None:
+    """What became of each document that was read."""
+    emit_query("outcomes", {}, output)

@@ -1,0 +1,157 @@
+"""`export`: the marts of a day as files, and the check of what was written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainwatch.commands import Output, app, listing, setup
+from chainwatch.errors import CheckFailed, UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.export import Exported
+    from chainwatch.show import Report
+    from chainwatch.spark import Spark
+
+
+@app.command(epilog="Example: chainwatch export --out marts --day 2026-11-20 --format parquet,csv")
+@listing
+def export(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder that gets a day=YYYY-MM-DD."),
+    ] = None,
+    day: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DAY", help="UTC day, may be repeated; all: every stored day."),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="parquet, csv, json; commas between.")
+    ] = "parquet",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="duckdb, or spark for portable marts.")
+    ] = "duckdb",
+    master: Annotated[
+        str, typer.Option(metavar="URL", help="Where Spark runs, e.g. spark://host:7077.")
+    ] = "local[*]",
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", metavar="DIR", help="Write nothing: compare with the manifests."),
+    ] = None,
+    *,
+    output: Output,
+) -> None:
+    """Write a day's marts as files, or check them."""
+    if check is not None:
+        if folder is not None or day:
+            raise UsageError("--check takes a folder and nothing else: leave out --out and --day")
+        _check(check, output)
+        return
+    if folder is None:
+        raise UsageError("name the folder for the files with --out DIR, or one to --check")
+    _write(folder, day or [], formats_of(formats), output, engine, master)
+
+
+def _check(folder: Path, output: Output) -> None:
+    from chainwatch import export as exporting
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    nights, faults = exporting.check(folder)
+    rows = [(str(fault.path), fault.what) for fault in faults]
+    output.emit(
+        Report(
+            Result(("file", "fault"), ("VARCHAR", "VARCHAR"), rows),
+            name="export-check",
+            title=f"{nights} day(s) compared with their manifests: "
+            + (f"{len(rows)} fault(s)" if rows else "every file is what was written"),
+        )
+    )
+    if faults:
+        raise CheckFailed(
+            f"{faults[0].path} {faults[0].what}"
+            + (f", and {len(faults) - 1} more" if len(faults) > 1 else "")
+        )
+
+
+@contextlib.contextmanager
+def engine_of(name: str, master: str) -> Iterator[Spark | None]:
+    """The engine beside DuckDB, started; None for DuckDB itself. UsageError for another."""
+    if name == "duckdb":
+        yield None
+        return
+    if name != "spark":
+        raise UsageError(f"--engine takes duckdb or spark, not {name!r}")
+    from chainwatch.spark import Spark
+
+    setup().teller.note(f"starting Spark at {master}")
+    with Spark(setup().store, master) as spark:
+        yield spark
+
+
+def _write(
+    to: Path, days: list[str], formats: list[str], output: Output, engine: str, master: str
+) -> None:
+    from chainwatch import export as exporting
+
+    current = setup()
+    store = current.store
+    store.require()
+    chosen = (
+        exporting.stored_days(store)
+        if days == ["all"]
+        else [exporting.choose_day(store, day_of(d, "--day")) for d in days]
+        or [exporting.choose_day(store, None)]
+    )
+    done = []
+    with current.teller, engine_of(engine, master) as spark:
+        runner = None if spark is None else spark.run
+        for each in chosen:
+            tell = current.teller.progress
+            found = exporting.export(store, to, each, formats=formats, tell=tell, runner=runner)
+            if not found.changed:
+                current.teller.note(f"{found.folder} is as it was")
+            done.append(found)
+    output.emit(exported_report(done))
+
+
+def exported_report(done: list[Exported]) -> Report:
+    """A row per mart and day: where it lies and how many rows it has."""
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    rows = [
+        (e.folder.name.removeprefix("day="), name, count, str(e.folder))
+        for e in done
+        for name, count in e.rows.items()
+    ]
+    kinds = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR")
+    return Report(
+        Result(("day", "mart", "rows", "folder"), kinds, rows),
+        name="export",
+        title="Exported marts",
+    )
+
+
+def day_of(text: str, flag: str) -> date:
+    """A UTC day written YYYY-MM-DD; UsageError naming the flag."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(f"{flag} takes a day such as 2026-11-20, not {text!r}") from None
+
+
+def formats_of(text: str) -> list[str]:
+    """The chosen formats, each once; UsageError for another."""
+    from chainwatch.export import FORMATS
+
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    wrong = [c for c in chosen if c not in FORMATS]
+    if wrong or not chosen:
+        raise UsageError(f"--format takes {', '.join(FORMATS)} with commas between, not {text!r}")
+    return chosen

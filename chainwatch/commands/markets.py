@@ -1,0 +1,229 @@
+"""Commands on markets: positions from other sources, and what moves each asset's price."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainwatch.commands import (
+    AsOfOption,
+    MarketOption,
+    Output,
+    app,
+    emit_query,
+    listing,
+    moment,
+    on_catalog,
+    scope,
+    setup,
+)
+from chainwatch.errors import UsageError
+from chainwatch.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chainwatch.imports import Terms
+    from chainwatch.store import Store
+
+CLOSE_RULES = ("half", "reserve-half", "position-half", "whole", "absorb")
+
+# \b keeps the lines that follow as they are.
+COLUMNS = """Store positions of your own, marked as imported.
+
+\b
+A row per balance:
+  account, asset      any names        side    collateral or debt
+  amount              whole tokens     price   of one, in the quote currency
+  liquidation_threshold 0.83, or …_bps 8300     bonus, bonus_bps
+  factor              what moves the price, else the asset; factor_price
+or a row per account:
+  account, collateral, debt            values in the quote currency
+  liquidation_threshold(_bps), bonus(_bps), collateral_asset, debt_asset
+"""
+
+
+@app.command(
+    name="import",
+    help=COLUMNS,
+    short_help="Store positions of your own, marked as imported.",
+    epilog="Example: chainwatch import mine.csv --market mine --map account=user",
+)
+@listing
+def import_positions(
+    file: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
+    market: Annotated[str, typer.Option("--market", metavar="NAME", help="Its name here.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OURS=THEIRS", help="Another column name; repeatable."),
+    ] = None,
+    quote: Annotated[
+        str, typer.Option(metavar="NAME[=USD]", help="Currency of prices: USD, ETH=1800 …")
+    ] = "USD",
+    close_rule: Annotated[
+        str, typer.Option(metavar="RULE", help=f"{', '.join(CLOSE_RULES)}.")
+    ] = "reserve-half",
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="When it was so; else the file's own time."),
+    ] = None,
+    *,
+    output: Output,
+) -> None:
+    """Store positions of your own, marked as imported."""
+    from chainwatch import imports
+    from chainwatch.store import read_file
+
+    mapping = _mapping(map_ or [])
+    terms = _terms(file, market, quote, close_rule, at)
+    found = read_file(file)
+    try:
+        rows = imports.snapshot_rows(found.columns, found.rows, mapping, terms)
+    except UsageError as failure:
+        raise UsageError(f"{file}: {failure}") from None
+    store = setup().store
+    _require_own_name(store, market)
+    store.create()
+    with store.hold("positions", market):
+        store.append(rows, source="positions", target=market)
+    emit_query("provenance", {"p_market": market}, output)
+
+
+def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UsageError(f"--map takes OURS=THEIRS, such as account=user, not {pair!r}")
+        if ours in mapping:
+            raise UsageError(f"--map names {ours} twice")
+        mapping[ours] = theirs
+    return mapping
+
+
+def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None) -> Terms:
+    from datetime import UTC, datetime
+
+    from chainwatch.imports import Terms
+    from chainwatch.markets import NAME
+
+    if not NAME.fullmatch(market):
+        raise UsageError(
+            f"--market takes a name of a-z, 0-9, dot, dash and underscore, not {market!r}"
+        )
+    if close_rule not in CLOSE_RULES:
+        raise UsageError(f"--close-rule takes one of {', '.join(CLOSE_RULES)}, not {close_rule!r}")
+    name, equals, rate = quote.partition("=")
+    usd = 1.0 if name == "USD" else None
+    if equals:
+        usd = positive(rate)
+    if not re.fullmatch(r"[A-Za-z0-9.]{1,16}", name) or (equals and usd is None):
+        raise UsageError(
+            f"--quote takes USD, or a name and its USD such as ETH=1800, not {quote!r}"
+        )
+    now = datetime.now(UTC)
+    try:
+        as_of = (
+            moment(at, "--at")
+            if at is not None
+            else datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        )
+    except OSError:
+        as_of = now  # reading it will say what is wrong with it
+    return Terms(
+        market=market,
+        source=visible(file.name, 80),
+        as_of=as_of,
+        now=now,
+        quote=name,
+        quote_usd=usd,
+        close_rule=close_rule,
+    )
+
+
+def positive(text: str) -> float | None:
+    """A finite number above 0, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
+
+
+def _require_own_name(store: Store, market: str) -> None:
+    """Imported figures never stand among those of a chain."""
+    from chainwatch.markets import load_markets
+    from chainwatch.rows import Snapshot
+
+    taken = market in load_markets(setup().settings)
+    if not taken and store.exists:
+        where, values = "market = $market AND provenance <> 'imported'", {"market": market}
+        taken = bool(store.rows(Snapshot, where, values))
+    if taken:
+        raise UsageError(f"--market {market} is a market on a chain: give the import another name")
+
+
+@app.command(epilog="Example: chainwatch factors --market ethereum")
+@listing
+def factors(market: MarketOption = None, as_of: AsOfOption = None, *, output: Output) -> None:
+    """What moves each asset's price: feeds, factors, caps."""
+    emit_query("factor_graph", scope(market, as_of), output)
+
+
+@app.command(epilog="Example: chainwatch markets")
+@listing
+def markets(*, output: Output) -> None:
+    """List the lending markets: what is collected, how old."""
+    from chainwatch import query
+    from chainwatch.errors import ConfigError
+    from chainwatch.markets import endpoints, load_markets
+    from chainwatch.net import mask
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    current = setup()
+    newest: dict[str, dict[str, Any]] = {}
+    if current.store.exists:
+        found = on_catalog(lambda catalog: query.run(catalog, query.find("provenance")))
+        newest = {row["market"]: row for row in found.dicts()}
+    rows = []
+    for market in load_markets(current.settings).values():
+        try:
+            where = ", ".join(mask(u) for u in endpoints(current.settings, market))
+        except ConfigError as failure:
+            where = f"n/a ({failure})"
+        named = (market.name, market.protocol, market.chain, market.chain_id, market.pool)
+        rows.append((*named, where, *_collected(newest.pop(market.name, None))))
+    # What is stored under names that no table lists: imports, and markets that were taken out.
+    for name, row in newest.items():
+        rows.append((name, row["protocol"], None, None, None, row["endpoint"], *_collected(row)))
+    columns = (
+        *("market", "protocol", "chain", "chain_id", "pool", "endpoint"),
+        *("block_number", "block_time", "age_seconds", "accounts", "checked", "mismatched"),
+    )
+    kinds = (*("VARCHAR",) * 3, "BIGINT", "VARCHAR", "VARCHAR", "BIGINT", "TIMESTAMPTZ")
+    output.emit(
+        Report(
+            Result(columns, (*kinds, *("BIGINT",) * 4), rows),
+            "markets",
+            shown=(
+                "market",
+                "protocol",
+                "chain",
+                "block_time",
+                "age_seconds",
+                "accounts",
+                "endpoint",
+            ),
+            notes=("block_time: of the newest snapshot; n/a: not collected yet",),
+        )
+    )
+
+
+def _collected(row: dict[str, Any] | None) -> tuple[Any, ...]:
+    """Block, age, accounts and verification of a market's newest snapshot."""
+    names = ("block_number", "block_time", "age_seconds", "accounts", "checked", "mismatched")
+    return tuple(None if row is None else row[name] for name in names)

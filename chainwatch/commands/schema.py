@@ -1,0 +1,116 @@
+"""`schema`: what every table, column, query and parameter means."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chainwatch.commands import Output, app, listing
+from chainwatch.errors import UsageError
+
+Line = tuple[str, str, str, str, str]
+
+
+@app.command(epilog="Example: chainwatch schema legs")
+@listing
+def schema(
+    name: Annotated[str | None, typer.Argument(help="A table or a query; all without it.")] = None,
+    diagram: Annotated[
+        bool, typer.Option("--diagram", help="How the tables hang together, as a Mermaid diagram.")
+    ] = False,
+    *,
+    output: Output,
+) -> None:
+    """What each table, column and query means."""
+    from chainwatch import show
+
+    if diagram:
+        if name is not None:
+            raise UsageError("the diagram is of all tables: leave out the name")
+        show.write(diagram_text(), output.out)
+        return
+    output.emit(report(name))
+
+
+def report(name: str | None = None) -> Any:
+    """Columns of tables and parameters of queries with their meaning, as a report."""
+    from chainwatch.show import Report
+    from chainwatch.store import Result
+
+    found = lines()
+    if name is not None:
+        known = sorted({line[1] for line in found})
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"no table or query is called {name!r}; {hint}known: {len(known)}")
+        found = [line for line in found if line[1] == name]
+    names = ("kind", "name", "part", "type", "meaning")
+    return Report(Result(names, ("VARCHAR",) * 5, list(found)), name="schema")
+
+
+def lines() -> list[Line]:
+    """(kind, name, column or parameter, type, meaning); a line without a part is the whole."""
+    from chainwatch import query
+    from chainwatch.rows import columns, tables
+
+    found: list[Line] = []
+    for name, row in tables().items():
+        found.append(("table", name, "", "", " ".join((row.__doc__ or "").split())))
+        for column in columns(row):
+            kind = "DECIMAL(38,0)" if column.type == "UINT" else column.type
+            key = " (key)" if column.name in row.key else ""
+            null = "" if column.nullable else " NOT NULL"
+            found.append(("column", name, column.name, kind + null, column.meaning + key))
+    for chosen in sorted(query.load_all().values(), key=lambda q: (q.group, q.name)):
+        kind = {"checks": "check", "marts": "mart", "alerts": "alert"}.get(chosen.group, "query")
+        found.append((kind, chosen.name, "", "", chosen.title))
+        for p in chosen.params:
+            found.append(
+                ("parameter", chosen.name, p.name, p.type, f"{p.meaning} (default {p.default})")
+            )
+    return found
+
+
+def diagram_text() -> str:
+    """A Mermaid entity diagram: each table's key, and the tables that share a snapshot."""
+    from chainwatch.rows import columns, tables
+
+    text = ["erDiagram"]
+    found = tables()
+    for name, row in found.items():
+        types = {c.name: "DECIMAL" if c.type == "UINT" else c.type for c in columns(row)}
+        text.append(f"  {name} {{")
+        text += [f"    {types.get(part, 'VARCHAR')} {part} PK" for part in row.key]
+        text.append("  }")
+    for name, row in found.items():
+        names = row.__struct_fields__
+        if "snapshot" in names and name != "snapshots":
+            text.append(f"  snapshots ||--o{{ {name} : snapshot")
+        if name == "legs":
+            text.append("  account_health ||--o{ legs : account")
+            text.append("  reserves ||--o{ legs : asset")
+        if "statement" in names and name != "statements" and "statements" in found:
+            text.append(f"  statements ||--o{{ {name} : statement")
+    return "\n".join(text) + "\n"
+
+
+def clients(catalog: Path) -> list[tuple[str, str]]:
+    """How other tools open the catalog, read-only: (tool, what to type)."""
+    path = shlex.quote(str(catalog))
+    literal = repr(str(catalog))
+    connect = f"import duckdb; con = duckdb.connect({literal}, read_only=True)"
+    return [
+        ("duckdb", f"duckdb -readonly {path}"),
+        ("harlequin", f"harlequin -r {path}"),
+        ("python", f"{connect}; print(con.sql('FROM health()'))"),
+        ("pandas", f"{connect}; frame = con.sql('FROM health()').df()"),
+        (
+            "polars",
+            f"{connect}; import polars; frame = polars.DataFrame(con.sql('FROM health()'))",
+        ),
+    ]

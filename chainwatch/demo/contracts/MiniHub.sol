@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.20;
+
+/// A stand-in for a hub of Aave v4, as far as spokes and readers ask it: a drawn index that grows with
+/// time, and what supply shares are worth. It keeps no money and is not Aave's code.
+contract MiniHub {
+    struct Asset {
+        uint256 drawnIndex;
+        uint256 ratePerSecond; // ray
+        uint256 since;
+        uint256 assetsPerShare; // ray
+    }
+
+    mapping(uint256 => Asset) internal assets;
+
+    function list(uint256 assetId, uint256 rate, uint256 assetsPerShare) external {
+        assets[assetId] = Asset(1e27, rate, block.timestamp, assetsPerShare);
+    }
+
+    function setAssetsPerShare(uint256 assetId, uint256 ray) external {
+        assets[assetId].assetsPerShare = ray;
+    }
+
+    function getAssetDrawnIndex(uint256 assetId) external view returns (uint256) {
+        Asset memory a = assets[assetId];
+        return a.drawnIndex + (a.drawnIndex * (a.ratePerSecond * (block.timestamp - a.since))) / 1e27;
+    }
+
+    function previewRemoveByShares(uint256 assetId, uint256 shares) external view returns (uint256) {
+        return (shares * assets[assetId].assetsPerShare) / 1e27;
+    }
+}

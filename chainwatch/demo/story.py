@@ -1,0 +1,420 @@
+"""The demo: a market on a local chain is read and verified, prices fall, it is read again; then
+what backs the collateral, and the wider market.
+
+The chain is a real node with the real Aave v3.0 bytecode where node and npm are there, else a
+recording of that same story. While prices fall, a loopback exchange plays a burst of liquidations
+that we made and recorded. Everything after that is the product itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from chainwatch import cascade, chart, collect, query, report
+from chainwatch.demo import exchange, recording, samples
+from chainwatch.demo.books import Offer, SpotVenue
+from chainwatch.errors import CheckFailed, ConfigError, NetworkError
+from chainwatch.rows import ExchangeLiquidation, Factor, Snapshot
+from chainwatch.settings import Settings
+from chainwatch.show import Report
+from chainwatch.source import find
+from chainwatch.store import Catalog, Store
+
+if TYPE_CHECKING:
+    from chainwatch.demo.aave import AaveMarket
+    from chainwatch.demo.comet import CometMarket
+
+ACCOUNTS = 240
+SEED = 2026
+MARKET = "demo"
+COMET = "comet"
+COMET_ACCOUNTS = 80
+ABSORBED = 8
+FALL = 0.85  # what is left of the prices of BTC and ETH after the drop
+LIQUIDATIONS = 25
+# Of each factor's book: units on offer within 1 % and traded in a day, small as the market is.
+BOOKS = (("BTC", 0.5, 40.0), ("ETH", 400.0, 60_000.0))
+EXPLAINED = 0.955  # of the price of BTC
+LARGEST = 8
+LISTEN_SECONDS = 30.0
+CHAIN_ID = 31_337
+# Where the demo keeps its lake: the folder is made, and emptied, by nobody else.
+MARK = ".chainwatch-demo"
+# A recording starts at this second, so that recording again gives the same blocks.
+RECORDED_START = 1_769_650_000  # 2026-01-29 01:26:40 UTC
+
+
+class Stage(Protocol):
+    """A chain the story plays on: where it answers, and its two acts."""
+
+    url: str
+    markets: dict[str, recording.Place]
+    provenance: str
+    words: str
+
+    def now(self) -> datetime:
+        """The time of the newest block."""
+
+    def fall(self) -> str:
+        """Let prices fall and liquidations happen; says what happened."""
+
+
+class Live:
+    """A node with real bytecode."""
+
+    provenance = "demo"
+    words = "a local node with the real Aave v3.0 bytecode and a stand-in for Compound III"
+
+    def __init__(
+        self,
+        market: AaveMarket,
+        accounts: list[str],
+        second: CometMarket,
+        second_accounts: list[str],
+        url: str,
+    ) -> None:
+        self.chain = market.chain
+        self._market, self._accounts = market, accounts
+        self._second, self._second_accounts = second, second_accounts
+        self.url = url
+        self.markets = {
+            MARKET: recording.Place("aave-v3", market.pool.lower(), market.deployment_block),
+            COMET: recording.Place("compound-v3", second.comet.lower(), second.deployment_block),
+        }
+
+    def now(self) -> datetime:
+        block = self.chain.rpc("eth_getBlockByNumber", "latest", False)
+        return datetime.fromtimestamp(int(block["timestamp"], 16), UTC)
+
+    def fall(self) -> str:
+        from chainwatch.demo import accounts, comet
+
+        accounts.crash(self._market, FALL)
+        done = accounts.liquidate(self._market, self._accounts, Random(SEED), LIQUIDATIONS)
+        absorbed = comet.liquidate(self._second, self._second_accounts, ABSORBED, SEED)
+        return fall_words(len(done), len(absorbed))
+
+
+class Recorded:
+    """The same story from the recording."""
+
+    provenance = "recording"
+    words = "a recording of a local node (no node/npm here, or --recorded)"
+
+    def __init__(self, player: recording.Player) -> None:
+        self._player = player
+        self.url = player.url
+        self.markets = player.recording.markets
+
+    def now(self) -> datetime:
+        (seconds,) = (
+            h.time for h in self._player.recording.headers if h.number == self._player.head
+        )
+        return datetime.fromtimestamp(seconds, UTC)
+
+    def fall(self) -> str:
+        self._player.head = self._player.recording.stops[1]
+        return self._player.recording.note
+
+
+def fall_words(liquidations: int, absorbed: int) -> str:
+    return (
+        f"BTC and ETH fall by {1 - FALL:.0%}; liquidators make {liquidations} calls on {MARKET}, "
+        f"{absorbed} accounts are absorbed on {COMET}"
+    )
+
+
+@contextlib.contextmanager
+def live(cache: Path, say: Callable[[str], None], *, start: int | None = None) -> Iterator[Live]:
+    """Install what is needed, start a node, deploy the market and make its accounts.
+
+    `start` is the time of the first block; without it the last one is about now. Raises
+    ToolchainMissing where node, npm or the registry cannot be had.
+    """
+    from chainwatch.demo import aave, accounts, comet
+    from chainwatch.demo.chain import Chain
+    from chainwatch.demo.node import Node, install
+
+    tools = install(cache, say)
+    begin = int(time.time()) - 120 if start is None else start
+    with Node(tools.anvil, timestamp=begin) as node, Chain(node.url, block_seconds=1) as chain:
+        say("deploying an Aave v3.0 market")
+        market = aave.deploy(chain, tools.artifacts)
+        say(f"making {ACCOUNTS} accounts")
+        made = accounts.populate(market, ACCOUNTS, SEED)
+        say(f"deploying a stand-in for Compound III, with {COMET_ACCOUNTS} accounts")
+        second = comet.deploy(market)
+        owing = comet.populate(second, market.prices(), COMET_ACCOUNTS, SEED)
+        yield Live(market, made, second, owing, node.url)
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[Recorded]:
+    """Serve the recording that ships with the package."""
+    with recording.Player(recording.load()) as player:
+        yield Recorded(player)
+
+
+def play(
+    stage: Stage,
+    home: Path,
+    voice: collect.Voice,
+    show: Callable[[Report], None],
+) -> None:
+    """Collect, verify and report; then let prices fall and do it again.
+
+    Raises CheckFailed where any figure differs from the chain.
+    """
+    _prepare(home, stage)
+    settings = Settings({"home": str(home)}, environ={}, dotenv=home / ".env")
+    store = Store(home)
+    voice.note(f"demo on {stage.words}")
+
+    _read(store, settings, voice, stage)
+    before: list[tuple[str, dict[str, object]]] = [
+        ("health", {}),
+        ("walls", {"p_factor": "BTC", "p_range": 0.2}),
+        ("walls", {"p_factor": "ETH", "p_range": 0.2, "p_market": MARKET}),
+        ("walls", {"p_factor": "ETH", "p_range": 0.2, "p_market": COMET}),
+    ]
+    for name, values in before:
+        _show(store, show, name, values)
+    _cascades(store, voice, show)
+
+    since, until = _watch_the_fall(stage, store, settings, voice)
+    _read(store, settings, voice, stage)
+    _read_liquidations(store, settings, voice, stage)
+    fallen: dict[str, object] = {"p_since": since, "p_until": until}
+    after: list[tuple[str, dict[str, object]]] = [
+        ("changes", {}),
+        ("health", {}),
+        ("liquidation_totals", {"p_by": "market"}),
+        ("liquidations", fallen),
+        ("largest_liquidations", fallen | {"p_limit": LARGEST}),
+    ]
+    for name, values in after:
+        _show(store, show, name, values)
+    voice.note("reserves: the figures that ship; pages and indicators: invented sample documents")
+    disclose(store, voice)
+    for name in ("reserves", "bottom", "crashes"):
+        _show(store, show, name, {})
+    _show(store, show, "claims", {"p_article": "C"})
+    _require_sound(store)
+
+
+def _watch_the_fall(
+    stage: Stage, store: Store, settings: Settings, voice: collect.Voice
+) -> tuple[datetime, datetime]:
+    """Let prices fall while exchanges are listened to; from when to when, by the chain's clock."""
+    since = stage.now()
+    ahead = since - datetime.now(UTC)
+    begin = since + timedelta(seconds=1)
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + ahead
+
+    async def watch() -> tuple[datetime, datetime]:
+        with exchange.Exchange(exchange.load()) as venues:
+            here = Settings(
+                {"home": str(settings.home)},
+                environ=venues.environment(),
+                dotenv=settings.home / ".env",
+            )
+            jobs = [
+                collect.Job(find(name), options={"provenance": "demo"}) for name in exchange.SOURCES
+            ]
+            listening = asyncio.create_task(collect.collect(store, here, jobs, voice, clock=clock))
+            try:
+                async with asyncio.timeout(LISTEN_SECONDS):
+                    while not venues.ready():  # noqa: ASYNC110 - sockets open in another thread
+                        await asyncio.sleep(0.02)
+                    voice.note("listening to a loopback exchange with a recorded burst")
+                    voice.note(await asyncio.to_thread(stage.fall))
+                    await asyncio.sleep(max(0.0, (begin - clock()).total_seconds()))
+                    await venues.play(begin.timestamp())
+                    await asyncio.sleep(2 * exchange.BEAT_SECONDS)
+            except TimeoutError:
+                raise NetworkError("the loopback exchange of the demo was not heard") from None
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+        # Liquidations on chain lie in blocks up to the newest, which may be ahead of this clock.
+        return since, max(stage.now() + timedelta(milliseconds=1), clock())
+
+    window = asyncio.run(watch())
+    heard = len(store.rows(ExchangeLiquidation))
+    voice.note(f"{heard} liquidations heard on the loopback exchange")
+    if not heard:
+        raise CheckFailed("nothing was heard of the loopback exchange")
+    return window
+
+
+def _prepare(home: Path, stage: Stage) -> None:
+    """A fresh folder with the market table of this stage."""
+    mark = home / MARK
+    if home.exists() and any(home.iterdir()) and not mark.exists():
+        raise ConfigError(f"{home} is not empty and not a demo folder: name another with --home")
+    for stale in ("lake", "documents", "tmp", "locks", "chainwatch.duckdb"):
+        path = home / stale
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    entries = [
+        f'[markets.{name}]\nprotocol = "{place.protocol}"\nchain = "local"\n'
+        f'chain_id = {CHAIN_ID}\npool = "{place.pool}"\nrpc = ["{stage.url}"]\nlag = 0\n'
+        f'deployment_block = {place.deployment_block}\nprovenance = "{stage.provenance}"\n'
+        for name, place in stage.markets.items()
+    ]
+    (home / "markets.toml").write_text("\n".join(entries), encoding="utf-8")
+
+
+def _read(store: Store, settings: Settings, voice: collect.Voice, stage: Stage) -> None:
+    jobs = [
+        collect.Job(find(place.protocol), target=name, options={"accounts": "all"})
+        for name, place in stage.markets.items()
+    ]
+    collect.raise_failures(asyncio.run(collect.collect(store, settings, jobs, voice)))
+    for job in jobs:
+        result, wrong = asyncio.run(collect.verify(store, settings, job, voice))
+        voice.note(
+            f"{job.target}, block {result.block_number}: {result.checked - result.mismatched}/"
+            f"{result.checked} accounts equal to the chain ({_COMPARED[job.source.protocol]})"
+        )
+        if wrong:
+            raise CheckFailed(f"{result.mismatched} accounts differ from the chain")
+
+
+_COMPARED = {
+    "aave-v3": "collateral, debt and health factor as integers",
+    "compound-v3": "debt as an integer, and whether it is liquidatable",
+}
+
+
+def _read_liquidations(
+    store: Store, settings: Settings, voice: collect.Voice, stage: Stage
+) -> None:
+    jobs = [
+        collect.Job(find(f"{place.protocol}-liquidations"), target=name)
+        for name, place in stage.markets.items()
+    ]
+    collect.raise_failures(asyncio.run(collect.collect(store, settings, jobs, voice)))
+
+
+def _cascades(store: Store, voice: collect.Voice, show: Callable[[Report], None]) -> None:
+    """Order books of an exchange on loopback, at the time of the newest block; what they take."""
+    newest = max(store.rows(Snapshot), key=lambda s: s.block_number)
+    factors = store.rows(Factor, "snapshot = $s", {"s": newest.snapshot})
+    prices = {f.factor: f.factor_price for f in factors}
+    offers = [
+        Offer(name, "USDT", price, units, volume)
+        for name, units, volume in BOOKS
+        if (price := prices.get(name)) is not None
+    ]
+    with SpotVenue(offers, lambda: int(newest.block_time.timestamp() * 1000)) as venue:
+        voice.note(f"order books of a made-up exchange on {venue.url}, read by ccxt as Binance")
+        settings = Settings(
+            {"home": str(store.home)},
+            environ={"CHAINWATCH_URL_DEPTH": venue.url},
+            dotenv=store.home / ".env",
+        )
+        only = ",".join(f"binance {offer.base}/USDT" for offer in offers)
+        job = collect.Job(find("depth"), options={"only": only, "provenance": "demo"})
+        collect.raise_failures(asyncio.run(collect.collect(store, settings, [job], voice)))
+    with query.open_catalog(store) as catalog:
+        for offer in offers:
+            terms = cascade.Terms(factor=offer.base, scope={"p_as_of": newest.block_time})
+            show(cascade.breaks(catalog, terms, cascade.GROUPS_SHOWN))
+            path = store.home / f"cascade-{offer.base}.png"
+            try:
+                chart.require(path)
+            except ConfigError as missing:
+                voice.note(f"no chart: {missing}")
+                continue
+            chart.draw(cascade.drawing(catalog, terms), path)
+            voice.note(f"drawn: {path}")
+        level = prices["BTC"] or 0.0
+        terms = cascade.Terms(factor="BTC", scope={"p_as_of": newest.block_time})
+        show(cascade.explain(catalog, terms, round(level * EXPLAINED, -3)))
+
+
+def disclose(store: Store, voice: collect.Voice) -> None:
+    """Collect reserves and indicators: figures that ship with their reports, invented documents."""
+    today = datetime.now(UTC).date()
+    sample = {"provenance": "sample"}
+    with samples.serve(today) as url, tempfile.TemporaryDirectory() as folder:
+        environ = {f"CHAINWATCH_URL_{name.upper()}": url for name in samples.SOURCES}
+        settings = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
+        jobs = [collect.Job(find("reference"))]
+        for name in samples.SOURCES:
+            only = {"only": samples.FRED_SERIES} if name == "fred" else {}
+            jobs.append(collect.Job(find(name), options=sample | only))
+        for path in samples.write_candles(Path(folder), today):
+            options = sample | {"series": "btc", "file": str(path)}
+            jobs.append(collect.Job(find("import"), target=path.stem, options=options))
+        outcomes = asyncio.run(collect.collect(store, settings, jobs, voice))
+    collect.raise_failures(outcomes)
+
+
+def _show(
+    store: Store, show: Callable[[Report], None], name: str, values: dict[str, object]
+) -> None:
+    with query.open_catalog(store) as catalog:
+        show(report.make(catalog, name, values))
+
+
+def _require_sound(store: Store) -> None:
+    with query.open_catalog(store) as catalog:
+        wrong = failed_checks(catalog)
+    if wrong:
+        raise CheckFailed(f"checks found wrong rows: {', '.join(wrong)}")
+
+
+def failed_checks(catalog: Catalog) -> list[str]:
+    """Names of the invariants that do not hold."""
+    return [
+        check.name
+        for check in query.load_all().values()
+        if check.group == "checks" and query.run(catalog, check).rows
+    ]
+
+
+def record(cache: Path, home: Path, voice: collect.Voice) -> recording.Recording:
+    """Play the story live and keep all that the collector was answered."""
+    with (
+        live(cache, voice.note, start=RECORDED_START) as stage,
+        recording.Recorder(stage.chain) as recorder,
+    ):
+        watched = _Watched(stage, recorder)
+        play(watched, home, voice, lambda report: None)
+        return recorder.finish(stage.markets, watched.stops, watched.said)
+
+
+class _Watched:
+    """A live stage seen through a recorder, which notes where the story pauses."""
+
+    provenance = "recording"
+
+    def __init__(self, stage: Live, recorder: recording.Recorder) -> None:
+        self._stage = stage
+        self.url = recorder.url
+        self.markets = stage.markets
+        self.words = stage.words
+        self.stops = [stage.chain.block_number()]
+        self.said = ""
+
+    def now(self) -> datetime:
+        return self._stage.now()
+
+    def fall(self) -> str:
+        self.said = self._stage.fall()
+        self.stops.append(self._stage.chain.block_number())
+        return self.said

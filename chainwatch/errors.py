@@ -1,0 +1,90 @@
+"""Every failure the program names, and the exit code each one ends with.
+
+ChainwatchError
+├── CheckFailed        1   a check ran and found a difference
+├── UsageError         2   a wrong flag, name or value
+│   └── ConfigError    2   a wrong setting, file or endpoint
+├── NetworkError       3   nothing usable came back
+│   ├── RpcError       3   a JSON-RPC endpoint refused or answered nonsense
+│   └── Reorged        3   the chain changed under a read; reading again is safe
+├── PartialError       4   some of what was asked for was done, some not
+└── StoreError         5   the lake cannot be written
+    └── StoreBusy      5   another process holds it
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line."""
+
+    OK = 0
+    CHECK_FAILED = 1
+    USAGE = 2
+    NETWORK = 3
+    PARTIAL = 4
+    STORE = 5
+    INTERRUPTED = 130
+
+
+EXIT_MEANING = {
+    Exit.OK: "ok",
+    Exit.CHECK_FAILED: "a check failed",
+    Exit.USAGE: "usage or configuration",
+    Exit.NETWORK: "network: an endpoint or feed failed or is silent",
+    Exit.PARTIAL: "partial: some of what was asked for failed",
+    Exit.STORE: "the store is busy or cannot be written",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
+class ChainwatchError(Exception):
+    """A failure told in one line: what is wrong, where, what to do."""
+
+    code = Exit.CHECK_FAILED
+
+
+class CheckFailed(ChainwatchError):
+    """A check ran to its end and found a difference."""
+
+    code = Exit.CHECK_FAILED
+
+
+class UsageError(ChainwatchError):
+    """The command was asked for something that does not exist or make sense."""
+
+    code = Exit.USAGE
+
+
+class ConfigError(UsageError):
+    """A setting, a file of settings or an endpoint does not fit what is asked."""
+
+
+class NetworkError(ChainwatchError):
+    """No usable answer came back after all retries."""
+
+    code = Exit.NETWORK
+
+
+class RpcError(NetworkError):
+    """A JSON-RPC endpoint refused a request or answered something unusable."""
+
+
+class Reorged(NetworkError):
+    """The chain replaced a block between two reads; nothing was stored of them."""
+
+
+class PartialError(ChainwatchError):
+    """Some targets were done and some failed; what was done is stored."""
+
+    code = Exit.PARTIAL
+
+
+class StoreError(ChainwatchError):
+    """The lake could not be read or written; what was stored before is untouched."""
+
+    code = Exit.STORE
+
+
+class StoreBusy(StoreError):
+    """Another process holds what this one needs."""

@@ -1,0 +1,366 @@
+"""What the readers of exchanges share: a channel as its venue documents it, and orders as rows.
+
+A source declares a `Channel`; `stream.run` connects it. `Channel.parse` says of each frame what it
+means (`Seen`) and builds rows through a `Reader`, which knows the contracts and one set of rules:
+
+- the side is that of the liquidated position, never of an order;
+- linear contracts are sized in base, inverse ones in quote, so that an inverse contract is never
+  multiplied by a price;
+- a stablecoin is taken for a dollar visibly (`usd_rule`), anything else has no USD value;
+- what does not fit is refused with a reason, never guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+
+import msgspec
+
+from chainwatch.net import Rest
+from chainwatch.rows import ExchangeLiquidation, Instrument
+from chainwatch.text import visible
+
+# Currencies that a sum in USD takes at one dollar, and says so.
+PEGGED = frozenset(
+    ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "USDS", "USD1", "PYUSD", "RLUSD")
+)
+# A clock here may be wrong by minutes; a frame from further ahead is not believed.
+MAX_AHEAD = timedelta(hours=1)
+_EARLIEST_MS = 1_262_304_000_000  # 2010-01-01
+_SYMBOL_LENGTH = 64
+_IDENTITY_LENGTH = 200
+
+# What reading foreign bytes can raise: it costs the frame, never the stream.
+READ_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError)
+
+Number = str | int | float
+
+_at = datetime.fromtimestamp
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """One contract as its venue lists it.
+
+    `size` is one contract in base (linear) or in quote (inverse); None if the list does not say.
+    """
+
+    symbol: str
+    base: str
+    quote: str
+    settle: str
+    kind: str
+    size: float | None
+    market: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one frame means. `rejects` are pairs of what could not be read and why."""
+
+    rows: Sequence[ExchangeLiquidation] = ()
+    rejects: Sequence[tuple[str, str]] = ()
+    canary: bool = False
+    acked: tuple[str, ...] = ()
+    refused: str = ""
+    reply: str = ""
+
+
+# Stands for the time of sending, in seconds, in what a channel sends.
+NOW = "@NOW@"
+
+NOTHING = Seen()
+CANARY = Seen(canary=True)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A message that subscribes; acknowledgements must name all `tokens`."""
+
+    text: str
+    tokens: tuple[str, ...]
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's public liquidation stream, as its documents describe it.
+
+    `canary_seconds` is the longest pause of the stream on the same socket that is never silent;
+    `max_quiet_seconds` the longest time without a liquidation that is believed (None: any).
+    `sampling` starts with full, sampled, partial or unknown. `topics` gives what to subscribe to
+    for the contracts listed; a channel that cannot subscribe without them is `per_contract`. NOW
+    in what is sent stands for the time in seconds. `ping` is a text that the venue answers,
+    `frame_ping_seconds` the pause between pings of the WebSocket protocol.
+    """
+
+    source: str
+    venue: str
+    market: str
+    ws: str
+    rest: str
+    sampling: str
+    canary: str
+    canary_seconds: float
+    topics: Callable[[Mapping[str, Contract]], list[str]]
+    subscribe: Callable[[Sequence[str], int], Request]
+    parse: Callable[[bytes, Reader], Seen]
+    contracts: Callable[[Rest], Awaitable[list[Contract]]]
+    per_contract: bool = False
+    canary_topics: tuple[str, ...] = ()
+    greeting: tuple[str, ...] = ()
+    ping: str = ""
+    ping_seconds: float = 20.0
+    frame_ping_seconds: float | None = None
+    packed: bool = False
+    max_quiet_seconds: float | None = None
+    topics_per_connection: int = 1_000
+    characters_per_connection: int = 1_000_000
+    topics_per_message: int = 100
+    messages_per_second: float = 4.0
+
+
+class Reader:
+    """Builds rows for one channel; `received` is when the frame at hand arrived."""
+
+    def __init__(
+        self,
+        source: str,
+        venue: str,
+        market: str,
+        *,
+        delivery: str = "stream",
+        provenance: str = "live",
+        contracts: Iterable[Contract] = (),
+    ) -> None:
+        self.source = source
+        self.venue = venue
+        self.market = market
+        self.delivery = delivery
+        self.provenance = provenance
+        self.contracts: dict[str, Contract] = {c.symbol: c for c in contracts}
+        self.received = datetime.now(UTC)
+        # Contracts that frames named and the list did not, with such a frame.
+        self.unlisted: dict[str, str] = {}
+        self._twins: dict[str, int] = {}
+
+    def begin(self, raw: bytes) -> str:
+        """A frame's text; equal rows are told apart from here on."""
+        self._twins.clear()
+        return raw.decode("utf-8", "replace")
+
+    def each(
+        self,
+        frame: str,
+        elements: Sequence[msgspec.Raw],
+        read: Callable[[msgspec.Raw, str], Sequence[ExchangeLiquidation]],
+        envelope: Callable[[msgspec.Raw], bytes],
+        *,
+        whole: bool = True,
+    ) -> Seen:
+        """The rows of a frame's elements; one that cannot be read does not cost the others.
+
+        `read` gets an element and the text to keep as `raw`: the frame itself where it has no
+        other element (`whole`: these are all it has), else what `envelope` puts around this one.
+        """
+        rows: list[ExchangeLiquidation] = []
+        rejects: list[tuple[str, str]] = []
+        single = whole and len(elements) == 1
+        for element in elements:
+            text = frame if single else envelope(element).decode("utf-8", "replace")
+            try:
+                rows += read(element, text)
+            except READ_ERRORS as failure:
+                rejects.append((text, reason_of(failure)))
+        return Seen(rows, rejects)
+
+    def row(
+        self,
+        *,
+        symbol: str,
+        side: str,
+        raw_side: str,
+        at_ms: Number,
+        price: Number,
+        price_kind: str,
+        raw: str,
+        identity: Sequence[str] = (),
+        event: str = "",
+        sent_ms: Number | None = None,
+        market: str = "",
+        kind: str = "order",
+        contracts: Number | None = None,
+        base: Number | None = None,
+        quote: Number | None = None,
+        quote_currency: str | None = None,
+    ) -> ExchangeLiquidation:
+        """One liquidation as a row; ValueError says what of it cannot be.
+
+        The size is given in base, in quote or in contracts, as the venue gives it; contracts also
+        beside one of the others. `event` is the venue's own id; without one, `identity` are the
+        raw strings that tell this liquidation from others, and equal ones in one frame are
+        counted apart.
+        """
+        contract = self.contracts.get(symbol)
+        if contract is None:
+            _require_symbol(symbol)
+            if self.contracts:
+                self.unlisted.setdefault(symbol, raw)
+        else:
+            market = market or contract.market
+        market = market or self.market
+        latest = self.received + MAX_AHEAD
+        time = _moment(at_ms, "time", latest)
+        if sent_ms is None:
+            sent_at = None
+        else:
+            sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", latest)
+        level = _positive(price, "price")
+        kind_of = contract.kind if contract is not None else ""
+        size = contract.size if contract is not None else None
+        count = None if contracts is None else _positive(contracts, "size")
+        amount = value = None
+        if base is not None:
+            amount = _positive(base, "size")
+            value = amount * level
+        elif quote is not None:
+            value = _positive(quote, "size")
+            amount = value / level
+        elif count is not None and size is not None and kind_of == "linear":
+            amount = count * size
+            value = amount * level
+        elif count is not None and size is not None and kind_of == "inverse":
+            value = count * size
+            amount = value / level
+        if amount is not None and value is not None:
+            if not (amount < math.inf and value < math.inf):
+                raise ValueError("size times price is no number any more")
+            if count is None and size is not None:
+                if kind_of == "linear":
+                    count = amount / size
+                elif kind_of == "inverse":
+                    count = value / size
+        currency = contract.quote if contract is not None else quote_currency
+        usd, rule = _in_usd(value, currency, contract, kind_of)
+        return ExchangeLiquidation(
+            venue=self.venue,
+            market=market,
+            event=event or self._event(identity),
+            symbol=symbol,
+            base=contract.base if contract is not None else None,
+            quote=currency,
+            settle=contract.settle if contract is not None else None,
+            kind=kind,
+            time=time,
+            sent_at=sent_at,
+            received_at=self.received,
+            side=side,
+            raw_side=raw_side,
+            contracts=count,
+            quantity_base=amount,
+            price=level,
+            price_kind=price_kind,
+            notional_quote=value,
+            notional_usd=usd,
+            usd_rule=rule,
+            source=self.source,
+            delivery=self.delivery,
+            provenance=self.provenance,
+            raw=raw,
+        )
+
+    def _event(self, identity: Sequence[str]) -> str:
+        text = " ".join(identity)
+        if len(text) > _IDENTITY_LENGTH:
+            text = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        if text in self._twins:
+            twin = self._twins[text] = self._twins[text] + 1
+            return f"{text} #{twin}"
+        self._twins[text] = 1
+        return text
+
+
+def pick(names: Mapping[str, str], raw_side: str) -> str:
+    """The side that a venue's word stands for; ValueError for a word it does not have."""
+    try:
+        return names[raw_side]
+    except KeyError:
+        raise ValueError(f"side is {visible(str(raw_side), 40)!r}") from None
+
+
+def reason_of(failure: BaseException) -> str:
+    """Why something could not be read, in one short line."""
+    if isinstance(failure, RecursionError):
+        return "nested too deeply"
+    return visible(f"{failure}" or type(failure).__name__, 300)
+
+
+def instrument(
+    source: str, venue: str, contract: Contract, market: str, since: datetime
+) -> Instrument:
+    """A listed contract as a row."""
+    return Instrument(
+        source=source,
+        venue=venue,
+        market=contract.market or market,
+        symbol=contract.symbol,
+        base=contract.base,
+        quote=contract.quote,
+        settle=contract.settle,
+        kind=contract.kind,
+        contract_size=contract.size,
+        valid_from=since,
+    )
+
+
+def contract_of(row: Instrument) -> Contract:
+    """A stored instrument as the contract it was listed as."""
+    return Contract(
+        symbol=row.symbol,
+        base=row.base,
+        quote=row.quote,
+        settle=row.settle,
+        kind=row.kind,
+        size=row.contract_size,
+        market=row.market,
+    )
+
+
+def _in_usd(
+    value: float | None, currency: str | None, contract: Contract | None, kind: str
+) -> tuple[float | None, str]:
+    if value is None:
+        if contract is None:
+            return None, "n/a (contract not listed)"
+        return None, f"n/a ({'quanto contract' if kind == 'quanto' else 'contract size unknown'})"
+    if currency == "USD":
+        return value, "USD"
+    if currency in PEGGED:
+        return value, f"{currency} = 1 USD"
+    return None, f"n/a (quoted in {currency})" if currency else "n/a (contract not listed)"
+
+
+def _positive(value: Number, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"{what} is {visible(str(value), 40)!r}")
+    return number
+
+
+def _moment(value: Number, what: str, latest: datetime) -> datetime:
+    try:
+        ms = int(value)
+        time = _at(ms / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise ValueError(f"{what} is {visible(str(value), 40)!r}") from None
+    if ms < _EARLIEST_MS:
+        raise ValueError(f"{what} {visible(str(value), 40)!r} is no time in milliseconds")
+    if time > latest:
+        raise ValueError(f"{what} {time:%Y-%m-%d %H:%M:%S}Z lies in the future")
+    return time
+
+
+def _require_symbol(symbol: str) -> None:
+    if not symbol or len(symbol) > _SYMBOL_LENGTH or not symbol.isprintable():
+        raise ValueError(f"contract is {visible(symbol, 40)!r}")

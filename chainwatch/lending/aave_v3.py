@@ -1,0 +1,500 @@
+"""Aave v3 in integers: balances, health factor, close factor and liquidation, by pool revision.
+
+Sources: aave/aave-v3-core 782f519 (3.0.x) and aave-dao/aave-v3-origin v3.1.0 … v3.6.0 and
+fd1fbd9 (3.7): GenericLogic, LiquidationLogic, EModeLogic, WadRayMath, MathUtils,
+ReserveConfiguration, UserConfiguration, StableDebtToken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import floordiv
+from typing import Literal
+
+import msgspec
+
+from chainwatch.lending.integers import (
+    BPS,
+    RAY,
+    UINT_MAX,
+    YEAR_SECONDS,
+    ChainReverts,
+    ceil_div,
+    checked,
+    percent_div,
+    percent_mul,
+    ray_mul,
+    unit_of,
+    wad_div,
+)
+
+BASE_DECIMALS = 8
+LIQUIDATABLE_BELOW = 10**18
+FULL_CLOSE_BELOW = 95 * 10**16  # at or under this health factor all of a debt may be repaid
+SMALL_POSITION: int = 2_000 * 10**BASE_DECIMALS  # under it, too (from 3.3)
+MIN_LEFTOVER: int = (
+    1_000 * 10**BASE_DECIMALS
+)  # what a liquidation must leave, or nothing (from 3.3)
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """The rules of one group of pool revisions.
+
+    hf_rule: "avg-lt" truncates the average threshold to 1 bp, "weighted" does not.
+    rounding: of balances and debt values, "half-up" (values floored) or "directed" (supply down,
+    debt up).
+    emode: "category" = one category per asset, with an optional price; "bitmap" = the category
+    lists its collaterals.
+    lt_gate: a collateral whose own threshold is 0 does not count at all.
+    close: "half" = half of the repaid reserve's debt, "reserve-half" = the same, but all of it from
+    a health factor of 0.95 down, "position-half" = half of all debt, all of it for small positions,
+    and no dust may be left.
+    compounding: of a stable rate, "yearly" divides by the year last, "per-second" first.
+    seizing: rounding of a liquidation's amounts, "half-up", "ceil-debt" (only the debt needed is
+    rounded up) or "directed".
+    """
+
+    version: str
+    hf_rule: Literal["avg-lt", "weighted"] = "avg-lt"
+    rounding: Literal["half-up", "directed"] = "half-up"
+    emode: Literal["category", "bitmap"] = "bitmap"
+    lt_gate: bool = True
+    stable_debt: bool = False
+    close: Literal["half", "reserve-half", "position-half"] = "position-half"
+    compounding: Literal["yearly", "per-second"] = "yearly"
+    seizing: Literal["half-up", "ceil-debt", "directed"] = "half-up"
+
+
+V3_0 = Profile("3.0", emode="category", stable_debt=True, close="reserve-half")
+V3_1 = Profile("3.1", emode="category", stable_debt=True, close="reserve-half")
+V3_2 = Profile("3.2", close="reserve-half")
+V3_3 = Profile("3.3")
+V3_4 = Profile("3.4")
+V3_5 = Profile("3.5", hf_rule="weighted", rounding="directed", seizing="ceil-debt")
+V3_6 = msgspec.structs.replace(V3_5, version="3.6", lt_gate=False)
+V3_7 = msgspec.structs.replace(V3_6, version="3.7", seizing="directed")
+
+# POOL_REVISION() → rules. A revision that is not here is refused: its rounding is not known.
+PROFILES: dict[int, Profile] = {
+    1: V3_0,
+    2: V3_0,
+    3: V3_0,
+    4: V3_1,
+    5: V3_2,
+    6: V3_2,
+    7: V3_3,
+    8: V3_4,
+    9: V3_5,
+    10: V3_6,
+    11: V3_7,
+}
+
+
+class ReserveConfig(msgspec.Struct, frozen=True):
+    """The configuration bitmap of a reserve, unpacked; thresholds in basis points."""
+
+    ltv: int
+    lt: int
+    bonus: int
+    decimals: int
+    active: bool
+    frozen: bool
+    borrowing: bool
+    paused: bool
+    protocol_fee: int
+    emode: int
+
+
+def reserve_config(data: int) -> ReserveConfig:
+    """Unpack ReserveConfigurationMap.data."""
+
+    def bits(first: int, width: int) -> int:
+        return (data >> first) & ((1 << width) - 1)
+
+    return ReserveConfig(
+        ltv=bits(0, 16),
+        lt=bits(16, 16),
+        bonus=bits(32, 16),
+        decimals=bits(48, 8),
+        active=bool(bits(56, 1)),
+        frozen=bool(bits(57, 1)),
+        borrowing=bool(bits(58, 1)),
+        paused=bool(bits(60, 1)),
+        protocol_fee=bits(152, 16),
+        emode=bits(168, 8),
+    )
+
+
+def flagged(user_config: int, reserve_count: int) -> list[tuple[int, bool, bool]]:
+    """(reserve id, borrows, uses as collateral) of every reserve with a bit set."""
+    found = []
+    for i in range(reserve_count):
+        pair = (user_config >> (2 * i)) & 3
+        if pair:
+            found.append((i, bool(pair & 1), bool(pair & 2)))
+    return found
+
+
+class ReserveState(msgspec.Struct, frozen=True):
+    """What of a reserve the accounts need; `price` is None where the oracle reverts."""
+
+    asset: str
+    reserve_id: int
+    config: ReserveConfig
+    liquidity_index: int
+    debt_index: int
+    price: int | None
+
+
+class EModeState(msgspec.Struct, frozen=True):
+    """An e-mode category. `price` replaces the assets' own where it is not 0, and is None where its
+    oracle reverts (up to 3.1); `collateral_bitmap` has a bit per reserve id (from 3.2)."""
+
+    lt: int
+    bonus: int
+    price: int | None = 0
+    collateral_bitmap: int = 0
+
+
+class Stable(msgspec.Struct, frozen=True):
+    """A stable-rate debt as its token stores it: principal, ray per year, Unix seconds."""
+
+    principal: int
+    rate: int
+    since: int
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What an account has in one reserve: scaled balances; `collateral` None = not flagged."""
+
+    asset: str
+    collateral: int | None = None
+    debt: int | None = None
+    stable: Stable | None = None
+
+
+class LegState(msgspec.Struct, frozen=True):
+    """One balance as the contract counts it: token units, base units, terms that apply.
+
+    side is "collateral", "debt", or "idle": flagged as collateral, but with a threshold of 0 it
+    does not count (up to 3.5; from 3.6 on it counts with that threshold), or a flag of either kind
+    without a balance.
+    Where the contract would revert, `value` is None and `problem` says why; `raw` is then what
+    it would be without the limit of 256 bits. An idle balance is never multiplied with its price,
+    so that one without a value is no problem.
+    """
+
+    asset: str
+    side: Literal["collateral", "debt", "idle"]
+    scaled: int
+    stable: Stable | None
+    raw: int
+    value: int | None
+    problem: str
+    lt: int
+    bonus: int
+    category_priced: bool = False  # at the e-mode category's price, not at the asset's
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    """An account as `getUserAccountData` sees it. `hf` None = no debt (2^256-1 on chain)."""
+
+    collateral: int
+    debt: int
+    average_lt: int
+    hf: int | None
+
+
+def compound_interest(rate: int, seconds: int) -> int:
+    """MathUtils.calculateCompoundedInterest of 3.0: the factor in ray after `seconds`."""
+    if seconds == 0:
+        return RAY
+    less_one = seconds - 1
+    less_two = seconds - 2 if seconds > 2 else 0
+    squared = ray_mul(rate, rate) // YEAR_SECONDS**2
+    cubed = ray_mul(squared, rate) // YEAR_SECONDS
+    second = seconds * less_one * squared // 2
+    third = seconds * less_one * less_two * cubed // 6
+    return RAY + rate * seconds // YEAR_SECONDS + second + third
+
+
+def compound_interest_per_second(rate: int, seconds: int) -> int:
+    """MathUtils.calculateCompoundedInterest of Aave v2: the factor in ray after `seconds`."""
+    if seconds == 0:
+        return RAY
+    less_one = seconds - 1
+    less_two = seconds - 2 if seconds > 2 else 0
+    each = rate // YEAR_SECONDS
+    squared = ray_mul(each, each)
+    cubed = ray_mul(squared, each)
+    second = seconds * less_one * squared // 2
+    third = seconds * less_one * less_two * cubed // 6
+    return RAY + each * seconds + second + third
+
+
+def stable_balance(profile: Profile, stable: Stable, now: int) -> int:
+    """StableDebtToken.balanceOf at a block's time stamp."""
+    if stable.principal == 0:
+        return 0
+    per_second = profile.compounding == "per-second"
+    compound = compound_interest_per_second if per_second else compound_interest
+    return ray_mul(stable.principal, compound(stable.rate, now - stable.since))
+
+
+def legs(
+    profile: Profile,
+    holdings: Sequence[Holding],
+    emode: int,
+    reserves: Mapping[str, ReserveState],
+    emodes: Mapping[int, EModeState],
+    now: int,
+) -> list[LegState]:
+    """The balances of one account at a block with the time stamp `now`."""
+    category = emodes.get(emode) if emode else None
+    # The pool asks a category's oracle first, whatever the account holds.
+    category_fails = category is not None and category.price is None
+    directed = profile.rounding == "directed"
+    found = []
+    for holding in holdings:
+        reserve = reserves[holding.asset]
+        config = reserve.config
+        terms = category if _inside(profile, category, emode, reserve) else None
+        price, category_priced = reserve.price, False
+        if terms is not None and terms.price:
+            price, category_priced = terms.price, True
+        if category_fails:
+            price = None
+        flagged_only = not (holding.collateral or holding.debt or holding.stable)
+        if flagged_only and (holding.collateral, holding.debt) != (None, None):
+            # The pool asks for the price of a flag's asset before it looks for a balance.
+            value, problem = _value(0, price, config.decimals, up=False)
+            found.append(
+                LegState(
+                    asset=holding.asset,
+                    side="idle",
+                    scaled=0,
+                    stable=None,
+                    raw=0,
+                    value=value,
+                    problem=problem,
+                    lt=0,
+                    bonus=0,
+                )
+            )
+        if holding.collateral:
+            counts = config.lt != 0 or not profile.lt_gate
+            raw = (
+                holding.collateral * reserve.liquidity_index // RAY
+                if directed
+                else _ray_mul_unchecked(holding.collateral, reserve.liquidity_index)
+            )
+            value, problem = _value(raw, price, config.decimals, up=False)
+            if not counts and price is not None:
+                problem = ""
+            found.append(
+                LegState(
+                    asset=holding.asset,
+                    side="collateral" if counts else "idle",
+                    scaled=holding.collateral,
+                    stable=None,
+                    raw=raw,
+                    value=value,
+                    problem=problem,
+                    lt=(terms.lt if terms is not None else config.lt) if counts else 0,
+                    bonus=terms.bonus if terms is not None else config.bonus,
+                    category_priced=category_priced,
+                )
+            )
+        if holding.debt or holding.stable:
+            raw = (
+                ceil_div((holding.debt or 0) * reserve.debt_index, RAY)
+                if directed
+                else _ray_mul_unchecked(holding.debt or 0, reserve.debt_index)
+            )
+            raw += stable_balance(profile, holding.stable, now) if holding.stable else 0
+            value, problem = _value(raw, price, config.decimals, up=directed)
+            found.append(
+                LegState(
+                    asset=holding.asset,
+                    side="debt",
+                    scaled=holding.debt or 0,
+                    stable=holding.stable,
+                    raw=raw,
+                    value=value,
+                    problem=problem,
+                    lt=0,
+                    bonus=0,
+                    category_priced=category_priced,
+                )
+            )
+    return found
+
+
+def _inside(
+    profile: Profile, category: EModeState | None, emode: int, reserve: ReserveState
+) -> bool:
+    if category is None:
+        return False
+    if profile.emode == "category":
+        return reserve.config.emode == emode
+    return bool(category.collateral_bitmap >> reserve.reserve_id & 1)
+
+
+def _ray_mul_unchecked(a: int, b: int) -> int:
+    return (a * b + RAY // 2) // RAY
+
+
+def _value(raw: int, price: int | None, decimals: int, *, up: bool) -> tuple[int | None, str]:
+    if price is None:
+        return None, "oracle reverted"
+    if raw * price > UINT_MAX:
+        return None, "balance times price overflows: the contract reverts"
+    unit = unit_of(decimals)
+    return (ceil_div(raw * price, unit) if up else raw * price // unit), ""
+
+
+def account(profile: Profile, parts: Sequence[LegState]) -> AccountState:
+    """Collateral, debt, average threshold and health factor of one account.
+
+    Raises ChainReverts, with the reason, where `getUserAccountData` would revert.
+    """
+    collateral = debt = weighted = 0
+    for leg in parts:
+        if leg.problem:
+            raise ChainReverts(leg.problem)
+        if leg.value is None:
+            continue
+        if leg.side == "collateral":
+            collateral = checked(collateral + leg.value, "collateral")
+            weighted = checked(weighted + checked(leg.value * leg.lt, "threshold"), "threshold")
+        elif leg.side == "debt":
+            debt = checked(debt + leg.value, "debt")
+    average = weighted // collateral if collateral else 0
+    if debt == 0:
+        hf = None
+    elif profile.hf_rule == "avg-lt":
+        hf = wad_div(percent_mul(collateral, average), debt)
+    else:
+        hf = wad_div(weighted, debt) // BPS
+    return AccountState(collateral=collateral, debt=debt, average_lt=average, hf=hf)
+
+
+def hf_word(hf: int | None) -> int:
+    """A health factor as the contract returns it: 2^256-1 without debt."""
+    return UINT_MAX if hf is None else hf
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """What a liquidation call is about: one debt, one collateral, and the account around them.
+
+    Balances in token units, prices and `total_debt` in base units, `bonus` and `protocol_fee` in
+    basis points (10500 = 5 %), `health_factor` in wad.
+    """
+
+    health_factor: int
+    total_debt: int
+    collateral_balance: int
+    collateral_price: int
+    collateral_decimals: int
+    debt_balance: int
+    debt_price: int
+    debt_decimals: int
+    bonus: int
+    protocol_fee: int
+
+
+class Seizure(msgspec.Struct, frozen=True):
+    """The amounts of one liquidation call, token units."""
+
+    debt_repaid: int
+    collateral_to_liquidator: int
+    protocol_fee: int
+    leaves_dust: bool
+
+
+def max_liquidatable_debt(profile: Profile, pair: Pair) -> int:
+    """How much of the debt one call may repay (close factor), token units."""
+    if profile.close != "position-half":
+        only_half = profile.close == "half" or pair.health_factor > FULL_CLOSE_BELOW
+        return percent_mul(pair.debt_balance, BPS // 2 if only_half else BPS)
+    unit = unit_of(pair.debt_decimals)
+    collateral_value = (
+        pair.collateral_balance * pair.collateral_price // unit_of(pair.collateral_decimals)
+    )
+    debt_value = (
+        ceil_div(pair.debt_balance * pair.debt_price, unit)
+        if profile.rounding == "directed"
+        else pair.debt_balance * pair.debt_price // unit
+    )
+    if (
+        collateral_value >= SMALL_POSITION
+        and debt_value >= SMALL_POSITION
+        and pair.health_factor > FULL_CLOSE_BELOW
+    ):
+        half = percent_mul(pair.total_debt, BPS // 2)
+        if debt_value > half:
+            return half * unit // pair.debt_price
+    return pair.debt_balance
+
+
+def liquidate(profile: Profile, pair: Pair, debt_to_cover: int) -> Seizure:
+    """What `liquidationCall` repays and seizes.
+
+    `leaves_dust` tells that the contract reverts with MustNotLeaveDust (from 3.3 on).
+    """
+    debt_unit, collateral_unit = unit_of(pair.debt_decimals), unit_of(pair.collateral_decimals)
+    debt = min(debt_to_cover, max_liquidatable_debt(profile, pair))
+    base = pair.debt_price * debt * collateral_unit // (pair.collateral_price * debt_unit)
+    directed = profile.seizing == "directed"
+    most = base * pair.bonus // BPS if directed else percent_mul(base, pair.bonus)
+    if most > pair.collateral_balance:
+        collateral = pair.collateral_balance
+        worth = (
+            pair.collateral_price * collateral * debt_unit // (pair.debt_price * collateral_unit)
+        )
+        if profile.seizing == "half-up":
+            debt = percent_div(worth, pair.bonus)
+        else:
+            debt = ceil_div(worth * BPS, pair.bonus)
+    else:
+        collateral = most
+    fee = 0
+    if pair.protocol_fee:
+        if directed:
+            bonus_part = collateral - collateral * BPS // pair.bonus
+            fee = ceil_div(bonus_part * pair.protocol_fee, BPS)
+        else:
+            bonus_part = collateral - percent_div(collateral, pair.bonus)
+            fee = percent_mul(bonus_part, pair.protocol_fee)
+    return Seizure(
+        debt_repaid=debt,
+        collateral_to_liquidator=collateral - fee,
+        protocol_fee=fee,
+        leaves_dust=_leaves_dust(profile, pair, debt, collateral),
+    )
+
+
+def _leaves_dust(profile: Profile, pair: Pair, debt: int, collateral: int) -> bool:
+    if profile.close != "position-half":
+        return False
+    if debt >= pair.debt_balance or collateral >= pair.collateral_balance:
+        return False
+    divide = ceil_div if profile.rounding == "directed" else floordiv
+    debt_left = divide((pair.debt_balance - debt) * pair.debt_price, unit_of(pair.debt_decimals))
+    collateral_left = (
+        (pair.collateral_balance - collateral)
+        * pair.collateral_price
+        // unit_of(pair.collateral_decimals)
+    )
+    return debt_left < MIN_LEFTOVER or collateral_left < MIN_LEFTOVER
+
+
+def linear_interest(rate: int, seconds: int) -> int:
+    """MathUtils.calculateLinearInterest: the supply factor in ray after `seconds`."""
+    return RAY + rate * seconds // YEAR_SECONDS
+
+
+def compound_interest_taylor(rate: int, seconds: int) -> int:
+    """MathUtils.calculateCompoundedInterest from 3.4 on: the debt factor in ray."""
+    x = rate * seconds // YEAR_SECONDS
+    return RAY + x + ray_mul(x, x // 2 + ray_mul(x, x // 6))

@@ -1,0 +1,49 @@
+"""Euler vaults (EVK) in integers: the discount grows with the shortfall.
+
+Source: euler-xyz/euler-vault-kit 5b98b42 (LiquidityUtils, Liquidation).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chainwatch.lending.integers import BPS, WAD
+
+
+class Liquidation(msgspec.Struct, frozen=True):
+    """The largest liquidation: assets to repay, collateral received, discount factor in wad."""
+
+    adjusted_collateral: int
+    discount_factor: int | None
+    repay: int
+    received: int
+
+
+def liquidation(
+    collateral_balance: int,
+    collateral_value: int,
+    ltv_bps: int,
+    liability: int,
+    liability_value: int,
+    max_discount_bps: int,
+) -> Liquidation:
+    """Liquidation.calculateMaxLiquidation for one collateral; values in the unit of account.
+
+    Not strict: a position exactly at its limit is not liquidatable only if adjusted collateral
+    exceeds the liability.
+    """
+    adjusted = collateral_value * ltv_bps // BPS
+    if adjusted > liability_value:
+        return Liquidation(adjusted, None, 0, 0)
+    factor = max(adjusted * WAD // liability_value, WAD - max_discount_bps * (WAD // BPS))
+    repay_value = liability_value
+    yield_value = repay_value * WAD // factor
+    if collateral_value < yield_value:
+        repay_value = collateral_value * factor // WAD
+        yield_value = collateral_value
+    return Liquidation(
+        adjusted_collateral=adjusted,
+        discount_factor=factor,
+        repay=repay_value * liability // liability_value,
+        received=yield_value * collateral_balance // collateral_value,
+    )

@@ -1,0 +1,41 @@
+"""Maker (Sky) vaults in integers: wad amounts, ray rates, rad debts.
+
+Source: makerdao/dss fa4f663 (spot, dog).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chainwatch.lending.integers import RAY, WAD
+
+
+class Bark(msgspec.Struct, frozen=True):
+    """What a liquidation takes into auction: debt (wad), collateral (wad), due and tab (rad)."""
+
+    debt: int
+    collateral: int
+    due: int
+    tab: int
+
+
+def spot(price: int, par: int, ratio: int) -> int:
+    """Price with the liquidation ratio taken off, ray; `price` in wad."""
+    return price * 10**9 * RAY // par * RAY // ratio
+
+
+def is_unsafe(ink: int, art: int, rate: int, spot_price: int) -> bool:
+    """Dog.bark may be called."""
+    return ink * spot_price < art * rate
+
+
+def bark(ink: int, art: int, rate: int, chop: int, room: int, dust: int) -> Bark:
+    """The part of a vault that one bark takes; `room` and `dust` in rad, `chop` in wad.
+
+    A remainder below the dust limit is taken with it.
+    """
+    taken = min(art, room * WAD // rate // chop)
+    if art > taken and (art - taken) * rate < dust:
+        taken = art
+    due = taken * rate
+    return Bark(debt=taken, collateral=ink * taken // art, due=due, tab=due * chop // WAD)

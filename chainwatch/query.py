@@ -1,0 +1,209 @@
+"""Questions: one SQL file each in queries/, with a header that says what it is and takes.
+
+    -- name: walls
+    -- title: Collateral that liquidates as a factor moves, per price bin
+    -- param: p_factor TEXT = 'BTC'  which factor moves
+    -- show: price_from price_to max_seizable_usd=seizable_USD
+    -- bar: max_seizable_usd over price_from
+    SELECT … WHERE factor = $p_factor …
+
+`show` limits the columns of tables on a terminal and may give a short heading, `bar` names the
+column that is drawn (over an axis: only where that has a value), `note` says what a figure means,
+and `on: feeds` that its figures stand on exchange feeds, whose coverage goes into the header.
+
+A file lives three lives: `run` binds it, the catalog publishes it as a table macro
+(`FROM walls(p_factor := 'ETH')`), and anybody may run the raw text with bound parameters.
+Files in queries/views are building blocks (macros too), files in queries/checks return the rows
+that are wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chainwatch.errors import UsageError
+from chainwatch.store import Result, Store
+
+if TYPE_CHECKING:
+    from chainwatch.store import Catalog
+
+_HEADER = re.compile(
+    r"^--\s*(name|title|param|show|bar|note|on|portable|each|column|once):\s*(.*)$"
+)
+_PARAM = re.compile(r"^(p_\w+)\s+([A-Z ]+?)\s*=\s*('(?:[^']|'')*'|[^\s]+)\s*(.*)$")
+
+
+class Param(msgspec.Struct, frozen=True):
+    """One parameter of a query: name with its p_, DuckDB type, default as SQL, meaning."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One SQL file with its header."""
+
+    name: str
+    title: str
+    params: tuple[Param, ...]
+    text: str
+    path: Path
+    group: str
+    shown: tuple[str, ...] = ()
+    bar: str = ""
+    notes: tuple[str, ...] = ()
+    on: str = ""
+    portable: bool = False
+
+    @property
+    def macro(self) -> str:
+        """The statement that publishes it in the catalog."""
+        # `::` binds before a sign, so a default is cast with its parentheses.
+        heads = ", ".join(f"{p.name} := CAST({p.default} AS {p.type})" for p in self.params)
+        body = re.sub(r"\$(p_\w+)", r"\1", self.text)
+        return f"CREATE MACRO {self.name}({heads}) AS TABLE\n{body}"
+
+
+def folder() -> Path:
+    """queries/ of the installed package, or of the checkout."""
+    inside = Path(__file__).with_name("queries")
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "queries"
+
+
+@cache
+def load_all() -> dict[str, Query]:
+    """Every query by name, in an order in which each stands after those it reads."""
+    found: dict[str, Query] = {}
+    base = folder()
+    for path in sorted(base.rglob("*.sql")):
+        query = read(path, group=path.parent.name if path.parent != base else "")
+        if query.name in found:
+            raise ValueError(f"{path} and {found[query.name].path} are both called {query.name}")
+        found[query.name] = query
+    return {q.name: q for q in _by_dependency(found)}
+
+
+def read(path: Path, group: str = "") -> Query:
+    """Parse one file; ValueError names the line that does not fit."""
+    text = path.read_text(encoding="utf-8")
+    head: dict[str, list[str]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := _HEADER.match(line):
+            head.setdefault(match[1], []).append(match[2].strip())
+        elif line.startswith("-- ") and re.match(r"^--\s*\w+:", line) and number < 4:
+            raise ValueError(f"{path} line {number}: unknown header {line!r}")
+    name = (head.get("name") or [""])[0]
+    if name != path.stem:
+        raise ValueError(f"{path}: `-- name: {path.stem}` is missing")
+    if not head.get("title"):
+        raise ValueError(f"{path}: `-- title:` is missing")
+    params = []
+    for line in head.get("param", []):
+        match = _PARAM.match(line)
+        if not match:
+            raise ValueError(f"{path}: not `p_name TYPE = default  meaning`: {line}")
+        params.append(Param(match[1], match[2], match[3], match[4]))
+    used = set(re.findall(r"\$(p_\w+)", text))
+    declared = {p.name for p in params}
+    if used != declared:
+        raise ValueError(f"{path}: parameters used {sorted(used)}, declared {sorted(declared)}")
+    return Query(
+        name=name,
+        title=head["title"][0],
+        params=tuple(params),
+        text=text.strip().rstrip(";"),
+        path=path,
+        group=group,
+        shown=tuple(" ".join(head.get("show", [])).split()),
+        bar=(head.get("bar") or [""])[0],
+        notes=tuple(head.get("note", [])),
+        on=(head.get("on") or [""])[0],
+        portable="portable" in head,
+    )
+
+
+def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
+    done: dict[str, Query] = {}
+
+    def visit(query: Query, above: tuple[str, ...]) -> None:
+        if query.name in above:
+            raise ValueError(f"queries need each other: {' → '.join((*above, query.name))}")
+        if query.name in done:
+            return
+        for word in re.findall(r"\b(\w+)\(", query.text):
+            if word in queries and word != query.name:
+                visit(queries[word], (*above, query.name))
+        done[query.name] = query
+
+    for query in queries.values():
+        visit(query, ())
+    return list(done.values())
+
+
+def find(name: str) -> Query:
+    """One query by name; UsageError with a suggestion where there is none."""
+    known = load_all()
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UsageError(f"no query is called {name!r}; {hint}`chainwatch queries` lists them")
+
+
+def definitions() -> list[str]:
+    """The statements that publish every query as a macro; its comment is title and parameters."""
+    statements: list[str] = []
+    for query in load_all().values():
+        statements.append(query.macro)
+        words = [query.title, *(f"{p.name} {p.type}: {p.meaning}" for p in query.params)]
+        comment = "; ".join(words).replace("'", "''")
+        statements.append(f"COMMENT ON MACRO TABLE {query.name} IS '{comment}'")
+    return statements
+
+
+def open_catalog(store: Store) -> Catalog:
+    """The catalog with every query as a macro."""
+    return store.catalog(definitions())
+
+
+def run(catalog: Catalog, query: Query, values: Mapping[str, object] | None = None) -> Result:
+    """Run a query's text with its parameters bound, defaults where no value is given.
+
+    Raises UsageError for a parameter it does not have.
+    """
+    values = dict(values or {})
+    unknown = values.keys() - {p.name for p in query.params}
+    if unknown:
+        raise UsageError(
+            f"{query.name} has no parameter {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(p.name for p in query.params) or 'none'}"
+        )
+    bound = bind(catalog, query.params, values)
+    return catalog.run(query.text, bound)
+
+
+def bind(
+    catalog: Catalog, params: Sequence[Param], values: Mapping[str, object]
+) -> dict[str, object]:
+    """A value of its declared type for each parameter, so that binding needs no guess."""
+    if not params:
+        return {}
+    given = {p.name: values[p.name] for p in params if p.name in values}
+    selected = ", ".join(
+        f"CAST({f'${p.name}' if p.name in given else p.default} AS {p.type}) AS {p.name}"
+        for p in params
+    )
+    try:
+        found = catalog.run(f"SELECT {selected}", given)
+    except UsageError as failure:
+        raise UsageError(f"a parameter has a wrong value: {failure}") from None
+    return dict(zip(found.columns, found.rows[0], strict=True))

@@ -1,0 +1,390 @@
+"""A query's result with what it stands on: block, age, coverage and verification in its header."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from chainwatch import query, show
+from chainwatch.errors import UsageError
+from chainwatch.query import Query
+from chainwatch.show import Report
+from chainwatch.store import Catalog, Result
+
+STALE_AFTER_SECONDS = 3_600
+ATTEMPTS = 20  # to read header and rows of one snapshot while snapshots are being stored
+
+_LABEL = {
+    "demo": "DEMO DATA from a local chain",
+    "recording": "DEMO DATA from a recorded local chain",
+    "imported": "IMPORTED DATA",
+}
+
+
+def make(
+    catalog: Catalog,
+    name: str,
+    values: Mapping[str, object],
+    runner: Callable[[Query, Mapping[str, object]], Result] | None = None,
+) -> Report:
+    """Run a query and say what its figures stand on; `runner` may compute its rows elsewhere.
+
+    Raises UsageError where there is no snapshot yet, or the factor does not exist.
+    """
+    chosen = query.find(name)
+    if all(p.name != "p_as_of" for p in chosen.params):
+        return _make(catalog, chosen, values, None, runner)
+    scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
+    standing = query.run(catalog, query.find("provenance"), scope)
+    for _ in range(ATTEMPTS):
+        found = _make(catalog, chosen, values, standing, runner)
+        # A collector may have stored a snapshot meanwhile: header and rows would be of two.
+        before, standing = standing, query.run(catalog, query.find("provenance"), scope)
+        if _snapshots(standing) == _snapshots(before):
+            break
+        newest = max((m["block_time"] for m in standing.dicts()), default=None)
+        if newest is not None and values.get("p_as_of") is None:
+            # One that stores faster than this reads: ask for what there is now, and stay there.
+            scope, values = scope | {"p_as_of": newest}, {**values, "p_as_of": newest}
+            standing = query.run(catalog, query.find("provenance"), scope)
+    return found
+
+
+def _snapshots(standing: Result) -> list[Any]:
+    return [m["snapshot"] for m in standing.dicts()]
+
+
+def _make(
+    catalog: Catalog,
+    chosen: Query,
+    values: Mapping[str, object],
+    standing: Result | None,
+    runner: Callable[[Query, Mapping[str, object]], Result] | None,
+) -> Report:
+    params = {p.name for p in chosen.params}
+    header: list[str] = []
+    meta: dict[str, Any] = {}
+    if standing is not None:
+        scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
+        _require_snapshot(catalog, standing, scope)
+        header += [market_line(m) for m in standing.dicts()]
+        meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
+        if "p_factor" in params:
+            factor, betas = _chosen(chosen, values, "p_factor"), str(values.get("p_betas", ""))
+            factors = query.run(catalog, query.find("factors_at"), scope)
+            _require_factors(factors, factor, betas)
+            moved = query.run(
+                catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
+            )
+            header += _moves_lines(moved, factor)
+            meta["moves"] = [
+                {k: m[k] for k in ("market", "asset", "symbol", "beta")}
+                for m in moved.dicts()
+                if m["beta"]
+            ]
+    if "p_token" in params:
+        header += _statement_lines(catalog, values, _chosen(chosen, values, "p_token"))
+    if chosen.on == "feeds":
+        feeds = _feeds(catalog, values)
+        header += [_window_line(catalog, values), *(feed_line(f) for f in feeds)]
+        header += _chain_labels(catalog)
+        meta["feeds"] = feeds
+    result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
+    if "p_known_at" in params:
+        meta["known_at"] = values.get("p_known_at")
+        header = [*_knowledge_lines(values, result), *header]
+    return Report(
+        result=result,
+        name=chosen.name,
+        title=chosen.title,
+        header=header,
+        meta=meta,
+        shown=chosen.shown,
+        bar=chosen.bar,
+        notes=show.filled(chosen.notes, result),
+    )
+
+
+def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:
+    """As of when things are known, and what of the figures is invented, shipped or imported."""
+    lines = []
+    if (known_at := values.get("p_known_at")) is not None:
+        when = f"{known_at:%Y-%m-%d %H:%M}Z" if isinstance(known_at, datetime) else str(known_at)
+        lines.append(f"as known on {when}: nothing published later counts")
+    if "provenance" in result.columns:
+        found = [row["provenance"] for row in result.dicts()]
+        lines += [
+            f"{found.count(kind):,} of {len(found):,} rows: {words}"
+            for kind, words in _PROVENANCE.items()
+            if kind in found
+        ]
+    return lines
+
+
+_PROVENANCE = {
+    "sample": "SAMPLE data, invented figures that show how the report looks",
+    "reference": "figures shipped with chainwatch, each with its report",
+    "imported": "from files of the user",
+}
+
+
+def _chosen(asked: query.Query, values: Mapping[str, object], name: str) -> str:
+    """A text parameter's value: the one given, else the query's default."""
+    default = next(p.default.strip("'") for p in asked.params if p.name == name)
+    return str(values.get(name, default))
+
+
+def _statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) -> list[str]:
+    """The newest disclosure of each kind: day, lag, age, document.
+
+    Raises UsageError where none is stored.
+    """
+    scope = {"p_token": token, "p_known_at": values.get("p_known_at")}
+    found = query.run(catalog, query.find("reserve_statements"), scope | {"p_last": 1}).dicts()
+    if not found and token != "all":
+        stored = catalog.run("SELECT DISTINCT token FROM statements ORDER BY token").rows
+        known = ", ".join(str(row[0]) for row in stored)
+        if not known:
+            raise UsageError(
+                "no reserve is stored yet: `chainwatch collect reference` loads the figures that "
+                "ship, `chainwatch collect tether circle` reads the issuers' pages"
+            )
+        if scope["p_known_at"] is not None:
+            raise UsageError(f"no disclosure of {token} was known then; stored: {known}")
+        close = difflib.get_close_matches(token.upper(), [str(row[0]) for row in stored], n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {known}")
+    return [_statement_line(s) for s in found]
+
+
+def _statement_line(s: Mapping[str, Any]) -> str:
+    published = (
+        f"published {s['published']} ({s['lag_days']} days later)"
+        if s["published"]
+        else f"seen {s['observed_at']:%Y-%m-%d}"
+    )
+    before = f"; the one before is of {s['previous_as_of']}" if s["previous_as_of"] else ""
+    return (
+        f"{s['token']} {s['kind']} ({s['evidence']}): as of {s['as_of']}, {published}, "
+        f"{show.duration(s['age_seconds'])} old; {_collateral_words(s)}; "
+        f"{s['origin']}, sha256 {s['sha256']}{before}"
+    )
+
+
+def _collateral_words(s: Mapping[str, Any]) -> str:
+    """Assets over liabilities of one and the same statement."""
+    if s["assets_usd"] is None:
+        return "assets n/a (not stated)"
+    assets = f"assets {s['assets_usd']:,.0f} {s['unit']}"
+    if s["ratio"] is None:
+        return f"{assets}, liabilities n/a (not stated)"
+    return f"{assets}, {s['ratio']:.4f} of liabilities"
+
+
+_META = (
+    "market",
+    "protocol",
+    "provenance",
+    "block_number",
+    "block_time",
+    "age_seconds",
+    "accounts",
+    "accounts_failed",
+    "scope",
+    "checked",
+    "mismatched",
+    "verified_at",
+    "endpoint",
+    "snapshot",
+)
+
+
+def market_line(market: Mapping[str, Any]) -> str:
+    """One market's block, age, coverage and verification, in words."""
+    label = _LABEL.get(market["provenance"])
+    if market["provenance"] == "imported":
+        return (
+            f"{market['market']} ({label} from {market['endpoint']}): as of "
+            f"{market['block_time']:%Y-%m-%d %H:%M:%S}Z, {age_words(market['age_seconds'])}; "
+            f"NOT VERIFIED, floats of somebody else; {market['accounts']:,} accounts"
+            + (f", {market['accounts_failed']:,} of them n/a" * bool(market["accounts_failed"]))
+        )
+    who = "who ever borrowed" if market["scope"] == "borrowers" else "that ever held a balance"
+    coverage = f"{market['accounts']:,} accounts {who}"
+    if market["accounts_failed"]:
+        coverage += f", {market['accounts_failed']:,} of them n/a"
+    return (
+        f"{market['market']} ({market['protocol']}{', ' + label if label else ''}): "
+        f"block {market['block_number']} of {market['block_time']:%Y-%m-%d %H:%M:%S}Z, "
+        f"{age_words(market['age_seconds'])}; {verified_words(market)}; {coverage}"
+    )
+
+
+def _feeds(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """How each feed covered the time that is looked at; UsageError where nothing is stored."""
+    chosen = query.find("feeds")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    found = query.run(catalog, chosen, scope).dicts()
+    venue = str(values.get("p_venue", "all"))
+    if not found:
+        known = catalog.run(
+            "SELECT venue FROM coverage UNION SELECT venue FROM exchange_liquidations "
+            "UNION SELECT protocol FROM chain_liquidations ORDER BY ALL"
+        )
+        names = [str(row[0]) for row in known.rows]
+        if not names:
+            raise UsageError(
+                "no liquidations have been collected yet: run "
+                "`chainwatch collect binance bybit okx --for 10m`"
+            )
+        if venue not in ("all", *names):
+            close = difflib.get_close_matches(venue, names, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"nothing of venue {venue!r}; {hint}stored: {', '.join(names)}")
+    return found
+
+
+def _window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
+    scope = {k: v for k, v in values.items() if k in ("p_since", "p_until")}
+    window = query.run(catalog, query.find("liquidation_window"), scope).dicts()
+    if not window:
+        return "no time is covered"
+    since, until = window[0]["since"], window[0]["until"]
+    if since >= until:
+        raise UsageError(f"the end {until:%Y-%m-%d %H:%M}Z is not after {since:%Y-%m-%d %H:%M}Z")
+    return (
+        f"from {since:%Y-%m-%d %H:%M:%S}Z to {until:%Y-%m-%d %H:%M:%S}Z "
+        f"({show.duration((until - since).total_seconds())})"
+    )
+
+
+def _chain_labels(catalog: Catalog) -> list[str]:
+    """A line for each market whose liquidations on chain are of no real chain."""
+    found = catalog.run(
+        "SELECT DISTINCT s.market, s.provenance FROM snapshots AS s "
+        "SEMI JOIN chain_liquidations AS c ON c.market = s.market AND c.chain_id = s.chain_id "
+        "ORDER BY ALL"
+    )
+    return [f"{market}: {_LABEL[kind]}" for market, kind in found.rows if kind in _LABEL]
+
+
+def feed_line(feed: Mapping[str, Any]) -> str:
+    """One feed's coverage and standing, in words: silence is a fault and is said first."""
+    demo = "DEMO DATA from a loopback exchange, " if feed["provenance"] == "demo" else ""
+    covered = show.text_cell("covered_share", feed["covered_share"])
+    state = feed["state"]
+    words = [f"covered {covered} of the time"]
+    if feed["stale_share"]:
+        words.append(f"stale {show.text_cell('stale_share', feed['stale_share'])}")
+    if feed["subscribed"] is not None:
+        words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
+    words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
+    if feed["rejects"]:
+        words.append(f"{feed['rejects']:,} rejects")
+    trouble = "" if state in ("up", "partial", "off") else f"{state.upper()}: {feed['reason']}; "
+    return f"{feed['source']} ({demo}{feed['sampling']}): {trouble}{', '.join(words)}"
+
+
+def age_words(seconds: int) -> str:
+    """How old a block is; a block from the future means that two clocks disagree."""
+    if seconds < 0:
+        return f"{show.duration(seconds)} ahead of this machine's clock"
+    return f"{show.duration(seconds)} old"
+
+
+def verified_words(market: Mapping[str, Any]) -> str:
+    """What is known of a snapshot's verification: k/n equal, or that nobody looked."""
+    if market["checked"] is None:
+        return "NOT VERIFIED"
+    equal = market["checked"] - market["mismatched"]
+    words = f"verified {equal:,}/{market['checked']:,} equal to the chain"
+    if market["mismatched"]:
+        return f"WRONG: {words}"
+    if market["checked"] < market["accounts"]:
+        return f"{words} (sample)"
+    return words
+
+
+def stale_lines(report: Report) -> list[str]:
+    """A warning per market whose block is old; demo and imported data are not expected to move."""
+    return [
+        f"{f['source']} is {f['state']}: {f['reason'] or 'no reason known'}"
+        for f in report.meta.get("feeds", [])
+        if f["provenance"] == "live" and f["state"] in ("down", "stale")
+    ] + [
+        f"{m['market']} is {show.duration(m['age_seconds'])} old: "
+        f"`chainwatch collect {m['protocol']} --market {m['market']}` reads it anew"
+        for m in report.meta.get("markets", [])
+        if m["provenance"] == "chain" and m["age_seconds"] > STALE_AFTER_SECONDS
+    ]
+
+
+def _require_snapshot(catalog: Catalog, standing: Result, scope: Mapping[str, object]) -> None:
+    if standing.rows:
+        return
+    stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")
+    known = [row[0] for row in stored.rows]
+    if not known:
+        raise UsageError(
+            "no market has been read yet: run `chainwatch collect aave-v3 --market ethereum`, "
+            "or `chainwatch demo` for a local chain"
+        )
+    wanted = str(scope.get("p_market", "all"))
+    if wanted != "all" and wanted not in known:
+        close = difflib.get_close_matches(wanted, known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no snapshot of market {wanted!r}; {hint}stored: {', '.join(known)}")
+    raise UsageError("no snapshot is as old as that: `chainwatch status` shows what there is")
+
+
+MARKET = "MARKET"
+
+
+def _require_factors(factors: Result, factor: str, betas: str) -> None:
+    """UsageError for the first name that is no factor of these markets."""
+    known = sorted({str(row["factor"]) for row in factors.dicts()})
+    named = [pair.partition("=")[0].strip() for pair in betas.split(",") if pair.strip()]
+    if factor.upper() == MARKET:
+        wanted = named
+    elif factor.lower() in (name.lower() for name in named):
+        raise UsageError(f"betas are for MARKET or for other factors: {factor} moves by itself")
+    else:
+        wanted = [factor, *named]
+    lower = {name.lower(): name for name in known}
+    for name in wanted:
+        if name.lower() not in lower:
+            close = difflib.get_close_matches(name.lower(), [*lower, MARKET.lower()], n=1)
+            hint = f"did you mean {lower.get(close[0], MARKET)}? " if close else ""
+            raise UsageError(
+                f"no factor is called {name!r}; {hint}known: {', '.join(known)}; "
+                f"{MARKET} moves all volatile ones"
+            )
+
+
+def _moves_lines(moved: Result, factor: str) -> list[str]:
+    """What moves in each market, and by how much."""
+    whole = factor.upper() == MARKET
+    rows = sorted(moved.dicts(), key=lambda row: (row["market"], row["symbol"], row["asset"]))
+    lines = []
+    for market in dict.fromkeys(row["market"] for row in rows):
+        here = [r for r in rows if r["market"] == market and r["factor"] is not None]
+        if not here and not whole:
+            continue
+        names = ", ".join(
+            f"{r['symbol']}" + (f" × {r['beta']:g}" if r["beta"] != 1 else "") for r in here
+        )
+        if whole:
+            still = [r["symbol"] for r in rows if r["market"] == market and r["factor"] is None]
+            rest = f"; {', '.join(still)} {'stays' if len(still) == 1 else 'stay'}" if still else ""
+            lines.append(f"{MARKET} (1 = prices now) on {market} moves {names or 'nothing'}{rest}")
+            continue
+        value = next((r["factor_price"] for r in here if r["factor_price"] is not None), None)
+        level = (
+            "n/a (its feed gives no usable price)"
+            if value is None
+            else show.price(value) + (" USD" if here[0]["kind"] != "ratio" else "")
+        )
+        lines.append(f"{here[0]['factor']} at {level} on {market} moves {names}; all else stays")
+    return lines

@@ -1,0 +1,205 @@
+"""Settings: flag > environment > .env > default, each with its origin; secrets are masked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from chainwatch.errors import ConfigError
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One name that can be set; `env` is its environment variable."""
+
+    name: str
+    meaning: str
+    default: str = ""
+
+    @property
+    def env(self) -> str:
+        return f"CHAINWATCH_{self.name.upper()}"
+
+
+SETTINGS = (
+    Setting("home", "folder of the lake and the catalog", "the platform's data folder"),
+    Setting("cache", "folder for the local node of the demo and the tests", "<home>/cache"),
+    Setting("markets", "TOML file with markets of your own", "<home>/markets.toml"),
+    Setting("tokens", "TOML file with token contracts of your own", "<home>/tokens.toml"),
+    Setting("timeout", "seconds until a network call is given up", "30"),
+    Setting("webhook", "URLs that get alerts as a JSON POST, spaces between", "none"),
+    Setting("notify", "apprise URLs that get alerts (extra `alerts`), spaces between", "none"),
+    Setting("ca_file", "PEM file of certificate authorities to trust beside the system's", "none"),
+)
+RPC_SETTING = Setting(
+    "rpc_<chain>",
+    "JSON-RPC URLs of a chain, best first, separated by commas (CHAINWATCH_RPC_ETHEREUM=https://…)",
+    "the market table's public endpoint",
+)
+URL_SETTING = Setting(
+    "url_<source>",
+    "base URL of a source's documents or REST interface (CHAINWATCH_URL_FRED=https://…), or off",
+    "the source's own",
+)
+FEED_SETTINGS = (
+    Setting(
+        "ws_<source>",
+        "WebSocket URL of an exchange source (CHAINWATCH_WS_BINANCE_USDM=wss://…)",
+        "the venue's public address",
+    ),
+    Setting(
+        "ccxt_<venue>",
+        "scheme and host that ccxt asks instead of the venue's (CHAINWATCH_CCXT_BINANCE=https://…)",
+        "the venue's public address",
+    ),
+)
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A setting's value and where it came from: flag, environment, .env, a file or default."""
+
+    value: str
+    origin: str
+
+
+class Settings:
+    """Everything that can be configured, resolved once at start.
+
+    Any variable may be given as NAME_FILE=path instead, the file holding the value (secrets).
+    """
+
+    def __init__(
+        self,
+        flags: Mapping[str, str | None] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        dotenv: Path | None = None,
+    ) -> None:
+        self._flags = {k: v for k, v in (flags or {}).items() if v is not None}
+        self._environ = os.environ if environ is None else environ
+        self._dotenv_path = dotenv or Path(".env")
+        self._dotenv = _read_dotenv(self._dotenv_path)
+
+    def get(self, name: str) -> Value | None:
+        """The value set for a name, or None where nobody set one."""
+        if name in self._flags:
+            return Value(self._flags[name], f"--{name}")
+        env = f"CHAINWATCH_{name.upper().replace('-', '_')}"
+        for source, origin in ((self._environ, "environment"), (self._dotenv, ".env")):
+            if source.get(env):
+                return Value(source[env], f"{origin} {env}")
+            if path := source.get(f"{env}_FILE"):
+                return Value(_read_secret(path, env), f"file named by {origin} {env}_FILE")
+        return None
+
+    @property
+    def home(self) -> Path:
+        if found := self.get("home"):
+            return Path(found.value).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("chainwatch", appauthor=False)
+
+    @property
+    def cache(self) -> Path:
+        found = self.get("cache")
+        return Path(found.value).expanduser() if found else self.home / "cache"
+
+    @property
+    def markets(self) -> Path:
+        found = self.get("markets")
+        return Path(found.value).expanduser() if found else self.home / "markets.toml"
+
+    @property
+    def tokens(self) -> Path:
+        found = self.get("tokens")
+        return Path(found.value).expanduser() if found else self.home / "tokens.toml"
+
+    @property
+    def timeout(self) -> float:
+        found = self.get("timeout")
+        if found is None:
+            return 30.0
+        try:
+            seconds = float(found.value)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < 86_400:
+            raise ConfigError(
+                f"timeout must be a number of seconds, not {found.value!r} (set by {found.origin})"
+            )
+        return seconds
+
+    @property
+    def ca_file(self) -> Path | None:
+        found = self.get("ca_file")
+        return Path(found.value).expanduser() if found else None
+
+    def feed_url(self, kind: str, name: str) -> Value | None:
+        """The address set for an exchange source (kind ws or url) or a venue (kind ccxt)."""
+        return self.get(f"{kind}_{name}")
+
+    def feed_urls(self) -> list[str]:
+        """Names of all addresses of exchanges that somebody set."""
+        kinds = "|".join(setting.name.partition("_")[0] for setting in FEED_SETTINGS)
+        return self._names(rf"CHAINWATCH_((?:{kinds})_\w+?)(_FILE)?")
+
+    def rpc_urls(self, chain: str) -> Value | None:
+        """The endpoints set for a chain, as written (comma separated)."""
+        return self.get(f"rpc_{chain}")
+
+    def url(self, source: str, default: str) -> Value:
+        """The base URL of a source's documents, without a slash at its end; empty if off."""
+        found = self.get(f"url_{source}") or Value(default, "default")
+        url = "" if found.value.lower() == "off" else found.value.rstrip("/")
+        if url and not re.match(r"https?://[^/\s]+", url):
+            raise ConfigError(f"the URL of {source} is no http(s) URL (set by {found.origin})")
+        return Value(url, found.origin)
+
+    def rpc_chains(self) -> list[str]:
+        """Chains that somebody set endpoints for."""
+        return self._names(r"CHAINWATCH_RPC_(\w+?)(_FILE)?")
+
+    def _names(self, pattern: str) -> list[str]:
+        """What the pattern's first group finds in the names that are set, in lower case."""
+        found = set()
+        for source in (self._environ, self._dotenv):
+            for name in source:
+                if match := re.fullmatch(pattern, name):
+                    found.add(match[1].lower())
+        return sorted(found)
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """KEY=value lines; `export`, comments and matching quotes are understood."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as failure:
+        raise ConfigError(f"{path} cannot be read: {failure}") from None
+    values = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.removeprefix("export ").partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ConfigError(f"{path} line {number} is not NAME=value")
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        elif " #" in value:
+            value = value.split(" #", 1)[0].rstrip()
+        values[name] = value
+    return values
+
+
+def _read_secret(path: str, env: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as failure:
+        raise ConfigError(f"{env}_FILE names {path}, which cannot be read: {failure}") from None

@@ -1,0 +1,1 @@
+"""One file per source; discovered by chainwatch.source.discover()."""

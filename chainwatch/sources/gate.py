@@ -1,0 +1,244 @@
+"""Liquidation orders on Gate futures, settled in USDT (linear) and in BTC (inverse).
+
+At the most one order per contract and second is sent. `size` counts contracts.
+
+Unproven, needs a live check: that the stream's `size` is the order's, so that a negative one closes
+a long; the documents call it the quantity of the liquidation order. Over REST it is the position's
+and has the opposite sign. There the time is in whole seconds, so that the two never meet in one
+row: the history counts only where the stream was not alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+
+from chainwatch.exchange import CANARY, NOTHING, NOW, Channel, Contract, Reader, Request, Seen
+from chainwatch.history import History
+from chainwatch.net import Rest
+from chainwatch.rows import ExchangeLiquidation
+from chainwatch.source import history, stream
+
+LIQUIDATIONS = "futures.public_liquidates"
+TICKERS = "futures.tickers"
+SAMPLING = "sampled: at the most one order per contract and second, since 2025-02-19"
+PAGE = 1_000
+
+
+class _Liquidation(msgspec.Struct):
+    contract: str
+    size: float
+    price: float | str
+    time_ms: int
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Frame(msgspec.Struct, omit_defaults=True):
+    channel: str = ""
+    event: str = ""
+    time_ms: int | None = None
+    error: _Error | None = None
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class _Listed(msgspec.Struct):
+    name: str
+    quanto_multiplier: str = ""
+    type: str = ""
+
+
+class _Past(msgspec.Struct):
+    time: int
+    contract: str
+    size: float
+    fill_price: str
+    order_price: str = ""
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_liquidation = msgspec.json.Decoder(_Liquidation)
+_past = msgspec.json.Decoder(_Past)
+_listed = msgspec.json.Decoder(list[_Listed])
+
+
+def parse(raw: bytes, reader: Reader) -> Seen:
+    """A frame of the futures socket."""
+    frame = _frame.decode(raw)
+    if frame.event == "subscribe":
+        refused = "" if frame.error is None else f"{frame.error.code} {frame.error.message}"
+        return Seen(acked=(frame.channel,), refused=refused)
+    if frame.channel == TICKERS:
+        return CANARY
+    if frame.channel != LIQUIDATIONS or frame.event != "update":
+        return NOTHING
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        one = _liquidation.decode(element)
+        return [
+            reader.row(
+                symbol=one.contract,
+                side="long" if one.size < 0 else "short",
+                raw_side="-" if one.size < 0 else "+",
+                at_ms=one.time_ms,
+                sent_ms=frame.time_ms,
+                contracts=abs(one.size),
+                price=one.price,
+                price_kind="order",
+                identity=(one.contract, f"{one.time_ms}", f"{one.size}", f"{one.price}"),
+                raw=text,
+            )
+        ]
+
+    def envelope(element: msgspec.Raw) -> bytes:
+        alone = msgspec.Raw(b"[" + bytes(element) + b"]")
+        return msgspec.json.encode(msgspec.structs.replace(frame, result=alone))
+
+    return reader.each(reader.begin(raw), _elements.decode(frame.result), read, envelope)
+
+
+def subscribe(topics: Sequence[str], number: int) -> Request:
+    """One request for each channel, which the answer names."""
+    channel, _, what = topics[0].partition(" ")
+    text = f'{{"time":{NOW},"channel":"{channel}","event":"subscribe","payload":["{what}"]}}'
+    return Request(text, (channel,))
+
+
+def everything(contracts: Mapping[str, Contract]) -> list[str]:
+    return [f"{LIQUIDATIONS} !all"]
+
+
+def listed(body: bytes, settle: str) -> list[Contract]:
+    """The contracts of one settlement currency; an inverse one has no multiplier: 1 USD each."""
+    found = []
+    for one in _listed.decode(body):
+        base, _, quote = one.name.partition("_")
+        quote = quote.partition("_")[0]
+        size = float(one.quanto_multiplier or 0)
+        kind = "linear" if quote == settle else "inverse" if size == 0 else "quanto"
+        found.append(
+            Contract(
+                symbol=one.name,
+                base=base,
+                quote=quote,
+                settle=settle,
+                kind=kind,
+                size=1.0 if kind == "inverse" else size or None,
+            )
+        )
+    return found
+
+
+async def usdt_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/api/v4/futures/usdt/contracts"), "USDT")
+
+
+async def btc_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/api/v4/futures/btc/contracts"), "BTC")
+
+
+def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+    """An answer of liq_orders: `size` is the position's, positive for a long."""
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        one = _past.decode(element)
+        return [
+            reader.row(
+                symbol=one.contract,
+                side="long" if one.size > 0 else "short",
+                raw_side="+" if one.size > 0 else "-",
+                at_ms=one.time * 1000,
+                contracts=abs(one.size),
+                price=one.fill_price,
+                price_kind="fill",
+                kind="fill",
+                identity=(
+                    "rest",
+                    one.contract,
+                    f"{one.time}",
+                    f"{one.size}",
+                    one.order_price,
+                    one.fill_price,
+                ),
+                raw=text,
+            )
+        ]
+
+    return reader.each(
+        reader.begin(body), _elements.decode(body), read, lambda element: bytes(element)
+    )
+
+
+def _usdt(contracts: Mapping[str, Contract]) -> list[str]:
+    return ["usdt"]
+
+
+def _btc(contracts: Mapping[str, Contract]) -> list[str]:
+    return ["btc"]
+
+
+async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+    # A full answer may have left some out: both halves of its time are asked for again.
+    waiting = [(start_ms // 1000, -(-end_ms // 1000))]
+    while waiting:
+        start, end = waiting.pop()
+        body = await rest.get(
+            f"/api/v4/futures/{scope}/liq_orders",
+            **{"from": start, "to": end - 1},
+            limit=PAGE,
+        )
+        yield body
+        if len(_elements.decode(body)) >= PAGE and end - start > 1:
+            middle = (start + end) // 2
+            waiting += [(middle, end), (start, middle)]
+
+
+USDT = Channel(
+    source="gate-usdt",
+    venue="gate",
+    market="usdt",
+    ws="wss://fx-ws.gateio.ws/v4/ws/usdt",
+    rest="https://api.gateio.ws",
+    sampling=SAMPLING,
+    canary="BTC ticker",
+    canary_seconds=4.0,
+    canary_topics=(f"{TICKERS} BTC_USDT",),
+    ping=f'{{"time":{NOW},"channel":"futures.ping"}}',
+    topics=everything,
+    topics_per_message=1,
+    subscribe=subscribe,
+    parse=parse,
+    contracts=usdt_contracts,
+)
+
+BTC = msgspec.structs.replace(
+    USDT,
+    source="gate-btc",
+    market="btc",
+    ws="wss://fx-ws.gateio.ws/v4/ws/btc",
+    canary_topics=(f"{TICKERS} BTC_USD",),
+    contracts=btc_contracts,
+)
+
+DOCS = "https://www.gate.com/docs/developers/futures/ws/en/#public-liquidates-order-api"
+stream(USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: one per contract and second.")
+stream(BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: one per contract and second.")
+for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
+    history(
+        History(
+            source=f"{channel.source}-history",
+            channel=channel,
+            # A window of one hour, in whole seconds, is the longest that is answered.
+            window_seconds=3_540,
+            scopes={"usdt": _usdt, "btc": _btc}[settle],
+            pages=_pages,
+            parse=parse_history,
+        ),
+        docs="https://www.gate.com/docs/developers/apiv4/en/#query-liquidation-order-history",
+        summary=f"Past liquidations on Gate {settle.upper()} futures, for when nobody listened.",
+    )

@@ -1,0 +1,126 @@
+"""Series from a CSV file of the user's: values by day, or candles.
+
+    date,value[,published]                        one value per day; `published` is an ISO time
+    date[,time],open,high,low,close[,volume]      the close of a day, or candles of btc and eth
+
+Days as YYYY-MM-DD, times of UTC. Column names in any letter case and order; other columns are
+passed over. Nobody says when a value was published unless the file does: it then counts from the
+end of its day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, time
+from functools import partial
+from itertools import pairwise
+
+from chainwatch import documents, indicators
+from chainwatch.documents import Raw, SchemaChanged, number
+from chainwatch.errors import UsageError
+from chainwatch.indicators import Lag, Prices
+from chainwatch.rows import Candle, Document, IndicatorValue, Row
+from chainwatch.source import Batch, Feed, source
+
+LAG = Lag("next day", time(0))
+ASSETS = ("btc", "eth")
+_PRICES = ("open", "high", "low", "close")
+
+
+@source(
+    "import",
+    mode="file",
+    provenance="imported",
+    tables=(Document, IndicatorValue, Candle),
+    docs="https://github.com/chainwatch/chainwatch#indicators-from-a-file",
+)
+async def values(feed: Feed) -> AsyncIterator[Batch]:
+    """Values or candles of one series from a CSV file."""
+    series = feed.options.get("series", "")
+    if not series:
+        raise UsageError("an import needs --series NAME; `chainwatch indicators` lists them")
+    async for batch in documents.read_file(feed, partial(parse, series=series), series):
+        yield batch
+
+
+def parse(raw: Raw, series: str) -> list[Row]:
+    """Values of the series, or candles where it is an asset."""
+    table = raw.rows()
+    names = [name.strip().lower() for name in next(table, [])]
+    if "date" not in names:
+        raise SchemaChanged("the file has no column `date`")
+    lines = []
+    for n, row in enumerate(table, start=2):
+        if len(row) != len(names):
+            raise SchemaChanged(f"line {n} has {len(row)} fields, the header {len(names)}")
+        lines.append(dict(zip(names, row, strict=True)))
+    if series in ASSETS:
+        return [*_candles(raw, series.upper(), lines, names)]
+    column = next((c for c in ("value", "close") if c in names), None)
+    if column is None:
+        raise SchemaChanged("the file has neither a column `value` nor `close`")
+    pairs = [(_day(line["date"]), line[column]) for line in lines]
+    published = {
+        as_of: _moment(line["published"])
+        for (as_of, _), line in zip(pairs, lines, strict=True)
+        if line.get("published", "").strip()
+    }
+    values = indicators.gathered(pairs, series)
+    return list(indicators.rows(raw, series, values, LAG, published))
+
+
+def _candles(raw: Raw, asset: str, lines: list[dict[str, str]], names: list[str]) -> list[Candle]:
+    if missing := [c for c in _PRICES if c not in names]:
+        raise SchemaChanged(f"candles need columns open, high, low, close; missing: {missing}")
+    found: dict[datetime, Prices] = {}
+    for line in lines:
+        begin = _begin(line["date"], line.get("time", ""))
+        first, high, low, last = (
+            number(line[c], f"{c} of {begin:%Y-%m-%d %H:%M}") for c in _PRICES
+        )
+        volume = line.get("volume", "").strip()
+        traded = number(volume, "volume") if volume else None
+        candle = (begin, first, high, low, last, traded)
+        if found.setdefault(begin, candle) != candle:
+            raise SchemaChanged(f"{begin:%Y-%m-%d %H:%M} has two candles")
+    begins = sorted(found)
+    return indicators.candles(
+        raw,
+        [found[begin] for begin in begins],
+        asset=asset,
+        symbol=f"{asset}/USD",
+        venue="import",
+        interval=_interval(begins, "time" in names),
+    )
+
+
+def _interval(begins: list[datetime], timed: bool) -> str:
+    """1h where the file has times, else 1d; refused where they lie otherwise."""
+    interval = "1h" if timed else "1d"
+    for earlier, later in pairwise(begins):
+        if (later - earlier) % indicators.INTERVALS[interval]:
+            raise SchemaChanged(
+                f"candles of {earlier:%Y-%m-%d %H:%M} and {later:%Y-%m-%d %H:%M}: only whole "
+                "hours and days are read"
+            )
+    return interval
+
+
+def _begin(day: str, hour: str) -> datetime:
+    at = _day(day)
+    try:
+        return datetime.combine(at, time.fromisoformat(hour.strip() or "00:00"), UTC)
+    except ValueError:
+        raise SchemaChanged(f"{hour[:40]!r} is no time as HH:MM") from None
+
+
+def _day(text: str) -> date:
+    return indicators.iso_day(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise SchemaChanged(f"published is {text[:40]!r}, no ISO time") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

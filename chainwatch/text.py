@@ -1,0 +1,39 @@
+"""Text that came from outside: made safe for a terminal, a table and a spreadsheet."""
+
+import unicodedata
+
+# Control, format (bidirectional overrides among them), surrogate, private use, unassigned,
+# line and paragraph separators: none may reach a terminal.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    """The text with every control and invisible character written out, cut to `limit`."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
+    if limit is not None and len(text) > limit:
+        return text[: limit - 1] + "…"
+    return text
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def contract_text(data: bytes, limit: int = 32) -> str:
+    """What a contract returned as a string (ABI string, or bytes32 of old tokens), made visible.
+
+    An answer that is neither gives "": the caller falls back to the address.
+    """
+    body = b""
+    if len(data) == 32:
+        body = data.rstrip(b"\0")
+    elif len(data) >= 64:
+        offset = int.from_bytes(data[:32])
+        if offset + 32 <= len(data):
+            length = int.from_bytes(data[offset : offset + 32])
+            body = data[offset + 32 : offset + 32 + min(length, 4 * limit)]
+    return visible(body.decode("utf-8", "replace").strip(), limit)

@@ -1,0 +1,28 @@
+-- name: accounts
+-- title: Accounts, riskiest first
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
+-- param: p_limit BIGINT = 50  rows at the most
+-- note: fall: how far all of an account's collateral must fall against its debt until it is liquidatable
+-- show: market account status hf collateral_usd debt_usd fall_share top_collateral top_debt emode
+WITH chosen AS (
+  SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
+), biggest AS (
+  SELECT l.snapshot, l.account,
+         max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END) AS top_collateral,
+         max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END) AS top_debt
+  FROM chosen AS s
+  JOIN legs AS l ON l.snapshot = s.snapshot
+  JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
+  GROUP BY l.snapshot, l.account
+)
+SELECT a.market, a.account, a.status, a.hf, a.collateral_usd, a.debt_usd,
+       CASE WHEN a.hf > 1e0 THEN 1e0 - 1e0 / a.hf END AS fall_share,
+       b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.block_number, a.read_block
+FROM chosen AS s
+JOIN account_health AS a ON a.snapshot = s.snapshot
+LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account
+WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
+ORDER BY a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account
+LIMIT $p_limit

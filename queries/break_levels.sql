@@ -1,0 +1,110 @@
+-- name: break_levels
+-- title: Break levels: outside prices at which a fall starts to feed itself, and where it lands
+-- param: p_factor TEXT = 'BTC'  which factor falls
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_oracle_deviation DOUBLE = 0  how late an oracle may answer, as a share of the price
+-- param: p_top BIGINT = NULL  only so many groups per depth, those with most USD; null: all
+-- show: depth break_price trigger_price landing_price endogenous_share=own_drop loop_gain accounts steps
+-- show: units usd=seized_USD top1_share=top_1 cum_units=sum_units
+-- bar: usd
+-- note: break: the outside price at which the group fires; trigger: the traded price then; landing: the traded price after all its sales
+-- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop made by what triggers in the next 1 % below, over that 1 %: at 1 and above the fall feeds itself
+-- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
+WITH step AS (
+  SELECT * FROM break_steps(
+    p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+), segment AS (
+  SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
+                     p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)
+), member AS (
+  SELECT depth_scale, level, market, account, count(*) AS steps, max(is_account) AS is_account,
+         max(trigger_price) AS trigger_price, min(trigger_price) AS last_price,
+         sum(units) AS units, sum(sold_units) AS sold_units,
+         sum(units - sold_units) AS later_units, sum(seize_usd) AS usd,
+         max(q_after) AS q_after, max(factor_price) AS factor_price,
+         max(CASE WHEN way = 'now' THEN 1 ELSE 0 END) AS is_now
+  FROM step GROUP BY depth_scale, level, market, account
+), grouped AS (
+  SELECT depth_scale, level, count(*) AS accounts, sum(is_account) AS new_accounts,
+         sum(steps) AS steps, max(trigger_price) AS trigger_price, min(last_price) AS last_price,
+         sum(units) AS units, sum(sold_units) AS sold_units,
+         sum(later_units) AS later_units, sum(usd) AS usd,
+         max(usd) / nullif(sum(usd), 0e0) AS top1_share, max(q_after) AS q_after,
+         max(is_now) AS is_now
+  FROM member GROUP BY depth_scale, level
+), before AS (
+  SELECT *, coalesce(lag(q_after) OVER (PARTITION BY depth_scale ORDER BY level DESC), 0e0) AS q_before
+  FROM grouped
+), ahead AS (
+  -- What has triggered one percent further down.
+  SELECT b.*, s.q_after AS q_ahead
+  FROM before AS b
+  ASOF LEFT JOIN step AS s
+    ON s.depth_scale = b.depth_scale AND b.trigger_price * 0.99e0 <= s.trigger_price
+), spot AS (
+  SELECT max(factor_price) AS spot
+  FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
+  WHERE lower(factor) = lower($p_factor)
+), point AS (
+  SELECT depth_scale, level, 'after' AS what, q_after / depth_scale AS sold FROM ahead
+  UNION ALL
+  SELECT depth_scale, level, 'before', q_before / depth_scale FROM ahead
+  UNION ALL
+  SELECT depth_scale, level, 'ahead', q_ahead / depth_scale FROM ahead
+), moved AS (
+  SELECT depth_scale, level,
+    max(CASE WHEN what = 'after' THEN impact END) AS impact_after,
+    max(CASE WHEN what = 'before' THEN impact END) AS impact_before,
+    max(CASE WHEN what = 'ahead' THEN impact END) AS impact_ahead
+  FROM (
+    SELECT p.depth_scale, p.level, p.what, CASE WHEN p.sold <= 0e0 THEN 0e0
+      ELSE least(0.95e0, g.distance_from + (p.sold - g.units_from) * g.slope
+             + g.law * (sqrt(p.sold) - sqrt(g.units_from))) END AS impact
+    FROM point AS p
+    ASOF LEFT JOIN segment AS g ON p.sold > g.units_from
+  ) AS priced
+  GROUP BY depth_scale, level
+)
+SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g', a.depth_scale) END AS depth,
+       a.depth_scale,
+       CAST(row_number() OVER by_level AS BIGINT) AS "group",
+       CASE WHEN a.level >= s.spot * (1e0 - 1e-12) THEN 'now' ELSE 'down' END AS way,
+       a.level AS break_price,
+       a.level * (1e0 - $p_oracle_deviation) AS break_price_late,
+       a.level / s.spot - 1e0 AS move_share,
+       a.trigger_price,
+       a.level * (1e0 - m.impact_after) AS landing_price,
+       a.level * (1e0 - m.impact_after) * (1e0 - $p_oracle_deviation) AS landing_price_late,
+       1e0 - a.level * (1e0 - m.impact_after) / a.trigger_price AS endogenous_share,
+       a.level * (m.impact_ahead - m.impact_before) / (0.01e0 * a.trigger_price) AS loop_gain,
+       CAST(a.accounts AS BIGINT) AS accounts,
+       CAST(a.new_accounts AS BIGINT) AS new_accounts,
+       CAST(a.steps AS BIGINT) AS steps,
+       a.units, a.sold_units, a.later_units, a.usd, a.top1_share,
+       CASE WHEN a.level < s.spot * (1e0 - 1e-12)
+            THEN (s.spot - a.level * (1e0 - m.impact_after)) / (s.spot - a.level) END AS amplification,
+       a.q_after AS cum_sold_units,
+       sum(a.units) OVER by_level AS cum_units,
+       sum(a.later_units) OVER by_level AS cum_later_units,
+       sum(a.usd) OVER by_level AS cum_usd,
+       CAST(sum(a.new_accounts) OVER by_level AS BIGINT) AS cum_accounts,
+       s.spot AS spot_price
+FROM ahead AS a
+JOIN moved AS m ON m.depth_scale = a.depth_scale AND m.level = a.level
+CROSS JOIN spot AS s
+WINDOW by_level AS (PARTITION BY a.depth_scale ORDER BY a.level DESC
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+QUALIFY $p_top IS NULL
+     OR row_number() OVER (PARTITION BY a.depth_scale ORDER BY a.usd DESC, a.level DESC) <= $p_top
+ORDER BY a.depth_scale DESC, a.level DESC

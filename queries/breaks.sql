@@ -1,0 +1,42 @@
+-- name: breaks
+-- title: When a price level broke, by each definition; how often it was regained, and how long it held
+-- param: p_asset TEXT = 'BTC'  BTC or ETH
+-- param: p_level DOUBLE = 88000  price in USD
+-- param: p_way TEXT = 'down'  down or up
+-- param: p_since TIMESTAMPTZ = NULL  only breaks from then on; null: all
+-- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- show: definition breaks first_at last_at retests held_seconds=held state origin=source
+-- note: a break is a candle beyond the level after one that was not; touch: the low (up: high) reaches it; close: the close is beyond it
+-- note: retests: candles of the last break that came back to the level without ending it; held: how long the last break held, or holds
+-- note: state: holds; to a day: it held to the newest candle stored, which is of that day; regained; never
+WITH episode AS (
+  SELECT * FROM break_episodes(p_asset := $p_asset, p_level := $p_level, p_way := $p_way, p_known_at := $p_known_at)
+  WHERE $p_since IS NULL OR broke_at >= $p_since
+), kind AS (
+  SELECT * FROM (VALUES (1, 'touch, hourly', '1h'), (2, 'hourly close', '1h'), (3, 'touch, daily', '1d'),
+                        (4, 'daily close', '1d')) AS k(n, definition, interval)
+), stored AS (
+  SELECT '1h' AS interval, count(*) AS candles, min(time) AS first_time, max(time) AS last_time FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)
+  UNION ALL
+  SELECT '1d', count(*), min(time), max(time) FROM candles_at(p_asset := $p_asset, p_interval := '1d', p_known_at := $p_known_at)
+)
+SELECT k.definition, count(e.broke_at) AS breaks, min(e.broke_at) AS first_at,
+       arg_min(e.price, e.broke_at) AS first_price, max(e.held_seconds) AS longest_seconds,
+       max(e.broke_at) AS last_at, arg_max(e.price, e.broke_at) AS last_price,
+       arg_max(e.held_seconds, e.broke_at) AS held_seconds, arg_max(e.retests, e.broke_at) AS retests,
+       arg_max(e.extreme, e.broke_at) AS extreme_price,
+       CASE WHEN any_value(s.candles) = 0 THEN 'n/a (no candles)'
+            WHEN count(e.broke_at) = 0 THEN 'never'
+            WHEN NOT arg_max(e.holds, e.broke_at) THEN 'regained'
+            WHEN date_diff('day', any_value(s.last_time), coalesce($p_known_at, now())) <= 2 THEN 'holds'
+            ELSE 'to ' || strftime(any_value(s.last_time), '%Y-%m-%d') END AS state,
+       any_value(e.source) AS source,
+       CASE any_value(e.provenance) WHEN 'sample' THEN 'SAMPLE' ELSE any_value(e.source) END AS origin, any_value(e.provenance) AS provenance,
+       sum(e.gaps) AS gaps, any_value(s.candles) AS candles, any_value(s.first_time) AS candles_from,
+       any_value(s.last_time) AS candles_to, max(e.observed_at) AS observed_at,
+       date_diff('second', any_value(s.last_time), coalesce($p_known_at, now())) AS age_seconds
+FROM kind AS k
+JOIN stored AS s ON s.interval = k.interval
+LEFT JOIN episode AS e ON e.definition = k.definition
+GROUP BY k.n, k.definition
+ORDER BY k.n

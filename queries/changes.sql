@@ -1,0 +1,61 @@
+-- name: changes
+-- title: What changed between the two newest snapshots of each market
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- show: market what before after change change_share=relative before_block after_block
+-- param: p_since TIMESTAMPTZ = NULL  compare with the newest block up to this; null: the one before
+WITH newer AS (
+  SELECT * FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
+), older AS (
+  SELECT s.snapshot, s.market, s.block_number
+  FROM snapshots AS s
+  JOIN newer AS n ON n.market = s.market AND s.block_number < n.block_number
+  LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
+  WHERE o.snapshot IS NULL AND ($p_since IS NULL OR s.block_time <= $p_since)
+  QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY s.block_number DESC, s.read_at DESC) = 1
+), pair AS (
+  SELECT n.market, o.snapshot AS before_id, n.snapshot AS after_id,
+         o.block_number AS before_block, n.block_number AS after_block
+  FROM newer AS n JOIN older AS o ON o.market = n.market
+), standing AS (
+  SELECT p.market, w.which, count(a.account) AS accounts,
+         coalesce(sum(a.collateral_usd), 0e0) AS collateral_usd,
+         coalesce(sum(a.debt_usd), 0e0) AS debt_usd,
+         sum(CASE WHEN a.hf_wad < 1000000000000000000 THEN 1 ELSE 0 END) AS liquidatable,
+         sum(CASE WHEN a.hf_wad < 1000000000000000000 THEN a.debt_usd ELSE 0e0 END)
+           AS liquidatable_usd,
+         coalesce(sum(greatest(a.debt_usd - a.collateral_usd, 0e0)), 0e0) AS bad_debt_usd,
+         sum(CASE WHEN a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0 THEN a.debt_usd ELSE 0e0 END)
+           AS near_usd
+  FROM pair AS p
+  CROSS JOIN (VALUES ('before'), ('after')) AS w(which)
+  LEFT JOIN account_health AS a
+    ON a.snapshot = CASE WHEN w.which = 'before' THEN p.before_id ELSE p.after_id END
+  GROUP BY p.market, w.which
+), figure AS (
+  SELECT b.market, f.place, f.what, f.before_value, f.after_value
+  FROM standing AS b
+  JOIN standing AS a ON a.market = b.market AND a.which = 'after'
+  CROSS JOIN LATERAL (VALUES
+    (100, 'accounts', b.accounts::DOUBLE, a.accounts::DOUBLE),
+    (101, 'collateral USD', b.collateral_usd, a.collateral_usd),
+    (102, 'debt USD', b.debt_usd, a.debt_usd),
+    (103, 'debt within 5 % of liquidation USD', b.near_usd, a.near_usd),
+    (104, 'accounts liquidatable', b.liquidatable::DOUBLE, a.liquidatable::DOUBLE),
+    (105, 'debt liquidatable USD', b.liquidatable_usd, a.liquidatable_usd),
+    (106, 'bad debt USD', b.bad_debt_usd, a.bad_debt_usd)
+  ) AS f(place, what, before_value, after_value)
+  WHERE b.which = 'before'
+  UNION ALL
+  SELECT p.market, rb.reserve_id, 'price ' || ra.symbol || ' USD', rb.price_usd, ra.price_usd
+  FROM pair AS p
+  JOIN reserves AS rb ON rb.snapshot = p.before_id
+  JOIN reserves AS ra ON ra.snapshot = p.after_id AND ra.asset = rb.asset
+  WHERE rb.price_usd IS DISTINCT FROM ra.price_usd
+)
+SELECT f.market, f.what, f.before_value AS before, f.after_value AS after,
+       f.after_value - f.before_value AS change,
+       f.after_value / nullif(f.before_value, 0e0) - 1e0 AS change_share,
+       p.before_block, p.after_block
+FROM figure AS f JOIN pair AS p ON p.market = f.market
+ORDER BY f.market, f.place

@@ -1,0 +1,14 @@
+-- name: account_totals
+-- title: Accounts whose balances do not add up to their collateral or debt, in exact integers
+WITH summed AS (
+  SELECT snapshot, account,
+         sum(CASE WHEN side = 'collateral' THEN value END) AS collateral,
+         sum(CASE WHEN side = 'debt' THEN value END) AS debt
+  FROM legs WHERE value_text IS NULL GROUP BY snapshot, account
+)
+SELECT a.market, a.account, a.collateral_base, s.collateral, a.debt_base, s.debt
+FROM snapshots_at() AS n
+JOIN account_health AS a ON a.snapshot = n.snapshot
+LEFT JOIN summed AS s ON s.snapshot = a.snapshot AND s.account = a.account
+WHERE a.status IN ('ok', 'no debt') AND a.collateral_base_text IS NULL AND a.debt_base_text IS NULL
+  AND (a.collateral_base <> coalesce(s.collateral, 0) OR a.debt_base <> coalesce(s.debt, 0))

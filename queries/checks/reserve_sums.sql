@@ -1,0 +1,12 @@
+-- name: reserve_sums
+-- title: Accepted disclosures whose own figures do not add up, to a cent
+-- note: lines make up the assets where a composition is stated; assets less liabilities are the equity where that is stated
+WITH line AS (
+  SELECT statement, sum(CAST(usd AS DOUBLE)) AS usd, count(*) AS lines FROM reserve_items GROUP BY statement
+)
+SELECT s.token, s.kind, s.as_of, s.source, CAST(s.assets AS DOUBLE) AS assets, l.usd AS lines_usd,
+       CAST(s.liabilities AS DOUBLE) AS liabilities, CAST(s.equity AS DOUBLE) AS equity
+FROM statements AS s LEFT JOIN line AS l ON l.statement = s.statement
+WHERE abs(l.usd - CAST(s.assets AS DOUBLE)) > 0.01
+   OR abs(CAST(s.assets - s.liabilities - s.equity AS DOUBLE)) > 0.01
+ORDER BY s.token, s.as_of

@@ -1,0 +1,7 @@
+-- name: unknown_assets
+-- title: Balances in an asset that its snapshot's market does not list
+SELECT l.market, l.account, l.asset
+FROM snapshots_at() AS n
+JOIN legs AS l ON l.snapshot = n.snapshot
+LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
+WHERE r.asset IS NULL

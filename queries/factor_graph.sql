@@ -1,0 +1,24 @@
+-- name: factor_graph
+-- title: What moves each asset's price: asset, feeds and factors, as the price sources say on chain
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- show: market asset price_usd factor kind beta factor_price cap_price collateral_usd debt_usd feed
+-- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; fixed = never moves; unknown = a price source that is not understood, a factor of its own
+-- note: cap_price: the factor's value above which the price source stops following it
+-- portable: yes
+WITH chosen AS (
+  SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
+), held AS (
+  SELECT l.snapshot, l.asset,
+         sum(CASE WHEN l.side = 'collateral' THEN l.usd ELSE 0e0 END) AS collateral_usd,
+         sum(CASE WHEN l.side = 'debt' THEN l.usd ELSE 0e0 END) AS debt_usd
+  FROM chosen AS c JOIN legs AS l ON l.snapshot = c.snapshot
+  GROUP BY l.snapshot, l.asset
+)
+SELECT f.market, f.symbol AS asset, f.price_usd, f.factor, f.kind, f.beta, f.factor_price,
+       f.factor_price * f.cap_x AS cap_price, coalesce(h.collateral_usd, 0e0) AS collateral_usd,
+       coalesce(h.debt_usd, 0e0) AS debt_usd, f.feed, f.description, f.asset AS asset_address,
+       f.block_number, f.block_time, f.snapshot
+FROM factors_at(p_market := $p_market, p_as_of := $p_as_of) AS f
+LEFT JOIN held AS h ON h.snapshot = f.snapshot AND h.asset = f.asset
+ORDER BY f.market, f.symbol, f.asset, CASE f.kind WHEN 'feed' THEN 0 ELSE 1 END, f.factor

@@ -1,0 +1,47 @@
+-- name: fall_band
+-- title: Where outside falls come to rest: without impact, and with depth × 1, 0.5, 0.1 and 0.02
+-- param: p_factor TEXT = 'BTC'  which factor falls
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_depth_scale DOUBLE = 1  depth times this, before the band's own 1, 0.5, 0.1 and 0.02
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside falls, as shares of the price now
+-- param: p_price DOUBLE = NULL  one outside price instead of these
+-- show: drop_share=outside price_no_impact=no_impact price_full=×_1 price_half=×_0.5
+-- show: price_tenth=×_0.1 price_fiftieth=×_0.02 amplification_full=amplification_×_1
+-- show: amplification_tenth=×_0.1_ wall_units=wall_units wall_usd=wall_USD
+-- show: toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
+-- note: no impact: the outside price itself; × 1 … × 0.02: where it lands with so much of the measured depth; wall: what fires at the outside price alone
+-- note: amplification: whole fall over outside fall; toxic and bad debt at the landing with depth × 1, as if nobody was liquidated on the way: upper bounds
+WITH fall AS (
+  SELECT *, dense_rank() OVER (ORDER BY coalesce(depth_scale, 'inf') DESC) AS place
+  FROM falls(
+    p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_scales := concat('inf,', 1e0 * $p_depth_scale, ',', 0.5e0 * $p_depth_scale, ',',
+      0.1e0 * $p_depth_scale, ',', 0.02e0 * $p_depth_scale), p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas,
+    p_drops := $p_drops, p_price := $p_price)
+)
+SELECT drop_share, max(outside_price) AS outside_price,
+       max(CASE WHEN place = 1 THEN final_price END) AS price_no_impact,
+       max(CASE WHEN place = 2 THEN final_price END) AS price_full,
+       max(CASE WHEN place = 3 THEN final_price END) AS price_half,
+       max(CASE WHEN place = 4 THEN final_price END) AS price_tenth,
+       max(CASE WHEN place = 5 THEN final_price END) AS price_fiftieth,
+       max(CASE WHEN place = 2 THEN amplification END) AS amplification_full,
+       max(CASE WHEN place = 3 THEN amplification END) AS amplification_half,
+       max(CASE WHEN place = 4 THEN amplification END) AS amplification_tenth,
+       max(CASE WHEN place = 5 THEN amplification END) AS amplification_fiftieth,
+       max(CASE WHEN place = 1 THEN sold_units + later_units END) AS wall_units,
+       max(CASE WHEN place = 1 THEN usd END) AS wall_usd,
+       max(CASE WHEN place = 2 THEN sold_units END) AS sold_units_full,
+       max(CASE WHEN place = 2 THEN later_units END) AS later_units_full,
+       max(CASE WHEN place = 2 THEN toxic_usd END) AS toxic_usd,
+       max(CASE WHEN place = 2 THEN bad_debt_usd END) AS bad_debt_usd
+FROM fall GROUP BY drop_share ORDER BY drop_share

@@ -1,0 +1,72 @@
+-- name: falls
+-- title: Where the price comes to rest after an outside fall, once forced sales meet the order books
+-- param: p_factor TEXT = 'BTC'  which factor falls
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_scales TEXT = 'inf,1,0.5,0.1,0.02'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside falls, as shares of the price now
+-- param: p_price DOUBLE = NULL  one outside price instead of these
+-- show: depth drop_share=outside_drop outside_price final_price final_share=fall amplification accounts
+-- show: sold_units usd=seized_USD later_units=not_sold toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
+-- note: final price: largest fixed point of price = outside price × (1 - impact of all that fires at it); amplification: whole fall over outside fall
+-- note: toxic: debt of accounts whose liquidation makes them worse (collateral below debt with its bonus) at the final price; bad debt: debt above collateral; both as if nobody was liquidated on the way: upper bounds
+-- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
+WITH level AS (
+  SELECT * FROM break_levels(
+    p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+), spot AS (
+  SELECT max(factor_price) AS spot
+  FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
+  WHERE lower(factor) = lower($p_factor)
+), outside AS (
+  SELECT CAST(trim(value) AS DOUBLE) AS drop_share
+  FROM (SELECT unnest(string_split($p_drops, ',')) AS value) AS given
+), asked AS (
+  SELECT DISTINCT c.depth_scale,
+         CASE WHEN $p_price IS NULL THEN o.drop_share ELSE 1e0 - $p_price / s.spot END AS drop_share,
+         CASE WHEN $p_price IS NULL THEN s.spot * (1e0 - o.drop_share) ELSE $p_price END AS outside_price,
+         s.spot
+  FROM (SELECT CAST(trim(value) AS DOUBLE) AS depth_scale
+        FROM (SELECT unnest(string_split($p_scales, ',')) AS value) AS given) AS c
+  CROSS JOIN outside AS o CROSS JOIN spot AS s
+  WHERE s.spot IS NOT NULL
+), landed AS (
+  SELECT a.*, a.outside_price * coalesce(l.landing_price / l.break_price, 1e0) AS final_price,
+         coalesce(l.cum_sold_units, 0e0) AS sold_units,
+         coalesce(l.cum_later_units, 0e0) AS later_units,
+         coalesce(l.cum_usd, 0e0) AS usd, coalesce(l.cum_accounts, 0) AS accounts
+  FROM asked AS a
+  ASOF LEFT JOIN level AS l
+    ON l.depth_scale = a.depth_scale AND a.outside_price <= l.break_price
+), account AS (
+  SELECT c0, c1, d0, d1, bonus
+  FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
+  WHERE way IN ('now', 'down')
+), short AS (
+  SELECT f.final_price,
+    sum(CASE WHEN (c0 + c1 * f.x) < (d0 + d1 * f.x) * (1e0 + bonus) THEN d0 + d1 * f.x ELSE 0e0 END)
+      AS toxic_usd,
+    sum(greatest(d0 + d1 * f.x - c0 - c1 * f.x, 0e0)) AS bad_debt_usd
+  FROM (SELECT DISTINCT final_price, final_price / spot AS x FROM landed) AS f CROSS JOIN account
+  GROUP BY f.final_price
+)
+SELECT CASE WHEN l.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g', l.depth_scale) END AS depth,
+       CASE WHEN l.depth_scale < 'inf' THEN l.depth_scale END AS depth_scale,
+       l.drop_share, l.outside_price, l.final_price,
+       1e0 - l.final_price / l.spot AS final_share,
+       CASE WHEN l.drop_share > 0e0 THEN (1e0 - l.final_price / l.spot) / l.drop_share END
+         AS amplification,
+       CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.later_units, l.usd,
+       coalesce(s.toxic_usd, 0e0) AS toxic_usd, coalesce(s.bad_debt_usd, 0e0) AS bad_debt_usd,
+       l.spot AS spot_price
+FROM landed AS l LEFT JOIN short AS s ON s.final_price = l.final_price
+ORDER BY l.drop_share, l.depth_scale DESC

@@ -1,0 +1,50 @@
+-- name: feeds
+-- title: What each exchange feed covered of a span of time, and how it stands at its end
+-- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- param: p_venue TEXT = 'all'  one venue, or all
+-- show: source covered_share=covered state reason quiet_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
+-- note: covered: share of the time in which a feed was alive, by its last sign of life, times the share of contracts subscribed to
+-- note: stale is not covered: the socket lives, but no liquidation came for longer than is believed
+-- note: quiet for: from the newest liquidation to the end of the time looked at
+WITH bounds AS (
+  SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
+), span AS (
+  SELECT c.*, b.until AS window_end, epoch(b.until - b.since) AS window_seconds,
+         epoch(least(c.to_time, b.until) - greatest(c.from_time, b.since)) AS seconds,
+         c.from_time < b.until AND c.to_time > b.since AS inside
+  FROM coverage AS c, bounds AS b
+  WHERE c.from_time < b.until AND ($p_venue = 'all' OR c.venue = $p_venue)
+), summed AS (
+  SELECT source, venue, market, max(provenance) AS provenance,
+         max(window_end) AS window_end, max(window_seconds) AS window_seconds,
+         coalesce(sum(CASE WHEN inside AND state IN ('up', 'partial') THEN seconds *
+               CASE WHEN subscribed IS NULL OR coalesce(listed, 0) = 0 THEN 1e0
+                    ELSE least(1e0, subscribed / listed) END END), 0e0) AS covered_seconds,
+         coalesce(sum(CASE WHEN inside AND state = 'stale' THEN seconds END), 0e0)
+           AS stale_seconds,
+         count(*) FILTER (inside AND state IN ('down', 'off')) AS gaps,
+         coalesce(sum(frames) FILTER (inside), 0)::BIGINT AS frames,
+         coalesce(sum(rows) FILTER (inside), 0)::BIGINT AS rows,
+         coalesce(sum(duplicates) FILTER (inside), 0)::BIGINT AS duplicates,
+         coalesce(sum(rejects) FILTER (inside), 0)::BIGINT AS rejects,
+         arg_max(state, to_time) AS last_state, arg_max(reason, to_time) AS last_reason,
+         arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale') THEN to_time END)
+           AS subscribed,
+         arg_max(listed, to_time) AS listed, arg_max(sampling, to_time) AS sampling,
+         max(to_time) AS watched_until
+  FROM span GROUP BY source, venue, market
+), newest AS (
+  SELECT l.source, max(l.time) AS last_event
+  FROM exchange_liquidations AS l, bounds AS b
+  WHERE l.time < b.until GROUP BY l.source
+)
+SELECT s.source, s.venue, s.market, s.covered_seconds / nullif(s.window_seconds, 0) AS covered_share,
+       s.stale_seconds / nullif(s.window_seconds, 0) AS stale_share,
+       s.covered_seconds, s.window_seconds, s.gaps,
+       s.last_state AS state, s.last_reason AS reason,
+       CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS quiet_seconds,
+       s.frames, s.rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
+       n.last_event, s.watched_until, s.provenance
+FROM summed AS s LEFT JOIN newest AS n ON n.source = s.source
+ORDER BY s.source

@@ -1,0 +1,23 @@
+-- name: freshness
+-- title: How old everything is: each market's snapshot, each source's last load
+-- note: age_seconds counts from the block's own time for a snapshot, from storing for a load, from the end of the last span for a feed
+SELECT 'snapshot' AS kind, market AS name, block_time AS time,
+       date_diff('second', block_time, now()) AS age_seconds,
+       CASE WHEN provenance = 'imported' THEN 'imported' ELSE 'block ' || block_number END AS what, accounts AS rows,
+       accounts_failed AS failed, checked, mismatched
+FROM snapshots_at()
+UNION ALL
+SELECT 'load', source || CASE WHEN target = '' THEN '' ELSE ' ' || target END, max(stored_at),
+       date_diff('second', max(stored_at), now()),
+       CAST(sum(coalesce(merged, 1)) AS BIGINT) || ' loads', CAST(sum(rows) AS BIGINT),
+       (SELECT count(*) FROM rejects AS r WHERE r.source = loads.source AND r.target = loads.target),
+       NULL, NULL
+FROM loads
+GROUP BY source, target
+UNION ALL
+SELECT 'feed', source, max(to_time), date_diff('second', max(to_time), now()),
+       arg_max(state || CASE WHEN reason = '' THEN '' ELSE ' (' || reason || ')' END, to_time),
+       CAST(sum(rows) AS BIGINT), CAST(sum(rejects) AS BIGINT), NULL, NULL
+FROM coverage
+GROUP BY source
+ORDER BY 1 DESC, 2

@@ -1,0 +1,47 @@
+-- name: health
+-- title: Health-factor distribution: accounts, collateral and debt per bucket
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- show: bucket accounts collateral_usd debt_usd debt_share
+-- bar: debt_usd
+-- note: {within_5pct_share} of all debt is within 5 % of liquidation (1 ≤ health factor < 1.05)
+-- portable: yes
+WITH bucket AS (
+  SELECT * FROM (VALUES
+    (1, '< 1', -1e0, 1e0), (2, '1 – 1.02', 1e0, 1.02e0), (3, '1.02 – 1.05', 1.02e0, 1.05e0),
+    (4, '1.05 – 1.1', 1.05e0, 1.1e0), (5, '1.1 – 1.25', 1.1e0, 1.25e0),
+    (6, '1.25 – 1.5', 1.25e0, 1.5e0), (7, '1.5 – 2', 1.5e0, 2e0), (8, '2 – 3', 2e0, 3e0),
+    (9, '≥ 3', 3e0, 1e300), (10, 'no debt', NULL, NULL), (11, 'n/a', NULL, NULL)
+  ) AS b(place, bucket, hf_from, hf_to)
+), account AS (
+  -- The contract decides whether an account is liquidatable, not a rounded figure.
+  SELECT a.collateral_usd, a.debt_usd,
+         CASE WHEN a.status = 'no debt' THEN 10
+              WHEN a.status <> 'ok' THEN 11
+              WHEN coalesce(a.liquidatable, a.hf_wad < 1000000000000000000) THEN 1
+              WHEN a.hf < 1.02e0 THEN 2 WHEN a.hf < 1.05e0 THEN 3 WHEN a.hf < 1.1e0 THEN 4
+              WHEN a.hf < 1.25e0 THEN 5 WHEN a.hf < 1.5e0 THEN 6 WHEN a.hf < 2e0 THEN 7
+              WHEN a.hf < 3e0 THEN 8 ELSE 9 END AS place
+  FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
+  JOIN account_health AS a ON a.snapshot = s.snapshot
+), total AS (
+  SELECT sum(debt_usd) AS debt_usd,
+         sum(CASE WHEN place IN (2, 3) THEN debt_usd ELSE 0e0 END) AS near_usd
+  FROM account
+), summed AS (
+  SELECT place, count(*) AS accounts, sum(collateral_usd) AS collateral_usd,
+         sum(debt_usd) AS debt_usd
+  FROM account GROUP BY place
+)
+SELECT b.bucket, b.hf_from, CASE WHEN b.hf_to < 1e300 THEN b.hf_to END AS hf_to,
+       coalesce(s.accounts, 0) AS accounts,
+       CASE WHEN b.place < 11 THEN coalesce(s.collateral_usd, 0e0) END AS collateral_usd,
+       CASE WHEN b.place < 11 THEN coalesce(s.debt_usd, 0e0) END AS debt_usd,
+       CASE WHEN b.place < 11 THEN coalesce(s.debt_usd, 0e0) / nullif(t.debt_usd, 0e0) END
+         AS debt_share,
+       t.near_usd / nullif(t.debt_usd, 0e0) AS within_5pct_share
+FROM bucket AS b
+CROSS JOIN total AS t
+LEFT JOIN summed AS s ON s.place = b.place
+WHERE b.place < 11 OR s.accounts > 0
+ORDER BY b.place

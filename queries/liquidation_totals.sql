@@ -1,0 +1,27 @@
+-- name: liquidation_totals
+-- title: Liquidations on chain: debt repaid and collateral seized, at the oracle's prices then
+-- param: p_by TEXT = 'day'  hour, day, market, asset (collateral) or kind
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_since TIMESTAMPTZ = NULL  from this block time on
+-- param: p_until TIMESTAMPTZ = NULL  before this block time
+-- bar: coll_seized_usd
+-- note: a sale of absorbed collateral (Compound III) is a row of its own kind and counted in neither sum
+-- note: unpriced: events without a price at their block; their USD is not in the sums
+SELECT CASE $p_by
+         WHEN 'hour' THEN strftime(date_trunc('hour', block_time), '%Y-%m-%d %H:00Z')
+         WHEN 'day' THEN strftime(date_trunc('day', block_time), '%Y-%m-%d')
+         WHEN 'market' THEN market
+         WHEN 'asset' THEN coalesce(coll_symbol, debt_symbol, coll_asset, debt_asset)
+         ELSE kind END AS of,
+       count(*) FILTER (kind IN ('liquidation', 'absorb-debt')) AS events,
+       count(DISTINCT account) FILTER (kind IN ('liquidation', 'absorb-debt')) AS accounts,
+       sum(debt_repaid_usd) FILTER (kind IN ('liquidation', 'absorb-debt')) AS debt_repaid_usd,
+       sum(coll_seized_usd) FILTER (kind IN ('liquidation', 'absorb-collateral'))
+         AS coll_seized_usd,
+       sum(debt_repaid_usd) FILTER (kind = 'deficit') AS deficit_usd,
+       sum(coll_seized_usd) FILTER (kind = 'sale') AS sold_usd,
+       max(coll_seized_usd) FILTER (kind IN ('liquidation', 'absorb-collateral')) AS largest_usd,
+       count(*) FILTER (status <> 'ok') AS unpriced
+FROM liquidations_on_chain(p_market := $p_market, p_since := $p_since, p_until := $p_until)
+GROUP BY 1
+ORDER BY 1

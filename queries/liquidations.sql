@@ -1,0 +1,104 @@
+-- name: liquidations
+-- title: Liquidations on exchanges and on chain: lower bounds, with how much of the time was watched
+-- param: p_by TEXT = 'venue'  hour, venue, symbol or side
+-- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- param: p_venue TEXT = 'all'  one venue or protocol, or all
+-- on: feeds
+-- show: origin of=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
+-- bar: at_least_usd
+-- note: ≥: venues publish samples and feeds have gaps, so that every sum is a lower bound; n/a: nobody looked
+-- note: covered: share of the time in which the feeds of a row were alive; on chain: n/a, `chainwatch checks` finds blocks that were not read
+-- note: exchanges at their order, bankruptcy or fill prices, a dollar stablecoin at 1 USD; chain at the oracle's price, collateral seized
+-- note: unpriced: liquidations whose value in USD is not known; they are in no sum
+-- note: exchanges {at_least_exchange_usd} USD, chain {at_least_chain_usd} USD
+WITH bounds AS (
+  SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
+), event AS (
+  SELECT origin, usd, side,
+         CASE $p_by WHEN 'hour' THEN strftime(date_trunc('hour', time), '%Y-%m-%d %H:00Z')
+                    WHEN 'symbol' THEN asset WHEN 'side' THEN side ELSE venue END AS of
+  FROM liquidation_events(p_since := $p_since, p_until := $p_until)
+  WHERE $p_venue = 'all' OR venue = $p_venue
+), summed AS (
+  SELECT origin, of, count(*) AS orders,
+         sum(CASE WHEN side = 'long' THEN usd END) AS long_usd,
+         sum(CASE WHEN side = 'short' THEN usd END) AS short_usd,
+         sum(usd) AS usd, max(usd) AS largest_usd,
+         count(*) FILTER (usd IS NULL) AS unpriced
+  FROM event GROUP BY origin, of
+), watched AS (
+  SELECT c.source, c.venue, c.sampling,
+         greatest(c.from_time, b.since) AS begun, least(c.to_time, b.until) AS ended,
+         CASE WHEN c.state NOT IN ('up', 'partial') THEN 0e0
+              WHEN c.subscribed IS NULL OR coalesce(c.listed, 0) = 0 THEN 1e0
+              ELSE least(1e0, c.subscribed / c.listed) END AS weight
+  FROM coverage AS c, bounds AS b
+  WHERE c.from_time < b.until AND c.to_time > b.since
+    AND ($p_venue = 'all' OR c.venue = $p_venue)
+), hour AS (
+  SELECT unnest(generate_series(date_trunc('hour', since), until - INTERVAL 1 MICROSECOND,
+                                INTERVAL 1 HOUR)) AS hour, since, until
+  FROM bounds WHERE $p_by = 'hour'
+), piece AS (
+  -- the parts of each watched span that lie in one group, and how long that group lasts in all
+  SELECT CASE WHEN $p_by = 'venue' THEN w.venue ELSE 'all' END AS of, w.source, w.sampling,
+         w.weight * epoch(w.ended - w.begun) AS seconds, epoch(b.until - b.since) AS lasts
+  FROM watched AS w, bounds AS b WHERE $p_by <> 'hour'
+  UNION ALL
+  SELECT strftime(h.hour, '%Y-%m-%d %H:00Z'), w.source, w.sampling,
+         w.weight * epoch(least(w.ended, h.hour + INTERVAL 1 HOUR) - greatest(w.begun, h.hour)),
+         epoch(least(h.until, h.hour + INTERVAL 1 HOUR) - greatest(h.since, h.hour))
+  FROM hour AS h
+  JOIN watched AS w ON w.begun < h.hour + INTERVAL 1 HOUR AND w.ended > h.hour
+), per_source AS (
+  SELECT of, source, sum(seconds) / nullif(max(lasts), 0) AS share, max(sampling) AS sampling
+  FROM piece GROUP BY of, source
+), several AS (
+  -- an hour in which a feed was not watched at all counts it as well
+  SELECT count(DISTINCT source) AS feeds FROM watched WHERE $p_by = 'hour'
+), feed AS (
+  SELECT of, sum(share) / greatest(count(*), (SELECT feeds FROM several)) AS covered_share,
+         CASE WHEN count(DISTINCT sampling) = 1 THEN max(sampling)
+              ELSE string_agg(DISTINCT split_part(sampling, ':', 1), ', ') END AS sampling
+  FROM per_source GROUP BY of
+), era AS (
+  SELECT e.venue,
+         string_agg(e.rule || CASE WHEN e.to_time < b.until
+                                   THEN ' until ' || strftime(e.to_time, '%Y-%m-%d') ELSE '' END,
+                    ', then ' ORDER BY e.from_time) AS rules
+  FROM sampling_eras() AS e, bounds AS b
+  WHERE e.from_time < b.until AND (e.to_time IS NULL OR e.to_time > b.since)
+    AND $p_by = 'venue'
+  GROUP BY e.venue HAVING count(DISTINCT e.rule) > 1 AND count(DISTINCT e.market) = 1
+), groups AS (
+  SELECT origin, of FROM summed
+  UNION
+  SELECT 'exchange', of FROM feed WHERE $p_by = 'venue'
+  UNION
+  SELECT o.origin, strftime(hour, '%Y-%m-%d %H:00Z')
+  FROM hour, (SELECT DISTINCT origin FROM summed
+              UNION SELECT 'exchange' FROM watched) AS o
+  UNION
+  SELECT 'exchange', unnest(['long', 'short']) FROM (SELECT 1 FROM watched LIMIT 1)
+  WHERE $p_by = 'side'
+)
+SELECT g.origin, g.of, coalesce(s.orders, 0) AS orders,
+       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.usd, 0e0) END
+         AS at_least_usd,
+       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.long_usd, 0e0) END
+         AS at_least_long_usd,
+       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.short_usd, 0e0) END
+         AS at_least_short_usd,
+       s.largest_usd, coalesce(s.unpriced, 0) AS unpriced,
+       CASE WHEN g.origin = 'exchange' THEN coalesce(f.covered_share, 0e0) END AS covered_share,
+       CASE WHEN g.origin = 'exchange' THEN coalesce(a.rules, f.sampling, 'not watched')
+            ELSE 'full: events of the chain' END AS sampling,
+       sum(s.usd) FILTER (g.origin = 'exchange') OVER () AS at_least_exchange_usd,
+       sum(s.usd) FILTER (g.origin = 'chain') OVER () AS at_least_chain_usd
+FROM groups AS g
+LEFT JOIN summed AS s ON s.origin = g.origin AND s.of = g.of
+LEFT JOIN feed AS f ON g.origin = 'exchange'
+  AND f.of = CASE WHEN $p_by IN ('symbol', 'side') THEN 'all' ELSE g.of END
+LEFT JOIN era AS a ON g.origin = 'exchange' AND a.venue = g.of
+ORDER BY CASE WHEN $p_by = 'hour' THEN g.of END, g.origin DESC, at_least_usd DESC NULLS LAST, g.of

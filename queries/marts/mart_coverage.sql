@@ -1,0 +1,20 @@
+-- name: mart_coverage
+-- title: What each market's figures cover: accounts known, read and failed, and from where
+-- param: p_as_of TIMESTAMPTZ = NULL  end of the day
+-- column: market  market
+-- column: protocol  protocol family
+-- column: provenance  chain, demo, recording or imported
+-- column: snapshot  id of the snapshot
+-- column: block_number  block everything was read at
+-- column: block_hash  hash of that block
+-- column: block_time  time stamp of that block
+-- column: scope  accounts known: borrowers (who ever borrowed) or all
+-- column: accounts  accounts in the snapshot
+-- column: accounts_read  accounts whose balances were read for it; others were carried
+-- column: accounts_failed  accounts whose figures are n/a
+-- column: profile  rule set used for the integers
+-- column: endpoint  host that answered, keys removed
+SELECT market, protocol, provenance, snapshot, block_number, block_hash, block_time, scope,
+       accounts, accounts_read, accounts_failed, profile, endpoint
+FROM snapshots_at(p_as_of := $p_as_of)
+ORDER BY market

@@ -1,0 +1,17 @@
+-- name: mart_feeds
+-- title: How long each exchange feed was up, partial, stale or down
+-- param: p_since TIMESTAMPTZ = '1970-01-01 00:00:00+00'  beginning of the day
+-- param: p_until TIMESTAMPTZ = '9999-01-01 00:00:00+00'  end of the day, exclusive
+-- column: source  source
+-- column: venue  venue
+-- column: state  up, partial, stale, down or off
+-- column: seconds  seconds of the day in that state
+-- column: intervals  intervals in that state
+-- column: sampling  what the venue publishes
+SELECT source, venue, state,
+       sum(date_diff('microsecond', greatest(from_time, $p_since), least(to_time, $p_until))) / 1e6 AS seconds,
+       count(*) AS intervals, max(sampling) AS sampling
+FROM coverage
+WHERE from_time < $p_until AND to_time > $p_since
+GROUP BY ALL
+ORDER BY source, state, venue

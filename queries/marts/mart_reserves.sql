@@ -1,0 +1,23 @@
+-- name: mart_reserves
+-- title: Composition of the stablecoin reserves by class: the newest disclosures known that day
+-- param: p_token TEXT = 'USDT'  the token, one after the other
+-- param: p_known_at TIMESTAMPTZ = NULL  only what was known then
+-- each: p_token = SELECT DISTINCT token FROM statements_at(p_known_at := $p_known_at) ORDER BY token
+-- column: token  token
+-- column: kind  kind of disclosure; each is compared with its own predecessor only
+-- column: as_of  day the disclosure speaks of
+-- column: evidence  what the disclosure is worth as evidence
+-- column: asset_class  class of the reserve
+-- column: usd  its value in USD
+-- column: total_share  its part of all assets
+-- column: change_usd  change since the disclosure before; null for a new or a vanished row
+-- column: quantity  quantity, where the report or a stored price gives one
+-- column: quantity_unit  unit of the quantity; MODEL: derived from a stored price
+-- column: unit_price  price of one unit
+-- column: assets_usd  all assets of the disclosure in USD
+-- column: published_at  when it was published
+-- column: source  source that delivered it
+-- column: provenance  where the figures come from
+SELECT token, kind, as_of, evidence, asset_class, usd, total_share, change_usd, quantity,
+       quantity_unit, unit_price, assets_usd, published_at, source, provenance
+FROM reserves(p_token := $p_token, p_known_at := $p_known_at)

@@ -1,0 +1,26 @@
+-- name: mart_totals
+-- title: Each market in one row: accounts, collateral, debt, what is liquidatable, bad debt
+-- param: p_as_of TIMESTAMPTZ = NULL  end of the day
+-- column: market  market
+-- column: protocol  protocol family
+-- column: block_number  block everything was read at
+-- column: accounts  accounts in the snapshot
+-- column: accounts_failed  accounts whose figures are n/a
+-- column: collateral_usd  collateral of all accounts with figures, USD
+-- column: debt_usd  debt of all accounts with figures, USD
+-- column: accounts_liquidatable  accounts that may be liquidated, as the contract says
+-- column: liquidatable_usd  their debt in USD
+-- column: near_usd  debt with a health factor from 1 to below 1.05, USD
+-- column: bad_debt_usd  debt above the collateral of its account, USD
+SELECT s.market, s.protocol, s.block_number, s.accounts, s.accounts_failed,
+       coalesce(sum(a.collateral_usd), 0e0) AS collateral_usd,
+       coalesce(sum(a.debt_usd), 0e0) AS debt_usd,
+       count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS accounts_liquidatable,
+       coalesce(sum(a.debt_usd) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)), 0e0)
+         AS liquidatable_usd,
+       coalesce(sum(a.debt_usd) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0), 0e0) AS near_usd,
+       coalesce(sum(greatest(a.debt_usd - a.collateral_usd, 0e0)), 0e0) AS bad_debt_usd
+FROM snapshots_at(p_as_of := $p_as_of) AS s
+LEFT JOIN account_health AS a ON a.snapshot = s.snapshot
+GROUP BY ALL
+ORDER BY s.market

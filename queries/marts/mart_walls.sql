@@ -1,0 +1,28 @@
+-- name: mart_walls
+-- title: Walls of each factor and market: what becomes liquidatable per 1 % of the factor's price
+-- param: p_factor TEXT = 'BTC'  the factor, one after the other
+-- param: p_as_of TIMESTAMPTZ = NULL  end of the day
+-- portable: yes
+-- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor_price > 0e0 ORDER BY factor
+-- column: factor  what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…
+-- column: market  market
+-- column: way  now, down, up, beyond down or beyond up
+-- column: price_from  lower end of the bin, USD (for a ratio: units of its lower part)
+-- column: price_to  upper end of the bin
+-- column: move_share  far end of the bin as a move of the factor from its price
+-- column: accounts  accounts whose trigger lies in the bin
+-- column: collateral_at_risk_usd  all flagged collateral of these accounts at their trigger
+-- column: max_seizable_usd  collateral that the close-factor rules let liquidators take
+-- column: seize_to_heal_usd  collateral for the smallest repayments that bring health factors to 1
+-- column: units  max_seizable that moves with the factor, in units of the factor
+-- column: top1_share  part of the largest account in collateral_at_risk_usd
+-- column: cum_accounts  accounts from the price to the far end of the bin
+-- column: cum_collateral_at_risk_usd  collateral at risk from the price to the far end of the bin
+-- column: cum_max_seizable_usd  max_seizable from the price to the far end of the bin
+-- column: cum_seize_to_heal_usd  seize_to_heal from the price to the far end of the bin
+-- column: cum_units  units from the price to the far end of the bin
+SELECT $p_factor AS factor, market, way, price_from, price_to, move_share, accounts,
+       collateral_at_risk_usd, max_seizable_usd, seize_to_heal_usd, units, top1_share, cum_accounts,
+       cum_collateral_at_risk_usd, cum_max_seizable_usd, cum_seize_to_heal_usd, cum_units
+FROM walls(p_factor := $p_factor, p_way := 'both', p_split := true, p_step_pct := 0.01e0,
+           p_as_of := $p_as_of)

@@ -1,0 +1,14 @@
+-- name: outcomes
+-- title: What became of each document, newest attempt first
+-- param: p_source TEXT = 'all'  one source, or all
+-- param: p_limit BIGINT = NULL  rows at the most
+-- show: source name outcome rows as_of fetched_at age_seconds=age sha256 detail
+-- note: the bytes of a document are kept under documents/ in the home folder, named by their SHA-256
+SELECT source, name, outcome, rows, as_of, fetched_at,
+       date_diff('second', fetched_at, now()) AS age_seconds, left(sha256, 8) AS sha256, detail,
+       url, status, media_type, bytes, sha256 AS document, parser, provenance
+FROM documents
+WHERE $p_source = 'all' OR source = $p_source
+QUALIFY row_number() OVER (PARTITION BY source, name ORDER BY fetched_at DESC) = 1
+ORDER BY fetched_at DESC, source, name
+LIMIT $p_limit

@@ -1,0 +1,11 @@
+-- name: provenance
+-- title: What the reports stand on: block, age, coverage and verification of each market
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- show: market protocol provenance block_number block_time age_seconds accounts accounts_failed checked mismatched
+SELECT market, protocol, provenance, block_number, block_time,
+       date_diff('second', block_time, now()) AS age_seconds,
+       accounts, accounts_failed, scope,
+       checked, mismatched, verified_at, method, profile, revision, endpoint, snapshot
+FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
+ORDER BY market

@@ -1,0 +1,27 @@
+-- name: reserve_drift
+-- title: Classes whose share of a reserve moved by more than so many points between two disclosures
+-- param: p_token TEXT = 'all'  one token, or all
+-- param: p_points DOUBLE = 1.0  percentage points
+-- param: p_since DATE = NULL  disclosures of days from then on; null: all
+-- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- show: as_of token evidence asset_class=class total_share=share points change_bn=change_bn_USD growth_share=of_whole_change age_seconds=age origin=source
+-- note: of whole change: the class's change over the whole reserve's, negative where they go opposite ways
+WITH class AS (
+  SELECT c.token, c.kind, c.evidence, c.as_of, c.statement, c.previous, c.source, c.provenance,
+         c.citation, c.document, CAST(c.assets AS DOUBLE) AS assets, i.asset_class,
+         sum(CAST(i.usd AS DOUBLE)) AS usd
+  FROM statements_at(p_token := $p_token, p_known_at := $p_known_at) AS c
+  JOIN reserve_items AS i ON i.statement = c.statement
+  GROUP BY ALL
+)
+SELECT now.token, now.as_of, now.evidence, now.kind, now.asset_class, now.usd,
+       now.usd / now.assets AS total_share, old.usd / old.assets AS previous_share, old.as_of AS previous_as_of,
+       100 * (now.usd / now.assets - old.usd / old.assets) AS points, now.usd - old.usd AS change_usd, change_usd / 1e9 AS change_bn,
+       (now.usd - old.usd) / nullif(now.assets - old.assets, 0) AS growth_share,
+       86400 * date_diff('day', now.as_of, CAST(coalesce($p_known_at, now()) AS DATE)) AS age_seconds,
+       now.source, CASE now.provenance WHEN 'sample' THEN 'SAMPLE' ELSE now.source END AS origin, now.provenance, now.citation, now.document
+FROM class AS now
+JOIN class AS old ON old.statement = now.previous AND old.asset_class = now.asset_class
+WHERE abs(100 * (now.usd / now.assets - old.usd / old.assets)) > $p_points
+  AND ($p_since IS NULL OR now.as_of >= $p_since)
+ORDER BY now.as_of DESC, now.token, abs(points) DESC

@@ -1,0 +1,28 @@
+-- name: reserve_statements
+-- title: Disclosures of a token's reserve: totals as stated, lag, and the document behind each
+-- param: p_token TEXT = 'USDT'  token, or all
+-- param: p_last BIGINT = 4  how many of the newest of each kind
+-- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- show: as_of evidence assets_usd=assets liabilities_usd=liabilities ratio btc_break_share=btc_break lag_days=lag age_seconds=age sha256 origin=source
+-- note: ratio and excess compare figures of one and the same document only; in troy ounces for XAUT
+-- note: lag: days from the day described to publication
+-- note: BTC break: the fall of bitcoin that would use up the excess
+WITH chosen AS (
+  SELECT * FROM statements_at(p_token := $p_token, p_known_at := $p_known_at)
+)
+SELECT c.token, c.as_of, b.as_of AS previous_as_of, c.evidence, c.kind, c.unit, CAST(c.assets AS DOUBLE) AS assets_usd,
+       CAST(c.liabilities AS DOUBLE) AS liabilities_usd,
+       CAST(c.assets - c.liabilities AS DOUBLE) AS excess_usd,
+       CAST(c.assets AS DOUBLE) / nullif(CAST(c.liabilities AS DOUBLE), 0) AS ratio,
+       CAST(c.assets - c.liabilities AS DOUBLE) / (
+         SELECT sum(CAST(i.usd AS DOUBLE)) FROM reserve_items AS i
+         WHERE i.statement = c.statement AND i.asset_class = 'bitcoin') AS btc_break_share,
+       CAST(c.published_at AS DATE) AS published,
+       date_diff('day', c.as_of, CAST(c.published_at AS DATE)) AS lag_days,
+       86400 * date_diff('day', c.as_of, CAST(coalesce($p_known_at, now()) AS DATE)) AS age_seconds,
+       left(c.document, 8) AS sha256, c.source,
+       CASE c.provenance WHEN 'sample' THEN 'SAMPLE' ELSE c.source END AS origin, c.provenance, c.gate, c.citation, c.document,
+       c.published_basis, c.known_at, c.observed_at
+FROM chosen AS c LEFT JOIN chosen AS b ON b.statement = c.previous
+WHERE c.recency <= $p_last
+ORDER BY c.token, c.kind, c.as_of DESC

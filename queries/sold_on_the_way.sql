@@ -1,0 +1,43 @@
+-- name: sold_on_the_way
+-- title: What has fired of all that moves on a straight way down, and how far that moves one factor's price
+-- param: p_factor TEXT = 'BTC'  whose books are asked
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_scale DOUBLE = 1  depth times this
+-- param: p_x DOUBLE = 0.9  where the factor is, as a multiple of its price now
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- note: sold less bought meets the bids, bought less sold the asks; impact: share of the outside price, negative where it rises
+WITH fired AS (
+  SELECT count(DISTINCT f.market || f.account) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,
+         coalesce(sum(CASE WHEN f.close_rule = 'absorb'
+                   AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
+                  ELSE f.units * $p_sold_share END), 0e0) AS sold_units,
+         coalesce(sum(f.bought_units), 0e0) AS bought_units
+  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+                    p_as_of := $p_as_of, p_betas := $p_betas) AS f
+  JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
+  WHERE f.step <> 'heal-cap' AND f.x >= $p_x
+), met AS (
+  SELECT *, (sold_units - bought_units) / $p_scale AS net_sold,
+         (bought_units - sold_units) / $p_scale AS net_bought FROM fired
+), down AS (
+  SELECT m.*, CASE WHEN m.net_sold <= 0e0 THEN 0e0
+      ELSE least(0.95e0, g.distance_from + (m.net_sold - g.units_from) * g.slope
+             + g.law * (sqrt(m.net_sold) - sqrt(g.units_from))) END AS fall
+  FROM met AS m
+  ASOF LEFT JOIN (FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_side := 'bid', p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)) AS g ON m.net_sold > g.units_from
+)
+SELECT CAST(d.accounts AS BIGINT) AS accounts, d.usd, d.sold_units, d.bought_units,
+       CASE WHEN d.net_bought <= 0e0 THEN d.fall
+            ELSE -least(0.95e0, g.distance_from + (d.net_bought - g.units_from) * g.slope
+                      + g.law * (sqrt(d.net_bought) - sqrt(g.units_from))) END AS impact
+FROM down AS d
+ASOF LEFT JOIN (FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_side := 'ask', p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)) AS g ON d.net_bought > g.units_from

@@ -1,0 +1,54 @@
+-- name: stands_against
+-- title: What the order books held down to a price, and what the outside price had to do to bring it there
+-- param: p_factor TEXT = 'BTC'  which factor falls
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_price DOUBLE = NULL  the price looked at; null: today's
+-- param: p_width DOUBLE = 0.02  how far around it, as a share of it
+WITH spot AS (
+  SELECT max(factor_price) AS spot, coalesce($p_price, max(factor_price)) AS price
+  FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
+  WHERE lower(factor) = lower($p_factor)
+), held AS (
+  -- Bids from the middle down to the price, by straight lines; where the books end, all they held.
+  SELECT sum(greatest(least((1e0 - s.price / s.spot - g.distance_from)
+             / nullif(g.distance_to - g.distance_from, 0e0), 1e0), 0e0) * (g.units_to - g.units_from))
+           AS bid_units,
+         max(g.distance_to) AS reach
+  FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age) AS g
+  CROSS JOIN spot AS s
+  WHERE g.units_to IS NOT NULL
+), level AS (
+  SELECT * FROM break_levels(
+    p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+), step AS (
+  SELECT trigger_price, level, seize_usd FROM break_steps(
+    p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
+    p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+), reached AS (
+  -- The level that fires most of what triggers in the band; where nothing does, the next below it.
+  SELECT max_by(n.level, CASE WHEN n.usd > 0e0 THEN 1e0 + n.usd ELSE n.highest - 1e0 END) AS level
+  FROM (
+    SELECT t.level, max(t.trigger_price / s.price) AS highest,
+           sum(CASE WHEN t.trigger_price >= s.price * (1e0 - $p_width) THEN t.seize_usd ELSE 0e0 END)
+             AS usd
+    FROM step AS t JOIN spot AS s ON t.trigger_price <= s.price * (1e0 + $p_width)
+    GROUP BY t.level
+  ) AS n
+)
+SELECT l.depth, l.depth_scale, s.spot AS spot_price, s.price, 1e0 - s.price / s.spot AS drop_share,
+       h.bid_units, h.reach, l.break_price, l.move_share, l.trigger_price, l.landing_price,
+       l.endogenous_share, l.loop_gain, l.accounts, l.steps, l.sold_units, l.usd, l.top1_share
+FROM spot AS s CROSS JOIN held AS h CROSS JOIN reached AS r
+LEFT JOIN level AS l ON l.break_price = r.level

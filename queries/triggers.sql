@@ -1,0 +1,147 @@
+-- name: triggers
+-- title: Where each account becomes liquidatable as one factor moves (x = price / price now)
+-- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price
+-- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
+-- portable: yes
+-- show: market account factor way x trigger_price hf collateral_usd debt_usd tolerance
+WITH asset_move AS (
+  SELECT snapshot, asset, beta, own_beta, cap_x, factor, factor_price, unit_usd
+  FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
+), chosen AS (
+  -- The snapshots are chosen once, in `moves`: chosen again they may be newer, while one is stored.
+  SELECT s.snapshot, s.market, s.hf_rule, s.close_rule, s.block_number, s.block_time
+  FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
+  JOIN snapshots AS s ON s.snapshot = m.snapshot
+), moved AS (
+  SELECT * FROM asset_move WHERE factor IS NOT NULL
+), spot AS (
+  SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
+  FROM moved GROUP BY snapshot
+), leg AS (
+  SELECT l.snapshot, l.account, l.side, l.usd, l.amount,
+         CASE WHEN l.category_priced THEN 0e0 ELSE coalesce(m.beta, 0e0) END AS beta,
+         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.beta, 0e0) END AS moving_usd,
+         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.own_beta, 0e0) END AS own_usd,
+         CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
+         l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
+         -- Of balances worth the same, the one with the higher threshold counts as the largest.
+         l.usd * (1e0 + 1e-12 * l.lt_bps / 10000e0 + 1e-13 * coalesce(m.beta, 0e0)
+                  + 1e-14 * coalesce(m.own_beta, 0e0)) + 1e-12 * l.lt_bps / 10000e0 AS rank_usd
+  FROM chosen AS c
+  JOIN legs AS l ON l.snapshot = c.snapshot
+  LEFT JOIN moved AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
+  WHERE l.side <> 'idle'
+), pos AS (
+  -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
+  SELECT snapshot, account, count(*) AS legs,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE usd - moving_usd END)        AS c0,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd END)              AS c1,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE own_usd END)                 AS c_own,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE (usd - moving_usd) * lt END) AS a0,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd * lt END)         AS a1,
+    sum(CASE WHEN side = 'debt' THEN usd - moving_usd ELSE 0e0 END)        AS d0,
+    sum(CASE WHEN side = 'debt' THEN moving_usd ELSE 0e0 END)              AS d1,
+    sum(CASE WHEN side = 'debt' THEN own_usd ELSE 0e0 END)                 AS d_own,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE usd * bonus END)             AS bonus_usd,
+    min(CASE WHEN side <> 'debt' THEN lt END) AS lt_min,
+    max(CASE WHEN side <> 'debt' THEN lt END) AS lt_max,
+    max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x,
+    max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN 1e-8 * amount / usd ELSE 0e0 END) AS tick,
+    max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
+    max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
+    max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
+    max_by(moving_usd, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_moving_usd,
+    max_by(own_usd, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_own_usd,
+    max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_lt,
+    max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_bonus,
+    max(CASE WHEN side <> 'debt' THEN usd END) AS collateral_top_usd,
+    max(CASE WHEN usd IS NULL THEN 1 ELSE 0 END) AS unpriced
+  FROM leg GROUP BY snapshot, account
+), ruled AS (
+  -- Pools up to 3.4 truncate the average threshold to 1 bp; it matters only where thresholds differ.
+  SELECT p.*, c.market, c.hf_rule, c.close_rule, c.block_number, c.block_time,
+    s.factor, s.price AS factor_price, s.unit_usd,
+    CASE WHEN c.hf_rule = 'avg-lt' AND p.lt_max > p.lt_min
+      THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
+  FROM pos AS p
+  JOIN chosen AS c ON c.snapshot = p.snapshot
+  LEFT JOIN spot AS s ON s.snapshot = p.snapshot
+), cutting AS (
+  -- w0 + w1 · x: what the thresholds make of the collateral. Where all or none of it moves, the
+  -- average stays as it is; else it moves in steps, and truncating takes up to `cut` off.
+  SELECT *,
+    CASE WHEN t_now IS NOT NULL AND c0 <> 0e0 AND c1 <> 0e0 THEN 1e-4 ELSE 0e0 END AS cut,
+    CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c0, a0) ELSE a0 END AS w0,
+    CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c1, a1) ELSE a1 END AS w1
+  FROM ruled
+), margin AS (
+  -- Thresholds times collateral minus debt at x = 1, and its slope. Nothing can happen before the
+  -- margin is down to what truncating can take, at x_near.
+  SELECT *,
+    coalesce(t_now * (c0 + c1), a0 + a1) - d0 - d1 AS m1,
+    w1 - d1 - cut * c1 AS slope,
+    CASE WHEN w0 + w1 - d0 - d1 < cut * (c0 + c1) THEN 1e0
+         ELSE (d0 - w0 + cut * c0) / nullif(w1 - d1 - cut * c1, 0e0) END AS x_near,
+    (0.95e0 * d0 - a0) / nullif(a1 - 0.95e0 * d1, 0e0) AS x_full_weighted
+  FROM cutting
+), step AS (
+  SELECT *, floor((a0 + a1 * x_near) / nullif(c0 + c1 * x_near, 0e0) * 1e4 + 1e-9) / 1e4 AS t
+  FROM margin
+), edge AS (
+  -- On this step of the average the margin reaches zero at x_root, or the step ends at x_edge and
+  -- the next one down starts below zero: whichever comes first. What lies before x_near is neither.
+  SELECT *,
+    CASE WHEN (x_near - x_root) * sign(slope) >= -1e-9 * x_near THEN x_root END AS x_on_step,
+    CASE WHEN (x_near - x_edge) * sign(slope) >= -1e-9 * x_near THEN x_edge END AS x_at_end
+  FROM (
+    SELECT *, (d0 - t * c0) / nullif(t * c1 - d1, 0e0) AS x_root,
+           (t * c0 - a0) / nullif(a1 - t * c1, 0e0) AS x_edge
+    FROM step
+  ) AS ended
+), solved AS (
+  SELECT *,
+    CASE WHEN cut = 0e0 THEN x_near
+         WHEN slope > 0e0 THEN greatest(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step))
+         ELSE least(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step)) END AS x_raw,
+    CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) ELSE 0e0 END AS x_min,
+    least(coalesce(CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END, cap_x),
+          coalesce(cap_x, CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END)) AS x_max
+  FROM edge
+), classed AS (
+  SELECT s.*,
+    CASE WHEN s.unpriced = 1 THEN 'n/a'
+         WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
+         -- within 1e-9 of the threshold the contract's own integer decides
+         WHEN (abs(s.m1) <= 1e-9 * (s.d0 + s.d1) AND coalesce(e.liquidatable, e.hf_wad < 1000000000000000000))
+           OR (abs(s.m1) > 1e-9 * (s.d0 + s.d1) AND s.m1 < 0e0) THEN 'now'
+         WHEN s.beta_max = 0e0 AND s.beta_min = 0e0 THEN 'flat'
+         WHEN s.slope > 0e0 AND s.x_raw > 0e0
+           THEN CASE WHEN s.x_raw <= s.x_min + 1e-9 THEN 'outside' ELSE 'down' END
+         WHEN s.slope < 0e0 AND s.x_raw > 0e0
+           THEN CASE WHEN s.x_raw >= s.x_max - 1e-9 THEN 'outside' ELSE 'up' END
+         ELSE 'never' END AS way
+  FROM solved AS s
+  LEFT JOIN account_health AS e
+    ON e.snapshot = s.snapshot AND e.account = s.account
+   AND abs(s.m1) <= 1e-9 * (s.d0 + s.d1)
+)
+SELECT market, account, factor, way,
+       CASE WHEN way = 'now' THEN 1e0 WHEN way IN ('down', 'up') THEN x_raw END AS x,
+       factor_price * CASE WHEN way = 'now' THEN 1e0 WHEN way IN ('down', 'up') THEN x_raw END
+         AS trigger_price,
+       CASE WHEN way IN ('down', 'up')
+            THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
+                 * greatest(1e0, 1e0 / x_raw) END AS tolerance,
+       (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
+       c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
+       d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,
+       CASE WHEN way IN ('down', 'up') THEN x_full_weighted END AS x_full,
+       bonus_usd / nullif(c0 + c1, 0e0) AS bonus,
+       collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
+       debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd, close_rule,
+       block_number, block_time, snapshot
+FROM classed

@@ -1,0 +1,12 @@
+-- name: verification
+-- title: The newest snapshot of each market against the chain's own figures
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- show: market block_number accounts checked equal different max_abs_error method endpoint
+-- note: collateral, debt and health factor of each account are compared as integers
+SELECT s.market, s.block_number, v.accounts, v.checked, v.checked - v.mismatched AS equal,
+       v.mismatched AS different, v.max_abs_error, v.method, v.verified_at, v.endpoint, s.snapshot
+FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
+JOIN verifications AS v ON v.snapshot = s.snapshot
+QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY v.verified_at DESC) = 1
+ORDER BY s.market

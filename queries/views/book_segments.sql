@@ -1,0 +1,60 @@
+-- name: book_segments
+-- title: How far a sale moves the price: the order books of all venues as straight segments, units to distance
+-- param: p_factor TEXT = 'BTC'  what is sold
+-- param: p_as_of TIMESTAMPTZ = NULL  newest books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_side TEXT = 'bid'  bid (takes sales) or ask (takes purchases)
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- note: impact of q units = distance_from + (q - units_from) · slope + law · (√q - √units_from), in the segment that begins below q
+-- note: the last segment has no end: square root of volume, y · sigma · √(q / adv), set on top of where the books end, so that it never lies below the law nor below the books; without a volume the books' last slope goes on
+-- note: beyond what a venue showed, nothing more of it is counted: depth is a lower bound
+WITH book AS (
+  SELECT venue, symbol, kind, distance, units
+  FROM depth_at(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age)
+  WHERE side = $p_side
+), venue AS (
+  SELECT DISTINCT venue, symbol, kind FROM book
+), place AS (
+  SELECT DISTINCT distance FROM book
+), known AS (
+  -- The nearest known points of each venue around each distance, itself where it is one.
+  SELECT v.venue, v.symbol, v.kind, p.distance,
+    coalesce(last_value(b.distance IGNORE NULLS) OVER before, 0e0) AS d0,
+    coalesce(last_value(b.units IGNORE NULLS) OVER before, 0e0) AS u0,
+    first_value(b.distance IGNORE NULLS) OVER after AS d1,
+    first_value(b.units IGNORE NULLS) OVER after AS u1
+  FROM venue AS v CROSS JOIN place AS p
+  LEFT JOIN book AS b ON b.venue = v.venue AND b.symbol = v.symbol AND b.kind = v.kind
+                     AND b.distance = p.distance
+  WINDOW before AS (PARTITION BY v.venue, v.symbol, v.kind ORDER BY p.distance
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
+         after AS (PARTITION BY v.venue, v.symbol, v.kind ORDER BY p.distance
+                   ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+), summed AS (
+  SELECT distance, sum(CASE WHEN d1 IS NULL OR d1 <= d0 THEN u0
+                            ELSE u0 + (u1 - u0) * (distance - d0) / (d1 - d0) END) AS units
+  FROM known GROUP BY distance
+), span AS (
+  SELECT coalesce(lag(units) OVER (ORDER BY distance), 0e0) AS units_from, units AS units_to,
+         coalesce(lag(distance) OVER (ORDER BY distance), 0e0) AS distance_from,
+         distance AS distance_to
+  FROM summed
+), filled AS (
+  -- Where a book has a hole, the next sale begins behind it.
+  SELECT *, (distance_to - distance_from) / (units_to - units_from) AS slope
+  FROM span WHERE units_to > units_from
+)
+SELECT units_from, units_to, distance_from, distance_to, slope, 0e0 AS law FROM filled
+UNION ALL
+SELECT e.units, NULL, greatest(e.distance, coalesce(e.law, 0e0) * sqrt(e.units)), NULL,
+       CASE WHEN e.law IS NULL THEN e.slope ELSE 0e0 END, coalesce(e.law, 0e0)
+FROM (
+  SELECT coalesce(max(f.units_to), 0e0) AS units, coalesce(max(p.distance), 0e0) AS distance,
+         max_by(f.slope, f.units_to) AS slope,
+         $p_y * $p_sigma / sqrt(coalesce($p_adv, max(v.units))) AS law
+  FROM (SELECT max(distance) AS distance FROM place) AS p
+  CROSS JOIN traded_daily(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age) AS v
+  LEFT JOIN filled AS f ON true
+) AS e

@@ -1,0 +1,49 @@
+-- name: break_episodes
+-- title: Every time a price level broke, by each definition: when, for how long, how far, how often it was tested
+-- param: p_asset TEXT = 'BTC'  BTC or ETH
+-- param: p_level DOUBLE = 88000  price in USD
+-- param: p_way TEXT = 'down'  down or up
+-- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+WITH candle AS (
+  SELECT *, INTERVAL 1 HOUR AS length FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)
+  UNION ALL
+  SELECT *, INTERVAL 1 DAY FROM candles_at(p_asset := $p_asset, p_interval := '1d', p_known_at := $p_known_at)
+), measured AS (
+  -- A touch is dated to the candle it happened in, a close to the end of its candle.
+  SELECT 'touch, ' || CASE interval WHEN '1h' THEN 'hourly' ELSE 'daily' END AS definition, interval, length, time AS dated, time,
+         CASE WHEN $p_way = 'down' THEN low <= $p_level ELSE high >= $p_level END AS broken,
+         CASE WHEN $p_way = 'down' THEN low ELSE high END AS price, low, high, source, provenance, observed_at
+  FROM candle
+  UNION ALL
+  SELECT CASE interval WHEN '1h' THEN 'hourly close' ELSE 'daily close' END, interval, length, time + length, time,
+         CASE WHEN $p_way = 'down' THEN close < $p_level ELSE close > $p_level END,
+         close, low, high, source, provenance, observed_at
+  FROM candle
+), marked AS (
+  SELECT *, CASE WHEN broken IS DISTINCT FROM lag(broken) OVER run THEN 1 ELSE 0 END AS turn,
+         lag(broken) OVER run AS was_broken, lag(time) OVER run AS before
+  FROM measured WINDOW run AS (PARTITION BY definition ORDER BY time)
+), numbered AS (
+  SELECT *, sum(turn) OVER (PARTITION BY definition ORDER BY time) AS episode FROM marked
+), spell AS (
+  SELECT definition, episode, any_value(interval) AS interval, any_value(length) AS length,
+         min(dated) AS broke_at, max(dated) AS last_dated, max(time) AS last_time,
+         arg_min(price, time) AS price,
+         CASE WHEN $p_way = 'down' THEN min(low) ELSE max(high) END AS extreme,
+         count(*) AS candles,
+         count(*) FILTER (CASE WHEN $p_way = 'down' THEN high >= $p_level ELSE low <= $p_level END) AS touched,
+         bool_or(was_broken IS NULL) AS from_the_start,
+         count(*) FILTER (before IS NOT NULL AND time - before > length) AS gaps,
+         any_value(source) AS source, any_value(provenance) AS provenance, max(observed_at) AS observed_at,
+         bool_and(broken) AS broken
+  FROM numbered GROUP BY definition, episode
+)
+SELECT s.definition, s.broke_at, s.price, s.extreme,
+       date_diff('second', s.broke_at, coalesce(n.broke_at, s.last_time + s.length)) AS held_seconds,
+       n.broke_at AS back_at, n.broke_at IS NULL AS holds,
+       -- The candle that broke it has been on both sides by itself.
+       greatest(s.touched - 1, 0) AS retests, s.candles, s.gaps, s.source, s.provenance, s.observed_at
+FROM spell AS s
+LEFT JOIN spell AS n ON n.definition = s.definition AND n.episode = s.episode + 1
+WHERE s.broken AND NOT s.from_the_start
+ORDER BY s.definition, s.broke_at

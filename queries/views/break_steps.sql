@@ -1,0 +1,52 @@
+-- name: break_steps
+-- title: The outside price at which each step of the wall fires, given what fired above it
+-- param: p_factor TEXT = 'BTC'  which factor falls
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
+-- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
+-- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
+-- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
+-- note: steps with one level fire together: the first of them pulls the others with it
+WITH sale AS (
+  SELECT f.market, f.account, f.close_rule, f.way, f.step, f.trigger_price, f.is_account,
+         f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
+         -- What a protocol absorbs, it sells itself: later, and not while its reserves suffice.
+         CASE WHEN f.close_rule = 'absorb'
+               AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
+              ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units
+  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+                    p_as_of := $p_as_of, p_betas := $p_betas) AS f
+  JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
+  WHERE f.step <> 'heal-cap'
+), ordered AS (
+  -- Equal prices in the order of a key, so that the same wall always gives the same rows.
+  SELECT *, row_number() OVER w AS n, sum(sold_units) OVER w AS q_after
+  FROM sale
+  WINDOW w AS (ORDER BY trigger_price DESC, market, account, step DESC
+               ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+), segment AS (
+  SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
+                     p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)
+), scale AS (
+  SELECT CAST(trim(value) AS DOUBLE) AS depth_scale
+  FROM (SELECT unnest(string_split($p_scales, ',')) AS value) AS given
+), scaled AS (
+  SELECT o.*, c.depth_scale, greatest(o.q_after - o.sold_units, 0e0) / c.depth_scale AS sold_before
+  FROM ordered AS o CROSS JOIN scale AS c
+), fired AS (
+  SELECT s.* EXCLUDE (sold_before),
+    s.trigger_price / (1e0 - CASE WHEN s.sold_before <= 0e0 THEN 0e0
+      ELSE least(0.95e0, g.distance_from + (s.sold_before - g.units_from) * g.slope
+             + g.law * (sqrt(s.sold_before) - sqrt(g.units_from))) END) AS t_ext
+  FROM scaled AS s
+  ASOF LEFT JOIN segment AS g ON s.sold_before > g.units_from
+)
+SELECT *, min(t_ext) OVER (PARTITION BY depth_scale ORDER BY n
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS level
+FROM fired

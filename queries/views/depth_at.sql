@@ -1,0 +1,12 @@
+-- name: depth_at
+-- title: The newest order book of each venue for what a factor is sold as
+-- param: p_factor TEXT = 'BTC'  what is bought and sold
+-- param: p_as_of TIMESTAMPTZ = NULL  newest book not later than this; null: newest of all
+-- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds (as of then, or now)
+SELECT factor, venue, symbol, kind, side, distance, units, quote_amount, mid, best_bid, best_ask,
+       reach, volume_24h, time, received_at, provenance,
+       CAST(epoch(coalesce($p_as_of, now())) - epoch(time) AS BIGINT) AS age_seconds
+FROM depths
+WHERE lower(factor) = lower($p_factor) AND ($p_as_of IS NULL OR time <= $p_as_of)
+  AND ($p_max_age IS NULL OR epoch(coalesce($p_as_of, now())) - epoch(time) <= $p_max_age)
+QUALIFY rank() OVER (PARTITION BY venue, symbol, kind ORDER BY time DESC) = 1

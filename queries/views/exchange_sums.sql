@@ -1,0 +1,35 @@
+-- name: exchange_sums
+-- title: What exchanges reported as liquidated in each crash's window: a lower bound, with its coverage
+-- note: covered: share of the window in which the feeds that were watched at all were alive, their mean; figures of a demo do not count
+WITH reported AS (
+  SELECT e.event, sum(l.notional_usd) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
+         string_agg(DISTINCT l.venue, ', ' ORDER BY l.venue) AS names
+  FROM crash_events() AS e
+  JOIN exchange_liquidations AS l ON l.time >= e.window_from AND l.time < e.window_to
+  WHERE l.kind IN ('order', 'fill') AND l.provenance <> 'demo'
+  GROUP BY e.event
+), feed AS (
+  SELECT e.event, c.source,
+         sum(CASE WHEN c.state NOT IN ('up', 'partial') THEN 0e0
+                  WHEN c.subscribed IS NULL OR coalesce(c.listed, 0) = 0 THEN 1e0
+                  ELSE least(1e0, c.subscribed / c.listed) END
+             * epoch(least(c.to_time, e.window_to) - greatest(c.from_time, e.window_from)))
+           / any_value(epoch(e.window_to - e.window_from)) AS part
+  FROM crash_events() AS e
+  JOIN coverage AS c ON c.from_time < e.window_to AND c.to_time > e.window_from
+  WHERE c.provenance <> 'demo'
+  GROUP BY e.event, c.source
+), watched AS (
+  SELECT event, avg(part) AS part, count(*) AS feeds FROM feed GROUP BY event
+)
+SELECT e.event,
+       CASE WHEN r.usd IS NOT NULL THEN r.usd WHEN w.part > 0 AND r.orders IS NULL THEN 0e0 END AS usd,
+       w.part AS coverage_share, r.orders, r.names AS venues,
+       CASE WHEN r.orders IS NULL AND coalesce(w.part, 0) = 0 THEN 'n/a (not collected)'
+            WHEN r.usd IS NULL AND r.orders > 0 THEN 'n/a (' || r.orders || ' orders without a value in USD)'
+            ELSE '≥, ' || coalesce(r.venues, 0) || ' venue(s), '
+                 || CASE WHEN w.part IS NULL THEN 'coverage not known'
+                         ELSE printf('%.1f %% of the window watched', 100 * w.part) END END AS state
+FROM crash_events() AS e
+LEFT JOIN reported AS r ON r.event = e.event
+LEFT JOIN watched AS w ON w.event = e.event

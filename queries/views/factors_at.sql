@@ -1,0 +1,10 @@
+-- name: factors_at
+-- title: What moves with each factor at the newest snapshot of each market
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- portable: yes
+SELECT s.market, f.factor, f.kind, f.beta, r.symbol, r.price_usd, f.factor_price, f.cap_x, f.feed,
+       f.description, f.asset, s.block_number, s.block_time, s.snapshot
+FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
+JOIN factors AS f ON f.snapshot = s.snapshot
+JOIN reserves AS r ON r.snapshot = f.snapshot AND r.asset = f.asset

@@ -1,0 +1,10 @@
+-- name: indicators_at
+-- title: Each indicator's value per day: the newest version known, from the source believed most
+-- param: p_known_at TIMESTAMPTZ = NULL  only what counted as known then; null: everything
+SELECT v.series, v.as_of, v.value, v.source, v.provenance, v.published_at, v.published_basis,
+       v.known_at, v.observed_at, v.document
+FROM indicator_values AS v
+JOIN series() AS s ON s.series = v.series AND s.source = v.source
+WHERE $p_known_at IS NULL OR v.known_at <= $p_known_at
+QUALIFY row_number() OVER (PARTITION BY v.series, v.as_of
+                           ORDER BY s.rank, v.known_at DESC, v.observed_at DESC) = 1

@@ -1,0 +1,36 @@
+-- name: liquidation_events
+-- title: Every liquidation that counts, of exchanges and of lending protocols, in one shape
+-- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- note: triggers announce fills and do not count; of Compound III the absorbed collateral counts
+-- note: what a history tells counts only where the stream of that venue was not alive
+-- note: on chain, long: a dollar was owed; short: a dollar was the collateral; else n/a
+WITH bounds AS (
+  SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
+), dollars AS (
+  SELECT unnest(['USDC', 'USDT', 'DAI', 'GHO', 'LUSD', 'FRAX', 'CRVUSD', 'PYUSD', 'USDS', 'USDE',
+                 'RLUSD', 'USDC.E', 'USDBC', 'SUSD', 'TUSD', 'USDP', 'GUSD', 'BUSD']) AS symbol
+)
+SELECT 'exchange' AS origin, l.venue, l.market, l.symbol, coalesce(l.base, l.symbol) AS asset,
+       l.side, l.time, l.notional_usd AS usd, l.price, l.price_kind, l.quantity_base AS quantity,
+       l.provenance, l.delivery, l.source
+FROM exchange_liquidations AS l, bounds AS b
+WHERE l.kind IN ('order', 'fill') AND l.time >= b.since AND l.time < b.until
+  AND NOT (l.delivery = 'history' AND EXISTS (
+    FROM coverage AS c
+    WHERE c.source || '-history' = l.source AND c.state IN ('up', 'partial', 'stale')
+      AND c.from_time <= l.time AND l.time < c.to_time))
+UNION ALL BY NAME
+SELECT 'chain' AS origin, c.protocol AS venue, c.market,
+       coalesce(c.coll_symbol, c.coll_asset) || '/' || coalesce(c.debt_symbol, c.debt_asset, 'base')
+         AS symbol,
+       coalesce(c.coll_symbol, c.coll_asset) AS asset,
+       CASE WHEN upper(c.debt_symbol) IN (SELECT symbol FROM dollars) THEN 'long'
+            WHEN upper(c.coll_symbol) IN (SELECT symbol FROM dollars) THEN 'short'
+            WHEN c.kind = 'absorb-collateral' THEN 'long' ELSE 'n/a' END AS side,
+       c.block_time AS time, coalesce(c.coll_seized_usd, c.debt_repaid_usd) AS usd,
+       c.coll_seized_usd / nullif(c.coll_seized, 0) AS price, 'oracle' AS price_kind,
+       c.coll_seized AS quantity, NULL AS provenance, 'chain' AS delivery, NULL AS source
+FROM liquidations_on_chain() AS c, bounds AS b
+WHERE c.kind IN ('liquidation', 'absorb-collateral')
+  AND c.block_time >= b.since AND c.block_time < b.until

@@ -1,0 +1,14 @@
+-- name: liquidation_window
+-- title: From when to when liquidations are looked at: by default the last day that is stored
+-- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+WITH newest AS (
+  SELECT greatest((SELECT max(to_time) FROM coverage),
+                  (SELECT max(time) FROM exchange_liquidations) + INTERVAL 1 MICROSECOND,
+                  (SELECT max(block_time) FROM liquidations_on_chain()) + INTERVAL 1 MICROSECOND)
+           AS newest
+)
+SELECT coalesce($p_since, coalesce($p_until, newest) - INTERVAL 1 DAY) AS since,
+       coalesce($p_until, newest) AS until
+FROM newest
+WHERE coalesce($p_until, newest) IS NOT NULL

@@ -1,0 +1,54 @@
+-- name: moves
+-- title: What one factor moves, or MARKET: all volatile ones at once, and by how much
+-- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: every volatile one, by its beta
+-- param: p_betas TEXT = ''  betas of factors: 'eth=1.3,xau=0.2'; without, for MARKET 1 if volatile, 0 if not, else 0
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- note: volatile: a feed in USD of anything but money (a feed that names a currency or a token of one) and metals; ratios, fixed prices and unknown sources stay unless given a beta
+-- note: own_beta: the part of beta that is of the named factor itself (none for MARKET)
+-- note: betas of an asset whose price is a product of several moving factors add up
+-- portable: yes
+WITH seen AS (
+  SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
+         f.factor, f.kind, f.beta, f.cap_x, lower(f.factor) = lower($p_factor) AS is_own,
+         CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor END AS own_factor,
+         CASE WHEN lower(f.factor) = lower($p_factor) THEN f.kind END AS own_kind,
+         CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor_price END AS own_price,
+         CASE WHEN lower(f.factor) = lower($p_factor)
+              THEN CASE WHEN f.kind = 'ratio' THEN r.price_usd ELSE f.factor_price END END AS own_unit_usd,
+         lower($p_factor) = 'market' AS whole_market,
+         split_part(split_part(',' || lower(replace($p_betas, ' ', '')) || ',',
+                               ',' || lower(f.factor) || '=', 2), ',', 1) AS told
+  FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
+  JOIN factors AS f ON f.snapshot = s.snapshot
+  JOIN reserves AS r ON r.snapshot = f.snapshot AND r.asset = f.asset
+), moving AS (
+  SELECT *,
+    CASE WHEN is_own AND NOT whole_market THEN 1e0
+         WHEN told <> '' THEN CAST(told AS DOUBLE)
+         WHEN NOT whole_market THEN 0e0
+         WHEN kind <> 'feed' THEN 0e0
+         WHEN regexp_matches(upper(factor), 'USD|^(AG)?EUR|^DAI$|^GHO$|^FRAX$|^MIM$|^FEI$|^MAI$|^DOLA$|^BOLD$|^(GBP|CHF|JPY|AUD|CAD|SGD|NZD|CNY|KRW|BRL|MXN|TRY|ZAR|IDR|PHP|NGN|KES|XOF|COP)|^(XAU|XAG|PAXG)')
+           THEN 0e0
+         ELSE 1e0 END AS moved_by,
+    -- The named factor as this market has it; where it has none, as another has it.
+    coalesce(max(own_factor) OVER here, max(own_factor) OVER ()) AS named,
+    coalesce(max(own_kind) OVER here, max(own_kind) OVER ()) AS named_kind,
+    coalesce(max(own_price) OVER here, max(own_price) OVER ()) AS named_price,
+    coalesce(max(own_unit_usd) OVER here, max(own_unit_usd) OVER ()) AS named_unit_usd
+  FROM seen
+  WINDOW here AS (PARTITION BY snapshot)
+)
+SELECT market, symbol, asset, sum(beta * moved_by) AS beta,
+       sum(CASE WHEN is_own AND NOT whole_market THEN beta ELSE 0e0 END) AS own_beta,
+       max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 'MARKET' ELSE named END END)
+         AS factor,
+       max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 'index' ELSE named_kind END END)
+         AS kind,
+       max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 1e0 ELSE named_price END END)
+         AS factor_price,
+       max(CASE WHEN moved_by <> 0e0 AND NOT whole_market THEN named_unit_usd END) AS unit_usd,
+       min(CASE WHEN moved_by > 0e0 THEN 1e0 + (cap_x - 1e0) / moved_by END) AS cap_x,
+       block_number, block_time, snapshot
+FROM moving
+GROUP BY market, symbol, asset, block_number, block_time, snapshot

@@ -1,0 +1,52 @@
+-- name: open_interest_bars
+-- title: Linear contracts of a coin bar by bar: open interest and its change, prices, and what a full feed saw liquidated
+-- param: p_factor TEXT = 'BTC'  coin that is priced
+-- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
+-- note: entry price: (high + low + close) / 3, in place of the bar's VWAP, which is not published
+-- note: watched: a feed that publishes every liquidation was up for the whole bar; gap: the bar before is missing
+WITH bar AS (
+  SELECT base, venue, market, symbol, provenance, time AS to_time, units, usd, high, low, close,
+         (high + low + close) / 3e0 AS entry_price,
+         CASE interval WHEN '5m' THEN 300e0 WHEN '1h' THEN 3600e0 END AS seconds
+  FROM open_interest
+  WHERE lower(base) = lower($p_factor) AND market = 'linear'
+    AND ($p_as_of IS NULL OR time <= $p_as_of)
+), numbered AS (
+  SELECT *, to_timestamp(epoch(to_time) - seconds) AS from_time,
+         row_number() OVER w - 1 AS bar,
+         units - lag(units) OVER w AS change_units,
+         coalesce(epoch(to_time) - epoch(lag(to_time) OVER w) > seconds, false) AS gap
+  FROM bar
+  WINDOW w AS (PARTITION BY venue, market, symbol ORDER BY to_time)
+), seen AS (
+  SELECT n.venue, n.market, n.symbol, n.bar,
+         sum(epoch(least(c.to_time, n.to_time)) - epoch(greatest(c.from_time, n.from_time))) AS up
+  FROM numbered AS n
+  JOIN coverage AS c ON c.venue = n.venue AND c.market = n.market
+                    AND c.from_time < n.to_time AND c.to_time > n.from_time
+  WHERE c.state = 'up' AND starts_with(c.sampling, 'full')
+  GROUP BY n.venue, n.market, n.symbol, n.bar
+), liquidated AS (
+  SELECT n.venue, n.market, n.symbol, n.bar,
+         sum(CASE WHEN e.side = 'long' THEN e.quantity_base ELSE 0e0 END) AS long_units,
+         sum(CASE WHEN e.side = 'short' THEN e.quantity_base ELSE 0e0 END) AS short_units,
+         bool_or(e.quantity_base IS NULL) AS unsized
+  FROM numbered AS n
+  JOIN exchange_liquidations AS e
+    ON e.venue = n.venue AND e.market = n.market AND e.symbol = n.symbol
+   AND to_timestamp((floor(epoch(e.time) / n.seconds) + 1e0) * n.seconds) = n.to_time
+  WHERE e.kind <> 'trigger'
+  GROUP BY n.venue, n.market, n.symbol, n.bar
+)
+SELECT n.base, n.venue, n.market, n.symbol, n.bar, n.from_time, n.to_time, n.units, n.usd,
+       n.entry_price, n.low, n.high, n.close, n.change_units, n.gap,
+       coalesce(s.up >= 0.999e0 * n.seconds AND NOT coalesce(l.unsized, false), false) AS watched,
+       coalesce(l.long_units, 0e0) AS liquidated_long_units,
+       coalesce(l.short_units, 0e0) AS liquidated_short_units,
+       n.provenance
+FROM numbered AS n
+LEFT JOIN seen AS s ON s.venue = n.venue AND s.market = n.market AND s.symbol = n.symbol
+                   AND s.bar = n.bar
+LEFT JOIN liquidated AS l ON l.venue = n.venue AND l.market = n.market AND l.symbol = n.symbol
+                         AND l.bar = n.bar
+ORDER BY n.venue, n.market, n.symbol, n.bar

@@ -1,0 +1,10 @@
+-- name: positions
+-- title: Every balance at the newest snapshot of each market, with symbol, price and block
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- portable: yes
+SELECT s.market, s.block_number, s.block_time, l.account, l.side, r.symbol, l.asset, l.amount,
+       r.price_usd, l.usd, l.lt_bps, l.bonus_bps, l.snapshot
+FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
+JOIN legs AS l ON l.snapshot = s.snapshot
+JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset

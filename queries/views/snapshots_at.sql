@@ -1,0 +1,24 @@
+-- name: snapshots_at
+-- title: The newest snapshot of each market, with what is known of its verification
+-- param: p_market TEXT = 'all'  one market, or all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- portable: yes
+WITH checked AS (
+  SELECT snapshot, checked, mismatched, verified_at, method
+  FROM verifications
+  -- A difference that was found is told whatever else was found equal; else the widest comparison.
+  QUALIFY row_number() OVER (PARTITION BY snapshot ORDER BY least(mismatched, 1) DESC, checked DESC,
+                                                            verified_at DESC) = 1
+)
+SELECT s.snapshot, s.market, s.protocol, s.provenance, s.chain_id, s.block_number, s.block_hash,
+       s.block_time, s.read_at, s.revision, s.profile, s.hf_rule, s.close_rule, s.scope, s.accounts,
+       s.accounts_read, s.accounts_failed, s.based_on, s.endpoint, s.reserves_usd,
+       s.target_reserves_usd,
+       c.checked, c.mismatched, c.verified_at, c.method
+FROM snapshots AS s
+LEFT JOIN checked AS c ON c.snapshot = s.snapshot
+LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
+WHERE o.snapshot IS NULL
+  AND ($p_market = 'all' OR s.market = $p_market)
+  AND ($p_as_of IS NULL OR s.block_time <= $p_as_of)
+QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY s.block_number DESC, s.read_at DESC) = 1

@@ -1,0 +1,8 @@
+-- name: stored_days
+-- title: UTC days of which anything is stored that a nightly export could hold
+SELECT DISTINCT CAST(block_time AS DATE) AS day FROM snapshots
+UNION
+SELECT DISTINCT CAST(block_time AS DATE) FROM liquidations_on_chain()
+UNION
+SELECT DISTINCT CAST(time AS DATE) FROM exchange_liquidations
+ORDER BY day

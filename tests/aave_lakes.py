@@ -1,0 +1,78 @@
+"""Lakes beside a market of the Aave family, and what holds for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch import collect
+from chainwatch.demo import accounts
+from chainwatch.demo.aave import VARIABLE, AaveMarket
+from chainwatch.errors import ConfigError
+from chainwatch.rows import Account, Load, Snapshot
+from chainwatch.source import find
+from tests.aave_v2_market import ETHER, AaveV2Market
+from tests.builders import Watched, chain_figures, our_figures
+
+USER = "0x" + "ab" * 20
+
+
+class Lake(Watched):
+    """A lake beside a market that the source of its protocol reads."""
+
+    def __init__(self, home: Path, market: Any, source: str = "aave-v2", **entry: Any) -> None:
+        super().__init__(home, market, protocol=source, **entry)
+        self.source = source
+
+    def job(self, **options: str) -> collect.Job:
+        wanted = {"accounts": self.scope} | options
+        return collect.Job(find(self.source), target="local", options=wanted)
+
+
+def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
+    """The accounts of a snapshot of the newest block, after all of them equal the chain."""
+    assert snapshot.block_number == lake.chain.block_number()
+    rows = lake.accounts(snapshot)
+    assert len(rows) == snapshot.accounts
+    expected = chain_figures(lake.market, list(rows))
+    assert our_figures(rows) == expected
+    assert snapshot.accounts_failed == sum(figures is None for figures in expected.values())
+    for account, figures in expected.items():
+        assert rows[account].liquidatable == (None if figures is None else figures[2] < ETHER)
+    return rows
+
+
+def supply(market: AaveV2Market | AaveMarket, symbol: str, amount: int, account: str) -> None:
+    market.chain.send_all(
+        [
+            market.mint(symbol, account, amount),
+            market.approve(account, symbol),
+            market.supply(account, symbol, amount),
+        ]
+    )
+
+
+def borrower(
+    market: AaveV2Market | AaveMarket, account: str = USER, mode: int = VARIABLE, usd: int = 1_000
+) -> None:
+    """One ETH against some USDC, which somebody else supplies."""
+    supply(market, "USDC", 10**13, accounts.PROVIDERS[0])
+    supply(market, "WETH", ETHER, account)
+    market.chain.send_all([market.borrow(account, "USDC", usd * 10**6, mode)])
+
+
+def refusal(watched: Watched) -> str:
+    """The one line of a collection that fails, which left the lake as it was."""
+    before = len(watched.store.rows(Load)) if watched.store.exists else 0
+    with pytest.raises(ConfigError) as caught:
+        watched.collect()
+    assert len(watched.store.rows(Load)) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def answers(number: int) -> str:
+    """Runtime code of a contract that answers a number to every call."""
+    return f"60{number:02x}60005260206000f3"

@@ -1,0 +1,586 @@
+"""What several test files start from: hand-made snapshots, and a lake beside a local market."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chainwatch import collect, query
+from chainwatch.demo.aave import AaveMarket
+from chainwatch.demo.chain import DEPLOYER, decode, encode
+from chainwatch.lending.integers import percent_mul, wad_div
+from chainwatch.rows import (
+    Account,
+    Depth,
+    EMode,
+    Factor,
+    Leg,
+    Mismatch,
+    Orphan,
+    Reserve,
+    Row,
+    Scan,
+    Snapshot,
+    Verification,
+)
+from chainwatch.settings import Settings
+from chainwatch.source import find
+from chainwatch.store import Result, Store
+
+BASE = 10**8  # base units of a USD
+WAD = 10**18
+UINT_MAX = 2**256 - 1
+NOBODY = "0x" + "00" * 20
+FIRST_BLOCK_TIME = datetime(2026, 1, 29, tzinfo=UTC)
+
+
+class Silent:
+    """A voice that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def progress(self, what: str, done: float, total: float | None = None) -> None:
+        pass
+
+
+# --- hand-made snapshots ------------------------------------------------------------------------
+
+_made = count(1)
+
+
+@dataclass
+class Asset:
+    """One reserve of a hand-made market; `betas` is factor → beta, a factor A/B is a ratio."""
+
+    symbol: str
+    price: float | None
+    lt: float = 0.8
+    bonus: float = 0.05
+    betas: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "feed"
+    # None: the asset's own price
+    factor_price: float | Mapping[str, float] | None = None
+    cap_x: float | None = None
+
+    def price_of(self, factor: str) -> float | None:
+        """What one of its factors stands at."""
+        if isinstance(self.factor_price, Mapping):
+            return self.factor_price[factor]
+        return self.price if self.factor_price is None else self.factor_price
+
+    @property
+    def address(self) -> str:
+        return f"0x{self.symbol.encode().hex():0>40}"
+
+
+class Book:
+    """One snapshot made by hand: reserves, factors and accounts as a collector would store them.
+
+    Amounts are whole tokens. Everything the queries read is derived from them here, in plain
+    Python, so that what a query returns can be compared with what went in.
+    """
+
+    def __init__(
+        self,
+        *assets: Asset,
+        market: str = "m",
+        block: int = 100,
+        time: datetime | None = None,
+        hf_rule: str = "weighted",
+        close_rule: str = "reserve-half",
+    ) -> None:
+        self.assets = {a.symbol: a for a in assets}
+        self.market = market
+        self.block = block
+        self.time = time or FIRST_BLOCK_TIME + timedelta(seconds=12 * block)
+        self.hf_rule = hf_rule
+        self.close_rule = close_rule
+        self.snapshot = f"{market}:{block}:{next(_made)}"
+        self.accounts: list[Account] = []
+        self.legs: list[Leg] = []
+
+    def account(
+        self,
+        name: str,
+        collateral: Mapping[str, float] | None = None,
+        debt: Mapping[str, float] | None = None,
+        *,
+        lt: Mapping[str, float] | None = None,
+        bonus: Mapping[str, float] | None = None,
+        emode: int = 0,
+        status: str = "",
+    ) -> str:
+        """Add an account; `lt` and `bonus` replace the assets' own. Returns its address."""
+        address = f"0x{name.encode().hex():0>40}"
+        legs = [
+            self._leg(address, symbol, amount, side, lt or {}, bonus or {})
+            for side, amounts in (("collateral", collateral or {}), ("debt", debt or {}))
+            for symbol, amount in amounts.items()
+        ]
+        unpriced = any(leg.usd is None for leg in legs)
+        sums = {
+            side: sum(leg.value or 0 for leg in legs if leg.side == side)
+            for side in ("collateral", "debt")
+        }
+        weighted = sum((leg.value or 0) * leg.lt_bps for leg in legs if leg.side == "collateral")
+        average = weighted // sums["collateral"] if sums["collateral"] else 0
+        hf = None
+        if sums["debt"] and self.hf_rule == "avg-lt":
+            hf = wad_div(percent_mul(sums["collateral"], average), sums["debt"])
+        elif sums["debt"]:
+            hf = wad_div(weighted, sums["debt"]) // 10_000
+        status = status or (
+            "n/a (oracle reverted)" if unpriced else "ok" if hf is not None else "no debt"
+        )
+        known = not status.startswith("n/a")
+        self.legs += legs
+        self.accounts.append(
+            Account(
+                snapshot=self.snapshot,
+                market=self.market,
+                block_number=self.block,
+                account=address,
+                emode=emode,
+                status=status,
+                collateral_base=sums["collateral"] if known else None,
+                debt_base=sums["debt"] if known else None,
+                hf_wad=hf if known else None,
+                lt_bps=average if known else None,
+                collateral_usd=sums["collateral"] / BASE if known else None,
+                debt_usd=sums["debt"] / BASE if known else None,
+                hf=hf / WAD if known and hf is not None else None,
+                legs=len(legs),
+                read_block=self.block,
+            )
+        )
+        return address
+
+    def _leg(
+        self,
+        account: str,
+        symbol: str,
+        amount: float,
+        side: str,
+        lt: Mapping[str, float],
+        bonus: Mapping[str, float],
+    ) -> Leg:
+        asset = self.assets[symbol]
+        usd = None if asset.price is None else amount * asset.price
+        counts = side == "collateral"
+        return Leg(
+            snapshot=self.snapshot,
+            market=self.market,
+            account=account,
+            asset=asset.address,
+            side=side,
+            scaled=round(amount * WAD),
+            raw=round(amount * WAD),
+            value=None if usd is None else round(usd * BASE),
+            amount=amount,
+            usd=usd,
+            lt_bps=round(lt.get(symbol, asset.lt) * 10_000) if counts else 0,
+            bonus_bps=round(bonus.get(symbol, asset.bonus) * 10_000) if counts else 0,
+        )
+
+    def rows(self) -> list[Row]:
+        """Everything of the snapshot in the order in which a collector delivers it."""
+        reserves: list[Row] = [self._reserve(i, a) for i, a in enumerate(self.assets.values())]
+        factors: list[Row] = [
+            Factor(
+                snapshot=self.snapshot,
+                market=self.market,
+                block_number=self.block,
+                asset=asset.address,
+                factor=name,
+                beta=beta,
+                kind="ratio" if "/" in name else asset.kind,
+                feed=NOBODY,
+                description=f"{name} / USD",
+                factor_price=asset.price_of(name),
+                cap_x=asset.cap_x,
+            )
+            for asset in self.assets.values()
+            for name, beta in asset.betas.items()
+        ]
+        emodes: list[Row] = [
+            EMode(
+                snapshot=self.snapshot,
+                market=self.market,
+                block_number=self.block,
+                category=1,
+                label="ETH",
+                ltv_bps=9300,
+                lt_bps=9500,
+                bonus_bps=100,
+                price_source=NOBODY,
+            )
+        ]
+        scan = Scan(
+            market=self.market,
+            scope="all",
+            from_block=0,
+            to_block=self.block,
+            to_hash=f"0x{self.block:064x}",
+            events=len(self.accounts),
+        )
+        return [
+            scan,
+            *reserves,
+            *emodes,
+            *factors,
+            *self.accounts,
+            *self.legs,
+            self.head(),
+        ]
+
+    def _reserve(self, number: int, asset: Asset) -> Reserve:
+        price = None if asset.price is None else round(asset.price * BASE)
+        return Reserve(
+            snapshot=self.snapshot,
+            market=self.market,
+            block_number=self.block,
+            asset=asset.address,
+            reserve_id=number,
+            symbol=asset.symbol,
+            decimals=18,
+            price=price,
+            price_usd=asset.price,
+            price_status="ok" if price is not None else "n/a (oracle reverted)",
+            oracle=NOBODY,
+            liquidity_index=10**27,
+            debt_index=10**27,
+            liquidity_rate=0,
+            variable_rate=0,
+            ltv_bps=0,
+            lt_bps=round(asset.lt * 10_000),
+            bonus_bps=round(asset.bonus * 10_000),
+            protocol_fee_bps=1000,
+            emode=0,
+            active=True,
+            frozen=False,
+            paused=False,
+            borrowing=True,
+            a_token=NOBODY,
+            stable_debt_token=NOBODY,
+            variable_debt_token=NOBODY,
+        )
+
+    def head(self, **changes: Any) -> Snapshot:
+        """The row that makes the snapshot count."""
+        values: dict[str, Any] = {
+            "snapshot": self.snapshot,
+            "market": self.market,
+            "protocol": "aave-v3",
+            "provenance": "chain",
+            "chain_id": 1,
+            "block_number": self.block,
+            "block_hash": f"0x{self.block:064x}",
+            "block_time": self.time,
+            "read_at": self.time + timedelta(seconds=3),
+            "revision": 1,
+            "profile": "3.0",
+            "hf_rule": self.hf_rule,
+            "close_rule": self.close_rule,
+            "base_decimals": 8,
+            "scope": "all",
+            "accounts": len(self.accounts),
+            "accounts_read": len(self.accounts),
+            "accounts_failed": sum(a.status.startswith("n/a") for a in self.accounts),
+            "endpoint": "http://node.example",
+        }
+        return Snapshot(**values | changes)
+
+    def verified(self, *, checked: int | None = None, mismatched: int = 0) -> Verification:
+        """That the snapshot was compared with the chain."""
+        return Verification(
+            snapshot=self.snapshot,
+            market=self.market,
+            block_number=self.block,
+            verified_at=self.time + timedelta(minutes=1),
+            method="getUserAccountData",
+            accounts=len(self.accounts),
+            checked=len(self.accounts) if checked is None else checked,
+            mismatched=mismatched,
+            max_abs_error=mismatched,
+            endpoint="http://node.example",
+        )
+
+    def mismatch(self, account: str) -> Mismatch:
+        """One figure in which the snapshot and the chain differ."""
+        return Mismatch(
+            snapshot=self.snapshot,
+            market=self.market,
+            block_number=self.block,
+            verified_at=self.time + timedelta(minutes=1),
+            account=account,
+            figure="debt",
+            ours="1",
+            chain="2",
+        )
+
+    def orphan(self) -> Orphan:
+        """That the snapshot's block left the chain."""
+        return Orphan(
+            snapshot=self.snapshot, market=self.market, found_at=self.time + timedelta(hours=1)
+        )
+
+    def store(self, store: Store) -> Book:
+        """Write the snapshot as one load."""
+        store.create()
+        store.append(self.rows(), source="aave-v3", target=self.market)
+        return self
+
+
+def depth(
+    points: Sequence[tuple[float, float]],
+    *,
+    factor: str = "BTC",
+    venue: str = "v",
+    time: datetime = FIRST_BLOCK_TIME,
+    mid: float = 90_000.0,
+    side: str = "bid",
+    volume_24h: float | None = None,
+) -> list[Row]:
+    """One side of an order book as (distance from mid, units up to there)."""
+    return [
+        Depth(
+            factor=factor,
+            venue=venue,
+            symbol=f"{factor}/USD",
+            kind="spot",
+            side=side,
+            distance=distance,
+            units=units,
+            quote_amount=units * mid * (1 - distance / 2),
+            mid=mid,
+            best_bid=mid * 0.9999,
+            best_ask=mid * 1.0001,
+            reach=max(d for d, _ in points),
+            volume_24h=volume_24h,
+            time=time,
+            received_at=time,
+        )
+        for distance, units in points
+    ]
+
+
+def ask(store: Store, name: str, **values: object) -> list[dict[str, Any]]:
+    """The rows of a query of the catalog; `p_` is put before the names of the values."""
+    with query.open_catalog(store) as catalog:
+        return query.run(
+            catalog, query.find(name), {f"p_{k}": v for k, v in values.items()}
+        ).dicts()
+
+
+def sql(store: Store, text: str) -> Result:
+    """What a statement returns over the catalog."""
+    with query.open_catalog(store) as catalog:
+        return catalog.run(text)
+
+
+# --- a lake beside a local market ---------------------------------------------------------------
+
+
+class Watched:
+    """A local market and a lake of its own that is filled as the product fills it."""
+
+    def __init__(self, home: Path, market: AaveMarket, *, scope: str = "all", **entry: Any) -> None:
+        self.market = market
+        self.chain = market.chain
+        self.home = home
+        self.scope = scope
+        self.voice = Silent()
+        home.mkdir(parents=True, exist_ok=True)
+        values: dict[str, Any] = {
+            "protocol": "aave-v3",
+            "chain": "local",
+            "chain_id": 31_337,
+            "pool": market.pool,
+            "rpc": [market.chain.url],
+            "lag": 0,
+            "provenance": "chain",
+        } | entry
+        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        (home / "markets.toml").write_text("\n".join(["[markets.local]", *lines, ""]))
+        # Endpoints that are down are given up soon.
+        self.settings = Settings(
+            {"home": str(home), "timeout": "20"}, environ={}, dotenv=home / ".env"
+        )
+        self.store = Store(home)
+
+    def job(self, **options: str) -> collect.Job:
+        return collect.Job(
+            find("aave-v3"), target="local", options={"accounts": self.scope} | options
+        )
+
+    def run(self, **options: str) -> collect.Outcome:
+        """Collect once; what failed is in the outcome."""
+        (outcome,) = asyncio.run(
+            collect.collect(self.store, self.settings, [self.job(**options)], self.voice)
+        )
+        return outcome
+
+    def collect(self, **options: str) -> Snapshot:
+        """Collect once and return the newest snapshot; raises what failed."""
+        collect.raise_failures([self.run(**options)])
+        return self.snapshot()
+
+    def verify(
+        self, sample: int | None = None, independent: bool = False
+    ) -> tuple[Verification, list[Row]]:
+        return asyncio.run(
+            collect.verify(
+                self.store,
+                self.settings,
+                self.job(),
+                self.voice,
+                sample=sample,
+                independent=independent,
+            )
+        )
+
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot that is no orphan."""
+        gone = {row.snapshot for row in self.store.rows(Orphan)}
+        rows = [row for row in self.store.rows(Snapshot) if row.snapshot not in gone]
+        return max(rows, key=lambda row: (row.block_number, row.read_at))
+
+    def accounts(self, snapshot: Snapshot | None = None) -> dict[str, Account]:
+        chosen = snapshot or self.snapshot()
+        rows = self.store.rows(Account, "snapshot = $s", {"s": chosen.snapshot})
+        return {row.account: row for row in rows}
+
+    def legs(self, snapshot: Snapshot | None = None) -> dict[tuple[str, str, str], Leg]:
+        chosen = snapshot or self.snapshot()
+        rows = self.store.rows(Leg, "snapshot = $s", {"s": chosen.snapshot})
+        return {(row.account, row.asset, row.side): row for row in rows}
+
+    def cli(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "chainwatch.cli", *arguments],
+            env=clean_environment(self.home) | environ,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """This process's environment without its CHAINWATCH_ settings, the home folder set."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CHAINWATCH_")}
+    return kept | {"CHAINWATCH_HOME": str(home)}
+
+
+ACCOUNT_DATA = "getUserAccountData(address)(uint256,uint256,uint256,uint256,uint256,uint256)"
+Figures = tuple[int, int, int]  # collateral, debt, health factor
+
+
+def chain_figures(market: AaveMarket, accounts: Sequence[str]) -> dict[str, Figures | None]:
+    """What getUserAccountData returns at the latest block, None where it reverts.
+
+    Asked through the local chain's own client, which shares nothing with the product's.
+    """
+    found: dict[str, Figures | None] = {}
+    for start in range(0, len(accounts), 500):
+        part = accounts[start : start + 500]
+        requests = [
+            {
+                "jsonrpc": "2.0",
+                "id": i,
+                "method": "eth_call",
+                "params": [
+                    {
+                        "from": DEPLOYER,
+                        "to": market.pool,
+                        "data": encode("getUserAccountData(address)", account),
+                    },
+                    "latest",
+                ],
+            }
+            for i, account in enumerate(part)
+        ]
+        for answer in market.chain.post(requests):
+            account = part[answer["id"]]
+            if "error" in answer:
+                assert answer["error"]["code"] == 3, answer  # a revert, and nothing else
+                found[account] = None
+            else:
+                row = decode(ACCOUNT_DATA, answer["result"])
+                found[account] = (row[0], row[1], row[5])
+    return found
+
+
+def our_figures(accounts: Mapping[str, Account]) -> dict[str, Figures | None]:
+    """The stored figures in the same form."""
+    found: dict[str, Figures | None] = {}
+    for address, row in accounts.items():
+        if row.status.startswith("n/a"):
+            assert row.collateral_base is row.debt_base is row.hf_wad is None
+            found[address] = None
+        else:
+            assert row.collateral_base is not None
+            assert row.debt_base is not None
+            assert (row.status == "no debt") == (row.hf_wad is None)
+            hf = UINT_MAX if row.hf_wad is None else row.hf_wad
+            found[address] = (row.collateral_base, row.debt_base, hf)
+    return found
+
+
+def content(rows: dict[Any, Any]) -> dict[Any, dict[str, Any]]:
+    """Rows without what names the reading they came from."""
+    reading = {"snapshot", "read_block"}
+    return {
+        key: {k: v for k, v in msgspec.structs.asdict(row).items() if k not in reading}
+        for key, row in rows.items()
+    }
+
+
+def same_positions(one: Watched, other: Watched) -> None:
+    """Two lakes hold the same accounts and the same legs, column by column."""
+    assert content(one.accounts()) == content(other.accounts())
+    assert content(one.legs()) == content(other.legs())
+
+
+@contextlib.contextmanager
+def small_file_system(folder: Path) -> Iterator[str]:
+    """A file system of 3 MB at a folder; yields why there is none, or an empty text."""
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mount.returncode:
+        yield f"no small file system here ({mount.stderr.strip()})"
+        return
+    try:
+        yield ""
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Take the last byte of a file system, in a file `filler`."""
+    with (folder / "filler").open("wb", buffering=0) as file:
+        block = bytes(65_536)
+        while block:
+            try:
+                file.write(block)
+            except OSError:
+                block = block[: len(block) // 2]

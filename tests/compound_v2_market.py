@@ -1,0 +1,174 @@
+"""A stand-in of Compound v2 on the local node: own contracts with its ABI, units and rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from chainwatch.demo.aave import MULTICALL
+from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, encode, own_artifact
+
+MANTISSA = 10**18
+USD = 10**8
+RATE = 10**9  # interest per block, 1e18
+INCENTIVE = 108 * 10**16
+LENDER = "0x" + "1e" * 20
+LIQUIDATOR = "0x" + "1a" * 20
+# symbol, decimals, price (8 decimals), collateral factor in percent
+LISTED = (
+    ("USDC", 6, USD, 85),
+    ("WETH", 18, 3_000 * USD, 80),
+    ("WBTC", 8, 90_000 * USD, 70),
+    ("DAI", 18, USD, 78),
+)
+
+
+@dataclass
+class CompoundMarket:
+    """A running stand-in and encoders of what its users do; amounts in token units."""
+
+    chain: Chain
+    comptroller: str
+    oracle: str
+    decimals: dict[str, int]
+    tokens: dict[str, str]
+    feeds: dict[str, str]
+    c_tokens: dict[str, str]
+    factors: dict[str, int]  # percent
+
+    def supply(self, sender: str, symbol: str, amount: int) -> list[Tx]:
+        """Mint the token, mint cTokens for it and let them count as collateral."""
+        token, c_token = self.tokens[symbol], self.c_tokens[symbol]
+        return [
+            Tx(sender, token, encode("mint(address,uint256)", sender, amount)),
+            Tx(sender, token, encode("approve(address,uint256)", c_token, MAX_UINT)),
+            Tx(sender, c_token, encode("mint(uint256)", amount)),
+            self.enter(sender, symbol),
+        ]
+
+    def enter(self, sender: str, symbol: str) -> Tx:
+        data = encode("enterMarkets(address[])", [self.c_tokens[symbol]])
+        return Tx(sender, self.comptroller, data)
+
+    def leave(self, sender: str, symbol: str) -> Tx:
+        return Tx(sender, self.comptroller, encode("exitMarket(address)", self.c_tokens[symbol]))
+
+    def borrow(self, sender: str, symbol: str, amount: int) -> Tx:
+        return Tx(sender, self.c_tokens[symbol], encode("borrow(uint256)", amount))
+
+    def redeem(self, sender: str, symbol: str, c_tokens: int) -> Tx:
+        return Tx(sender, self.c_tokens[symbol], encode("redeem(uint256)", c_tokens))
+
+    def hand(self, sender: str, symbol: str, to: str, c_tokens: int) -> Tx:
+        data = encode("transfer(address,uint256)", to, c_tokens)
+        return Tx(sender, self.c_tokens[symbol], data)
+
+    def repay(self, sender: str, symbol: str, borrower: str, amount: int) -> list[Tx]:
+        """Repay with tokens minted for it; MAX_UINT repays all."""
+        token, c_token = self.tokens[symbol], self.c_tokens[symbol]
+        minted = min(amount, 10**30)
+        return [
+            Tx(sender, token, encode("mint(address,uint256)", sender, minted)),
+            Tx(sender, token, encode("approve(address,uint256)", c_token, MAX_UINT)),
+            Tx(sender, c_token, encode("repayBorrowBehalf(address,uint256)", borrower, amount)),
+        ]
+
+    def liquidate(self, borrower: str, debt: str, amount: int, collateral: str) -> list[Tx]:
+        token, c_token = self.tokens[debt], self.c_tokens[debt]
+        signature = "liquidateBorrow(address,uint256,address)"
+        data = encode(signature, borrower, amount, self.c_tokens[collateral])
+        return [
+            Tx(LIQUIDATOR, token, encode("mint(address,uint256)", LIQUIDATOR, amount)),
+            Tx(LIQUIDATOR, token, encode("approve(address,uint256)", c_token, MAX_UINT)),
+            Tx(LIQUIDATOR, c_token, data),
+        ]
+
+    def set_rate(self, per_block: int) -> list[Tx]:
+        """Set the interest per block of all markets, 1e18."""
+        data = encode("setRate(uint256)", per_block)
+        return [Tx(DEPLOYER, c, data) for c in self.c_tokens.values()]
+
+    def accrue(self) -> list[Tx]:
+        return [Tx(DEPLOYER, c, encode("accrueInterest()")) for c in self.c_tokens.values()]
+
+    def set_prices(self, prices: dict[str, int]) -> None:
+        """Set feeds' answers, 8 decimals, in one block."""
+        self.chain.send_all(
+            [
+                Tx(DEPLOYER, self.feeds[symbol], encode("setAnswer(int256)", price))
+                for symbol, price in prices.items()
+            ]
+        )
+
+    def snapshot_of(self, account: str, symbol: str) -> tuple[int, int, int]:
+        """cTokens, borrow and exchange rate as stored."""
+        signature = "getAccountSnapshot(address)(uint256,uint256,uint256,uint256)"
+        found: tuple[int, ...] = self.chain.call(self.c_tokens[symbol], signature, account)
+        return found[1], found[2], found[3]
+
+
+def deploy(chain: Chain, listed: Sequence[tuple[str, int, int, int]] = LISTED) -> CompoundMarket:
+    """Deploy a stand-in with a feed per asset, and a lender of a billion dollars of each."""
+    chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
+    oracle = chain.deploy(own_artifact("MiniPriceOracle"))
+    arguments = (oracle, MANTISSA // 2, INCENTIVE)
+    comptroller = chain.deploy(own_artifact("MiniComptroller"), *arguments)
+    market = CompoundMarket(chain, comptroller, oracle, {}, {}, {}, {}, {})
+    for symbol, decimals, price, factor in listed:
+        token = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)
+        feed = chain.deploy(own_artifact("TestFeed"), price, 8, f"{symbol} / USD")
+        first_rate = 2 * 10 ** (16 + decimals - 8)
+        terms = (f"c{symbol}", comptroller, token, first_rate, RATE)
+        c_token = chain.deploy(own_artifact("MiniCToken"), *terms)
+        chain.send(oracle, "setFeed(address,uint8,address)", c_token, decimals, feed)
+        chain.send(comptroller, "list(address,uint256)", c_token, factor * MANTISSA // 100)
+        market.decimals[symbol] = decimals
+        market.tokens[symbol] = token
+        market.feeds[symbol] = feed
+        market.c_tokens[symbol] = c_token
+        market.factors[symbol] = factor
+    steps = []
+    for symbol, decimals, price, _ in listed:
+        steps += market.supply(LENDER, symbol, 10**9 * USD * 10**decimals // price)[:3]
+    chain.send_all(steps)
+    return market
+
+
+def address(seed: int, index: int) -> str:
+    from eth_utils.crypto import keccak
+
+    return f"0x{keccak(text=f'chainwatch compound v2 {seed} {index}')[-20:].hex()}"
+
+
+def populate(market: CompoundMarket, prices: dict[str, int], n: int, seed: int) -> list[str]:
+    """Make n accounts: one to three collaterals, one or two debts, dust, and none at all."""
+    rng = Random(seed)
+    symbols = sorted(market.c_tokens)
+    accounts = [address(seed, i) for i in range(n)]
+    steps: list[Tx] = []
+    for i, account in enumerate(accounts):
+        worth = min(rng.lognormvariate(math.log(15_000), 1.5), 1_000_000.0)
+        if i % 17 == 5:
+            worth = rng.uniform(0.01, 1.0)  # dust
+        limit = 0.0
+        falling = i % 4 > 0  # most hold what falls, and owe what does not
+        chosen = rng.sample(["WBTC", "WETH"] if falling else symbols, rng.choice((1, 2)))
+        for symbol in chosen:
+            amount = (
+                int(worth / len(chosen) * USD) * 10 ** market.decimals[symbol] // prices[symbol]
+            )
+            if amount:
+                steps += market.supply(account, symbol, amount)
+                limit += worth / len(chosen) * market.factors[symbol] / 100
+        if i % 13 == 7:
+            continue  # collateral without a debt
+        owed = rng.sample(["DAI", "USDC"] if falling else symbols, rng.choice((1, 1, 2)))
+        for symbol in owed:
+            debt = limit * rng.uniform(0.3, 0.98) / len(owed)
+            amount = int(debt * USD) * 10 ** market.decimals[symbol] // prices[symbol]
+            if amount:
+                steps.append(market.borrow(account, symbol, amount))
+    market.chain.send_all(steps)
+    return accounts

@@ -1,0 +1,107 @@
+"""The local chain for every test that asks for it; such a test is marked `evm` by itself."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chainwatch import query
+from chainwatch.demo import aave
+from chainwatch.demo.chain import Chain
+from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
+from chainwatch.rows import Row
+from chainwatch.store import Store
+
+CACHE = Path(__file__).parents[1] / ".cache"
+GENESIS = 1_700_000_000
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "toolchain" in getattr(item, "fixturenames", ()):
+            item.add_marker("evm")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests ran on real bytecode, so that none at all is visible."""
+    counts = {
+        outcome: len([report for report in reports if "evm" in getattr(report, "keywords", ())])
+        for outcome in ("passed", "failed", "error", "skipped")
+        if (reports := terminalreporter.stats.get(outcome, []))
+    }
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    terminalreporter.write_line(f"tests on real contract bytecode: {told or 'none'}")
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    """The node and the Aave artifacts, installed on first use."""
+    try:
+        return install(Path(os.environ.get("CHAINWATCH_CACHE") or CACHE), print)
+    except ToolchainMissing as missing:
+        if os.environ.get("CI") or os.environ.get("CHAINWATCH_REQUIRE_EVM") == "1":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def node(toolchain: Toolchain) -> Iterator[Node]:
+    """A node per file: a node that has seen too much no longer knows its oldest blocks."""
+    with Node(toolchain.anvil, timestamp=GENESIS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def file_chain(node: Node) -> Iterator[Chain]:
+    with Chain(node.url) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def file_market(file_chain: Chain, toolchain: Toolchain) -> aave.AaveMarket:
+    return aave.deploy(file_chain, toolchain.artifacts)
+
+
+@pytest.fixture
+def chain(file_chain: Chain) -> Iterator[Chain]:
+    """A connection to the node; what a test does to the chain is undone after it."""
+    snapshot = file_chain.snapshot()
+    yield file_chain
+    file_chain.revert(snapshot)
+
+
+@pytest.fixture
+def aave_market(file_market: aave.AaveMarket, chain: Chain) -> aave.AaveMarket:
+    """The empty market on `chain`."""
+    return replace(file_market, listed=dict(file_market.listed))
+
+
+@pytest.fixture(scope="session")
+def session_lake(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("lake"))
+    store.create()
+    query.open_catalog(store).close()
+    return store
+
+
+@pytest.fixture
+def fill(session_lake: Store) -> Callable[[Sequence[Row]], Store]:
+    """Makes a lake of these rows and nothing else; the one before it is gone then.
+
+    Its folder and catalog stay the same: making them takes longer than most tests.
+    """
+
+    def filled(rows: Sequence[Row]) -> Store:
+        for folder in (session_lake.home / "lake").glob("*/day=*"):
+            if folder.name != "day=1970-01-01":
+                shutil.rmtree(folder)
+        shutil.rmtree(session_lake.home / "documents", ignore_errors=True)
+        if rows:
+            session_lake.append(rows, source="test")
+        return session_lake
+
+    return filled

@@ -1,0 +1,265 @@
+"""Alerts: raised once, held between two levels, cleared once, and never lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainwatch import alerts, query
+from chainwatch.alerts import Finding, Webhook
+from chainwatch.errors import ConfigError, Exit, NetworkError, UsageError
+from chainwatch.rows import Delivery, Notice, Row
+from chainwatch.store import Store
+from tests import shell
+from tests.builders import Asset, Book
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+SHIPPED = [name for name, q in query.load_all().items() if q.group == "alerts"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "home")
+    made.create()
+    return made
+
+
+class Mailbox:
+    """A webhook on loopback that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.status = 200
+        self.url = ""
+
+    @property
+    def messages(self) -> list[str]:
+        return [f"{n['kind']} {n['about']}" for body in self.got for n in body["notices"]]
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Mailbox]:
+    box = Mailbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if box.status == 200:
+                box.got.append(json.loads(body))
+            self.send_response(box.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        box.url = f"http://127.0.0.1:{server.server_port}/hook/SECRETKEY"
+        yield box
+        server.shutdown()
+
+
+def level(store: Store, value: float | None) -> None:
+    """A rule of one's own: raised from 100, held down to 80."""
+    folder = store.home / "alerts"
+    folder.mkdir(exist_ok=True)
+    (folder / "level.sql").write_text(
+        "-- name: level\n-- title: a level\n"
+        "SELECT 's' AS subject, CASE WHEN v >= 100 THEN 'raise' ELSE 'hold' END AS state,\n"
+        f"'it is ' || v AS message, v::DOUBLE AS value FROM (SELECT {value or 0} AS v)\n"
+        "WHERE v >= 80"
+    )
+
+
+def test_an_alert_is_raised_once_held_between_its_levels_and_cleared_once(store: Store) -> None:
+    told = []
+    for hour, value in enumerate((50, 90, 100, 120, 99, 81, 100, 79, 85, 101)):
+        level(store, value)
+        found = alerts.run(store, [], only=["level"], now=NOW + timedelta(hours=hour))
+        told.append([n.kind for n in found.notices])
+        assert found.failures == []
+    assert told == [[], [], ["raised"], [], [], [], [], ["cleared"], [], ["raised"]]
+
+
+@given(st.lists(st.integers(0, 150), max_size=40))
+def test_raising_and_clearing_always_take_turns(values: list[int]) -> None:
+    rule = query.find(SHIPPED[0])
+    notices: list[Notice] = []
+    for n, value in enumerate(values):
+        state = "raise" if value >= 100 else "hold"
+        found = [Finding(rule.name, "s", state, "m", float(value))] if value >= 80 else []
+        standing = alerts.active(notices).values()
+        new = alerts.changes(rule, found, standing, NOW + timedelta(minutes=n))
+        assert len(new) <= 1
+        notices += new
+        is_active = bool(alerts.active(notices))
+        assert not (value >= 100 and not is_active)
+        assert not (value < 80 and is_active)
+    kinds = [n.kind for n in notices]
+    assert kinds == (["raised", "cleared"] * len(kinds))[: len(kinds)]
+
+
+def test_a_webhook_that_is_down_gets_everything_once_it_is_back(store: Store) -> None:
+    with listening() as box:
+        hook = Webhook(box.url, 5.0)
+        level(store, 1)
+        assert alerts.run(store, [hook], only=["level"], now=NOW).failures == []
+        box.status = 503
+        for hour, value in ((1, 120), (2, 10), (3, 130)):
+            level(store, value)
+            found = alerts.run(store, [hook], only=["level"], now=NOW + timedelta(hours=hour))
+            (failure,) = found.failures
+            assert isinstance(failure, NetworkError)
+            assert f"HTTP 503; {hour} notice(s) are kept and sent again by the next run" in str(
+                failure
+            )
+            assert "SECRETKEY" not in str(failure)
+        assert box.got == []
+        box.status = 200
+        assert (
+            alerts.run(store, [hook], only=["level"], now=NOW + timedelta(hours=4)).failures == []
+        )
+        assert box.messages == ["raised s", "cleared s", "raised s"]
+        assert "▲ level: it is 130" in box.got[0]["text"]
+        alerts.run(store, [hook], only=["level"], now=NOW + timedelta(hours=5))
+        assert len(box.messages) == 3
+    assert "SECRETKEY" not in json.dumps([msgspec.to_builtins(d) for d in store.rows(Delivery)])
+
+
+def test_a_new_channel_hears_of_what_is_active_and_not_of_what_was(store: Store) -> None:
+    for hour, value in ((0, 120), (1, 10), (2, 130)):
+        level(store, value)
+        alerts.run(store, [], only=["level"], now=NOW + timedelta(hours=hour))
+    with listening() as box:
+        alerts.run(store, [Webhook(box.url, 5.0)], only=["level"], now=NOW + timedelta(hours=3))
+        assert box.messages == ["raised s"]
+
+
+def book(time: datetime, block: int, lt: float = 0.8) -> Book:
+    made = Book(
+        Asset("BTC", 90_000.0, lt=lt, betas={"BTC": 1.0}), Asset("USD", 1.0), time=time, block=block
+    )
+    made.account("a", {"BTC": 3_000.0}, {"USD": 3_000.0 * 90_000 * lt / 1.01})
+    return made
+
+
+def wrong(name: str) -> list[Row]:
+    """What each rule that ships is for."""
+    newer = book(NOW, 200)
+    match name:
+        case "alert_wall" | "alert_health_share":
+            return newer.rows()
+        case "alert_verify_mismatch":
+            return [*newer.rows(), newer.verified(mismatched=1)]
+        case "alert_parameter_change":
+            return [*book(NOW - timedelta(days=1), 100, lt=0.7).rows(), *newer.rows()]
+    return []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: str) -> None:
+    assert alerts.run(store, [], only=[name], now=NOW).failures == []
+    rows = wrong(name)
+    if not rows:  # feeds and disclosures: that it runs, and is silent where there is nothing
+        return
+    store.append(rows, source="test")
+    found = alerts.run(store, [], only=[name], now=NOW)
+    assert found.failures == []
+    assert found.notices, name
+    assert all(n.message and n.about for n in found.notices)
+    assert alerts.run(store, [], only=[name], now=NOW + timedelta(hours=1)).notices == []
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "-- name: mine\n-- title: t\nSELECT 's' AS subject,\nFROM WHERE",
+            "mine.sql line 4: Parser",
+        ),
+        (
+            "-- name: mine\n-- title: t\nSELECT\n  nosuch AS subject\nFROM loads",
+            "mine.sql line 4: Bin",
+        ),
+        (
+            "-- name: mine\n-- title: t\nSELECT 1 AS subject",
+            "mine.sql: a rule returns subject, state",
+        ),
+    ],
+)
+def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
+    store: Store, text: str, told: str
+) -> None:
+    level(store, 120)
+    (store.home / "alerts" / "mine.sql").write_text(text)
+    found = alerts.run(store, [], only=["level", "mine"], now=NOW)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert isinstance(failure, UsageError)
+    assert told in str(failure)
+
+
+def test_a_rule_whose_header_is_wrong_or_that_does_not_exist_is_told(store: Store) -> None:
+    (store.home / "alerts").mkdir()
+    (store.home / "alerts" / "mine.sql").write_text("-- name: mine\n-- titel: t\nSELECT 1")
+    with pytest.raises(ConfigError, match=r"mine.sql line 2: unknown header"):
+        alerts.run(store, [], now=NOW)
+    (store.home / "alerts" / "mine.sql").unlink()
+    with pytest.raises(UsageError, match="no rule is called 'x'; known: alert_feed_silent"):
+        alerts.run(store, [], only=["x"], now=NOW)
+
+
+def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
+    level(store, 120)
+    with listening() as box:
+        env = {"CHAINWATCH_WEBHOOK": box.url}
+        done = shell.run("alert", "level", "--json", home=store.home, env=env)
+        assert done.code == Exit.OK, done.err
+        (row,) = shell.rows_of(done.out, "--json")
+        assert (row["kind"], row["subject"], row["message"]) == ("raised", "s", "it is 120")
+        assert box.messages == ["raised s"]
+        box.status = 500
+        level(store, 1)
+        done = shell.run("alert", "level", home=store.home, env=env)
+        assert done.code == Exit.NETWORK
+        assert "1 notice(s) are kept" in done.lines[-1]
+        assert "SECRETKEY" not in done.out + done.err
+        box.status = 200
+        assert shell.run("alert", "--test", home=store.home, env=env).code == Exit.OK
+        assert box.messages == ["raised s", "raised test"]
+        shown = shell.run("config", home=store.home, env=env).out
+        assert "SECRETKEY" not in shown
+        assert "CHAINWATCH_WEBHOOK" in shown
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
+def test_what_apprise_knows_is_a_channel_too(store: Store) -> None:
+    pytest.importorskip("apprise", reason="the extra `alerts` is not installed")
+    with listening() as box:
+        level(store, 120)
+        url = box.url.replace("http://", "json://")
+        channel = alerts.Apprise(url)
+        assert "SECRETKEY" not in channel.name
+        with contextlib.suppress(KeyError):  # its JSON has no `notices`
+            channel.send([alerts.sample(NOW)])
+        assert "a test of chainwatch's alerts" in json.dumps(box.got)
+        box.status = 500
+        with pytest.raises(NetworkError, match="did not take"):
+            channel.send([alerts.sample(NOW)])
+    with pytest.raises(ConfigError, match="is no apprise URL"):
+        alerts.Apprise("nosuch://x")

@@ -1,0 +1,89 @@
+"""Binance: the order's side is the reverse of the position's, z is the size, COIN-M counts USD."""
+
+from chainwatch.exchange import Contract, Reader
+from chainwatch.sources import binance
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.protocols import BinanceCoinm, BinanceUsdm, dump
+
+
+def test_usdm_sides_sizes_and_values() -> None:
+    found = rows("binance-usdm")
+    check_figures(
+        found,
+        [
+            ("BTCUSDT", "long", 0.416, 0.416, 71_050.4, 29_556.9664, 29_556.9664),
+            ("ETHUSDC", "short", 3.2, 3.2, 2_502.25, 8_007.2, 8_007.2),
+            ("ETHBTC", "long", 2.0, 2.0, 0.03511, 0.07022, None),
+        ],
+    )
+    assert [row.price_kind for row in found] == ["fill", "fill", "order"]
+    assert [row.usd_rule for row in found] == [
+        "USDT = 1 USD",
+        "USDC = 1 USD",
+        "n/a (quoted in BTC)",
+    ]
+
+
+def test_coinm_contracts_are_dollars_and_are_never_multiplied_by_a_price() -> None:
+    check_figures(
+        rows("binance-coinm"),
+        [
+            ("BTCUSD_PERP", "long", 71.0, 0.1, 71_000.0, 7_100.0, 7_100.0),
+            ("ADAUSD_260925", "short", 12.0, 300.0, 0.4, 120.0, 120.0),
+        ],
+    )
+    assert {row.usd_rule for row in rows("binance-coinm")} == {"USD"}
+
+
+def test_acknowledgements_refusals_and_the_canary_are_told_apart() -> None:
+    found = seen("binance-usdm")
+    assert found[0].acked == ("1",)
+    assert found[1].canary
+    assert (found[-1].acked, "unknown stream" in found[-1].refused) == (("9",), True)
+
+
+def test_what_is_stored_as_raw_reads_as_the_same_row() -> None:
+    reader = Reader("binance-usdm", "binance", "usdm", delivery="replay")
+    for row in rows("binance-usdm"):
+        reader.received = row.received_at
+        reader.contracts = {
+            row.symbol: Contract(
+                symbol=row.symbol,
+                base=str(row.base),
+                quote=str(row.quote),
+                settle=str(row.settle),
+                kind="linear",
+                size=1.0,
+            )
+        }
+        assert binance.parse(row.raw.encode(), reader).rows == [row]
+
+
+def test_the_list_of_contracts_gives_sizes_and_currencies() -> None:
+    usdm = BinanceUsdm().rest("/fapi/v1/exchangeInfo", {}, b"", [])
+    coinm = BinanceCoinm().rest("/dapi/v1/exchangeInfo", {}, b"", [])
+    assert usdm is not None
+    assert coinm is not None
+    linear = binance.listed(usdm.encode(), "linear")[0]
+    assert (linear.symbol, linear.base, linear.quote, linear.settle) == (
+        "BTCUSDT",
+        "BTC",
+        "USDT",
+        "USDT",
+    )
+    inverse = {
+        c.symbol: (c.kind, c.size, c.settle) for c in binance.listed(coinm.encode(), "inverse")
+    }
+    assert inverse == {
+        "BTCUSD_PERP": ("inverse", 100.0, "BTC"),
+        "ETHUSD_PERP": ("inverse", 10.0, "ETH"),
+    }
+
+
+def test_the_subscription_names_both_streams_and_the_route_is_the_one_that_delivers() -> None:
+    request = binance.subscribe(["!forceOrder@arr", "btcusdt@markPrice"], 4)
+    assert request.text == dump(
+        {"method": "SUBSCRIBE", "params": ["!forceOrder@arr", "btcusdt@markPrice"], "id": 4}
+    )
+    assert request.tokens == ("4",)
+    assert "/market/" in binance.USDM.ws

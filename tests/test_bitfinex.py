@@ -1,0 +1,70 @@
+"""Bitfinex: triggers are kept and not summed, matches count at the price of acquisition."""
+
+import json
+
+import pytest
+
+from chainwatch.exchange import Reader
+from chainwatch.sources import bitfinex
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.others import Bitfinex
+
+
+def test_matches_have_the_acquired_price_and_triggers_the_entry_price() -> None:
+    found = rows("bitfinex")
+    check_figures(
+        found,
+        [
+            ("tBTCF0:USTF0", "long", 0.25, 0.25, 70_444.5, 17_611.125, 17_611.125),
+            ("tBTCF0:USTF0", "long", 0.15, 0.15, 70_000.0, 10_500.0, 10_500.0),
+            ("tBTCF0:USTF0", "long", 0.1, 0.1, 69_990.0, 6_999.0, 6_999.0),
+            ("tETHUSD", "short", 1.5, 1.5, 2_500.0, 3_750.0, 3_750.0),
+        ],
+    )
+    assert [row.kind for row in found] == ["trigger", "fill", "fill", "fill"]
+    assert [row.price_kind for row in found] == ["entry", "acquired", "acquired", "acquired"]
+    assert len({row.event for row in found}) == 4
+    assert json.loads(found[2].raw)[1][0][5] == 0.1
+
+
+def test_a_long_of_less_than_one_coin_is_a_long() -> None:
+    assert rows("bitfinex")[0].side == "long"
+
+
+def test_acknowledgements_refusals_and_the_heartbeat_are_told_apart() -> None:
+    found = seen("bitfinex")
+    assert found[1].acked == ("liq:global",)
+    assert found[2].canary
+    assert (found[-1].acked, found[-1].refused) == (("liq:nothing",), "10300 key: invalid")
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        ('[91,[["pos",1]]]', "2 fields where 12 are documented"),
+        ('[91,[["pos",1,1770091506000,null,"tX",2.5,1,null,1,1,null,null]]]', "price is null"),
+        ('[91,[["pos",1,1770091506000,null,"tX",0,1,null,1,1,null,5]]]', "size is '0'"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_why(frame: str, words: str) -> None:
+    reader = Reader("bitfinex", "bitfinex", "derivatives")
+    (reject,) = bitfinex.parse(frame.encode(), reader).rejects
+    assert words in reject[1]
+
+
+def test_history_lies_one_list_deeper_and_meets_the_stream_under_one_key() -> None:
+    row = '["pos",9,1770091506055,null,"tETHUSD",-1.5,2444.5,null,1,1,null,2500]'
+    reader = Reader("bitfinex", "bitfinex", "derivatives")
+    stream = bitfinex.parse(f"[91,[{row}]]".encode(), reader).rows
+    past = bitfinex.parse_history("", f"[[{row}]]".encode(), reader).rows
+    assert [r.event for r in past] == [r.event for r in stream]
+
+
+def test_the_names_of_pairs_give_base_and_quote() -> None:
+    body = Bitfinex().rest("/v2/conf/pub:list:pair:futures", {}, b"", [])
+    assert body is not None
+    assert [(c.symbol, c.base, c.quote) for c in bitfinex.listed(body.encode())] == [
+        ("tBTCF0:USTF0", "BTC", "USDT"),
+        ("tETHF0:USTF0", "ETH", "USDT"),
+        ("tBTCUSD", "BTC", "USD"),
+    ]

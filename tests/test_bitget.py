@@ -1,0 +1,56 @@
+"""Bitget: the side is the position's, the amount a value that is never multiplied by a price."""
+
+import pytest
+
+from chainwatch.sources import bitget
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.others import Bitget
+
+
+def test_sides_and_values_of_linear_and_coin_margined_contracts() -> None:
+    found = rows("bitget")
+    check_figures(
+        found,
+        [
+            ("SOLUSDT", "long", 12.5, 12.5, 96.5, 1_206.25, 1_206.25),
+            ("SOLUSDT", "short", 0.5, 0.5, 98.0, 49.0, 49.0),
+            ("BTCPERP", "short", 0.0125, 0.0125, 72_000.0, 900.0, 900.0),
+            ("BTCUSD", "long", 1_400.0, 0.02, 70_000.0, 1_400.0, 1_400.0),
+        ],
+    )
+    assert [row.market for row in found] == ["usdt", "usdt", "usdc", "coin"]
+    assert {row.price_kind for row in found} == {"unknown"}
+
+
+def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+    found = seen("bitget")
+    assert found[0].acked == ("liquidation usdt-futures",)
+    assert (found[1].acked, found[1].canary) == ((), False)
+    assert found[2].canary
+    assert (found[-1].acked, found[-1].refused) == (
+        ("nothing usdt-futures",),
+        "30001 no such topic",
+    )
+
+
+def test_a_subscription_names_category_topic_and_symbol() -> None:
+    request = bitget.subscribe(["liquidation usdt-futures", "ticker usdt-futures BTCUSDT"], 1)
+    assert request.text == (
+        '{"op":"subscribe","args":[{"instType":"usdt-futures","topic":"liquidation"},'
+        '{"instType":"usdt-futures","topic":"ticker","symbol":"BTCUSDT"}]}'
+    )
+
+
+def test_the_list_of_contracts_is_that_of_its_category() -> None:
+    body = Bitget().rest("/api/v3/market/instruments", {"category": "COIN-FUTURES"}, b"", [])
+    assert body is not None
+    (coin,) = bitget.listed(body.encode(), "coin-futures")
+    assert (coin.symbol, coin.kind, coin.quote, coin.settle, coin.market) == (
+        "BTCUSD",
+        "inverse",
+        "USD",
+        "BTC",
+        "coin",
+    )
+    with pytest.raises(ValueError, match="40034 no"):
+        bitget.listed(b'{"code":"40034","msg":"no","data":[]}', "coin-futures")

@@ -1,0 +1,509 @@
+"""Break levels: the price at which a fall feeds itself, equal to plain iteration to its rest."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from math import inf, sqrt
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from chainwatch.store import Store
+from tests import vectors
+from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, depth
+
+SPOT = 100_000.0
+THRESHOLD = 0.8
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def close(value: float, rel: float = 1e-9) -> Any:
+    return pytest.approx(value, rel=rel, abs=1e-9)
+
+
+class Steps(Book):
+    """A wall of which every step is known: whole accounts of BTC, each with its trigger."""
+
+    def __init__(self, block: int = 100, spot: float = SPOT, **book: Any) -> None:
+        super().__init__(
+            Asset("BTC", spot, lt=THRESHOLD, bonus=0.3, betas={"BTC": 1.0}),
+            Asset("ETH", 3_000.0, lt=THRESHOLD, bonus=0.3, betas={"ETH": 1.0}),
+            Asset("USD", 1.0, lt=0.75, betas={"USD": 1.0}),
+            block=block,
+            close_rule=book.pop("close_rule", "whole"),
+            **book,
+        )
+
+    def step(self, name: str, price: float, units: float) -> str:
+        """All of `units` BTC fires at a price."""
+        return self.account(name, {"BTC": units}, {"USD": units * price * THRESHOLD})
+
+
+def wall(
+    store: Store, steps: list[tuple[float, float]], names: list[str] | None = None, **book: Any
+) -> Steps:
+    made = Steps(block=block_after(store), **book)
+    for i, (price, units) in enumerate(steps):
+        made.step(names[i] if names else f"{i:04}", price, units)
+    made.store(store)
+    return made
+
+
+def block_after(store: Store) -> int:
+    if not store.exists:
+        return 1
+    return 1 + max((r["block_number"] for r in ask(store, "snapshots_at")), default=0)
+
+
+def bids(store: Store, points: list[tuple[float, float]], **how: Any) -> None:
+    """The newest book of the lake."""
+    at = FIRST_BLOCK_TIME + timedelta(seconds=12 * block_after(store))
+    store.append(depth(points, mid=SPOT, **({"time": at} | how)), source="depth")
+
+
+def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, Any]]:
+    return ask(store, "break_levels", scales=str(scale), **values)
+
+
+def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict[str, Any]:
+    (found,) = ask(store, "falls", scales=str(scale), price=price, **values)
+    return found
+
+
+# --- the reference's own cases ------------------------------------------------------------------
+
+
+def golden() -> list[Any]:
+    found = vectors.read("cascade_golden")
+    if found is None:
+        if os.environ.get("CI"):
+            raise RuntimeError("the reference folder is not here: set CHAINWATCH_SHARED")
+        return [pytest.param({}, marks=pytest.mark.skip(reason="set CHAINWATCH_SHARED"))]
+    return [pytest.param(c, id=c["name"]) for c in found["cases"]]
+
+
+def set_up(store: Store, case: dict[str, Any]) -> dict[str, Any]:
+    """The wall and the market of a golden case in the lake; parameters that go with them."""
+    wall(store, list(zip(case["trigger_px"], case["units"], strict=True)))
+    impact = case["impact"]
+    match impact["kind"]:
+        case "linear":  # one point of a book, whose slope goes on beyond it
+            bids(store, [(100 * impact["lam"], 100.0)])
+        case "book":
+            bids(store, [(share, units) for share, units in impact["book"]])
+        case "sqrt":
+            return {"adv": impact["adv"], "sigma": impact["sigma_daily"], "y": impact["Y"]}
+    return {"scale": impact.get("kappa", 1)}
+
+
+@pytest.mark.parametrize("case", golden())
+def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict[str, Any]) -> None:
+    how = set_up(store, case)
+    wanted = case["expected"]
+    scale = how.pop("scale", 1)
+    steps = sorted(ask(store, "break_steps", scales=str(scale), **how), key=lambda r: r["n"])
+    assert [s["trigger_price"] for s in steps] == close(wanted["p"])
+    assert [s["t_ext"] for s in steps] == close(wanted["T"])
+    firsts = sorted({s["level"] for s in steps}, reverse=True)
+    assert [firsts.index(s["level"]) for s in steps] == wanted["gid"]
+    found = levels(store, scale, **how)
+    for ours, theirs in (
+        ("break_price", "break_ext"),
+        ("trigger_price", "trigger_px"),
+        ("landing_price", "landing"),
+        ("sold_units", "units"),
+        ("units", "units"),
+        ("steps", "n"),
+        ("endogenous_share", "endog_drop"),
+    ):
+        assert [row[ours] for row in found] == close(wanted[theirs]), ours
+
+
+@pytest.mark.parametrize("case", golden())
+def test_falls_come_to_rest_where_the_golden_cases_do(store: Store, case: dict[str, Any]) -> None:
+    how = set_up(store, case)
+    for point in case["fixed_points"]:
+        found = rest(store, point["p_ext"], **how)
+        assert found["final_price"] == close(point["p_final"], rel=1e-6)
+        assert found["sold_units"] == close(point["units"])
+
+
+# --- against plain iteration --------------------------------------------------------------------
+
+
+class Market:
+    """Impact of a sale in plain Python: the book by straight lines, on top of it square root."""
+
+    def __init__(
+        self, book: list[tuple[float, float]], adv: float | None, kappa: float = 1.0
+    ) -> None:
+        self.points = [(0.0, 0.0), *((units, share) for share, units in book)]
+        self.adv = adv
+        self.kappa = kappa
+
+    def impact(self, sold: float) -> float:
+        q = sold / self.kappa
+        if q <= 0:
+            return 0.0
+        for (u0, d0), (u1, d1) in zip(self.points, self.points[1:], strict=False):
+            if u0 < q <= u1:
+                return min(0.95, d0 + (q - u0) * (d1 - d0) / (u1 - u0))
+        units, end = self.points[-1]
+        if self.adv is not None:
+            law, at_end = 0.03 * sqrt(q / self.adv), 0.03 * sqrt(units / self.adv)
+            return min(0.95, law + max(0.0, end - at_end))
+        (u0, d0), (u1, d1) = self.points[-2:]
+        return min(0.95, d1 + (q - u1) * (d1 - d0) / (u1 - u0))
+
+    def rest(self, steps: list[tuple[float, float]], outside: float) -> tuple[float, float]:
+        """Iterate price = outside × (1 - impact(what fires at it)) from above until it stays."""
+        price, sold = outside, -1.0
+        while True:
+            fired = sum(units for trigger, units in steps if trigger >= price)
+            if fired == sold:
+                return price, sold
+            sold = fired
+            price = outside * (1 - self.impact(sold))
+
+
+prices = st.integers(400, 990).map(lambda n: n * 100.0)
+walls = st.lists(st.tuples(prices, st.integers(1, 4_000).map(float)), min_size=1, max_size=25)
+books = st.lists(
+    st.tuples(st.integers(1, 1_000), st.integers(1, 20_000)), min_size=2, max_size=6
+).map(
+    lambda found: list(
+        zip(
+            sorted({d / 10_000 for d, _ in found}),
+            sorted({float(u) for _, u in found}),
+            strict=False,
+        )
+    )
+)
+volumes = st.none() | st.integers(1_000, 200_000).map(float)
+reused = settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+
+
+@reused
+@given(
+    steps=walls, book=books, adv=volumes, kappa=st.sampled_from([1.0, 0.5, 0.1]), seed=st.integers()
+)
+def test_break_levels_and_falls_equal_plain_iteration(
+    store: Store,
+    steps: list[tuple[float, float]],
+    book: list[tuple[float, float]],
+    adv: float | None,
+    kappa: float,
+    seed: int,
+) -> None:
+    wall(store, steps)
+    bids(store, book, volume_24h=adv)
+    market = Market(book, adv, kappa)
+    found = levels(store, kappa)
+    for row in found:
+        # Just above its break level a group rests, just below it fires down to its landing.
+        above, sold = market.rest(steps, row["break_price"] * (1 + 1e-9))
+        below, all_sold = market.rest(steps, row["break_price"] * (1 - 1e-9))
+        assert all_sold == close(row["cum_sold_units"])
+        assert all_sold - sold == close(row["sold_units"])
+        assert below == close(row["landing_price"], rel=1e-6)
+        assert above > below
+    drops = ",".join(str(Random(seed + i).uniform(0.0, 0.7)) for i in range(6))
+    for row in ask(store, "falls", scales=str(kappa), drops=drops):
+        final, sold = market.rest(steps, row["outside_price"])
+        assert (row["final_price"], row["sold_units"]) == (close(final, 1e-6), close(sold))
+    # Nothing lost, nothing doubled.
+    assert sum(row["units"] for row in found) == close(sum(units for _, units in steps))
+    assert sum(row["steps"] for row in found) == len(steps) == sum(r["accounts"] for r in found)
+    falling = [row["break_price"] for row in found]
+    assert falling == sorted(falling, reverse=True)
+    assert len(set(falling)) == len(falling)
+
+
+@reused
+@given(steps=walls, book=books, adv=volumes, seed=st.integers())
+def test_the_order_in_which_rows_are_stored_changes_nothing(
+    store: Store, steps: list[tuple[float, float]], book: list[Any], adv: float | None, seed: int
+) -> None:
+    names = [f"{i:04}" for i in range(len(steps))]
+    shuffled = list(zip(steps, names, strict=True))
+    Random(seed).shuffle(shuffled)
+    found = []
+    for order in (list(zip(steps, names, strict=True)), shuffled):
+        wall(store, [s for s, _ in order], [n for _, n in order])
+        bids(store, book, volume_24h=adv)
+        found.append(levels(store))
+        found[-1].append(sorted(ask(store, "break_steps"), key=lambda r: r["n"]))
+    assert found[0] == found[1]
+
+
+@reused
+@given(
+    steps=walls,
+    book=books,
+    adv=volumes,
+    more=st.floats(1.0, 3.0, allow_nan=False),
+    outside=st.floats(0.3, 1.0),
+)
+def test_less_depth_or_more_units_never_leave_the_price_higher(
+    store: Store,
+    steps: list[tuple[float, float]],
+    book: list[Any],
+    adv: float | None,
+    more: float,
+    outside: float,
+) -> None:
+    wall(store, steps)
+    bids(store, book, volume_24h=adv)
+    drops = str(1 - outside)
+    rows = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")
+    finals = [row["final_price"] for row in rows]
+    assert [row["depth"] for row in rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
+    assert finals == sorted(finals, reverse=True)
+    assert finals[0] == close(outside * SPOT)
+    assert [r["sold_units"] for r in rows] == sorted(r["sold_units"] for r in rows)
+    wall(store, [(price, units * more) for price, units in steps])
+    bids(store, book, volume_24h=adv)
+    again = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")
+    for before, after in zip(finals, again, strict=True):
+        assert after["final_price"] <= before * (1 + 1e-12)
+
+
+@reused
+@given(steps=walls, book=books, adv=volumes)
+def test_the_recentred_book_on_a_grid_equals_its_own_loop_and_stays_near_the_fixed_point(
+    store: Store, steps: list[tuple[float, float]], book: list[Any], adv: float | None
+) -> None:
+    wall(store, steps)
+    bids(store, book, volume_24h=adv)
+    market = Market(book, adv)
+    on_grid = [(int(price / SPOT * 1000 + 1e-9), units) for price, units in steps]
+    found = ask(store, "recentred_book")
+    assert len(found) == 121
+    for row in found:
+        start = round(row["outside_x"] * 1000)
+        at, rounds = start, 0
+        while at > 0:
+            sold = sum(units for g, units in on_grid if g >= at)
+            fallen = max(0, int(start * (1 - market.impact(sold)) + 1e-9))
+            if fallen >= at:
+                break
+            at, rounds = fallen, rounds + 1
+        assert (row["final_x"], row["rounds"]) == (at / 1000, rounds)
+        final, _ = market.rest(steps, start / 1000 * SPOT)
+        assert row["final_x"] <= final / SPOT + 1e-9
+
+
+# --- what the figures stand on ------------------------------------------------------------------
+
+
+def test_the_sums_of_the_groups_are_the_wall(store: Store) -> None:
+    book = Steps(close_rule="reserve-half")
+    rng = Random(7)
+    for i in range(60):
+        price, units = rng.uniform(40_000, 99_000), rng.uniform(0.1, 50)
+        held = {"BTC": units} | ({"ETH": rng.uniform(1, 300)} if i % 3 == 0 else {})
+        power = THRESHOLD * (units * price + held.get("ETH", 0) * 3_000)
+        book.account(f"{i:03}", held, {"USD": power})
+    book.store(store)
+    bids(store, [(0.01, 50.0), (0.1, 400.0)])
+    bins = ask(store, "walls", factor="BTC", range=0.99)
+    for scale in (1, 0.1, 0.02):
+        found = levels(store, scale)
+        assert found[-1]["cum_units"] == close(bins[-1]["cum_units"])
+        assert found[-1]["cum_usd"] == close(bins[-1]["cum_max_seizable_usd"])
+        assert found[-1]["cum_accounts"] == bins[-1]["cum_accounts"] == 60
+        assert sum(row["units"] for row in found) == close(bins[-1]["cum_units"])
+
+
+def test_equal_triggers_are_taken_in_the_order_of_their_key(store: Store) -> None:
+    wall(store, [(90_000, 5), (90_000, 7), (90_000, 1)], names=["c", "a", "b"])
+    bids(store, [(0.1, 100.0)])
+    steps = sorted(ask(store, "break_steps"), key=lambda r: r["n"])
+    assert [s["sold_units"] for s in steps] == [7, 1, 5]
+    assert [row["units"] for row in levels(store)] == [13]
+
+
+def test_who_is_liquidatable_already_fires_at_todays_price_and_pulls_others_with_it(
+    store: Store,
+) -> None:
+    wall(store, [(120_000, 100), (99_000, 10), (80_000, 10)])
+    bids(store, [(0.1, 500.0)])
+    now, below = levels(store)
+    assert (now["way"], now["break_price"], now["units"]) == ("now", SPOT, 110)
+    assert now["amplification"] is None
+    assert now["landing_price"] == close(SPOT * (1 - 0.1 * 110 / 500))
+    assert (below["way"], below["units"]) == ("down", 10)
+    assert below["break_price"] == close(80_000 / (1 - 0.1 * 110 / 500))
+
+
+def test_top_one_counts_all_steps_of_an_account(store: Store) -> None:
+    made = Steps(close_rule="reserve-half")
+    made.account("whale", {"BTC": 100}, {"USD": 100 * 90_000 * THRESHOLD})
+    made.account("small", {"BTC": 10}, {"USD": 10 * 90_000 * THRESHOLD})
+    made.store(store)
+    bids(store, [(0.5, 100.0)])
+    (group,) = levels(store)
+    assert (group["accounts"], group["steps"]) == (2, 4)
+    assert group["top1_share"] == close(10 / 11)
+
+
+def test_the_loop_gain_reaches_one_where_the_fall_feeds_itself(store: Store) -> None:
+    # 10 BTC in each 1 % of the price; 1 % of depth is 40 BTC, then 5 BTC.
+    steps = [(SPOT * 0.99 - 100 * i, 1.0) for i in range(300)]
+    wall(store, steps)
+    bids(store, [(0.01, 40.0), (0.1, 400.0)])
+    calm = levels(store)
+    assert max(row["loop_gain"] for row in calm) < 1
+    assert max(row["steps"] for row in calm) == 1
+    bids(store, [(0.01, 5.0), (0.1, 50.0)], time=FIRST_BLOCK_TIME + timedelta(days=1))
+    fed = levels(store)
+    assert fed[0]["loop_gain"] > 1
+    assert fed[0]["steps"] > 100
+
+
+def test_a_late_oracle_bounds_the_break_from_below(store: Store) -> None:
+    steps = [(95_000.0, 300.0), (94_000.0, 300.0), (80_000.0, 100.0)]
+    wall(store, steps)
+    bids(store, [(0.1, 3_000.0)])
+    late = levels(store, oracle_deviation=0.005)
+    wall(store, [(price * 0.995, units) for price, units in steps])
+    bids(store, [(0.1, 3_000.0)])
+    shifted = levels(store)
+    assert [r["break_price_late"] for r in late] == [close(r["break_price"]) for r in shifted]
+    assert [r["landing_price_late"] for r in late] == [close(r["landing_price"]) for r in shifted]
+
+
+def test_only_the_share_that_is_sold_moves_the_price_and_all_that_is_seized_is_counted(
+    store: Store,
+) -> None:
+    wall(store, [(95_000.0, 300.0), (94_000.0, 300.0)])
+    bids(store, [(0.1, 3_000.0)])
+    half = levels(store, sold_share=0.5)
+    wall(store, [(95_000.0, 150.0), (94_000.0, 150.0)])
+    bids(store, [(0.1, 3_000.0)])
+    less = levels(store)
+    assert [r["break_price"] for r in half] == close([r["break_price"] for r in less])
+    assert sum(r["units"] for r in half) == close(600)
+    assert sum(r["sold_units"] for r in half) == close(300)
+
+
+@pytest.mark.parametrize(
+    ("reserves", "absorbed", "sold"),
+    [
+        ((None, None), "later", 0),
+        ((5.0, 10.0), "later", 0),
+        ((5.0, 10.0), "at once", 50),
+        ((None, None), "at once", 50),
+        ((10.0, 10.0), "at once", 0),
+        ((11.0, 10.0), "at once", 0),
+    ],
+)
+def test_what_a_protocol_absorbs_is_sold_later_and_only_below_its_target_reserves(
+    store: Store, reserves: tuple[float | None, float | None], absorbed: str, sold: float
+) -> None:
+    made = Steps(close_rule="absorb")
+    made.step("a", 95_000, 50)
+    rows = [r for r in made.rows() if r.table != "snapshots"]
+    head = made.head(reserves_usd=reserves[0], target_reserves_usd=reserves[1])
+    store.create()
+    store.append([*rows, head], source="compound-v3")
+    bids(store, [(0.1, 1_000.0)])
+    (group,) = levels(store, absorbed=absorbed)
+    assert (group["units"], group["sold_units"]) == (close(50), close(sold))
+    found = rest(store, 94_000, absorbed=absorbed)
+    assert (found["sold_units"], found["later_units"]) == (close(sold), close(50 - sold))
+
+
+def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Store) -> None:
+    steps = [(95_000.0, 3.0), (90_000.0, 2.0), (60_000.0, 4.0)]
+    wall(store, steps)
+    bids(store, [(0.1, 1_000.0)])
+    for outside in (99_000.0, 80_000.0, 72_000.0, 50_000.0):
+        found = rest(store, outside)
+        price = found["final_price"]
+        debts = [(units * trigger * THRESHOLD, units * price) for trigger, units in steps]
+        assert found["bad_debt_usd"] == close(sum(max(0.0, d - c) for d, c in debts))
+        assert found["toxic_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
+
+
+def test_another_factor_that_moves_along_brings_triggers_forward_and_is_not_sold_as_this_one(
+    store: Store,
+) -> None:
+    made = Steps()
+    held = {"BTC": 1.0, "ETH": 30.0}  # worth 100,000 and 90,000
+    made.account("a", held, {"USD": 0.8 * 171_000})  # at 10 % below, both together
+    made.store(store)
+    bids(store, [(0.1, 1_000.0)])
+    (alone,) = levels(store)
+    (both,) = levels(store, betas="eth=1")
+    (more,) = levels(store, betas="eth=1.2,sol=3")
+    assert alone["trigger_price"] == close(81_000)
+    assert both["trigger_price"] == close(90_000)
+    assert more["trigger_price"] == close(100_000 - 19_000 / 208_000 * 100_000)
+    # Debt and bonus take everything; what is sold as BTC is the one BTC.
+    assert (alone["units"], both["units"]) == (close(1), close(1))
+
+
+# --- depth of several venues --------------------------------------------------------------------
+
+
+def test_books_of_several_venues_add_up_and_each_ends_where_it_was_measured(store: Store) -> None:
+    wall(store, [(95_000.0, 1.0)])
+    at = FIRST_BLOCK_TIME + timedelta(days=1)
+    one = depth([(0.01, 10.0), (0.02, 30.0)], venue="one", time=at, volume_24h=500.0)
+    two = depth([(0.005, 4.0), (0.05, 40.0)], venue="two", time=at)
+    old = depth([(0.1, 1e6)], venue="one", time=FIRST_BLOCK_TIME)
+    other = depth([(0.1, 1e6)], venue="one", factor="ETH", time=at)
+    asks = depth([(0.1, 1e6)], venue="one", side="ask", time=at)
+    store.append([*one, *two, *old, *other, *asks], source="depth")
+    rows = sorted(ask(store, "book_segments"), key=lambda r: r["units_from"])
+    points = [(0.005, 5 + 4), (0.01, 10 + 8), (0.02, 30 + 16), (0.05, 30 + 40)]
+    assert [(r["distance_to"], r["units_to"]) for r in rows[:-1]] == [
+        (close(d), close(u)) for d, u in points
+    ]
+    end = rows[-1]
+    assert (end["units_from"], end["units_to"], end["distance_from"]) == (close(70), None, 0.05)
+    (volume,) = ask(store, "traded_daily")
+    assert (volume["units"], volume["venues"]) == (500, 1)
+
+
+def test_a_book_older_than_allowed_counts_for_nothing(store: Store) -> None:
+    wall(store, [(95_000.0, 1.0)])
+    at = FIRST_BLOCK_TIME
+    store.append(depth([(0.1, 10.0)], venue="old", time=at), source="depth")
+    fresh = at + timedelta(minutes=30)
+    store.append(depth([(0.1, 20.0)], venue="new", time=fresh), source="depth")
+    for age, venues in ((None, {"old", "new"}), (600.0, {"new"}), (30.0, set())):
+        rows = ask(store, "depth_at", as_of=fresh + timedelta(minutes=1), max_age=age)
+        assert {row["venue"] for row in rows} == venues
+    assert {r["age_seconds"] for r in ask(store, "depth_at", as_of=fresh)} == {0, 1_800}
+
+
+def test_a_hole_in_the_book_is_jumped_by_the_unit_that_falls_into_it(store: Store) -> None:
+    wall(store, [(95_000.0, 10.0), (94_999.0, 1.0), (94_990.0, 1.0)])
+    bids(store, [(0.01, 10.0), (0.04, 10.0), (0.05, 30.0)])
+    first, second, third = sorted(ask(store, "break_steps"), key=lambda r: r["n"])
+    assert first["t_ext"] == 95_000
+    assert second["t_ext"] == close(94_999 / 0.99)
+    assert third["t_ext"] == close(94_990 / (1 - 0.04 - 0.01 / 20))
+
+
+def test_without_a_market_that_sales_move_every_step_fires_at_its_own_price(store: Store) -> None:
+    wall(store, [(95_000.0, 10.0), (94_999.0, 1.0), (94_999.0, 1.0)])
+    found = levels(store, inf)
+    assert [row["break_price"] for row in found] == [95_000, close(94_999)]
+    assert [row["endogenous_share"] for row in found] == [0, close(0)]

@@ -1,0 +1,87 @@
+"""Bybit: S is the position's side, a frame holds many rows, inverse sizes are dollars."""
+
+import json
+
+import pytest
+
+from chainwatch.sources import bybit
+from tests.venues.fixtures import check_figures, rows, seen
+
+
+def test_linear_sides_sizes_and_values_of_every_row_of_a_frame() -> None:
+    check_figures(
+        rows("bybit-linear"),
+        [
+            ("SOLUSDT", "long", 31.5, 31.5, 96.42, 3_037.23, 3_037.23),
+            ("SOLUSDT", "long", 31.5, 31.5, 96.42, 3_037.23, 3_037.23),
+            ("SOLUSDT", "short", 4.0, 4.0, 99.05, 396.2, 396.2),
+            ("BTCPERP", "short", 0.013, 0.013, 72_000.5, 936.0065, 936.0065),
+        ],
+    )
+    assert {row.price_kind for row in rows("bybit-linear")} == {"bankruptcy"}
+
+
+def test_twins_in_one_frame_are_two_events() -> None:
+    one, two, *_ = rows("bybit-linear")
+    assert one.event != two.event
+    assert (one.raw_side, one.time, one.sent_at) == (two.raw_side, two.time, two.sent_at)
+
+
+def test_inverse_sizes_are_dollars_already() -> None:
+    check_figures(
+        rows("bybit-inverse"),
+        [
+            ("BTCUSD", "long", 14_200.0, 0.2, 71_000.0, 14_200.0, 14_200.0),
+            ("BTCUSD", "short", 355.0, 0.005, 71_000.0, 355.0, 355.0),
+        ],
+    )
+
+
+def test_each_row_of_a_frame_keeps_its_own_part_of_it() -> None:
+    three = rows("bybit-linear")[:3]
+    kept = [json.loads(row.raw) for row in three]
+    assert [len(frame["data"]) for frame in kept] == [1, 1, 1]
+    assert {frame["topic"] for frame in kept} == {"allLiquidation.SOLUSDT"}
+    assert [frame["data"][0]["p"] for frame in kept] == ["96.42", "96.42", "99.05"]
+
+
+def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+    found = seen("bybit-linear")
+    assert found[0].acked == ("1",)
+    assert not found[1].acked
+    assert not found[1].canary  # a pong proves the socket, not the feed
+    assert found[2].canary
+    assert found[-1].acked == ("2",)
+    assert "handler not found" in found[-1].refused
+
+
+def test_the_list_of_contracts_is_read_page_by_page() -> None:
+    body = {
+        "retCode": 0,
+        "retMsg": "OK",
+        "result": {
+            "category": "inverse",
+            "list": [
+                {
+                    "symbol": "BTCUSDZ26",
+                    "contractType": "InverseFutures",
+                    "baseCoin": "BTC",
+                    "quoteCoin": "USD",
+                    "settleCoin": "BTC",
+                }
+            ],
+            "nextPageCursor": "page%3D2",
+        },
+    }
+    (contract,), cursor = bybit.listed(json.dumps(body).encode())
+    assert cursor == "page%3D2"
+    assert (contract.symbol, contract.kind, contract.size) == ("BTCUSDZ26", "inverse", 1.0)
+    with pytest.raises(ValueError, match="10001 params error"):
+        bybit.listed(b'{"retCode":10001,"retMsg":"params error","result":{}}')
+
+
+def test_arguments_of_one_connection_stay_below_the_documented_21_000_characters() -> None:
+    assert bybit.LINEAR.characters_per_connection < 21_000
+    text = bybit.subscribe([f"allLiquidation.C{i}USDT" for i in range(10)], 3).text
+    assert json.loads(text)["req_id"] == "3"
+    assert len(json.loads(text)["args"]) == 10

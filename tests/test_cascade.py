@@ -1,0 +1,372 @@
+"""The cascade command: what its header stands on, what it refuses, what it draws and explains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch import cascade, query
+from chainwatch.cascade import Terms
+from chainwatch.demo.books import Offer, SpotVenue
+from chainwatch.errors import UsageError
+from chainwatch.store import Store
+from tests.builders import Asset, Book, ask, depth
+from tests.shell import Done, run
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def market(**book: Any) -> Book:
+    made = Book(
+        Asset("WBTC", 90_000.0, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
+        Asset("WETH", 3_000.0, lt=0.8, bonus=0.05, betas={"ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, bonus=0.045, betas={"USDC": 1.0}),
+        time=NOW,
+        **book,
+    )
+    made.account("whale", {"WBTC": 100}, {"USDC": 100 * 88_500 * 0.8})
+    made.account("next", {"WBTC": 40}, {"USDC": 40 * 87_500 * 0.8})
+    made.account("both", {"WBTC": 1, "WETH": 30}, {"USDC": 0.8 * 171_100})
+    made.account("ether", {"WETH": 500}, {"USDC": 500 * 2_850 * 0.8})
+    made.account("loop", {"WBTC": 3}, {"WBTC": 2, "USDC": 36_000 * 88_000 / 90_000})
+    made.account("deep", {"WBTC": 5}, {"USDC": 5 * 40_000 * 0.8})
+    return made
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A market, and books of BTC and ETH that a venue gave a moment ago."""
+    store = Store(tmp_path_factory.mktemp("lake"))
+    market().store(store)
+    for factor, mid, units in (("BTC", 90_000.0, 20.0), ("ETH", 3_000.0, 300.0)):
+        for side in ("bid", "ask"):
+            points = [(0.005, units), (0.01, 3 * units), (0.05, 12 * units)]
+            store.append(
+                depth(points, factor=factor, mid=mid, time=NOW, side=side, volume_24h=100 * units),
+                source="depth",
+            )
+    return store.home
+
+
+def command(home: Path, *words: str) -> Done:
+    return run("cascade", *words, "--max-depth-age", "2h", home=home)
+
+
+def rows(home: Path, *words: str) -> dict[str, Any]:
+    done = command(home, *words, "--json")
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+# --- what it prints -----------------------------------------------------------------------------
+
+
+def test_break_levels_and_the_band_come_with_age_and_coverage_of_depth(home: Path) -> None:
+    done = command(home, "BTC")
+    assert done.code == 0, done.err
+    for words in (
+        "depth v BTC/USD (spot): ",
+        "old; middle 90,000.00; bids of 240 BTC within 5.0%, as far as it was shown; "
+        "2,000 traded in 24 h",
+        "MODEL: the books' bids × 1 are all there is (a lower bound), beyond them",
+        "100% of what is seized is sold at once and for good",
+        "break price  trigger price  landing price",
+        "× 0.02",
+        "no impact",
+    ):
+        assert words in done.out
+    found = rows(home, "BTC")
+    assert {row["depth"] for row in found["rows"]} == {"× 1", "× 0.5", "× 0.1", "× 0.02"}
+    assert [row["drop_share"] for row in found["band"]] == [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5]
+    for row in found["band"]:
+        band = [row[f"price_{d}"] for d in ("no_impact", "full", "half", "tenth", "fiftieth")]
+        assert band == sorted(band, reverse=True)
+    assert found["depth"][0]["venue"] == "v"
+    assert found["model"]["sigma_daily"] == 0.03
+    # Machines get every group, people those that matter.
+    assert len(found["rows"]) > 8
+    full = [row for row in found["rows"] if row["depth_scale"] == 1]
+    bins = ask(Store(home), "walls", factor="BTC", range=0.99)
+    assert full[-1]["cum_units"] == pytest.approx(bins[-1]["cum_units"])
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "told"),
+    [
+        (5e6, 2e7, "m: reserves 5,000,000 USD of a target of 20,000,000: what it absorbs is sold"),
+        (-5e6, 2e7, "m: reserves -5,000,000 USD of a target of 20,000,000: what it absorbs is"),
+        (2e7, 2e7, "of a target of 20,000,000: it does not sell what it absorbs"),
+        (None, 2e7, "m: reserves n/a (getReserves gave no answer): counted as below their target"),
+        (5e6, None, "m: reserves n/a (targetReserves gave no answer): counted as below"),
+        (None, None, "m: reserves n/a (they were not read, or their asset has no USD price): "),
+    ],
+)
+def test_the_header_says_whether_reserves_allow_a_sale_and_why_that_is_not_known(
+    tmp_path: Path, own: float | None, target: float | None, told: str
+) -> None:
+    store = Store(tmp_path)
+    made = market(close_rule="absorb")
+    rows = [row for row in made.rows() if row.table != "snapshots"]
+    store.create()
+    store.append([*rows, made.head(reserves_usd=own, target_reserves_usd=target)], source="x")
+    store.append(depth([(0.05, 240.0)], mid=90_000.0, time=NOW), source="depth")
+    done = command(tmp_path, "BTC")
+    assert told in done.out, done.err
+    found = json.loads(command(tmp_path, "BTC", "--json").out)
+    assert found["absorbing"] == [
+        {"market": "m", "reserves_usd": own, "target_reserves_usd": target}
+    ]
+
+
+def test_a_market_that_sells_at_once_has_no_line_of_reserves(home: Path) -> None:
+    assert "reserves" not in command(home, "BTC").out
+    assert "absorbing" not in json.loads(command(home, "BTC", "--json").out)
+
+
+def test_one_fall_is_told_at_each_depth(home: Path) -> None:
+    found = rows(home, "BTC", "--to", "88,000")["rows"]
+    assert [row["depth"] for row in found] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
+    assert {row["outside_price"] for row in found} == {88_000}
+    assert found[0]["final_price"] == 88_000 > found[1]["final_price"]
+    by_share = rows(home, "BTC", "--drop", "2.2222222222%")["rows"]
+    assert by_share[1]["final_price"] == pytest.approx(found[1]["final_price"], rel=1e-6)
+
+
+def test_what_is_asked_under_changes_what_comes_out(home: Path) -> None:
+    base = rows(home, "BTC", "--to", "88000")["rows"][1]["final_price"]
+    thin = rows(home, "BTC", "--to", "88000", "--depth-scale", "0.3")["rows"]
+    assert thin[1]["final_price"] < base
+    assert [row["depth"] for row in thin][1] == "× 0.3"
+    some = rows(home, "BTC", "--to", "88000", "--sold-share", "50%")["rows"][1]
+    assert some["final_price"] > base
+    assert some["later_units"] == pytest.approx(some["sold_units"])
+    late = rows(home, "BTC", "--oracle-deviation", "0.5%")["rows"]
+    assert all(r["break_price_late"] == pytest.approx(r["break_price"] * 0.995) for r in late)
+    with_eth = rows(home, "BTC", "--drop", "12%", "--beta", "eth=1.2")["rows"][0]
+    assert with_eth["accounts"] > rows(home, "BTC", "--drop", "12%")["rows"][0]["accounts"]
+
+
+def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
+    done = command(home, "BTC", "--explain", "88000")
+    assert done.code == 0, done.err
+    for words in (
+        "Between 86,240.00 and 89,760.00 3 accounts can lose up to",
+        "Markets: m 100%.",
+        "owe USDC",
+        "The largest account is",
+        "loops (debt that moves with its collateral) are",
+        "1 account.",
+        "bids for 115 BTC stood against it",
+        "MODEL: an outside price of",
+        "Loop gain there",
+    ):
+        assert words in done.out, words
+    parts = {(r["part"], r["name"]): r for r in rows(home, "BTC", "--explain", "88000")["rows"]}
+    total = parts["all", ""]
+    assert parts["account", "the largest one"]["part_share"] > 0.6
+    assert parts["loops", ""]["accounts"] == 1
+    assert parts["market", "m"]["usd"] == pytest.approx(total["usd"])
+    for side in ("collateral", "debt"):
+        shares = [r["part_share"] for (part, _), r in parts.items() if part == side]
+        assert sum(shares) == pytest.approx(1)
+    quiet = command(home, "BTC", "--explain", "60000")
+    assert "Nobody triggers between 58,800.00 and 61,200.00." in quiet.out
+
+
+# --- several at once ----------------------------------------------------------------------------
+
+
+def terms(**changes: Any) -> Terms:
+    return Terms(**({"factor": "BTC"} | changes))
+
+
+def vector(store: Store, *names: str, drops: dict[str, float]) -> list[dict[str, Any]]:
+    with query.open_catalog(store) as catalog:
+        made = cascade.several(catalog, [terms(factor=name) for name in names], drops)
+    return made.result.dicts()
+
+
+def test_several_factors_come_to_rest_together_where_no_further_round_moves_them(
+    home: Path,
+) -> None:
+    store = Store(home)
+    drops = {"BTC": 0.1, "ETH": 0.1}
+    found = vector(store, "BTC", "ETH", drops=drops)
+    assert {row["state"] for row in found} == {"ok"}
+    spots = {"BTC": 90_000.0, "ETH": 3_000.0}
+    for depth_label in ("no impact", "× 1", "× 0.1"):
+        mine = {r["factor"]: r for r in found if r["depth"] == depth_label}
+        scale = {"no impact": "inf", "× 1": "1", "× 0.1": "0.1"}[depth_label]
+        for name, row in mine.items():
+            (other,) = mine.keys() - {name}
+            x = row["final_price"] / spots[name]
+            beta = (1 - mine[other]["final_price"] / spots[other]) / (1 - x)
+            (again,) = ask(
+                store,
+                "sold_on_the_way",
+                factor=name,
+                x=x,
+                scale=scale,
+                betas=f"{other.lower()}={beta!r}",
+            )
+            assert spots[name] * 0.9 * (1 - again["impact"]) == pytest.approx(row["final_price"])
+    # "both" fires at -10 % of both, which neither of them brings about alone.
+    assert found[0]["accounts"] == 5
+    alone = ask(store, "falls", factor="BTC", scales="inf", drops="0.1")
+    assert alone[0]["accounts"] < 5
+
+
+def test_one_factor_by_rounds_is_the_largest_fixed_point_of_its_break_levels(home: Path) -> None:
+    store = Store(home)
+    found = vector(store, "BTC", drops={"BTC": 0.05})
+    falls = ask(store, "falls", drops="0.05", scales="inf,1,0.5,0.1,0.02")
+    for row, wanted in zip(found, falls, strict=True):
+        assert row["state"] == "ok"
+        # What an account owes of the factor itself is bought back, which break levels leave out.
+        assert row["final_price"] == pytest.approx(wanted["final_price"], rel=0.01)
+        assert row["final_price"] >= wanted["final_price"] * (1 - 1e-9)
+
+
+def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = Book(
+        Asset("WBTC", 90_000.0, lt=0.8, betas={"BTC": 1.0}),
+        Asset("WETH", 3_000.0, lt=0.8, betas={"ETH": 1.0}),
+        time=NOW,
+    )
+    # Collateral in BTC, debt in ETH: liquidators have to buy the ETH that they repay.
+    made.account("short", {"WBTC": 100}, {"WETH": 100 * 90_000 * 0.8 * 0.98 / 3_000})
+    made.store(store)
+    for factor, mid in (("BTC", 90_000.0), ("ETH", 3_000.0)):
+        for side in ("bid", "ask"):
+            store.append(
+                depth([(0.05, 30.0)], factor=factor, mid=mid, time=NOW, side=side), source="depth"
+            )
+    found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.01})
+    bad = [row for row in found if row["state"] != "ok"]
+    assert bad
+    assert all(row["state"].startswith("not converged") for row in bad)
+    assert all(row["final_price"] is None and row["sold_units"] is None for row in bad)
+
+
+# --- what it refuses ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["BCT"], "no factor is called 'BCT'; did you mean BTC?"),
+        (["BTC", "--to", "95000"], "not below today's price of BTC, 90,000.00"),
+        (["BTC", "--explain", "95000"], "not below today's price of BTC, 90,000.00"),
+        (["BTC", "--to", "-5"], "--to takes a number above 0"),
+        (["BTC", "--to", "soon"], "--to takes a number above 0, not 'soon'"),
+        (["BTC", "--drop", "120%"], "--drop must lie above 0"),
+        (["BTC", "--to", "88000", "--drop", "5%"], "choose one of --to, --drop and --explain"),
+        (["BTC", "--depth-scale", "-1"], "--depth-scale takes a number above 0"),
+        (["BTC", "--depth-scale", "0"], "--depth-scale takes a number above 0"),
+        (["BTC", "--sold-share", "0"], "--sold-share must lie above 0"),
+        (["BTC", "--beta", "eht=1"], "--beta: no factor is called 'eht'; did you mean ETH?"),
+        (["BTC", "--beta", "eth"], "--beta takes a factor and its beta, such as eth=1.2"),
+        (["BTC", "--beta", "btc=1"], "BTC is what falls"),
+        (["BTC", "--absorbed", "never"], "--absorbed takes later or now"),
+        (["BTC", "ETH"], "several factors at once need --drop"),
+        (["BTC", "ETH", "--drop", "5%", "--beta", "usdc=1"], "none of the factors given"),
+        (["USDC"], "no order book of USDC is stored: run `chainwatch collect depth --only USDC`"),
+        (["BTC", "--chart", "x.gif"], "--chart takes a file that ends in .png, .svg, .html"),
+        (["BTC", "ETH", "--drop", "5%", "--chart", "x.png"], "--chart draws one factor"),
+    ],
+)
+def test_a_wrong_question_gets_one_line_and_exit_code_2(
+    home: Path, words: list[str], told: str
+) -> None:
+    done = command(home, *words)
+    assert done.code == 2
+    assert told in done.lines[-1]
+    assert not done.out
+
+
+def test_without_a_snapshot_it_says_which_command_to_run(tmp_path: Path) -> None:
+    Store(tmp_path).create()
+    done = run("cascade", "BTC", home=tmp_path)
+    assert done.code == 2
+    assert "no market has been read yet: run `chainwatch collect aave-v3" in done.err
+
+
+def test_old_depth_is_refused_unless_told_otherwise(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    market().store(store)
+    old = NOW - timedelta(hours=3)
+    store.append(depth([(0.05, 100.0)], time=old), source="depth")
+    done = run("cascade", "BTC", home=tmp_path)
+    assert done.code == 2
+    assert "the newest order book of BTC is 3 hours old: `chainwatch collect depth" in done.err
+    assert run("cascade", "BTC", "--max-depth-age", "1d", home=tmp_path).code == 0
+
+
+def test_a_book_far_from_the_oracle_is_of_another_symbol(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    market().store(store)
+    store.append(depth([(0.05, 100.0)], mid=3_000.0, time=NOW), source="depth")
+    with query.open_catalog(store) as catalog, pytest.raises(UsageError, match="another symbol"):
+        cascade.breaks(catalog, terms(), None)
+
+
+def test_without_books_a_stated_volume_gives_the_square_root_law_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    market().store(store)
+    done = run("cascade", "BTC", "--adv", "40000", home=tmp_path)
+    assert done.code == 0, done.err
+    assert "√(units / 40,000 a day)" in done.out
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<svg"), ("a.html", b"<!DOCTYPE html>")]
+)
+def test_a_chart_is_drawn_without_network(
+    home: Path, tmp_path: Path, name: str, begins: bytes
+) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    path = tmp_path / name
+    done = command(home, "BTC", "--chart", str(path))
+    assert done.code == 0, done.err
+    data = path.read_bytes()
+    assert data.lstrip()[: len(begins)].lower() == begins.lower()
+    if name.endswith("svg"):
+        text = data.decode()
+        for words in ("today 90,000.00", "break ", "depth × 0.02", "no impact", "landing price"):
+            assert words in text
+    if name.endswith("html"):
+        assert b"https://cdn" not in data
+
+
+# --- from the wire ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exchange() -> Iterator[SpotVenue]:
+    with SpotVenue(
+        [Offer("BTC", "USDT", 90_000.0, 20.0, 2_000.0)],
+        lambda: int(datetime.now(UTC).timestamp() * 1000),
+    ) as running:
+        yield running
+
+
+def test_depth_that_was_collected_is_what_a_cascade_stands_on(
+    tmp_path: Path, exchange: SpotVenue
+) -> None:
+    market().store(Store(tmp_path))
+    env = {"CHAINWATCH_URL_DEPTH": exchange.url}
+    done = run("collect", "depth", "--only", "binance BTC/USDT", home=tmp_path, env=env)
+    assert done.code == 0, done.err
+    told = run("cascade", "BTC", home=tmp_path)
+    assert told.code == 0, told.err
+    assert "depth binance BTC/USDT (spot): " in told.out

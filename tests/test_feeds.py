@@ -1,0 +1,319 @@
+"""Exchange feeds on the command line: collect, watch, record, replay, and how each one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chainwatch.rows import Coverage, ExchangeLiquidation, Load
+from chainwatch.store import Store
+from tests import shell
+from tests.venues.client import Loopback, until
+from tests.venues.protocols import BASE_MS
+
+USDM, COINM, OKX = "binance-usdm", "binance-coinm", "okx"
+SOURCES = (USDM, COINM, "bybit-linear", "bybit-inverse", OKX)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+@pytest.fixture
+async def exchange(server: Loopback) -> Loopback:
+    for source in SOURCES:
+        await server.tell("fault", source)
+    return server
+
+
+async def ended(process: subprocess.Popen[bytes]) -> shell.Done:
+    return await asyncio.to_thread(shell.ended, process)
+
+
+async def subscribed(exchange: Loopback, *sources: str) -> None:
+    """Wait until a collector listens to all of these and has heard a canary."""
+    for source in sources:
+
+        async def listening(source: str = source) -> bool:
+            state = await exchange.tell("state", source)
+            return bool(state["connections"]) and all(state["topics"])
+
+        await until(listening)
+    await asyncio.sleep(0.4)
+
+
+async def test_venues_are_collected_by_name_for_as_long_as_asked(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(*SOURCES)
+    process = shell.start(
+        "collect", "binance", "bybit", "okx", "--for", "3s", "--json", home=tmp_path, env=env
+    )
+    await subscribed(exchange, *SOURCES)
+    for source in SOURCES:
+        await exchange.tell("burst", source, count=10)
+    done = await ended(process)
+    assert done.code == 0, done.err
+    states = {row["source"]: row["state"] for row in shell.rows_of(done.out, "--json")}
+    assert states == dict.fromkeys(SOURCES, "ok")
+    rows = Store(tmp_path).rows(ExchangeLiquidation)
+    assert len(rows) == 50
+    told = [line for line in done.lines if "listening to" in line]
+    assert len(told) == 5
+    assert all("/ws/" not in line for line in told)  # a path may be a key
+
+
+async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: Path) -> None:
+    env = exchange.environment(USDM, OKX)
+    process = shell.start("collect", USDM, OKX, "--for", "2s", home=tmp_path, env=env)
+    await subscribed(exchange, USDM, OKX)
+    now = int(time.time() * 1000)
+    for source in (USDM, OKX):
+        await exchange.tell("burst", source, count=20, at_ms=now)
+    assert (await ended(process)).code == 0
+    for by in ("hour", "venue", "symbol", "side"):
+        done = shell.run("liquidations", "--by", by, home=tmp_path)
+        assert done.code == 0, done.err
+        assert "≥ " in done.out
+        assert "okx (sampled: at the most one order per contract and second): covered" in done.out
+    done = shell.run("liquidations", "--largest", "--limit", "3", "--csv", home=tmp_path)
+    largest = shell.rows_of(done.out, "--csv")
+    assert [row["venue"] for row in largest] == ["okx"] * 3
+    assert "only the first 3 rows are shown" in done.err
+    done = shell.run("liquidations", "--model", home=tmp_path)
+    assert done.out.startswith("MODEL: ")
+    done = shell.run("feeds", "--json", home=tmp_path)
+    assert {row["source"]: row["state"] for row in shell.rows_of(done.out, "--json")} == {
+        USDM: "off",
+        OKX: "off",
+    }
+    done = shell.run("status", home=tmp_path)
+    assert len(re.findall(r"^feed +(?:binance-usdm|okx) .* off \(stopped\)", done.out, re.M)) == 2
+    done = shell.run("checks", home=tmp_path)
+    assert done.code == 0, done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["collect", "binanc"], "did you mean binance?"),
+        (["collect", "okxx"], "did you mean okx?"),
+        (["watch", "nowhere"], "`chainwatch sources` lists them"),
+        (["watch", "aave-v3"], "needs --market"),
+        (["record", "binance", "--for", "soon"], "--for takes a time"),
+        (["liquidations", "--by", "coin"], "--by takes hour, venue, symbol or side"),
+        (["liquidations", "--since", "yesterday"], "--since takes a time"),
+        (["liquidations", "--largest", "--model"], "choose one of --largest and --model"),
+        (["replay", "nothing.jsonl"], "nothing.jsonl cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_name_or_value_is_exit_2_and_says_what_fits(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    done = shell.run(*arguments, home=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.lines[-1]
+
+
+async def test_a_feed_that_cannot_be_reached_is_exit_3_and_one_of_two_is_exit_4(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(USDM, OKX)
+    await exchange.tell("fault", OKX, faults={"refuse": 1_000})
+    some, none = (
+        shell.start("collect", *names, "--for", "2s", home=tmp_path / names[0], env=env)
+        for names in ((USDM, OKX), (OKX,))
+    )
+    for process, code in ((some, 4), (none, 3)):
+        done = await ended(process)
+        assert done.code == code, done.err
+        assert "okx was not alive at the end: refuses the socket with HTTP 503" in done.lines[-1]
+
+
+async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("fault", USDM, faults={"mute": True})
+    process = shell.start(
+        "collect", USDM, "--for", "9s", home=tmp_path, env=exchange.environment(USDM)
+    )
+    done = await ended(process)
+    assert done.code == 3
+    assert re.search(
+        r"silent: no mark price for 7\.\d s", done.lines[-1]
+    )  # within 3 periods of 3 s
+    assert {s.state for s in Store(tmp_path).rows(Coverage)} == {"down"}
+
+
+async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    process = shell.start("collect", *SOURCES, home=tmp_path, env=exchange.environment(*SOURCES))
+    await subscribed(exchange, *SOURCES)
+    for source in SOURCES:
+        await exchange.tell("burst", source, count=100)
+    await asyncio.sleep(0.2)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    done = await ended(process)
+    assert time.monotonic() - begun < 1.5  # one second, on a machine that does other things too
+    assert done.code == 130
+    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 500
+    assert {s.reason for s in Store(tmp_path).rows(Coverage) if s.state == "off"} == {"stopped"}
+
+
+async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burst(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    process = shell.start("collect", USDM, "--jsonl", home=tmp_path, env=exchange.environment(USDM))
+    await subscribed(exchange, USDM)
+    assert process.stdout is not None
+    burst = asyncio.create_task(exchange.tell("burst", USDM, count=2_000, rate=400))
+    acknowledged = 0
+    for _ in range(2):
+        line = json.loads(await asyncio.to_thread(process.stdout.readline))
+        acknowledged += line["tables"].get("exchange_liquidations", 0)
+    os.kill(process.pid, signal.SIGKILL)
+    await ended(process)
+    await burst
+    store = Store(tmp_path)
+    rows = store.rows(ExchangeLiquidation, "true ORDER BY time")
+    assert len(rows) >= acknowledged > 500
+    # What was stored is the burst from its beginning, without a hole.
+    assert [r.time.timestamp() * 1000 - BASE_MS for r in rows] == list(range(len(rows)))
+    # Coverage claims no more than what is stored.
+    claimed = max(s.to_time for s in store.rows(Coverage))
+    assert claimed <= max(load.stored_at for load in store.rows(Load))
+    done = await ended(
+        shell.start("collect", USDM, "--for", "5s", home=tmp_path, env=exchange.environment(USDM))
+    )
+    assert done.code == 0, done.err
+    reasons = [s.reason for s in store.rows(Coverage, "state = 'off' ORDER BY from_time")]
+    assert reasons == ["crash: the last run ended without a word", "stopped"]
+
+
+async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_path: Path) -> None:
+    env = exchange.environment(*SOURCES)
+    path = tmp_path / "frames.jsonl"
+    live = shell.start("collect", *SOURCES, "--for", "3s", home=tmp_path / "live", env=env)
+    kept = shell.start("record", *SOURCES, "--for", "3s", "--out", str(path), env=env)
+
+    async def both() -> bool:
+        states = [await exchange.tell("state", source) for source in SOURCES]
+        return all(s["connections"] == 2 and all(s["topics"]) for s in states)
+
+    await until(both)
+    await asyncio.sleep(0.4)
+    for source in SOURCES:
+        await exchange.tell("burst", source, count=40)
+    assert [(await ended(p)).code for p in (live, kept)] == [0, 0]
+    done = shell.run("replay", str(path), "--json", home=tmp_path / "again")
+    assert done.code == 0, done.err
+    counts = {row["source"]: row["liquidations"] for row in shell.rows_of(done.out, "--json")}
+    assert counts == dict.fromkeys(SOURCES, 40)
+    one, two = (
+        {
+            (r.source, r.event, r.symbol, r.side, r.price, r.notional_usd, r.raw)
+            for r in Store(tmp_path / home).rows(ExchangeLiquidation)
+        }
+        for home in ("live", "again")
+    )
+    assert one == two
+    again = shell.run("replay", str(path), home=tmp_path / "again")
+    assert again.code == 0
+    stored = Store(tmp_path / "again").rows(ExchangeLiquidation)
+    assert len(stored) == 200
+    assert {r.delivery for r in stored} == {"replay"}
+    assert Store(tmp_path / "again").rows(Coverage) == []
+
+
+def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    path.write_text('{"source":"okx","frame":"pong"}\n{"source":1}\n')
+    done = shell.run("replay", str(path), home=tmp_path)
+    assert done.code == 2
+    assert f"{path} line 2 is no recorded frame" in done.lines[-1]
+    path.write_text('{"source":"aave-v3","frame":"x"}\n')
+    done = shell.run("replay", str(path), home=tmp_path)
+    assert done.code == 2
+    assert "aave-v3 is no stream" in done.lines[-1]
+
+
+async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_terminal(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(USDM)
+    for options, start in (((), 0), (("--jsonl",), 3)):
+        process = shell.start("watch", USDM, "--for", "2s", *options, home=tmp_path, env=env)
+        await subscribed(exchange, USDM)
+        await exchange.tell("burst", USDM, count=3, start=start)
+        done = await ended(process)
+        assert done.code == 0, done.err
+        lines = done.out.splitlines()
+        assert len(lines) == 3
+        if options:
+            assert [json.loads(line)["side"] for line in lines] == ["short", "long", "short"]
+        else:
+            assert lines[1] == (
+                "2025-10-09 08:53:20.001Z binance usdm ETHUSDT short 40.00 USD "
+                "(0.002 ETH at 20,001.50, fill)"
+            )
+    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 6
+
+
+async def test_watch_follows_what_another_process_collects(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(USDM)
+    collector = shell.start("collect", USDM, home=tmp_path, env=env)
+    await subscribed(exchange, USDM)
+    watcher = shell.start("watch", USDM, "--for", "6s", home=tmp_path, env=env)
+    assert watcher.stderr is not None
+    told = await asyncio.to_thread(watcher.stderr.readline)
+    assert b"binance-usdm is being collected: following what is stored" in told
+    await asyncio.sleep(0.5)
+    await exchange.tell("burst", USDM, count=4)
+    done = await ended(watcher)
+    collector.send_signal(signal.SIGINT)
+    assert (await ended(collector)).code == 130
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 4
+
+
+async def test_watch_draws_tables_on_a_terminal_and_ctrl_c_ends_it_within_a_second(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(USDM, OKX)
+    pressing = asyncio.create_task(
+        asyncio.to_thread(
+            shell.on_terminal,
+            "watch",
+            USDM,
+            OKX,
+            home=tmp_path,
+            env=env,
+            columns=120,
+            press=b"\x03",
+            when="BTC-USDT-SWAP",
+        )
+    )
+    await subscribed(exchange, USDM, OKX)
+    for source in (USDM, OKX):
+        await exchange.tell("burst", source, count=4)
+    code, text, took = await pressing
+    assert code == 130
+    assert took < 1.5  # one second, on a machine that does other things too
+    for words in ("Last liquidations", "lower bounds", "Feeds", "≥ ", "quiet for", "sampled: the"):
+        assert words in text
+    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 8

@@ -1,0 +1,73 @@
+"""Gate: a negative order closes a long, contracts times their multiplier, REST counts positions."""
+
+import json
+
+import pytest
+
+from chainwatch.exchange import Contract, Reader
+from chainwatch.sources import gate
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.others import Gate
+
+
+def test_sides_sizes_and_values_of_linear_contracts_and_equal_rows_of_a_frame_count_twice() -> None:
+    found = rows("gate-usdt")
+    check_figures(
+        found,
+        [
+            ("BTC_USDT", "long", 2_500.0, 0.25, 70_100.5, 17_525.125, 17_525.125),
+            ("DOGE_USDT", "short", 300.0, 3_000.0, 0.1025, 307.5, 307.5),
+            ("DOGE_USDT", "short", 300.0, 3_000.0, 0.1025, 307.5, 307.5),
+        ],
+    )
+    assert len({row.event for row in found}) == 3
+    assert len(json.loads(found[1].raw)["result"]) == 1
+
+
+def test_an_inverse_contract_is_a_dollar() -> None:
+    check_figures(
+        rows("gate-btc"),
+        [
+            ("BTC_USD", "long", 1_400.0, 0.02, 70_000.0, 1_400.0, 1_400.0),
+            ("BTC_USD", "short", 355.0, 0.005, 71_000.0, 355.0, 355.0),
+        ],
+    )
+
+
+def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+    found = seen("gate-usdt")
+    assert (found[0].acked, found[0].refused) == (("futures.public_liquidates",), "")
+    assert (found[1].acked, found[1].canary) == ((), False)
+    assert found[2].canary
+    assert found[-1].refused == "2 unknown contract NOPE"
+
+
+def test_over_rest_the_size_is_that_of_the_position_and_times_are_seconds() -> None:
+    body = (
+        b'[{"time":1770091506,"contract":"BTC_USDT","size":600,"order_size":-600,'
+        b'"order_price":"70050","fill_price":"70100","left":0},'
+        b'{"time":1770091507,"contract":"BTC_USDT","size":-20,"fill_price":"70200"}]'
+    )
+    reader = Reader("gate-usdt-history", "gate", "usdt", contracts=[BTC])
+    found = gate.parse_history("usdt", body, reader)
+    assert [(r.side, r.quantity_base, r.price, r.price_kind) for r in found.rows] == [
+        ("long", pytest.approx(0.06), 70_100.0, "fill"),
+        ("short", pytest.approx(0.002), 70_200.0, "fill"),
+    ]
+
+
+BTC = Contract(
+    symbol="BTC_USDT", base="BTC", quote="USDT", settle="USDT", kind="linear", size=0.0001
+)
+
+
+def test_the_list_of_contracts_tells_linear_inverse_and_quanto_apart() -> None:
+    body = Gate("btc", ("BTC_USD",)).rest("/api/v4/futures/btc/contracts", {}, b"", [])
+    assert body is not None
+    assert [(c.kind, c.size, c.settle) for c in gate.listed(body.encode(), "BTC")] == [
+        ("inverse", 1.0, "BTC")
+    ]
+    quanto = b'[{"name":"ETH_USD","quanto_multiplier":"0.000001","type":"direct"}]'
+    assert [(c.kind, c.size) for c in gate.listed(quanto, "BTC")] == [("quanto", 1e-6)]
+    linear = b'[{"name":"BTC_USDT","quanto_multiplier":"0.0001","type":"direct"}]'
+    assert gate.listed(linear, "USDT") == [BTC]

@@ -1,0 +1,237 @@
+"""Past liquidations over REST: all pages, resumed where it stopped, second to the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chainwatch import collect, query
+from chainwatch.errors import NetworkError
+from chainwatch.rows import Coverage, ExchangeLiquidation, Reject
+from chainwatch.settings import Settings
+from chainwatch.source import Source, discover, find
+from chainwatch.store import Store
+from tests import shell
+from tests.venues.client import Loopback, Notes
+from tests.venues.others import ALL
+
+HISTORIES = [s for s in discover().values() if s.name.endswith("-history")]
+NOW = datetime(2026, 2, 3, 12, 0, 30, tzinfo=UTC)
+BEGIN = NOW - timedelta(hours=3)
+
+
+def named(source: Source) -> str:
+    return source.name
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+class Reading:
+    """Reads one history into a store, as often as wanted."""
+
+    def __init__(self, exchange: Loopback, source: Source, home: Path) -> None:
+        self.exchange = exchange
+        self.stream = source.name.removesuffix("-history")
+        self.store = Store(home)
+        address = exchange.environment(self.stream)[f"CHAINWATCH_URL_{self._name(self.stream)}"]
+        self.settings = Settings(
+            {"home": str(home)},
+            environ={f"CHAINWATCH_URL_{self._name(source.name)}": address},
+            dotenv=home / "no.env",
+        )
+        self.source = source
+
+    @staticmethod
+    def _name(source: str) -> str:
+        return source.upper().replace("-", "_")
+
+    async def run(self, now: datetime = NOW, since: datetime | None = BEGIN) -> collect.Outcome:
+        options = {} if since is None else {"since": since.isoformat()}
+        job = collect.Job(self.source, options=options)
+        (outcome,) = await collect.collect(
+            self.store, self.settings, [job], Notes(), clock=lambda: now
+        )
+        return outcome
+
+    async def asked(self) -> list[str]:
+        """The requests since the last time somebody wanted to know."""
+        state = await self.exchange.tell("state", self.stream)
+        await self.exchange.tell("rest", self.stream, asked=[])
+        return [str(path) for path in state["asked"]]
+
+    def rows(self) -> list[ExchangeLiquidation]:
+        return self.store.rows(ExchangeLiquidation, "true ORDER BY time")
+
+
+def past(count: int, begin: datetime = BEGIN, seconds: float = 30.0) -> list[tuple[int, int]]:
+    """Liquidations by number and time in milliseconds, on whole seconds."""
+    first = int(begin.timestamp() * 1000)
+    return [(n, first + int(n * seconds) * 1000) for n in range(count)]
+
+
+@pytest.mark.parametrize("source", HISTORIES, ids=named)
+async def test_a_history_is_read_once_and_resumed_where_it_stopped(
+    server: Loopback, tmp_path: Path, source: Source
+) -> None:
+    # Bitfinex allows three requests a minute; nobody waits for that here.
+    quick = _unpaced(source)
+    reading = Reading(server, quick, tmp_path)
+    # The last three are younger than what is asked for: they may be on their way to the stream.
+    await server.tell("rest", reading.stream, history=past(361), statuses=[])
+    assert (await reading.run()).failure is None
+    first = await reading.asked()
+    assert len(first) > 1
+    rows = reading.rows()
+    assert len(rows) == 358
+    assert [row.side for row in rows] == ["long", "short"] * 179
+    assert {row.delivery for row in rows} == {"history"}
+    assert all(row.notional_usd for row in rows)
+    # The next run asks for what came since, and claims to have watched nothing.
+    assert (await reading.run(NOW + timedelta(minutes=2), since=None)).failure is None
+    again = await reading.asked()
+    assert len(again) <= len(first)
+    assert len(reading.rows()) == 361
+    assert reading.store.rows(Coverage) == []
+
+
+def _unpaced(source: Source) -> Source:
+    import msgspec
+
+    from chainwatch import history
+    from chainwatch.history import History
+
+    found: History | None = source.history
+    assert found is not None
+    plain = msgspec.structs.replace(found, pace=0.0)
+    return msgspec.structs.replace(source, run=lambda feed: history.run(feed, plain))
+
+
+async def test_a_history_that_is_interrupted_goes_on_where_it_was(
+    server: Loopback, tmp_path: Path
+) -> None:
+    reading = Reading(server, find("gate-usdt-history"), tmp_path)
+    await server.tell("rest", "gate-usdt", history=past(300))
+    await reading.asked()
+    # The list of contracts and one window are answered, then the venue has enough.
+    await server.tell("rest", "gate-usdt", statuses=[200, 200, 403])
+    outcome = await reading.run()
+    assert isinstance(outcome.failure, NetworkError)
+    assert "HTTP 403" in str(outcome.failure)
+    assert 0 < len(reading.rows()) < 300
+    done = len(await reading.asked())
+    await server.tell("rest", "gate-usdt", statuses=[])
+    assert (await reading.run(since=None)).failure is None
+    assert len(reading.rows()) == 300
+    windows = [path for path in await reading.asked() if "liq_orders" in path]
+    assert done == 3
+    assert len(windows) == 3  # of four windows of 59 minutes the first is not asked for again
+
+
+async def test_requests_that_fail_for_a_moment_are_asked_again(
+    server: Loopback, tmp_path: Path
+) -> None:
+    reading = Reading(server, find("okx-history"), tmp_path)
+    await server.tell("rest", "okx", history=past(50), statuses=[200, 200, 429, 503])
+    assert (await reading.run()).failure is None
+    assert len(reading.rows()) == 50
+
+
+async def test_a_full_page_of_one_millisecond_ends(server: Loopback, tmp_path: Path) -> None:
+    at = int(BEGIN.timestamp() * 1000)
+    for name in ("okx-history", "deribit-history", "kraken-futures-history", "dydx-v4-history"):
+        reading = Reading(server, find(name), tmp_path / name)
+        same = [(n * 12, at + 60_000) for n in range(1_200)]
+        await server.tell("rest", reading.stream, history=same, statuses=[])
+        async with asyncio.timeout(10):
+            assert (await reading.run()).failure is None
+        assert len(reading.rows()) >= 100
+
+
+async def test_an_answer_that_cannot_be_read_is_a_reject_and_stays_to_be_done(
+    server: Loopback, tmp_path: Path
+) -> None:
+    reading = Reading(server, find("gate-usdt-history"), tmp_path)
+    await server.tell("rest", "gate-usdt", history=past(10), statuses=[200], garbage=1)
+    outcome = await reading.run()
+    assert isinstance(outcome.failure, NetworkError)
+    assert "cannot be read" in str(outcome.failure)
+    assert reading.store.cursor("gate-usdt-history") is None
+    await server.tell("rest", "gate-usdt", statuses=[])
+    assert (await reading.run()).failure is None
+    assert len(reading.rows()) == 10
+    assert [r.source for r in reading.store.rows(Reject)] == ["gate-usdt-history"]
+
+
+async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(
+    server: Loopback, tmp_path: Path
+) -> None:
+    reading = Reading(server, find("gate-usdt-history"), tmp_path)
+    await server.tell("rest", "gate-usdt", history=past(300), statuses=[])
+    await reading.run()
+    span = Coverage(
+        source="gate-usdt",
+        venue="gate",
+        market="usdt",
+        run="r1",
+        from_time=BEGIN,
+        to_time=BEGIN + timedelta(hours=1),
+        state="up",
+        reason="",
+        subscribed=None,
+        listed=2,
+        connections=1,
+        frames=0,
+        rows=0,
+        duplicates=0,
+        rejects=0,
+        canaries=1,
+        sampling="sampled",
+        last_event=None,
+        provenance="live",
+    )
+    reading.store.append([span], source="gate-usdt")
+    with query.open_catalog(reading.store) as catalog:
+        counted = catalog.run("SELECT min(time), count(*) FROM liquidation_events()").rows[0]
+    assert counted == (BEGIN + timedelta(hours=1), 180)
+
+
+def test_since_in_the_future_and_a_history_to_watch_are_exit_2(tmp_path: Path) -> None:
+    ahead = f"{datetime.fromtimestamp(time.time() + 3_600, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    done = shell.run("collect", "okx-history", "--since", ahead, home=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.lines[-1] == f"chainwatch: --since lies in the future: '{ahead}'"
+    done = shell.run("watch", "okx-history", home=tmp_path)
+    assert done.code == 2
+    assert "okx-history is no stream: `chainwatch collect` reads it" in done.lines[-1]
+
+
+async def test_a_history_from_the_command_line(server: Loopback, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    begin = (now - timedelta(hours=2)).replace(microsecond=0)
+    await server.tell("rest", "htx-linear", history=past(100, begin), statuses=[])
+    url = server.environment("htx-linear")["CHAINWATCH_URL_HTX_LINEAR"]
+    process = shell.start(
+        "collect",
+        "htx-linear-history",
+        "--since",
+        f"{begin:%Y-%m-%dT%H:%M:%SZ}",
+        "--csv",
+        home=tmp_path,
+        env={"CHAINWATCH_URL_HTX_LINEAR_HISTORY": url},
+    )
+    done = await asyncio.to_thread(shell.ended, process)
+    assert done.code == 0, done.err
+    assert shell.rows_of(done.out, "--csv")[0]["rows"] == "100"
+
+
+def test_every_stream_with_a_history_is_one_of_the_loopback_exchange() -> None:
+    assert {s.name.removesuffix("-history") for s in HISTORIES} <= ALL.keys()

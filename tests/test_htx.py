@@ -1,0 +1,79 @@
+"""HTX: a sell order closes a long, contracts, coins and dollars, pings that want an answer."""
+
+import json
+
+import pytest
+
+from chainwatch.exchange import Reader
+from chainwatch.sources import htx
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.others import Htx
+
+
+def test_linear_frames_give_coins_beside_contracts_and_equal_rows_count_twice() -> None:
+    found = rows("htx-linear")
+    check_figures(
+        found,
+        [
+            ("BTC-USDT", "long", 450.0, 0.45, 70_010.5, 31_504.725, 31_504.725),
+            ("DOGE-USDT-260327", "short", 12.0, 1_200.0, 0.11, 132.0, 132.0),
+            ("DOGE-USDT-260327", "short", 12.0, 1_200.0, 0.11, 132.0, 132.0),
+        ],
+    )
+    assert len({row.event for row in found}) == 3
+    # The venue's own turnover is the same figure.
+    turnover = [json.loads(row.raw)["data"][0]["trade_turnover"] for row in found]
+    assert [row.notional_quote for row in found] == [pytest.approx(value) for value in turnover]
+
+
+def test_coin_margined_contracts_are_dollars() -> None:
+    check_figures(
+        rows("htx-coin"),
+        [
+            ("BTC-USD", "long", 35.0, 0.05, 70_000.0, 3_500.0, 3_500.0),
+            ("ETH-USD", "short", 125.0, 0.5, 2_500.0, 1_250.0, 1_250.0),
+        ],
+    )
+    check_figures(
+        rows("htx-futures"),
+        [
+            ("BTC260327", "long", 7.0, 0.01, 70_000.0, 700.0, 700.0),
+            ("BTC260327", "short", 14.0, 1_400 / 71_000, 71_000.0, 1_400.0, 1_400.0),
+        ],
+    )
+
+
+def test_a_ping_is_the_canary_and_is_answered_with_its_own_time() -> None:
+    found = seen("htx-linear")
+    assert found[0].acked == ("public.*.liquidation_orders",)
+    assert found[1].canary
+    assert json.loads(found[1].reply) == {"op": "pong", "ts": "1770091511000"}
+    assert found[-1].refused == "2014 invalid topic"
+
+
+def test_history_is_read_like_the_stream_and_an_error_is_no_empty_answer() -> None:
+    venue = Htx("linear", ("BTC-USDT",))
+    path = "/linear-swap-api/v3/swap_liquidation_orders"
+    asked = {"start_time": "0", "end_time": "7199999", "contract": "BTC-USDT"}
+    body = venue.rest(path, asked, b"", [(0, 1_000), (1, 2_000)])
+    assert body is not None
+    late = body.replace("1000,", "1770091501000,").replace("2000,", "1770091502000,")
+    reader = Reader("htx-linear-history", "htx", "linear", delivery="history")
+    found = htx.parse_history("BTC-USDT", late.encode(), reader)
+    assert [row.side for row in found.rows] == ["long", "short"]
+    with pytest.raises(ValueError, match="403 no"):
+        htx.parse_history("BTC-USDT", b'{"code":403,"msg":"no","data":[]}', reader)
+
+
+def test_the_list_of_contracts_gives_coins_or_dollars() -> None:
+    linear = Htx("linear", ("BTC-USDT",)).rest("/x_contract_info", {}, b"", [])
+    coin = Htx("coin", ("BTC-USD", "ETH-USD")).rest("/x_contract_info", {}, b"", [])
+    assert linear is not None
+    assert coin is not None
+    assert [(c.kind, c.size, c.settle) for c in htx.listed(linear.encode(), linear=True)] == [
+        ("linear", 0.001, "USDT")
+    ]
+    assert [(c.kind, c.size, c.settle) for c in htx.listed(coin.encode(), linear=False)] == [
+        ("inverse", 100.0, "BTC"),
+        ("inverse", 10.0, "ETH"),
+    ]

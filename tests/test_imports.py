@@ -1,0 +1,370 @@
+"""Positions of any other source: what is stored of them, what is refused, and that a published
+file's own health factors come out again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from chainwatch.errors import Exit, UsageError
+from chainwatch.imports import KNOWN_COLUMNS, Terms, snapshot_rows
+from chainwatch.rows import Account, Factor, Leg, Reserve, Snapshot
+from chainwatch.store import Store, read_file
+from tests import shell
+from tests.builders import ask
+from tests.shell import Done, run
+from tests.vectors import shared_file
+
+BALANCES = """\
+account,asset,side,amount,price,liquidation_threshold,bonus,factor
+alice,WBTC,collateral,1,90000,0.78,0.05,BTC
+alice,USDC,debt,60000,1,,,USDC
+bob,WBTC,collateral,2,90000,0.78,0.05,BTC
+bob,WETH,collateral,60,3000,0.83,0.05,ETH
+bob,USDC,debt,240000,1,,,USDC
+carol,WETH,collateral,1,3000,0.83,0.05,ETH
+"""
+ACCOUNTS = """\
+user,coll,owed,lt
+0xAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA,100,50,8000
+0xbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb,100,0,8000
+"""
+MAPPED = (
+    *("--map", "account=user", "--map", "collateral=coll", "--map", "debt=owed"),
+    *("--map", "liquidation_threshold_bps=lt"),
+)
+
+
+def brought(home: Path, text: str, *options: str, name: str = "mine.csv") -> Done:
+    """Import a text as a file."""
+    path = home.parent / name
+    path.write_text(text, encoding="utf-8")
+    return run("import", str(path), "--market", "mine", *options, home=home)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+# --- what is stored -----------------------------------------------------------------------------
+
+
+def test_a_file_of_balances_gives_the_health_factors_and_triggers_of_the_reference(
+    home: Path,
+) -> None:
+    done = brought(home, BALANCES)
+    assert done.code == Exit.OK, done.err
+    store = Store(home)
+    factors = {row.account: row.hf for row in store.rows(Account)}
+    assert factors["alice"] == pytest.approx(1.17, rel=1e-12)
+    assert factors["bob"] == pytest.approx(1.2075, rel=1e-12)
+    assert factors["carol"] is None
+    btc = {row["account"]: row for row in ask(store, "triggers", factor="BTC")}
+    assert btc["alice"]["trigger_price"] == pytest.approx(76_923.0769, rel=1e-8)
+    assert btc["bob"]["trigger_price"] == pytest.approx(58_076.9231, rel=1e-8)
+    assert btc["carol"]["way"] == "never"
+    eth = {row["account"]: row for row in ask(store, "triggers", factor="ETH")}
+    assert eth["bob"]["trigger_price"] == pytest.approx(2_000, rel=1e-8)
+    assert run("checks", home=home).code == Exit.OK
+
+
+def test_a_file_of_accounts_needs_their_values_and_thresholds_only(home: Path) -> None:
+    done = brought(home, ACCOUNTS, *MAPPED)
+    assert done.code == Exit.OK, done.err
+    rows = {row.account: row for row in Store(home).rows(Account)}
+    assert rows["0x" + "a" * 40].hf == pytest.approx(1.6)
+    assert rows["0x" + "b" * 40].status == "no debt"
+    assert {row.asset for row in Store(home).rows(Leg)} == {"collateral", "debt"}
+
+
+def test_parquet_is_read_as_csv_is(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "same.csv").write_text(BALANCES)
+    path = tmp_path / "same.parquet"
+    duckdb.sql(f"COPY (FROM '{tmp_path / 'same.csv'}') TO '{path}'")
+    for file, market in ((path, "one"), (tmp_path / "same.csv", "other")):
+        done = run("import", str(file), "--market", market, home=home)
+        assert done.code == Exit.OK, done.err
+    found: dict[str, Any] = {}
+    for row in Store(home).rows(Leg):
+        values = (row.account, row.asset, row.side, row.value, row.usd, row.lt_bps, row.bonus_bps)
+        found.setdefault(row.market, set()).add(values)
+    assert found["one"] == found["other"]
+    assert len(found["one"]) == 6
+
+
+@pytest.mark.parametrize("report", [("health",), ("walls", "BTC"), ("triggers", "BTC")])
+def test_every_report_on_imported_positions_says_so(home: Path, report: tuple[str, ...]) -> None:
+    assert brought(home, BALANCES).code == Exit.OK
+    shown, data = run(*report, home=home), run(*report, "--json", home=home)
+    assert "mine (IMPORTED DATA from mine.csv): as of " in shown.out
+    assert "NOT VERIFIED" in shown.out
+    assert "3 accounts" in shown.out
+    assert "IMPORTED DATA" in data.err
+    assert [m["provenance"] for m in json.loads(data.out)["markets"]] == ["imported"]
+    assert "stale" not in shown.err
+
+
+def test_importing_again_is_a_snapshot_of_its_own_and_the_newest_is_shown(home: Path) -> None:
+    assert brought(home, BALANCES).code == Exit.OK
+    assert brought(home, ACCOUNTS, *MAPPED).code == Exit.OK
+    assert len(Store(home).rows(Snapshot)) == 2
+    (shown,) = ask(Store(home), "snapshots_at")
+    assert shown["accounts"] == 2
+    assert shown["provenance"] == "imported"
+    whats = {row["kind"]: row["what"] for row in ask(Store(home), "freshness")}
+    assert whats["snapshot"] == "imported"  # it has no block
+
+
+def test_prices_in_another_currency_have_usd_only_with_its_rate(home: Path) -> None:
+    assert brought(home, ACCOUNTS, *MAPPED, "--quote", "ETH").code == Exit.OK
+    (head,) = Store(home).rows(Snapshot)
+    assert (head.quote, head.quote_usd) == ("ETH", None)
+    assert {row.usd for row in Store(home).rows(Leg)} == {None}
+    assert max(row.hf or 0 for row in Store(home).rows(Account)) == pytest.approx(1.6)
+    assert brought(home, ACCOUNTS, *MAPPED, "--quote", "ETH=1800").code == Exit.OK
+    rows = ask(Store(home), "accounts")
+    assert [row["debt_usd"] for row in rows] == [50 * 1800]
+
+
+def test_the_time_is_that_of_the_file_unless_it_is_told(home: Path) -> None:
+    assert brought(home, BALANCES, "--at", "2023-06-19T12:00Z").code == Exit.OK
+    (head,) = Store(home).rows(Snapshot)
+    assert head.block_time.isoformat() == "2023-06-19T12:00:00+00:00"
+    assert brought(home, BALANCES).code == Exit.OK
+    newest = max(Store(home).rows(Snapshot), key=lambda row: row.read_at)
+    written = (home.parent / "mine.csv").stat().st_mtime
+    assert newest.block_time.timestamp() == pytest.approx(written, abs=1e-3)
+
+
+def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
+    seizable = {}
+    for rule in ("half", "absorb"):
+        assert brought(home, BALANCES, "--close-rule", rule).code == Exit.OK
+        rows = ask(Store(home), "walls", factor="BTC", range=0.5)
+        seizable[rule] = sum(row["max_seizable_usd"] for row in rows)
+    assert seizable["absorb"] > seizable["half"] > 0
+
+
+def test_a_factor_stands_at_the_price_of_its_asset_or_at_what_the_file_says(home: Path) -> None:
+    head = "account,asset,side,amount,price,liquidation_threshold,factor,factor_price\n"
+    text = head + (
+        "a,wstETH,collateral,1,3600,0.8,WETH,\n"
+        "a,WETH,collateral,1,3000,0.8,WETH,\n"
+        "a,cbBTC,collateral,1,90010,0.8,BTC,90000\n"
+        "a,WBTC,collateral,1,89990,0.8,BTC,\n"
+        "a,LBTC,collateral,1,91000,0.8,other,\n"
+        "a,eBTC,collateral,1,92000,0.8,other,\n"
+        "a,USDC,debt,1000,1,,USDC,\n"
+    )
+    assert brought(home, text).code == Exit.OK
+    found = {row.factor: row.factor_price for row in Store(home).rows(Factor)}
+    assert found == {"WETH": 3_000, "BTC": 90_000, "other": None, "USDC": 1}
+
+
+def test_a_price_of_nothing_makes_exactly_its_accounts_not_available(home: Path) -> None:
+    text = BALANCES.replace(",3000,0.83", ",0,0.83")
+    assert brought(home, text).code == Exit.OK
+    status = {row.account: row.status for row in Store(home).rows(Account)}
+    assert status == {"alice": "ok", "bob": "n/a (price 0)", "carol": "n/a (price 0)"}
+    prices = {row.asset: row.price_status for row in Store(home).rows(Reserve)}
+    assert prices == {"WBTC": "ok", "USDC": "ok", "WETH": "n/a (price 0)"}
+    assert run("checks", home=home).code == Exit.OK
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+TERMS = Terms(
+    market="mine",
+    source="mine.csv",
+    as_of=datetime(2026, 1, 29, tzinfo=UTC),
+    now=datetime(2026, 1, 30, tzinfo=UTC),
+)
+HEAD = "account,asset,side,amount,price,liquidation_threshold\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it has column0"),
+        (HEAD, "holds no positions"),
+        ("user,coll\na,1\n", "it has user, coll: name them with --map OURS=THEIRS"),
+        (HEAD + "a,WETH,collateral,1,3000,0.8\n,WETH,debt,1,3000,\n", "line 3: account is mis"),
+        (HEAD + "a,WETH,long,1,3000,0.8\n", "line 2: side is collateral or debt, not 'long'"),
+        (HEAD + "a,WETH,collateral,,3000,0.8\n", "line 2: amount is missing"),
+        (HEAD + "a,WETH,collateral,one,3000,0.8\n", "line 2: amount is no number: 'one'"),
+        (HEAD + "a,WETH,collateral,-1,3000,0.8\n", "line 2: amount must be 0 or lie between"),
+        (HEAD + "a,WETH,collateral,nan,3000,0.8\n", "not nan"),
+        (HEAD + "a,WETH,collateral,inf,3000,0.8\n", "not inf"),
+        (HEAD + "a,WETH,collateral,1e300,3000,0.8\n", "not 1e+300"),
+        (HEAD + "a,WETH,debt,1e-300,3000,\n", "not 1e-300"),
+        (HEAD + "a,WETH,collateral,1,3000,8300\n", "map it to liquidation_threshold_bps"),
+        (
+            HEAD + "a,WETH,collateral,1,3000,0.8\nb,WETH,debt,1,3001,\n",
+            "WETH has two prices or factors: 3000 (WETH) and 3001 (WETH)",
+        ),
+        (
+            HEAD + "a,WETH,debt,1,3000,\na,WETH,debt,2,3000,\n",
+            "account a has two rows of debt in WETH: add them up",
+        ),
+        (HEAD + "\x1b[2Ja,WETH,debt,x,3000,\n", "line 2: amount is no number"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    found = read_file(path)
+    with pytest.raises(UsageError) as refused:
+        snapshot_rows(found.columns, found.rows, {}, TERMS)
+    assert told in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home: Path) -> None:
+    cases = [
+        (HEAD + "a,WETH,collateral,one,3000,0.8\n", (), "bad.csv: line 2: amount is no number"),
+        (BALANCES, ("--map", "account"), "--map takes OURS=THEIRS"),
+        (BALANCES, ("--map", "account=who"), "the file has no column 'who'"),
+        (BALANCES, ("--map", "owner=account"), "--map knows no column 'owner' of ours"),
+        (BALANCES, ("--map", "side=asset", "--map", "side=side"), "--map names side twice"),
+        (BALANCES, ("--quote", "ETH=much"), "--quote takes USD, or a name and its USD"),
+        (BALANCES, ("--quote", "=1"), "--quote takes USD, or a name and its USD"),
+        (BALANCES, ("--close-rule", "all"), "--close-rule takes one of half, reserve-half"),
+        (BALANCES, ("--at", "soon"), "--at takes a time"),
+        (BALANCES, ("--market", "My Market"), "--market takes a name of a-z"),
+        (BALANCES, ("--market", "ethereum"), "--market ethereum is a market on a chain"),
+    ]
+
+    def tried(case: tuple[str, tuple[str, ...], str]) -> Done:
+        number = cases.index(case)
+        return brought(home, case[0], *case[1], name="bad.csv" if not number else f"{number}.csv")
+
+    with ThreadPoolExecutor(3) as pool:
+        for (_, options, told), done in zip(cases, pool.map(tried, cases), strict=True):
+            assert done.code == Exit.USAGE, options
+            assert done.out == ""
+            assert len(done.lines) == 1, done.err
+            assert told in done.err
+    assert not home.exists()
+
+
+def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "book.xlsx").write_bytes(b"PK")
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
+    for name, told in (
+        ("nothing.csv", "does not exist"),
+        ("book.xlsx", "is neither .csv nor .parquet"),
+        ("torn.parquet", "cannot be read"),
+    ):
+        done = run("import", str(tmp_path / name), "--market", "mine", home=home)
+        assert done.code == Exit.USAGE
+        assert len(done.lines) == 1
+        assert told in done.err
+    assert not home.exists()
+
+
+def test_a_bad_file_leaves_the_import_before_it_as_it_was(home: Path) -> None:
+    assert brought(home, BALANCES).code == Exit.OK
+    files = sorted(home.rglob("*.parquet"))
+    assert brought(home, BALANCES + "dave,WBTC,collateral,x,90000,0.78,,BTC\n").code == Exit.USAGE
+    assert sorted(home.rglob("*.parquet")) == files
+
+
+def test_the_help_names_every_column() -> None:
+    text = run("import", "--help").out.replace("(_bps)", " ").replace("…_bps", "")
+    words = [*re.split(r"[\s,;]+", text), "liquidation_threshold_bps"]
+    assert {c for c in KNOWN_COLUMNS if c not in words} == set()
+
+
+# --- a published file ---------------------------------------------------------------------------
+
+FILES = {
+    "steth_aave": (1_309, 1_104_269.94195355624, 509_688.36680286378),
+    "b1": (271, 230_201.3225, 148_892.7426),
+    "b21_debt_stables": (646, 413_254.2188, 185_541.4700),
+    "b31_eth_wbtc_stables": (55, 378_761.7039, 138_576.6917),
+}
+NEAR = {"steth_aave": 27, "b1": 14, "b21_debt_stables": 4, "b31_eth_wbtc_stables": 0}
+AAVE_V2 = (
+    *("--map", "account=user", "--map", "liquidation_threshold_bps=threshold"),
+    *("--quote", "ETH=1735", "--close-rule", "half", "--at", "2023-06-19"),
+)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with the four account files of Aave v2, a market each."""
+    home = tmp_path_factory.mktemp("published") / "home"
+    for name in FILES:
+        path = shared_file("data", "lido_aave_positions", f"{name}.csv")
+        done = run("import", str(path), "--market", name, *AAVE_V2, home=home)
+        assert done.code == Exit.OK, done.err
+    return home
+
+
+def test_the_published_health_factors_come_out_to_the_precision_of_a_double(
+    published: Path,
+) -> None:
+    rows: dict[str, dict[str, Account]] = {name: {} for name in FILES}
+    for row in Store(published).rows(Account):
+        rows[row.market][row.account] = row
+    for name, (count, collateral, debt) in FILES.items():
+        with shared_file("data", "lido_aave_positions", f"{name}.csv").open() as file:
+            theirs = list(csv.DictReader(file))
+        ours = rows[name]
+        assert len(ours) == len(theirs) == count
+        for line in theirs:
+            hf, owed = float(line["healthf"]), float(line["debt"])
+            # A subset prints debts of dust with fewer digits than the whole file.
+            short = name != "steth_aave" and owed < 0.01
+            assert ours[line["user"]].hf == pytest.approx(hf, rel=2e-13 if short else 1e-15)
+        digits = 1e-12 if name == "steth_aave" else 1e-8
+        for figure, total in (("collateral_usd", collateral), ("debt_usd", debt)):
+            found = sum(getattr(row, figure) for row in ours.values())
+            assert found / 1735 == pytest.approx(total, rel=digits, abs=0)
+        assert sum(1 <= (row.hf or 0) < 1.1 for row in ours.values()) == NEAR[name]
+    all_ = {account: row.hf or 0 for account, row in rows["steth_aave"].items()}
+    assert sum(hf < 1 for hf in all_.values()) == 4
+    lowest = min(all_, key=lambda account: all_[account])
+    assert lowest == "0xb5f0fc9fa412305016a0c2c151a564fee5b05183"
+    assert all_[lowest] == pytest.approx(0.8362646135478857, rel=1e-15)
+    assert max(all_.values()) == pytest.approx(778_132_294.1, rel=1e-9)
+
+
+def test_on_the_published_file_health_triggers_and_walls_say_what_it_says(published: Path) -> None:
+    buckets = {
+        row["bucket"]: row["accounts"]
+        for row in ask(Store(published), "health", market="steth_aave")
+    }
+    assert buckets["< 1"] == 4
+    assert sum(buckets[b] for b in ("1 – 1.02", "1.02 – 1.05", "1.05 – 1.1")) == 27
+    crossing = {
+        row["account"]: row["x"]
+        for row in ask(Store(published), "triggers", factor="collateral", market="b1")
+    }
+    assert crossing["0x9600a48ed0f931d0c422d574e3275a90d8b22745"] == pytest.approx(
+        0.9540132, abs=5e-8
+    )
+    wall = ask(
+        Store(published), "walls", factor="collateral", market="steth_aave", way="both", range=0.99
+    )
+    assert sum(row["accounts"] for row in wall) == 1_309
+    assert run("checks", home=published).code == Exit.OK
+    done = run("walls", "collateral", "--market", "b1", home=published)
+    assert "b1 (IMPORTED DATA from b1.csv): as of 2023-06-19 00:00:00Z" in done.out
+
+
+def test_the_published_file_keeps_whoever_is_below_one(published: Path) -> None:
+    rows = ask(Store(published), "nearest", factor="collateral", market="steth_aave", way="now")
+    assert len(rows) == 4
+    assert shell.run("accounts", "--market", "steth_aave", home=published).code == Exit.OK

@@ -1,0 +1,369 @@
+"""Liquidations in SQL: sums are lower bounds, and what nobody watched is n/a, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch import query, report, show
+from chainwatch.errors import UsageError
+from chainwatch.rows import ChainLiquidation, Coverage, ExchangeLiquidation, Retraction, Row
+from chainwatch.source import discover
+from chainwatch.store import Catalog, Store
+
+BEGIN = datetime(2026, 2, 3, 10, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def at(hours: float) -> datetime:
+    return BEGIN + hours * HOUR
+
+
+def order(n: int, **changes: Any) -> ExchangeLiquidation:
+    given: dict[str, Any] = {
+        "venue": "binance",
+        "market": "usdm",
+        "event": f"e{n}",
+        "symbol": "BTCUSDT",
+        "base": "BTC",
+        "quote": "USDT",
+        "settle": "USDT",
+        "kind": "order",
+        "time": at(0.5),
+        "sent_at": None,
+        "received_at": at(0.5),
+        "side": "long",
+        "raw_side": "SELL",
+        "contracts": 1.0,
+        "quantity_base": 1.0,
+        "price": 100.0,
+        "price_kind": "fill",
+        "notional_quote": 100.0,
+        "notional_usd": 100.0,
+        "usd_rule": "USDT = 1 USD",
+        "source": "binance-usdm",
+        "delivery": "stream",
+        "provenance": "live",
+        "raw": "{}",
+    }
+    return ExchangeLiquidation(**given | changes)
+
+
+def span(begin: float, end: float, state: str = "up", **changes: Any) -> Coverage:
+    given: dict[str, Any] = {
+        "source": "binance-usdm",
+        "venue": "binance",
+        "market": "usdm",
+        "run": "r1",
+        "from_time": at(begin),
+        "to_time": at(end),
+        "state": state,
+        "reason": "",
+        "subscribed": None,
+        "listed": 300,
+        "connections": 1,
+        "frames": 10,
+        "rows": 2,
+        "duplicates": 1,
+        "rejects": 0,
+        "canaries": 5,
+        "sampling": "sampled: the latest order per contract and second",
+        "last_event": None,
+        "provenance": "live",
+    }
+    return Coverage(**given | changes)
+
+
+def on_chain(n: int, **changes: Any) -> ChainLiquidation:
+    given: dict[str, Any] = {
+        "market": "ethereum",
+        "protocol": "aave-v3",
+        "chain_id": 1,
+        "block_number": 100 + n,
+        "block_hash": f"0x{n}",
+        "block_time": at(0.75),
+        "tx_hash": f"0xa{n}",
+        "log_index": n,
+        "kind": "liquidation",
+        "account": "0x1",
+        "liquidator": "0x2",
+        "debt_symbol": "USDC",
+        "debt_repaid_raw": 1,
+        "debt_repaid_usd": 900.0,
+        "coll_symbol": "WETH",
+        "coll_seized_raw": 1,
+        "coll_seized": 0.5,
+        "coll_seized_usd": 1_000.0,
+    }
+    return ChainLiquidation(**given | changes)
+
+
+BYBIT = {
+    "source": "bybit-linear",
+    "venue": "bybit",
+    "market": "linear",
+    "sampling": "full: every liquidation, each 0.5 s",
+}
+ROWS: list[Row] = [
+    # Binance: up for an hour, dead for half of one, up for half of one.
+    span(0, 1),
+    span(1, 1.5, "down", reason="silent: no mark price for 7.5 s", rows=0),
+    span(1.5, 2),
+    # Bybit: half of its contracts for an hour, then stale.
+    span(0, 1, "partial", subscribed=200, listed=400, **BYBIT),
+    span(1, 2, "stale", reason="no liquidation", subscribed=400, listed=400, **BYBIT),
+    order(1),
+    order(
+        2, side="short", raw_side="BUY", notional_quote=40.0, notional_usd=40.0, quantity_base=0.4
+    ),
+    order(
+        3,
+        time=at(1.75),
+        received_at=at(1.75),
+        notional_quote=7.0,
+        notional_usd=7.0,
+        quantity_base=0.07,
+    ),
+    order(4, kind="trigger"),  # announces fills: in no sum
+    order(5, base=None, quote=None, symbol="NEWUSDT", notional_usd=None, usd_rule="n/a (x)"),
+    order(6, symbol="ETHUSDT", base="ETH", **{k: BYBIT[k] for k in ("venue", "market", "source")}),
+    on_chain(1),
+    on_chain(2, coll_symbol="USDC", debt_symbol="WETH", coll_seized_usd=500.0),
+    on_chain(3, kind="absorb-debt", coll_seized_usd=None),
+    on_chain(4, block_hash="0xgone"),
+    Retraction(chain_id=1, block_number=104, block_hash="0xgone", found_at=at(1)),
+]
+WINDOW = {"p_since": at(0), "p_until": at(2)}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    store = Store(tmp_path_factory.mktemp("lake"))
+    store.create()
+    store.append(ROWS, source="test")
+    with query.open_catalog(store) as opened:
+        yield opened
+
+
+def ask(catalog: Catalog, name: str, **values: object) -> list[dict[str, Any]]:
+    return query.run(catalog, query.find(name), {**WINDOW, **values}).dicts()
+
+
+def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> None:
+    found = {(r["origin"], r["of"]): r for r in ask(catalog, "liquidations")}
+    binance, bybit = found["exchange", "binance"], found["exchange", "bybit"]
+    assert (binance["orders"], binance["at_least_usd"], binance["unpriced"]) == (4, 147.0, 1)
+    assert (binance["at_least_long_usd"], binance["at_least_short_usd"]) == (107.0, 40.0)
+    assert binance["largest_usd"] == 100.0
+    assert binance["covered_share"] == pytest.approx(0.75)
+    # Half of the contracts for half of the time; stale is not covered.
+    assert bybit["covered_share"] == pytest.approx(0.25)
+    assert bybit["at_least_usd"] == 100.0
+    chain = found["chain", "aave-v3"]
+    # Absorbed debt is the other side of absorbed collateral; a retracted block is gone.
+    assert (chain["orders"], chain["at_least_usd"]) == (2, 1_500.0)
+    assert (chain["at_least_long_usd"], chain["at_least_short_usd"]) == (1_000.0, 500.0)
+    assert chain["covered_share"] is None
+    assert {r["at_least_exchange_usd"] for r in found.values()} == {247.0}
+    assert {r["at_least_chain_usd"] for r in found.values()} == {1_500.0}
+
+
+def test_an_hour_that_nobody_watched_is_not_available_and_one_without_orders_is_at_least_0(
+    catalog: Catalog,
+) -> None:
+    rows = ask(catalog, "liquidations", p_by="hour", p_since=at(-1), p_until=at(3))
+    found = {(r["of"][11:13], r["origin"]): r for r in rows}
+    assert sorted({hour for hour, _ in found}) == ["09", "10", "11", "12"]
+    assert (found["09", "exchange"]["at_least_usd"], found["09", "exchange"]["orders"]) == (None, 0)
+    assert found["10", "exchange"]["at_least_usd"] == 240.0
+    assert found["10", "exchange"]["covered_share"] == pytest.approx((1.0 + 0.5) / 2)
+    assert found["11", "exchange"]["at_least_usd"] == 7.0
+    assert found["11", "exchange"]["covered_share"] == pytest.approx(0.5 / 2)
+    assert found["12", "exchange"]["at_least_usd"] is None
+    assert found["10", "chain"]["at_least_usd"] == 1_500.0
+    calm = ask(catalog, "liquidations", p_by="hour", p_since=at(1.5), p_until=at(1.6))
+    assert [(r["orders"], r["at_least_usd"]) for r in calm] == [(0, 0.0)]
+
+
+def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalog) -> None:
+    symbols = {
+        (r["origin"], r["of"]): r["orders"] for r in ask(catalog, "liquidations", p_by="symbol")
+    }
+    assert symbols == {
+        ("exchange", "BTC"): 3,
+        ("exchange", "ETH"): 1,
+        ("exchange", "NEWUSDT"): 1,
+        ("chain", "WETH"): 1,
+        ("chain", "USDC"): 1,
+    }
+    sides = {
+        (r["origin"], r["of"]): r["at_least_usd"] for r in ask(catalog, "liquidations", p_by="side")
+    }
+    assert sides == {
+        ("exchange", "long"): 207.0,
+        ("exchange", "short"): 40.0,
+        ("chain", "long"): 1_000.0,
+        ("chain", "short"): 500.0,
+    }
+
+
+def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
+    for by in ("hour", "venue", "symbol", "side"):
+        made = report.make(catalog, "liquidations", {**WINDOW, "p_by": by})
+        text = show.text_of(made, show.Format.TABLE)
+        table = text.split("\n\n")[1].splitlines()
+        assert "covered" in table[0]
+        assert "sampling" in table[0]
+        assert all("≥ " in line or "n/a" in line for line in table[1:])
+    assert "exchanges ≥ 247 USD, chain ≥ 1,500 USD" in text
+
+
+def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalog: Catalog) -> None:
+    made = report.make(catalog, "liquidations", WINDOW)
+    assert made.header == [
+        "from 2026-02-03 10:00:00Z to 2026-02-03 12:00:00Z (2 hours)",
+        "binance-usdm (sampled: the latest order per contract and second): covered 75.0 % of the "
+        "time, 4 liquidations in 30 frames",
+        "bybit-linear (full: every liquidation, each 0.5 s): STALE: no liquidation; covered 25.0 % "
+        "of the time, stale 50.0 %, 400 of 400 contracts, 4 liquidations in 20 frames",
+    ]
+    assert report.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
+
+
+def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
+    (window,) = query.run(catalog, query.find("liquidation_window")).dicts()
+    assert (window["since"], window["until"]) == (at(2) - 24 * HOUR, at(2))
+
+
+def test_the_largest_orders_are_listed_across_exchanges_and_chain(catalog: Catalog) -> None:
+    rows = ask(catalog, "largest_liquidations", p_limit=3)
+    assert [(r["origin"], r["usd"], r["price_kind"]) for r in rows] == [
+        ("chain", 1_000.0, "oracle"),
+        ("chain", 500.0, "oracle"),
+        ("exchange", 100.0, "fill"),
+    ]
+    assert len(ask(catalog, "largest_liquidations", p_limit=None, p_venue="bybit")) == 1
+
+
+def test_the_estimate_is_a_model_of_sampled_venues_only(catalog: Catalog) -> None:
+    made = report.make(catalog, "liquidation_estimate", WINDOW)
+    assert made.title.startswith("MODEL: ")
+    measured = {"venue", "market", "orders", "occupied_share", "at_least_usd"}
+    assert {n for n in made.result.columns if not n.startswith("model_")} == measured
+    (binance,) = made.result.dicts()
+    # Three seconds of 5,400 with an order of one contract, one of another.
+    assert binance["venue"] == "binance"
+    assert binance["model_orders"] == pytest.approx(4.0, rel=1e-3)
+    assert binance["model_usd"] >= binance["at_least_usd"]
+    assert sum("assumes" in note for note in made.notes) == 1
+
+
+def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path) -> None:
+    """2 orders a second of one contract, thinned to the last of each second."""
+    import random
+
+    chance = random.Random(4)
+    times = sorted(chance.uniform(0, 3_600) for _ in range(7_200))
+    published = {int(t): t for t in times}
+    store = Store(tmp_path)
+    store.create()
+    rows: list[Row] = [span(0, 1)]
+    rows += [order(n, time=BEGIN + timedelta(seconds=t)) for n, t in published.items()]
+    store.append(rows, source="test")
+    with query.open_catalog(store) as catalog:
+        (found,) = query.run(
+            catalog, query.find("liquidation_estimate"), {"p_since": at(0), "p_until": at(1)}
+        ).dicts()
+    assert found["orders"] < 0.5 * 7_200
+    assert found["model_orders"] == pytest.approx(7_200, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["liquidations", "largest_liquidations", "liquidation_estimate", "feeds"]
+)
+def test_a_query_gives_the_same_as_a_macro_and_as_raw_text(catalog: Catalog, name: str) -> None:
+    chosen = query.find(name)
+    bound = query.run(catalog, chosen, WINDOW)
+    since, until = (f"TIMESTAMPTZ '{WINDOW[p]}'" for p in ("p_since", "p_until"))
+    macro = catalog.run(f"FROM {name}(p_since := {since}, p_until := {until})")
+    values = query.bind(catalog, chosen.params, WINDOW)
+    raw = catalog.run(chosen.text, values)
+    assert bound.rows == macro.rows == raw.rows
+    assert bound.rows
+
+
+def test_nothing_collected_and_an_unknown_venue_say_what_to_do(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    store = Store(tmp_path)
+    store.create()
+    with (
+        query.open_catalog(store) as empty,
+        pytest.raises(UsageError, match="no liquidations have been collected yet: run `chainwatch"),
+    ):
+        report.make(empty, "liquidations", {})
+    with pytest.raises(UsageError, match=r"'binanc'; did you mean binance\? stored: aave-v3, bin"):
+        report.make(catalog, "liquidations", {"p_venue": "binanc"})
+    with pytest.raises(UsageError, match=r"the end .* is not after"):
+        report.make(catalog, "liquidations", {"p_since": at(2), "p_until": at(1)})
+
+
+def test_the_checks_find_what_cannot_be(tmp_path: Path, catalog: Catalog) -> None:
+    for check in ("coverage_overlaps", "liquidation_figures"):
+        assert query.run(catalog, query.find(check)).rows == []
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            span(0, 1),
+            span(0.9, 2),
+            order(1, side="buy"),
+            order(2, notional_quote=99.0, notional_usd=99.0),
+            order(3, notional_usd=None),
+            order(4, time=at(3)),
+            order(5),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as wrong:
+        assert len(query.run(wrong, query.find("coverage_overlaps")).rows) == 1
+        figures = query.run(wrong, query.find("liquidation_figures")).dicts()
+    assert sorted(r["event"] for r in figures) == ["e1", "e2", "e3", "e4"]
+
+
+def test_the_sampling_a_feed_claims_is_the_era_that_lasts(catalog: Catalog) -> None:
+    eras = {
+        (r["venue"], r["market"]): r["rule"]
+        for r in query.run(catalog, query.find("sampling_eras")).dicts()
+        if r["to_time"] is None
+    }
+    for source in discover().values():
+        if source.channel is not None:
+            channel = source.channel
+            rule = eras.get((channel.venue, channel.market)) or eras[channel.venue, "all"]
+            assert rule == channel.sampling, source.name
+
+
+def test_eras_of_one_venue_adjoin(catalog: Catalog) -> None:
+    eras: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in query.run(catalog, query.find("sampling_eras")).dicts():
+        eras.setdefault((row["venue"], row["market"]), []).append(row)
+    for rows in eras.values():
+        ordered = sorted(rows, key=lambda r: r["from_time"])
+        assert [r["to_time"] for r in ordered] == [*(r["from_time"] for r in ordered[1:]), None]
+
+
+def test_a_window_across_two_eras_names_both(catalog: Catalog) -> None:
+    (row,) = [
+        r
+        for r in ask(catalog, "liquidations", p_since=datetime(2025, 2, 1, tzinfo=UTC))
+        if r["of"] == "bybit"
+    ]
+    assert row["sampling"] == (
+        "sampled: about one order per contract and second (unproven) until 2025-02-26, then "
+        "full: every liquidation, each 0.5 s"
+    )

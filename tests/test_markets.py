@@ -1,0 +1,192 @@
+"""Markets: the built-in table, a table of one's own, and the endpoints of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chainwatch.demo import recording
+from chainwatch.errors import ConfigError, Exit, UsageError
+from chainwatch.markets import endpoints, find_market, load_markets, markets_of
+from chainwatch.settings import Settings
+from tests import shell
+from tests.shell import run
+
+POOL = "0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2"
+MINE = f"""
+[markets.mine]
+protocol = "aave-v3"
+chain = "ethereum"
+chain_id = 1
+pool = "{POOL}"
+rpc = ["https://own.example/v2/SECRETKEY", "https://second.example"]
+"""
+
+
+def made(home: Path, text: str | None = None, **environ: str) -> Settings:
+    if text is not None:
+        (home / "markets.toml").write_text(text, encoding="utf-8")
+    return Settings({"home": str(home)}, environ=environ, dotenv=home / ".env")
+
+
+def test_the_built_in_table_reads_and_is_keyless(tmp_path: Path) -> None:
+    found = load_markets(made(tmp_path))
+    assert found["ethereum"].pool == POOL.lower()
+    for name, market in found.items():
+        assert market.name == name
+        assert market.provenance == "chain"
+        assert market.lag >= 1, "the newest block may still be replaced"
+        for url in market.rpc:
+            assert url.startswith("https://")
+            assert all(len(part) < 24 for part in url.split("/")[3:]), f"{name}: a key in the path?"
+
+
+def test_one_chain_has_one_chain_id(tmp_path: Path) -> None:
+    ids: dict[str, set[int]] = {}
+    for market in load_markets(made(tmp_path)).values():
+        ids.setdefault(market.chain, set()).add(market.chain_id)
+    assert all(len(found) == 1 for found in ids.values())
+
+
+def test_a_file_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
+    replaced = MINE.replace("markets.mine", "markets.ethereum").replace("lag = 2", "")
+    found = load_markets(made(tmp_path, MINE + replaced))
+    assert found["mine"].rpc[1] == "https://second.example"
+    assert found["ethereum"].rpc == found["mine"].rpc
+    assert "arbitrum" in found
+
+
+def test_the_variable_names_another_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(MINE)
+    assert "mine" in load_markets(made(tmp_path, CHAINWATCH_MARKETS=str(other)))
+    with pytest.raises(ConfigError, match=r"the market file .*none\.toml does not exist"):
+        load_markets(made(tmp_path, CHAINWATCH_MARKETS=str(tmp_path / "none.toml")))
+
+
+def test_markets_are_found_by_protocol(tmp_path: Path) -> None:
+    settings = made(tmp_path, MINE + MINE.replace("mine", "theirs").replace("aave-v3", "other"))
+    assert "mine" in markets_of(settings, "aave-v3")
+    assert set(markets_of(settings, "other")) == {"theirs"}
+    with pytest.raises(UsageError, match=r"no other market is called 'mine'; known: theirs"):
+        find_market(settings, "other", "mine")
+
+
+def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean ethereum"):
+        find_market(made(tmp_path), "aave-v3", "etherum")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[markets.mine", "is not valid TOML"),
+        ("markets = 3", "must hold tables"),
+        ("[markets]\nmine = 3", "market 'mine'"),
+        (MINE.replace("markets.mine", "markets.Mine"), "a name is made of a-z"),
+        (MINE.replace("markets.mine", 'markets."a\\u001b[31m"'), "a name is made of a-z"),
+        (MINE.replace('chain = "ethereum"', ""), "missing required field `chain`"),
+        (MINE.replace('chain = "ethereum"', 'chain = "a b"'), "chain is made of a-z"),
+        (MINE.replace("chain_id = 1", "chain_id = 0"), "chain_id must be positive"),
+        (MINE.replace("chain_id = 1", 'chain_id = "1"'), "chain_id"),
+        (MINE.replace(POOL, POOL[:-1]), "pool is not an address"),
+        (MINE.replace(POOL, "0x" + "g" * 40), "pool is not an address"),
+        (MINE + "lag = -1\n", "lag not negative"),
+        (MINE + "pol = 1\n", "unknown field `pol`"),
+        (MINE + 'provenance = "real"\n', "provenance"),
+        (MINE.replace('["https://own', '[3, "https://own'), "rpc"),
+    ],
+)
+def test_an_entry_that_does_not_fit_is_told_in_one_line_with_its_file(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"markets\.toml") as told:
+        load_markets(made(tmp_path, text))
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+    assert "SECRETKEY" not in str(told.value)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "markets.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_markets(made(tmp_path))
+
+
+# --- endpoints ----------------------------------------------------------------------------------
+
+
+def test_the_endpoints_set_for_a_chain_go_before_the_tables(tmp_path: Path) -> None:
+    settings = made(tmp_path, MINE)
+    market = find_market(settings, "aave-v3", "mine")
+    assert endpoints(settings, market) == market.rpc
+    set_urls = " https://a.example , https://b.example/key,, "
+    settings = made(tmp_path, CHAINWATCH_RPC_ETHEREUM=set_urls)
+    assert endpoints(settings, market) == ("https://a.example", "https://b.example/key")
+
+
+def test_a_chain_with_a_dash_has_a_variable_with_an_underscore(tmp_path: Path) -> None:
+    text = MINE.replace('"ethereum"', '"my-chain"').replace("rpc = ", "# ")
+    market = find_market(made(tmp_path, text), "aave-v3", "mine")
+    with pytest.raises(ConfigError, match="set CHAINWATCH_RPC_MY_CHAIN"):
+        endpoints(made(tmp_path), market)
+    settings = made(tmp_path, CHAINWATCH_RPC_MY_CHAIN="https://a.example")
+    assert endpoints(settings, market) == ("https://a.example",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "SECRETKEY",
+        "wss://host/SECRETKEY",
+        "https:///SECRETKEY",
+        "http://[broken/SECRETKEY",
+        "https://good.example, SECRETKEY",
+        "ftp://user:SECRETKEY@host",
+    ],
+)
+def test_an_endpoint_that_is_no_url_is_told_by_its_setting_and_never_shown(
+    tmp_path: Path, url: str
+) -> None:
+    settings = made(tmp_path, MINE, CHAINWATCH_RPC_ETHEREUM=url)
+    with pytest.raises(ConfigError, match="environment CHAINWATCH_RPC_ETHEREUM") as told:
+        endpoints(settings, find_market(settings, "aave-v3", "mine"))
+    assert "SECRETKEY" not in str(told.value)
+
+
+# --- the listing --------------------------------------------------------------------------------
+
+
+def test_the_listing_says_what_is_collected_and_how_old_it_is(tmp_path: Path) -> None:
+    home = shell.copied_lake(tmp_path)
+    positions = tmp_path / "mine.csv"
+    positions.write_text("account,collateral,debt,liquidation_threshold\na,2,1,0.8\n")
+    assert run("import", str(positions), "--market", "mine", home=home).code == Exit.OK
+    done = run("markets", "--json", home=home)
+    assert done.code == Exit.OK, done.err
+    rows = {row["market"]: row for row in json.loads(done.out)["rows"]}
+    newest = recording.load().headers[recording.load().stops[1]]
+    for name, protocol in (("demo", "aave-v3"), ("comet", "compound-v3")):
+        assert rows[name]["protocol"] == protocol
+        assert rows[name]["block_number"] == newest.number
+        assert rows[name]["age_seconds"] > 0
+        assert rows[name]["checked"] == rows[name]["accounts"] > 70
+        assert rows[name]["mismatched"] == 0
+    assert rows["ethereum"]["block_number"] is None
+    assert rows["mine"]["protocol"] == "imported"
+    assert rows["mine"]["accounts"] == 1
+    assert rows["mine"]["endpoint"] == "mine.csv"
+    shown = run("markets", home=home).out
+    assert "n/a: not collected yet" in shown
+
+
+def test_without_a_lake_the_listing_shows_the_table_and_makes_none(tmp_path: Path) -> None:
+    (tmp_path / "markets.toml").write_text(MINE)
+    done = run("markets", "--jsonl", home=tmp_path)
+    rows = {row["market"]: row for row in map(json.loads, done.out.splitlines())}
+    assert rows["mine"]["pool"] == POOL.lower()
+    assert rows["mine"]["endpoint"] == "https://own.example/…, https://second.example"
+    assert {row["block_time"] for row in rows.values()} == {None}
+    assert [path.name for path in tmp_path.iterdir()] == ["markets.toml"]

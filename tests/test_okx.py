@@ -1,0 +1,80 @@
+"""OKX: several contracts and details in a frame, contracts times their value, net mode."""
+
+import json
+
+import pytest
+
+from chainwatch.sources import okx
+from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.protocols import Okx
+
+
+def test_sides_sizes_and_values_of_every_detail_of_every_contract() -> None:
+    check_figures(
+        rows("okx"),
+        [
+            ("BTC-USDT-SWAP", "long", 250.0, 2.5, 70_010.5, 175_026.25, 175_026.25),
+            ("BTC-USDT-SWAP", "short", 8.0, 0.08, 72_500.0, 5_800.0, 5_800.0),
+            ("DOGE-USDT-SWAP", "long", 3.0, 3_000.0, 0.1025, 307.5, 307.5),
+            ("ETH-USD-SWAP", "short", 40.0, 0.16, 2_500.0, 400.0, 400.0),
+            ("BTC-USD-261225", "long", 7.0, 0.01, 70_000.0, 700.0, 700.0),
+        ],
+    )
+
+
+def test_swaps_and_futures_are_markets_of_their_own_and_both_sides_are_kept() -> None:
+    found = rows("okx")
+    assert [row.market for row in found] == ["swap"] * 4 + ["futures"]
+    assert [row.raw_side for row in found] == [
+        "long/sell",
+        "short/buy",
+        "net/sell",
+        "net/buy",
+        "long/sell",
+    ]
+
+
+def test_each_detail_keeps_its_own_part_of_the_frame() -> None:
+    kept = [json.loads(row.raw) for row in rows("okx")[:3]]
+    assert [[g["instId"] for g in frame["data"]] for frame in kept] == [
+        ["BTC-USDT-SWAP"],
+        ["BTC-USDT-SWAP"],
+        ["DOGE-USDT-SWAP"],
+    ]
+    assert [frame["data"][0]["details"][0]["sz"] for frame in kept] == ["250", "8", "3"]
+    assert all(frame["arg"]["instType"] == "SWAP" for frame in kept)
+
+
+def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+    found = seen("okx")
+    assert found[0].acked == ("liquidation-orders SWAP",)
+    assert (found[1].acked, found[1].canary) == ((), False)
+    assert found[2].canary
+    assert found[-1].refused == "60018 Wrong URL or channel"
+
+
+def test_a_detail_that_cannot_be_read_does_not_cost_the_others() -> None:
+    from chainwatch.exchange import Reader
+
+    frame = next(one for one in Okx().frames(0, 0))[1]
+    data = json.loads(frame)
+    data["data"][0]["details"].append({"side": "sell"})
+    data["data"].append({"instId": "X"})
+    found = okx.parse(json.dumps(data).encode(), Reader("okx", "okx", "swap"))
+    assert len(found.rows) == 1
+    assert len(found.rejects) == 2
+    assert "missing required field" in found.rejects[0][1]
+
+
+def test_the_list_of_contracts_gives_sizes_in_coins_or_dollars() -> None:
+    body = Okx().rest("/api/v5/public/instruments", {"instType": "SWAP"}, b"", [])
+    assert body is not None
+    assert {
+        c.symbol: (c.kind, c.size, c.base, c.quote, c.settle) for c in okx.listed(body.encode())
+    } == {
+        "BTC-USDT-SWAP": ("linear", 0.01, "BTC", "USDT", "USDT"),
+        "ETH-USDT-SWAP": ("linear", 0.01, "ETH", "USDT", "USDT"),
+        "BTC-USD-SWAP": ("inverse", 100.0, "BTC", "USD", "BTC"),
+    }
+    with pytest.raises(ValueError, match="51000 no"):
+        okx.listed(b'{"code":"51000","msg":"no","data":[]}')

@@ -1,0 +1,160 @@
+"""The other venues against the loopback exchange: the same promises as the three large ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch.exchange import Contract
+from chainwatch.rows import ExchangeLiquidation
+from chainwatch.sources import (
+    aster,
+    bitfinex,
+    bitget,
+    deribit,
+    dydx,
+    gate,
+    htx,
+    hyperliquid,
+    kraken_futures,
+)
+from tests.test_stream import THREE_PERIODS, check_spans, states
+from tests.venues.client import Collecting, Loopback, quick, until
+from tests.venues.others import ALL
+from tests.venues.protocols import BASE_MS
+
+CHANNELS = [
+    quick(channel)
+    for channel in (
+        aster.ASTER,
+        bitfinex.BITFINEX,
+        bitget.BITGET,
+        deribit.DERIBIT,
+        dydx.DYDX,
+        gate.BTC,
+        gate.USDT,
+        htx.COIN,
+        htx.FUTURES,
+        htx.LINEAR,
+        hyperliquid.HYPERLIQUID,
+        kraken_futures.KRAKEN,
+    )
+]
+
+
+SOME = Contract(symbol="", base="", quote="", settle="", kind="linear", size=1.0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+@pytest.fixture
+async def exchange(server: Loopback) -> Loopback:
+    await at_once(server, "fault")
+    return server
+
+
+async def told(running: Collecting, words: str) -> None:
+    """Wait until every channel has said this."""
+
+    async def said() -> bool:
+        lines = [line for line in running.voice.said if words in line]
+        return all(any(line.startswith(f"{c.source}: ") for line in lines) for c in CHANNELS)
+
+    await until(said, 20)
+
+
+async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
+    await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+
+
+async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "burst", count=500)
+        await at_once(exchange, "burst", count=100, rate=200, start=500)
+
+        async def complete() -> bool:
+            found = await asyncio.to_thread(running.store.rows, ExchangeLiquidation)
+            return len(found) == 600 * len(CHANNELS)
+
+        await until(complete, 20)
+    for channel in CHANNELS:
+        rows = running.liquidations(channel)
+        assert [r.time.timestamp() * 1000 - BASE_MS for r in rows] == list(range(600)), channel
+        assert [r.side for r in rows] == ["long", "short"] * 300, channel.source
+        for row in rows:
+            assert None not in (row.quantity_base, row.contracts, row.notional_usd), row
+            assert row.notional_usd == pytest.approx((row.quantity_base or 0) * row.price)
+        assert sum(s.rejects for s in running.coverage(channel)) == 0
+
+
+async def test_what_is_sent_again_after_a_reconnect_counts_once(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        for again in range(2):
+            await running.alive()
+            await at_once(exchange, "burst", count=40)
+            await asyncio.sleep(0.2)
+            if not again:
+                await at_once(exchange, "drop")
+                await asyncio.sleep(0.1)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert len(running.liquidations(channel)) == 40, channel.source
+        assert sum(s.duplicates for s in spans) == 40, channel.source
+        assert states(spans) == ["down", "up"] * 2, channel.source
+
+
+async def test_silence_is_noticed_within_three_canary_periods(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "fault", faults={"mute": True})
+        await told(running, "silent: no ")
+        await at_once(exchange, "fault")
+        await told(running, "alive again after ")
+        await asyncio.sleep(0.5)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans)[:4] == ["down", "up", "down", "up"], channel.source
+        noticed = next(s for s in spans if s.state == "down" and s.reason.startswith("silent"))
+        seconds = float(noticed.reason.removesuffix(" s").rpartition(" ")[2])
+        assert seconds <= THREE_PERIODS, channel.source
+
+
+async def test_a_refused_feed_is_down_with_the_venues_words(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    for channel in CHANNELS:
+        topics = channel.topics(dict.fromkeys(ALL[channel.source].symbols, SOME))
+        await exchange.tell("fault", channel.source, faults={"deny": topics})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await told(running, "refused: ")
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down"], channel.source
+        assert any("refused: " in s.reason for s in spans), channel.source
+
+
+async def test_a_subscription_without_acknowledgement_is_given_up(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await at_once(exchange, "fault", faults={"no_ack": True})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await told(running, "no acknowledgement of ")
+    for channel in CHANNELS:
+        reasons = [s.reason for s in running.coverage(channel)]
+        assert any("no acknowledgement of " in reason for reason in reasons), channel.source

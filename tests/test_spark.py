@@ -1,0 +1,188 @@
+"""The second engine: every portable query gives the same rows on Spark, to 1e-9."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from chainwatch import export, portable, query
+from chainwatch.errors import Exit, UsageError
+from chainwatch.rows import Account, Snapshot
+from chainwatch.store import Store, parquet_shape
+from tests import shell
+from tests.builders import FIRST_BLOCK_TIME, Asset, Book
+
+if TYPE_CHECKING:
+    from chainwatch.spark import Spark
+
+# Marts are these queries once more, factor by factor: the export below runs them.
+PORTABLE = [name for name, q in query.load_all().items() if q.portable and q.group != "marts"]
+AS_OF = FIRST_BLOCK_TIME + timedelta(days=1)
+VALUES: list[dict[str, Any]] = [
+    {},
+    {"p_factor": "ETH", "p_way": "both", "p_split": True, "p_range": 0.2, "p_step_pct": 0.02},
+    {"p_factor": "wstETH/ETH", "p_market": "demo", "p_as_of": "first"},
+]
+# Spark and its dependencies warn of what is not ours.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    return Store(shell.recorded_lake())
+
+
+@pytest.fixture(scope="module")
+def spark(store: Store) -> Iterator[Spark]:
+    """A local Spark. It takes minutes to install and half a minute to start, so that make check
+    does without: `pip install -e '.[spark]'` and Java make these tests run."""
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
+        pytest.skip("no Java here")
+    import warnings
+
+    from chainwatch.spark import Spark
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Spark(store, "local[2]") as started:
+            yield started
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda r: [str(v) for v in r.values() if not isinstance(v, float)])
+
+
+@pytest.mark.parametrize("values", VALUES, ids=["defaults", "both ways", "one market"])
+@pytest.mark.parametrize("name", PORTABLE)
+def test_both_engines_agree_on_every_portable_query(
+    spark: Spark, store: Store, name: str, values: dict[str, Any]
+) -> None:
+    chosen = query.find(name)
+    given = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    if given.get("p_as_of") == "first":
+        given["p_as_of"] = min(s.block_time for s in store.rows(Snapshot))
+    if values and not given:
+        pytest.skip("it has none of these parameters")
+    theirs = spark.run(chosen, given)
+    with query.open_catalog(store) as catalog:
+        ours = query.run(catalog, chosen, given)
+    assert theirs.columns == ours.columns
+    assert len(theirs.rows) == len(ours.rows) > 0
+    for one, other in zip(ordered(ours.dicts()), ordered(theirs.dicts()), strict=True):
+        for column, value in one.items():
+            if isinstance(value, float):
+                assert other[column] == pytest.approx(value, rel=1e-9, abs=1e-9), column
+            else:
+                assert other[column] == value, column
+
+
+def test_a_query_that_is_not_portable_is_refused(spark: Spark) -> None:
+    with pytest.raises(UsageError, match=r"changes is not portable.*; these are: "):
+        spark.run(query.find("changes"))
+
+
+def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path: Path) -> None:
+    from chainwatch.spark import Spark as Engine
+
+    store = Store(tmp_path / "home")
+    made = Book(Asset("ETH", 3_000.0, betas={"ETH": 1.0}), Asset("USD", 1.0), time=AS_OF)
+    for n in range(30):
+        made.account(f"{n}", {"ETH": 1.0 + n / 10}, {"USD": 2_300.0})
+    made.store(store)
+    engine = Engine(store, "local[2]")  # the same session: the fixture ends it
+    ours = export.export(store, tmp_path / "one", AS_OF.date())
+    theirs = export.export(store, tmp_path / "two", AS_OF.date(), runner=engine.run)
+    spark.refresh()
+    assert theirs.rows == ours.rows
+    for mart in ("walls", "health"):
+        paths = [done.folder / f"{mart}.parquet" for done in (ours, theirs)]
+        one, two = (duckdb.sql(f"FROM '{path}'").fetchall() for path in paths)
+        assert parquet_shape(paths[0])[:2] == parquet_shape(paths[1])[:2]
+        for a, b in zip(one, two, strict=True):
+            for x, y in zip(a, b, strict=True):
+                assert y == (pytest.approx(x, rel=1e-9, abs=1e-9) if isinstance(x, float) else x)
+
+
+# --- the check, which needs no Spark --------------------------------------------------------------
+
+
+def test_every_query_that_is_marked_portable_is() -> None:
+    assert len(PORTABLE) >= 6
+    assert {n: portable.faults(query.find(n)) for n in PORTABLE} == {n: [] for n in PORTABLE}
+    assert portable.main() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("SELECT * FROM range(10)", "range() is not the same"),
+        ("SELECT a / b AS c FROM legs", "division by b, which may be 0"),
+        ("SELECT 1.5 AS c", "write 1.5e0"),
+        ("WITH a AS MATERIALIZED (SELECT 1) SELECT * FROM a", "MATERIALIZED"),
+        ("WITH RECURSIVE a AS (SELECT 1) SELECT * FROM a", "recursion"),
+        ("SELECT * FROM legs ASOF JOIN reserves USING (snapshot)", "ASOF"),
+        ("SELECT * FROM legs POSITIONAL JOIN reserves", "POSITIONAL"),
+        ("SELECT list(usd ORDER BY usd) FROM legs", "list() is not the same"),
+        ("SELECT quantile_cont(usd, 0.5e0) FROM legs", "quantile_cont()"),
+        ("SELECT epoch_ms(1) AS x", "epoch_ms()"),
+        ("SELECT CAST(1 AS HUGEINT) AS x", "HUGEINT"),
+        ("SELECT getvariable('x') AS x", "getvariable()"),
+        ("PIVOT legs ON side USING sum(usd)", "PIVOT"),
+        ("SELECT * FROM changes()", "changes is not portable itself"),
+        ("SELECT * EXCLUDE (load) FROM legs", "DuckDB's own"),
+        ("SELECT side, sum(usd) FROM legs GROUP BY ALL", "GROUP BY ALL"),
+    ],
+)
+def test_what_another_engine_runs_differently_is_found(
+    tmp_path: Path, text: str, what: str
+) -> None:
+    path = tmp_path / "wrong.sql"
+    path.write_text(f"-- name: wrong\n-- title: t\n-- portable: yes\n{text}\n")
+    found = portable.faults(query.read(path))
+    assert any(what in fault.what for fault in found), found
+    assert all(fault.line == 4 for fault in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT a / nullif(b, 0e0) AS c, a / 1e4 AS d FROM legs",
+        "SELECT CASE WHEN b > 0e0 THEN a / b END AS c FROM legs",
+        "SELECT 'PIVOT 1.5 range(' AS c -- 1.5 / x\n",
+    ],
+)
+def test_what_is_guarded_or_quoted_is_no_fault(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "right.sql"
+    path.write_text(f"-- name: right\n-- title: t\n-- portable: yes\n{text}\n")
+    assert portable.faults(query.read(path)) == []
+
+
+def test_another_engine_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = shell.run("query", "health", "--engine", "flink", home=shell.recorded_lake())
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert "--engine takes duckdb or spark, not 'flink'" in done.err
+
+
+def test_without_java_the_message_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    env = {"PATH": str(tmp_path), "JAVA_HOME": ""}
+    done = shell.run("query", "health", "--engine", "spark", home=shell.recorded_lake(), env=env)
+    assert done.code == Exit.USAGE
+    assert done.lines[-1].endswith(
+        "--engine spark needs Java 17 or newer: install it or set JAVA_HOME"
+    )
+
+
+def test_a_hf_beyond_a_double_survives_translation() -> None:
+    text = str(portable.expanded(query.find("health"), {}).sql(dialect="spark"))
+    assert "1000000000000000000" in text
+    assert "snapshots_at(" not in text
+    assert Account.table in text

@@ -1,0 +1,510 @@
+"""The stream against a loopback exchange in its own process: what it keeps, and what it admits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch.rows import Coverage, Reject
+from chainwatch.sources import binance, bybit, okx
+from tests.venues.client import CANARY_SECONDS, FAST, Collecting, Loopback, quick, until
+from tests.venues.protocols import BASE_MS, PROTOCOLS, dump
+
+USDM = quick(binance.USDM)
+LINEAR = quick(bybit.LINEAR)
+SWAPS = quick(okx.OKX)
+CHANNELS = [USDM, LINEAR, SWAPS]
+THREE_PERIODS = 3 * CANARY_SECONDS
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+@pytest.fixture
+async def exchange(server: Loopback) -> Loopback:
+    """The exchange, behaving."""
+    for channel in CHANNELS:
+        await server.tell("fault", channel.source)
+        await server.tell("list", channel.source, symbols=PROTOCOLS[channel.source].symbols)
+    return server
+
+
+async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
+    """Tell it for all channels."""
+    await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+
+
+def states(spans: list[Coverage]) -> list[str]:
+    """The states in their order up to the stop, spans of the same state as one."""
+    assert spans[-1].reason.startswith("stopped")
+    found = [state for state, _ in itertools.groupby(span.state for span in spans)]
+    return found[:-1] if found[-1] == "off" else found
+
+
+def check_spans(spans: list[Coverage]) -> None:
+    """Spans of one source adjoin and never overlap."""
+    for one, next_one in itertools.pairwise(spans):
+        assert one.from_time < one.to_time == next_one.from_time
+
+
+# --- nothing lost, nothing doubled ----------------------------------------------------------
+
+
+async def test_every_frame_of_a_burst_becomes_a_row_while_a_catalog_stays_open(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    from chainwatch import query
+
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        with query.open_catalog(running.store) as catalog:
+            counts = []
+
+            def count() -> int:
+                found = catalog.run(
+                    "SELECT count(*), count(DISTINCT event) FROM exchange_liquidations"
+                )
+                assert found.rows[0][0] == found.rows[0][1]
+                counts.append(found.rows[0][0])
+                return counts[-1]
+
+            await at_once(exchange, "burst", count=1_000)
+            await at_once(exchange, "burst", count=400, rate=200, start=1_000)
+
+            async def complete() -> bool:
+                return await asyncio.to_thread(count) == 1_400 * len(CHANNELS)
+
+            await until(complete, 15)
+        assert counts == sorted(counts)
+    for channel in CHANNELS:
+        rows = running.liquidations(channel)
+        assert [r.time.timestamp() * 1000 - BASE_MS for r in rows] == list(range(1_400))
+        assert [r.side for r in rows] == ["long", "short"] * 700
+
+
+async def test_what_is_sent_again_after_a_reconnect_counts_once(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        for again in range(4):
+            await running.alive()
+            await at_once(exchange, "burst", count=50)
+            await asyncio.sleep(0.2)
+            if again < 3:
+                await at_once(exchange, "drop")
+                await asyncio.sleep(0.1)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert len(running.liquidations(channel)) == 50
+        assert sum(s.rows for s in spans) == 50
+        assert sum(s.duplicates for s in spans) == 150
+        assert states(spans) == ["down", "up"] * 4
+        reasons = {s.reason for s in spans if s.state == "down"}
+        assert reasons == {"connecting", "the connection broke"}
+
+
+async def test_a_second_run_finds_the_rows_of_the_first_and_says_what_nobody_watched(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        async with Collecting(exchange, tmp_path, USDM) as running:
+            await running.alive()
+            await exchange.tell("burst", USDM.source, count=30)
+            await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
+    assert len(running.liquidations(USDM)) == 30
+    spans = running.coverage(USDM)
+    check_spans(spans)
+    assert states(spans) == ["down", "up", "off", "down", "up"]
+    reasons = [s.reason for s in spans if s.state == "off"]
+    assert reasons == ["stopped", "not collecting", "stopped"]
+    assert len({s.run for s in spans}) == 2
+
+
+async def test_identical_rows_in_one_frame_are_events_of_their_own_and_survive_a_replay(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    detail = {"T": BASE_MS, "s": "BTCUSDT", "S": "Buy", "v": "0.5", "p": "20001.5"}
+    topic = "allLiquidation.BTCUSDT"
+    frame = {"topic": topic, "type": "snapshot", "ts": BASE_MS + 5}
+    twins = dump({**frame, "data": [detail, detail, {**detail, "S": "Sell"}]})
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await running.alive()
+        await exchange.tell("send", LINEAR.source, frames=[{"text": twins}, {"text": twins}])
+        await asyncio.sleep(0.3)
+    rows = running.liquidations(LINEAR)
+    assert sorted(r.side for r in rows) == ["long", "long", "short"]
+    assert sum(s.duplicates for s in running.coverage(LINEAR)) == 3
+    for row in rows:  # each keeps its own element in the frame's envelope
+        assert len(json.loads(row.raw)["data"]) == 1
+        assert json.loads(row.raw)["ts"] == BASE_MS + 5
+
+
+async def test_a_message_in_many_pieces_is_one_frame(exchange: Loopback, tmp_path: Path) -> None:
+    text = dump(PROTOCOLS["binance-usdm"].order(7, 0))  # type: ignore[attr-defined]
+    pieces = [text[i : i + 40] for i in range(0, len(text), 40)]
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await running.alive()
+        await exchange.tell("send", USDM.source, frames=[{"pieces": pieces}])
+        await asyncio.sleep(0.3)
+    (row,) = running.liquidations(USDM)
+    assert row.raw == text
+
+
+# --- faults: what the reader does, what coverage says, how long it takes ----------------------
+
+
+async def test_silence_with_working_acknowledgements_is_noticed_within_three_canary_periods(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "burst", count=10)
+        await at_once(exchange, "fault", faults={"mute": True})
+        await asyncio.sleep(2 * THREE_PERIODS)  # the new socket is acknowledged, and as silent
+        await at_once(exchange, "fault")
+        await asyncio.sleep(THREE_PERIODS)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert states(spans) == ["down", "up", "down", "up"]
+        noticed = next(s for s in spans if s.state == "down" and s.reason.startswith("silent"))
+        assert f"no {channel.canary} for" in noticed.reason
+        seconds = float(noticed.reason.removesuffix(" s").rpartition(" ")[2])
+        assert seconds <= THREE_PERIODS
+        # What was not heard is not covered: the span of being up ends at the last canary.
+        before = spans[: spans.index(noticed)]
+        assert sum(s.rows for s in before if s.state == "up") == 10
+        said = [line for line in running.voice.said if line.startswith(channel.source)]
+        assert any("silent" in line for line in said)
+        assert any("alive again" in line for line in said)
+
+
+async def test_a_stalled_socket_is_left_within_three_canary_periods(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "stall")
+        await asyncio.sleep(THREE_PERIODS + 0.6)
+        await running.alive()
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert states(spans) == ["down", "up", "down", "up"]
+        lost = [s for s in spans if s.state == "down" and s.reason.startswith("silent")]
+        assert {s.connections for s in lost} == {0}
+        # Until the new subscription is alive, good-bye to a deaf venue included.
+        away = (lost[-1].to_time - lost[0].from_time).total_seconds()
+        assert away <= THREE_PERIODS + 0.9
+
+
+async def test_a_socket_that_is_closed_is_opened_again_whatever_the_code(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    codes = [1000, 1001, 1002, 1008, 1011, 1012, 1013, 4000]
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        for n, code in enumerate(codes):
+            await running.alive()
+            await exchange.tell("close", USDM.source, code=code)
+            await asyncio.sleep(0.1)
+            await running.alive()
+            await exchange.tell("burst", USDM.source, count=1, start=n)
+        await asyncio.sleep(0.2)
+    spans = running.coverage(USDM)
+    assert states(spans) == ["down", "up"] * (len(codes) + 1)
+    reasons = [s.reason for s in spans if s.state == "down" and s.reason != "connecting"]
+    told = [reason for reason, _ in itertools.groupby(reasons)]
+    assert told == [f"the server closed it ({code})" for code in codes]
+    assert len(running.liquidations(USDM)) == len(codes)
+
+
+async def test_a_subscription_without_acknowledgement_is_given_up(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await at_once(exchange, "fault", faults={"no_ack": True})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await asyncio.sleep(FAST.ack + 0.6)
+        await at_once(exchange, "fault")
+        await asyncio.sleep(FAST.ack)
+        await running.alive()
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down", "up"]
+        assert any(s.reason.startswith("no acknowledgement of ") for s in spans)
+
+
+async def test_a_refused_socket_is_tried_again_after_the_time_the_venue_asks_for(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    before = (await exchange.tell("state", USDM.source))["opened"]
+    await exchange.tell("fault", USDM.source, faults={"refuse": 3, "retry_after": 1})
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await asyncio.sleep(1.0)
+        await running.alive()
+    opened = (await exchange.tell("state", USDM.source))["opened"] - before
+    assert opened == 4
+    spans = running.coverage(USDM)
+    assert "refuses the socket with HTTP 503" in {s.reason for s in spans if s.state == "down"}
+    # Three waits, each as long as asked for, up to the cap.
+    down = sum((s.to_time - s.from_time for s in spans if s.state == "down"), timedelta())
+    assert down.total_seconds() >= 3 * FAST.backoff_cap
+
+
+async def test_waits_grow_until_a_connection_has_lived(exchange: Loopback, tmp_path: Path) -> None:
+    before = (await exchange.tell("state", USDM.source))["opened"]
+    await exchange.tell("fault", USDM.source, faults={"refuse": 1_000})
+    async with Collecting(exchange, tmp_path, USDM):
+        await asyncio.sleep(3.0)
+        opened = (await exchange.tell("state", USDM.source))["opened"] - before
+    # 0.05 · 2^n with at least half of it, capped at 0.4: not more than 18 in 3 s, however lucky.
+    assert 5 <= opened <= 18
+
+
+async def test_a_refused_topic_costs_no_other_and_shows_in_what_is_subscribed(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("fault", LINEAR.source, faults={"deny": ["allLiquidation.XRPUSDT"]})
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await asyncio.sleep(0.8)
+        await exchange.tell("burst", LINEAR.source, count=10)
+        await asyncio.sleep(0.3)
+    spans = [s for s in running.coverage(LINEAR) if s.state == "up"]
+    assert {(s.subscribed, s.listed) for s in spans} == {(4, 5)}
+    assert len(running.liquidations(LINEAR)) == 8
+    refusals = [line for line in running.voice.said if "refuses" in line]
+    assert len(refusals) == 1
+    assert "handler not found,topic:allLiquidation.XRPUSDT" in refusals[0]
+
+
+async def test_a_venue_that_refuses_the_feed_itself_is_down_with_its_reason(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("fault", USDM.source, faults={"deny": ["!forceOrder@arr"]})
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await asyncio.sleep(0.6)
+    spans = running.coverage(USDM)
+    assert states(spans) == ["down"]
+    assert any(
+        "refused" in s.reason and "unknown stream !forceOrder@arr" in s.reason for s in spans
+    )
+
+
+async def test_a_feed_whose_canary_sings_while_no_liquidation_comes_for_long_is_stale(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    quiet = quick(binance.USDM, max_quiet_seconds=0.8)
+    async with Collecting(exchange, tmp_path, quiet) as running:
+        await running.alive()
+        await exchange.tell("burst", quiet.source, count=2)
+        await asyncio.sleep(1.6)
+        await exchange.tell("burst", quiet.source, count=2, start=2)
+        await asyncio.sleep(0.4)
+    spans = running.coverage(quiet)
+    check_spans(spans)
+    assert states(spans) == ["down", "up", "stale", "up"]
+    assert len(running.liquidations(quiet)) == 4
+
+
+# --- many contracts ---------------------------------------------------------------------------
+
+
+async def test_contracts_are_spread_over_sockets_within_the_limits_of_the_venue(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    symbols = [f"C{i:03}USDT" for i in range(130)]
+    await exchange.tell("list", LINEAR.source, symbols=["BTCUSDT", *symbols])
+    small = quick(bybit.LINEAR, topics_per_connection=60)
+    async with Collecting(exchange, tmp_path, small) as running:
+        await running.alive(connections=3)
+        state = await exchange.tell("state", small.source)
+        sizes = sorted(sum(t.startswith("allLiq") for t in topics) for topics in state["topics"])
+        assert sizes == [11, 60, 60]
+        assert all("tickers.BTCUSDT" in topics for topics in state["topics"])
+        requests = [
+            json.loads(text)["args"]
+            for received in state["received"]
+            for text in received
+            if "subscribe" in text
+        ]
+        assert max(map(len, requests)) == small.topics_per_message
+        await exchange.tell("burst", small.source, count=262)
+        await asyncio.sleep(0.5)
+    assert len(running.liquidations(small)) == 262
+    last = running.coverage(small)[-2]
+    assert (last.state, last.subscribed, last.listed, last.connections) == ("up", 131, 131, 3)
+
+
+async def test_a_lost_socket_of_several_makes_coverage_partial(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("list", LINEAR.source, symbols=[f"C{i}USDT" for i in range(10)])
+    small = quick(bybit.LINEAR, topics_per_connection=5)
+    async with Collecting(exchange, tmp_path, small) as running:
+        await running.alive(connections=2)
+        await asyncio.sleep(0.3)
+        await exchange.tell("fault", small.source, faults={"refuse": 6})
+        await exchange.tell("drop", small.source, which=1)
+        await asyncio.sleep(0.6)
+        await exchange.tell("fault", small.source)
+        await running.alive(connections=2)
+    spans = running.coverage(small)
+    check_spans(spans)
+    partial = [s for s in spans if s.state == "partial"]
+    assert partial
+    assert {s.subscribed for s in partial} == {5}
+    assert {s.connections for s in partial} == {1}
+    assert any("connection 2: " in s.reason for s in partial)
+
+
+async def test_a_contract_listed_later_is_subscribed_to(exchange: Loopback, tmp_path: Path) -> None:
+    often = FAST.__class__(
+        **{f: getattr(FAST, f) for f in FAST.__struct_fields__} | {"relist": 0.4}
+    )
+    async with Collecting(exchange, tmp_path, LINEAR, timing=often) as running:
+        await running.alive()
+        await exchange.tell(
+            "list", LINEAR.source, symbols=[*PROTOCOLS[LINEAR.source].symbols, "NEWUSDT"]
+        )
+        await asyncio.sleep(1.2)
+        await exchange.tell("burst", LINEAR.source, count=6)
+        await asyncio.sleep(0.3)
+    rows = running.liquidations(LINEAR)
+    assert [r.symbol for r in rows][-1] == "NEWUSDT"
+    assert rows[-1].notional_usd is not None
+    assert [(s.subscribed, s.listed) for s in running.coverage(LINEAR) if s.state == "up"][-1] == (
+        6,
+        6,
+    )
+
+
+async def test_without_a_list_the_contracts_of_the_last_run_are_subscribed_to(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await running.alive()
+    await exchange.tell("rest", LINEAR.source, statuses=[404] * 50)
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await running.alive()
+        await exchange.tell("burst", LINEAR.source, count=5)
+        await asyncio.sleep(0.3)
+    await exchange.tell("rest", LINEAR.source, statuses=[])
+    assert len(running.liquidations(LINEAR)) == 5
+    assert any("5 contracts are known from before" in line for line in running.voice.said)
+
+
+async def test_a_feed_by_contract_without_any_list_is_down_and_says_so(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("rest", LINEAR.source, statuses=[404] * 50)
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await asyncio.sleep(0.6)
+    await exchange.tell("rest", LINEAR.source, statuses=[])
+    spans = running.coverage(LINEAR)
+    assert states(spans) == ["down"]
+    assert "no list of contracts" in spans[-1].reason
+    assert "HTTP 404" in spans[-1].reason
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def bad_frames() -> list[tuple[dict[str, Any], str]]:
+    """Frames that cannot be read, each with a word of the reason."""
+    good: dict[str, Any] = PROTOCOLS["binance-usdm"].order(1, 0)  # type: ignore[attr-defined]
+
+    def order(**changes: Any) -> dict[str, Any]:
+        return {"text": dump({**good, "o": {**good["o"], **changes}})}
+
+    return [
+        ({"text": '{"e":"forceOrder","E":1'}, "truncated"),
+        ({"text": "[]"}, "Expected `object`"),
+        ({"text": "not json"}, "invalid"),
+        ({"text": '{"e":"forceOrder","E":1,"o":{}}'}, "missing required field"),
+        ({"text": '{"e":"forceOrder"}'}, "truncated"),
+        (order(z="NaN"), "size is 'NaN'"),
+        (order(z="-0.5"), "size is '-0.5'"),
+        (order(z="0"), "size is '0'"),
+        (order(ap="1e400"), "price is '1e400'"),
+        (order(ap="inf"), "price is 'inf'"),
+        (order(S="HOLD"), "side is 'HOLD'"),
+        (order(T=BASE_MS * 2), "lies in the future"),
+        (order(T=1_700_000_000), "is no time in milliseconds"),
+        (order(T=10**30), "time is '1000"),
+        (order(s="x" * 100), "contract is"),
+        (order(s="BTC\x1b[31mUSDT"), "contract is"),
+        (order(s="NOSUCHUSDT"), "not in the venue's list"),
+        ({"text": "[" * 200_000}, "expected `object`"),
+        ({"text": '{"a":' * 200_000}, "nested"),
+        ({"text": "x" * 1_000_000}, "invalid"),
+        ({"hex": "1f8b0800deadbeef"}, "a binary frame where text is documented"),
+        ({"raw_text": b'{"e":"\xff\xfe"}'.hex()}, "utf-8"),
+    ]
+
+
+async def test_what_cannot_be_read_goes_to_rejects_with_a_reason_and_the_stream_lives_on(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    bad = bad_frames()
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await running.alive()
+        opened = (await exchange.tell("state", USDM.source))["opened"]
+        for n, (frame, _) in enumerate(bad):
+            await exchange.tell("send", USDM.source, frames=[frame])
+            await exchange.tell("burst", USDM.source, count=1, start=10 + n)
+        await asyncio.sleep(0.5)
+        assert (await exchange.tell("state", USDM.source))["opened"] == opened
+    rejects = running.store.rows(
+        Reject, "source = $source ORDER BY received_at", {"source": USDM.source}
+    )
+    for (_, word), reject in zip(bad, rejects, strict=True):
+        assert word.lower() in reject.reason.lower()
+        assert len(reject.raw) <= 10_000
+    rows = running.liquidations(USDM)
+    unlisted = [r for r in rows if r.symbol == "NOSUCHUSDT"]
+    assert len(rows) == len(bad) + 1
+    # A contract the list does not know is kept, without what the list is needed for.
+    assert [(r.base, r.notional_usd, r.usd_rule) for r in unlisted] == [
+        (None, None, "n/a (contract not listed)")
+    ]
+    assert unlisted[0].notional_quote == pytest.approx(0.002 * 20_001.5)
+    spans = running.coverage(USDM)
+    assert states(spans) == ["down", "up"]
+    assert sum(s.rejects for s in spans) == len(bad)
+
+
+async def test_a_flood_of_garbage_is_counted_in_full_and_kept_in_part(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await running.alive()
+        await exchange.tell(
+            "send", USDM.source, frames=[{"text": f"garbage {n}"} for n in range(300)]
+        )
+        await exchange.tell("burst", USDM.source, count=5)
+        await asyncio.sleep(0.5)
+    assert sum(s.rejects for s in running.coverage(USDM)) == 300
+    assert 100 <= len(running.store.rows(Reject)) <= 200  # the minute may turn
+    assert len(running.liquidations(USDM)) == 5
+
+
+async def test_a_frame_above_the_cap_ends_the_socket_and_is_told(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await running.alive()
+        await exchange.tell("send", USDM.source, frames=[{"text": "x" * (17 * 2**20)}])
+        await asyncio.sleep(0.8)
+        await running.alive()
+    assert any(s.reason == "a frame is larger than the cap" for s in running.coverage(USDM))

@@ -1,0 +1,55 @@
+"""The reference vectors, read from the folder CHAINWATCH_SHARED (never copied in here)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(os.environ.get("CHAINWATCH_SHARED", "../shared"))
+MISSING = f"the reference folder {SHARED} is not here: set CHAINWATCH_SHARED"
+
+
+def whole(value: Any) -> Any:
+    """Strings of digits, which stand for integers above 2^53, as integers."""
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        return int(value)
+    if isinstance(value, list):
+        return [whole(v) for v in value]
+    if isinstance(value, dict):
+        return {k: whole(v) for k, v in value.items()}
+    return value
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """A vector file with its integers whole; None where the folder is absent."""
+    path = SHARED / "reference" / "vectors" / f"{name}.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = whole(json.loads(path.read_text("utf-8")))
+    return found
+
+
+def cases(name: str, kind: str) -> list[Any]:
+    """One pytest parameter per case of a kind; a single skipped (in CI: failing) one without
+    the folder."""
+    found = read(name)
+    if found is None:
+        if os.environ.get("CI"):
+            raise RuntimeError(MISSING)
+        return [pytest.param({}, marks=pytest.mark.skip(reason=MISSING))]
+    return [pytest.param(c, id=c["name"]) for c in found["cases"] if c["kind"] == kind]
+
+
+def shared_file(*parts: str) -> Path:
+    """A file of the shared folder; without it the test is skipped, in CI it fails."""
+    path = SHARED.joinpath(*parts)
+    if not path.is_file():
+        said = f"{path} is not here: set CHAINWATCH_SHARED"
+        if os.environ.get("CI"):
+            pytest.fail(said, pytrace=False)
+        pytest.skip(said)
+    return path

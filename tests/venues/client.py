@@ -1,0 +1,209 @@
+"""Starts the loopback exchange in a process of its own and tells it what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from chainwatch import collect, stream
+from chainwatch.exchange import Channel
+from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument
+from chainwatch.settings import Settings
+from chainwatch.source import Source
+from chainwatch.store import Store
+from chainwatch.stream import Timing
+
+ROOT = Path(__file__).parents[2]
+
+
+class Loopback:
+    """The loopback exchange, alive inside the `with` block."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self._certificate = certificate
+        self._process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "tests.venues.server"]
+        if self._certificate is not None:
+            command.append(str(self._certificate))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert self._process.stdout is not None
+        self.port = json.loads(self._process.stdout.readline())["port"]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    @property
+    def _secure(self) -> str:
+        return "s" if self._certificate is not None else ""
+
+    def environment(self, *sources: str) -> dict[str, str]:
+        """What points these sources here."""
+        found = {}
+        for source in sources:
+            name = source.upper().replace("-", "_")
+            found[f"CHAINWATCH_WS_{name}"] = f"ws{self._secure}://127.0.0.1:{self.port}/ws/{source}"
+            found[f"CHAINWATCH_URL_{name}"] = (
+                f"http{self._secure}://127.0.0.1:{self.port}/rest/{source}"
+            )
+        return found
+
+    def settings(self, home: Path, *sources: str, **more: str) -> Settings:
+        return Settings(
+            {"home": str(home), **more},
+            environ=self.environment(*sources),
+            dotenv=home / "no.env",
+        )
+
+    async def tell(self, do: str, source: str, **order: Any) -> Any:
+        """Have the exchange do something; what it answers."""
+        return await self._post("/control", {"do": do, "source": source, **order})
+
+    async def treat_ccxt(self, **faults: Any) -> list[str]:
+        """Behave so with ccxt; what it asked since the last time."""
+        asked: list[str] = await self._post("/control/ccxt", faults)
+        return asked
+
+    async def _post(self, path: str, order: Any) -> Any:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"http{self._secure}://127.0.0.1:{self.port}{path}",
+                data=io.BytesIO(json.dumps(order).encode()),
+                ssl=False,
+            ) as answer,
+        ):
+            answer.raise_for_status()
+            return await answer.json()
+
+
+# --- collecting from it ---------------------------------------------------------------------
+
+# Canaries every 0.1 s, expected every 0.4 s: silence is noticed after 1.0 s.
+CANARY_SECONDS = 0.4
+FAST = Timing(
+    ack=0.6,
+    stable=0.5,
+    span=0.3,
+    relist=3_600.0,
+    relist_retry=0.2,
+    backoff_base=0.05,
+    backoff_cap=0.4,
+    connect=2.0,
+)
+
+
+class Notes:
+    """A voice that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def progress(self, what: str, done: float, total: float | None = None) -> None: ...
+
+
+def quick(channel: Channel, **changes: Any) -> Channel:
+    """A channel as documented, only faster."""
+    given = {"canary_seconds": CANARY_SECONDS, "messages_per_second": 200.0, **changes}
+    return msgspec.structs.replace(channel, **given)
+
+
+def source_of(channel: Channel, timing: Timing = FAST) -> Source:
+    return Source(
+        name=channel.source,
+        tables=(ExchangeLiquidation, Coverage, Instrument),
+        docs="",
+        mode="stream",
+        module="",
+        summary="",
+        run=lambda feed: stream.run(feed, channel, timing),
+        venue=channel.venue,
+        channel=channel,
+    )
+
+
+class Collecting:
+    """A collector of these channels in this process, alive inside the `async with` block."""
+
+    def __init__(
+        self, exchange: Loopback, home: Path, *channels: Channel, timing: Timing = FAST, **more: Any
+    ) -> None:
+        self.store = Store(home)
+        self.voice = Notes()
+        self.channels = channels
+        self.outcomes: list[collect.Outcome] = []
+        self._exchange = exchange
+        settings = exchange.settings(home, *(c.source for c in channels), **more)
+        jobs = [collect.Job(source_of(channel, timing)) for channel in channels]
+        self._run = collect.collect(self.store, settings, jobs, self.voice)
+        self._task: asyncio.Task[list[collect.Outcome]] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def alive(self, connections: int = 1) -> None:
+        """Wait until every channel has subscribed to everything on so many sockets."""
+        for channel in self.channels:
+
+            async def subscribed(source: str = channel.source) -> bool:
+                state = await self._exchange.tell("state", source)
+                return state["connections"] >= connections and all(state["topics"])
+
+            await until(subscribed)
+        await asyncio.sleep(0.3)
+
+    def coverage(self, channel: Channel) -> list[Coverage]:
+        return self.store.rows(
+            Coverage, "source = $source ORDER BY from_time", {"source": channel.source}
+        )
+
+    def liquidations(self, channel: Channel) -> list[ExchangeLiquidation]:
+        return self.store.rows(
+            ExchangeLiquidation, "source = $source ORDER BY time", {"source": channel.source}
+        )
+
+
+async def until(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait for something that must happen."""
+    async with asyncio.timeout(seconds):
+        while not await check():  # noqa: ASYNC110 - what is waited for is in another process
+            await asyncio.sleep(0.02)

@@ -1,0 +1,46 @@
+"""Reading the fixtures of a source: documented shapes with numbers of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from chainwatch import frames
+from chainwatch.exchange import Seen
+from chainwatch.rows import ExchangeLiquidation
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def seen(source: str) -> list[Seen]:
+    """What each frame of a source's fixture means, in order."""
+    path = FIXTURES / source / "frames.jsonl"
+    return [one.seen for one in frames.replay(frames.read(path))]
+
+
+def rows(source: str) -> list[ExchangeLiquidation]:
+    """The liquidations of a source's fixture, in order; nothing in it is rejected."""
+    found = seen(source)
+    assert [reject for one in found for reject in one.rejects] == []
+    return [row for one in found for row in one.rows]
+
+
+# Symbol, side, contracts, base, price, value in quote, value in USD.
+Figures = tuple[str, str, float | None, float | None, float, float | None, float | None]
+
+
+def check_figures(found: Sequence[ExchangeLiquidation], expected: Sequence[Figures]) -> None:
+    """Each row says what is expected of it, numbers to 1e-12 of themselves."""
+    assert [(row.symbol, row.side) for row in found] == [line[:2] for line in expected]
+    for row, line in zip(found, expected, strict=True):
+        numbers = (
+            row.contracts,
+            row.quantity_base,
+            row.price,
+            row.notional_quote,
+            row.notional_usd,
+        )
+        for number, wanted in zip(numbers, line[2:], strict=True):
+            assert number == (None if wanted is None else pytest.approx(wanted, rel=1e-12)), row
