@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from chainwatch import collect, query, report
@@ -20,7 +18,6 @@ from chainwatch.settings import Settings
 from chainwatch.source import find
 from chainwatch.store import Store
 from tests.rpc_proxy import Handler, Server
-from tests.vectors import SHARED
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SEEN = datetime(2026, 9, 20, 12, tzinfo=UTC)
@@ -48,17 +45,6 @@ PATHS = {
 
 def fixture(name: str) -> bytes:
     return (FIXTURES / name).read_bytes()
-
-
-def shared(name: str, folder: Path = SHARED) -> Path:
-    """A file of the folder CHAINWATCH_SHARED; without it the test is skipped, in CI it fails."""
-    path = folder / name
-    if not path.exists():
-        said = f"{path} is not here: set CHAINWATCH_SHARED"
-        if os.environ.get("CI"):
-            pytest.fail(said, pytrace=False)
-        pytest.skip(said)
-    return path
 
 
 def raw(body: bytes | str, **other: Any) -> Raw:

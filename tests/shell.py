@@ -5,18 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
-import pty
 import select
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chainwatch.demo import recording
+from tests import terminal
 
 CHAINWATCH = [sys.executable, "-m", "chainwatch.cli"]
 # The working directory of every command: no .env of anybody lies there.
@@ -112,8 +109,7 @@ def on_terminal(
     The keys in `press` are typed once `when` has appeared.
     """
     where = ["--home", str(home)] if home is not None else []
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    parent, child = terminal.opened(columns=columns)
     process = subprocess.Popen(
         [sys.executable, "-c", _ON_TERMINAL, *CHAINWATCH, *where, *arguments],
         stdin=child,

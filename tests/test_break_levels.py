@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from math import inf, sqrt
 from pathlib import Path
@@ -82,15 +81,6 @@ def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict
 # --- the reference's own cases ------------------------------------------------------------------
 
 
-def golden() -> list[Any]:
-    found = vectors.read("cascade_golden")
-    if found is None:
-        if os.environ.get("CI"):
-            raise RuntimeError("the reference folder is not here: set CHAINWATCH_SHARED")
-        return [pytest.param({}, marks=pytest.mark.skip(reason="set CHAINWATCH_SHARED"))]
-    return [pytest.param(c, id=c["name"]) for c in found["cases"]]
-
-
 def set_up(store: Store, case: dict[str, Any]) -> dict[str, Any]:
     """The wall and the market of a golden case in the lake; parameters that go with them."""
     wall(store, list(zip(case["trigger_px"], case["units"], strict=True)))
@@ -105,7 +95,7 @@ def set_up(store: Store, case: dict[str, Any]) -> dict[str, Any]:
     return {"scale": impact.get("kappa", 1)}
 
 
-@pytest.mark.parametrize("case", golden())
+@pytest.mark.parametrize("case", vectors.cases("cascade_golden"))
 def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict[str, Any]) -> None:
     how = set_up(store, case)
     wanted = case["expected"]
@@ -128,7 +118,7 @@ def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict
         assert [row[ours] for row in found] == close(wanted[theirs]), ours
 
 
-@pytest.mark.parametrize("case", golden())
+@pytest.mark.parametrize("case", vectors.cases("cascade_golden"))
 def test_falls_come_to_rest_where_the_golden_cases_do(store: Store, case: dict[str, Any]) -> None:
     how = set_up(store, case)
     for point in case["fixed_points"]:

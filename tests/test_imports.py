@@ -306,7 +306,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake with the four account files of Aave v2, a market each."""
     home = tmp_path_factory.mktemp("published") / "home"
     for name in FILES:
-        path = shared_file("data", "lido_aave_positions", f"{name}.csv")
+        path = shared_file(f"data/lido_aave_positions/{name}.csv")
         done = run("import", str(path), "--market", name, *AAVE_V2, home=home)
         assert done.code == Exit.OK, done.err
     return home
@@ -319,7 +319,7 @@ def test_the_published_health_factors_come_out_to_the_precision_of_a_double(
     for row in Store(published).rows(Account):
         rows[row.market][row.account] = row
     for name, (count, collateral, debt) in FILES.items():
-        with shared_file("data", "lido_aave_positions", f"{name}.csv").open() as file:
+        with shared_file(f"data/lido_aave_positions/{name}.csv").open() as file:
             theirs = list(csv.DictReader(file))
         ours = rows[name]
         assert len(ours) == len(theirs) == count

@@ -18,14 +18,15 @@ from chainwatch.documents import Irreconcilable
 from chainwatch.rows import IndicatorValue, Statement, Supply
 from chainwatch.sources import circle, reference, tether
 from chainwatch.store import Store
-from tests.disclosures import Publisher, ask, gather, load, raw, shared
+from tests.disclosures import Publisher, ask, gather, load, raw
+from tests.vectors import shared_file
 
 CAPTURE = "data/tether/tether-transparency-2026-07-09.json"
 MACRO = "data/prices_macro"
 
 
 def table(name: str) -> list[dict[str, str]]:
-    with shared(name).open(newline="", encoding="utf-8") as file:
+    with shared_file(name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -37,7 +38,7 @@ def day(text: str) -> date:
 
 
 def test_the_capture_of_tethers_page_is_read_to_the_last_digit() -> None:
-    rows = tether.parse(raw(shared(CAPTURE).read_bytes()))
+    rows = tether.parse(raw(shared_file(CAPTURE).read_bytes()))
     (usdt,) = [r for r in rows if isinstance(r, Statement) and r.token == "USDT"]
     assert usdt.as_of == day("2026-07-08")
     assert usdt.assets is not None
@@ -59,7 +60,7 @@ def test_the_capture_of_tethers_page_is_read_to_the_last_digit() -> None:
 
 
 def test_one_digit_altered_in_the_capture_is_refused_with_both_sums() -> None:
-    body = shared(CAPTURE).read_text("utf-8")
+    body = shared_file(CAPTURE).read_text("utf-8")
     figures = json.loads(body, parse_float=str)["data"]["usdt"]
     for name in ("total_assets", "total_liabilities", "shareholder_eq", "totaltokens_eth"):
         before = str(figures[name])
@@ -161,7 +162,7 @@ def test_the_shipped_months_of_circle_equal_the_reports_to_the_dollar() -> None:
 
 
 def test_the_capture_of_circles_page_makes_up_what_circulates() -> None:
-    body = shared("data/tether/circle_usdc_transparency_2026-10-01.html").read_bytes()
+    body = shared_file("data/tether/circle_usdc_transparency_2026-10-01.html").read_bytes()
     rows = circle.parse_page(raw(body, fetched_at=datetime(2026, 10, 1, 13, tzinfo=UTC)))
     (page,) = [r for r in rows if isinstance(r, Statement)]
     (supply,) = [r for r in rows if isinstance(r, Supply)]
@@ -231,7 +232,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
     collect.raise_failures(asyncio.run(publish()))
     for name, series in IMPORTED.items():
-        path = shared(f"{MACRO}/{name}")
+        path = shared_file(f"{MACRO}/{name}")
         if name.startswith("edge_"):  # comes without a header
             headed = files / name
             headed.write_text("date,close\n" + path.read_text("utf-8"), encoding="utf-8")
@@ -386,4 +387,4 @@ def test_as_known_on_the_day_of_the_news(market: Store) -> None:
 
 def test_a_folder_that_is_absent_is_told(tmp_path: Path) -> None:
     with pytest.raises((pytest.skip.Exception, pytest.fail.Exception), match="is not here"):
-        shared("data", tmp_path / "nowhere")
+        shared_file("data", tmp_path / "nowhere")

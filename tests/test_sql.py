@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -18,7 +20,7 @@ from chainwatch import prompt, query
 from chainwatch.errors import Exit
 from chainwatch.rows import columns, tables
 from chainwatch.store import CATALOG_NAME, Store
-from tests import shell
+from tests import shell, terminal
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +183,7 @@ def test_the_catalog_opens_in_harlequin_as_printed(lake: Path) -> None:
     program = shutil.which(words[0])
     if program is None:
         pytest.skip("harlequin is not on the PATH (pipx install harlequin)")
-    import os
-    import pty
-    import select
-
-    parent, child = pty.openpty()
+    parent, child = terminal.opened(columns=160, lines=50)
     process = subprocess.Popen(
         [program, *words[1:]],
         stdin=child,

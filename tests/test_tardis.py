@@ -7,7 +7,6 @@ inverse contracts; and it leaves out frames that its state tells it to, which ar
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from chainwatch.exchange import Channel, Reader
 from chainwatch.sources import binance, bitfinex, bybit, deribit, dydx, htx, kraken_futures, okx
-from tests.vectors import MISSING, SHARED
+from tests.vectors import shared_file
 
 MESSAGES = "data/tardis_liquidation_messages/liquidation_raw_vs_normalized.json"
 READERS: dict[str, Channel] = {
@@ -36,12 +35,7 @@ CLOSED = ("bitmex", "ftx")
 
 
 def records() -> list[dict[str, Any]]:
-    path = SHARED / MESSAGES
-    if not path.is_file():
-        if os.environ.get("CI"):
-            raise RuntimeError(MISSING)
-        pytest.skip(MISSING)
-    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    found: list[dict[str, Any]] = json.loads(shared_file(MESSAGES).read_text("utf-8"))
     assert len(found) == 21
     return found
 

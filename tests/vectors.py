@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-SHARED = Path(os.environ.get("CHAINWATCH_SHARED", "../shared"))
+# Absolute: the commands that are given its files run in another folder.
+SHARED = Path(os.environ.get("CHAINWATCH_SHARED", "../shared")).absolute()
 MISSING = f"the reference folder {SHARED} is not here: set CHAINWATCH_SHARED"
 
 
@@ -33,21 +34,21 @@ def read(name: str) -> dict[str, Any] | None:
     return found
 
 
-def cases(name: str, kind: str) -> list[Any]:
-    """One pytest parameter per case of a kind; a single skipped (in CI: failing) one without
+def cases(name: str, kind: str | None = None) -> list[Any]:
+    """One pytest parameter per case (of a kind); a single skipped (in CI: failing) one without
     the folder."""
     found = read(name)
     if found is None:
         if os.environ.get("CI"):
             raise RuntimeError(MISSING)
         return [pytest.param({}, marks=pytest.mark.skip(reason=MISSING))]
-    return [pytest.param(c, id=c["name"]) for c in found["cases"] if c["kind"] == kind]
+    return [pytest.param(c, id=c["name"]) for c in found["cases"] if kind in (None, c.get("kind"))]
 
 
-def shared_file(*parts: str) -> Path:
-    """A file of the shared folder; without it the test is skipped, in CI it fails."""
-    path = SHARED.joinpath(*parts)
-    if not path.is_file():
+def shared_file(name: str, folder: Path = SHARED) -> Path:
+    """A file or folder of the shared folder; without it the test is skipped, in CI it fails."""
+    path = folder / name
+    if not path.exists():
         said = f"{path} is not here: set CHAINWATCH_SHARED"
         if os.environ.get("CI"):
             pytest.fail(said, pytrace=False)
