@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from chainwatch.errors import NetworkError, Reorged
 from chainwatch.markets import Market
 from chainwatch.rows import ChainLiquidation, Retraction, Row
@@ -34,10 +36,8 @@ class Recorder(Protocol):
         Raises NetworkError where the endpoint has no state of that block.
         """
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        """The same without anything that needs the block's state."""
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        """The rows of one event as far as the event alone tells them."""
 
 
 # The contracts of a market that emit its liquidations, as of a block.
@@ -66,8 +66,7 @@ async def record(
         rows: list[Row] = []
         for block, logs in (await _by_block(rpc, part.logs)).items():
             if block.number <= without_state:
-                status = NO_STATE.format(block.number)
-                rows += recorder.unpriced(market, logs, block, status)
+                rows += _unpriced(recorder, market, logs, block)
                 continue
             try:
                 rows += await recorder.rows(feed, rpc, market, logs, block)
@@ -77,12 +76,55 @@ async def record(
                 # One refusal says the same of every older block.
                 without_state = block.number
                 feed.note(f"{market.name}: no prices at block {block.number} and before: {failure}")
-                status = NO_STATE.format(block.number)
-                rows += recorder.unpriced(market, logs, block, status)
+                rows += _unpriced(recorder, market, logs, block)
         yield Batch(rows, cursor={"block": part.last, "hash": part.last_hash})
         feed.progress(
             f"{market.name}: blocks searched", part.last - begin + 1, at.number - begin + 1
         )
+
+
+def event(
+    market: Market,
+    log: Log,
+    at: Block,
+    *,
+    account: str,
+    liquidator: str,
+    kind: str = "liquidation",
+    debt_asset: str | None = None,
+    debt_repaid_raw: int | None,
+    coll_asset: str | None = None,
+    coll_seized_raw: int | None,
+) -> ChainLiquidation:
+    """The row of an event that nothing has been priced in yet."""
+    return ChainLiquidation(
+        market=market.name,
+        protocol=market.protocol,
+        chain_id=market.chain_id,
+        block_number=at.number,
+        block_hash=at.hash,
+        block_time=at.moment,
+        tx_hash=log.transaction,
+        log_index=log.index,
+        kind=kind,
+        account=account,
+        liquidator=liquidator,
+        debt_asset=debt_asset,
+        debt_repaid_raw=debt_repaid_raw,
+        coll_asset=coll_asset,
+        coll_seized_raw=coll_seized_raw,
+    )
+
+
+def _unpriced(
+    recorder: Recorder, market: Market, logs: Sequence[Log], at: Block
+) -> list[ChainLiquidation]:
+    status = NO_STATE.format(at.number)
+    return [
+        msgspec.structs.replace(row, status=status)
+        for log in logs
+        for row in recorder.events(market, log, at)
+    ]
 
 
 async def _by_block(rpc: Rpc, logs: Sequence[Log]) -> Mapping[Block, list[Log]]:

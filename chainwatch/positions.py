@@ -32,6 +32,7 @@ from chainwatch.oracles import Exposure
 from chainwatch.rows import (
     Account,
     Factor,
+    Leg,
     Mismatch,
     Orphan,
     Row,
@@ -381,6 +382,59 @@ async def dirty_accounts(
 # --- rows ---------------------------------------------------------------------------------------
 
 
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules by which accounts were valued; the fields are those of rows.Snapshot."""
+
+    profile: str
+    hf_rule: str
+    close_rule: str
+    base_decimals: int
+    quote: str = "USD"
+    quote_usd: float | None = 1.0
+    reserves_usd: float | None = None
+    target_reserves_usd: float | None = None
+
+
+def snapshot_rows(
+    market: Market,
+    revision: int,
+    stamp: Stamp,
+    accounts: Mapping[str, K],
+    valued: Callable[[str, K], tuple[Account, list[Leg]]],
+    rules: Rules,
+) -> list[Row]:
+    """Each account with its legs, in the order of names, and what the snapshot says of itself."""
+    rows: list[Row] = []
+    failed = 0
+    for name, known in sorted(accounts.items(), key=lambda item: item[0]):
+        account, legs = valued(name, known)
+        failed += account.status.startswith("n/a")
+        rows.append(account)
+        rows += legs
+    rows.append(
+        Snapshot(
+            snapshot=stamp.snapshot,
+            market=market.name,
+            protocol=market.protocol,
+            provenance=market.provenance,
+            chain_id=market.chain_id,
+            block_number=stamp.at.number,
+            block_hash=stamp.at.hash,
+            block_time=stamp.at.moment,
+            read_at=stamp.read_at,
+            revision=revision,
+            scope=stamp.scope,
+            accounts=len(accounts),
+            accounts_read=stamp.accounts_read,
+            accounts_failed=failed,
+            based_on=stamp.based_on,
+            endpoint=stamp.endpoint,
+            **msgspec.structs.asdict(rules),
+        )
+    )
+    return rows
+
+
 def factor_rows(
     stamp: Stamp, market: Market, exposures: Mapping[str, Sequence[Exposure]]
 ) -> list[Factor]:
@@ -443,6 +497,29 @@ def choose(accounts: list[Account], sample: int | None, seed: str) -> list[Accou
     return risky + pick.sample(calm, sample - len(risky))
 
 
+class Compared(msgspec.Struct, frozen=True):
+    """What a comparison with the chain is about: a snapshot, and the accounts chosen of it."""
+
+    market: Market
+    rpc: Rpc
+    snapshot: Snapshot
+    at: Block
+    accounts: dict[str, Account]
+
+
+async def compared(feed: Feed, sample: int | None) -> Compared:
+    """Accounts of the market's newest snapshot, all or `sample` of them.
+
+    Raises UsageError without a snapshot, Reorged where its block left the chain.
+    """
+    market = feed.market()
+    rpc = await feed.rpc(market)
+    snapshot, at = await newest_snapshot(feed, rpc, market)
+    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
+    chosen = choose(stored, sample, snapshot.block_hash)
+    return Compared(market, rpc, snapshot, at, {a.account: a for a in chosen})
+
+
 class Figure(msgspec.Struct, frozen=True):
     """One figure of one account: ours, and the chain's; None = n/a, or the call reverted."""
 
@@ -454,15 +531,10 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 def judged(
-    snapshot: Snapshot,
-    figures: Iterable[Figure],
-    *,
-    checked: int,
-    method: str,
-    now: datetime,
-    endpoint: str,
+    feed: Feed, of: Compared, figures: Iterable[Figure], method: str
 ) -> tuple[Verification, list[Row]]:
     """The result of a comparison, and the figures that differ."""
+    snapshot, now = of.snapshot, feed.now()
     mismatches: list[Row] = []
     wrong: set[str] = set()
     worst = 0
@@ -492,10 +564,10 @@ def judged(
             verified_at=now,
             method=method,
             accounts=snapshot.accounts,
-            checked=checked,
+            checked=len(of.accounts),
             mismatched=len(wrong),
             max_abs_error=worst,
-            endpoint=endpoint,
+            endpoint=of.rpc.host,
         ),
         mismatches,
     )

@@ -14,6 +14,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache, partial
 from itertools import accumulate, count, pairwise
@@ -39,6 +40,11 @@ class Block(msgspec.Struct, frozen=True):
     number: int
     hash: str
     time: int
+
+    @property
+    def moment(self) -> datetime:
+        """Its time stamp."""
+        return datetime.fromtimestamp(self.time, UTC)
 
 
 class Log(msgspec.Struct, frozen=True):

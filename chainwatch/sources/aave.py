@@ -7,7 +7,6 @@ their own that name theirs.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -262,38 +261,19 @@ class AaveLender:
             by_asset = await oracles.in_usd(rpc, by_asset, market.quote_feed, stamp.at)
         rows += positions.factor_rows(stamp, market, by_asset)
         states = head.states
-        failed = 0
-        for account, known in sorted(accounts.items()):
-            row, legs = _account_rows(stamp, market, head, states, account, known)
-            failed += row.status.startswith("n/a")
-            rows.append(row)
-            rows += legs
-        rows.append(
-            Snapshot(
-                snapshot=stamp.snapshot,
-                market=market.name,
-                protocol=self.protocol,
-                provenance=market.provenance,
-                chain_id=market.chain_id,
-                block_number=stamp.at.number,
-                block_hash=stamp.at.hash,
-                block_time=datetime.fromtimestamp(stamp.at.time, UTC),
-                read_at=stamp.read_at,
-                revision=opened.revision,
-                profile=head.profile.version,
-                hf_rule=head.profile.hf_rule,
-                close_rule=head.profile.close,
-                base_decimals=len(str(head.base_unit)) - 1,
-                quote=head.quote,
-                quote_usd=head.quote_usd,
-                scope=stamp.scope,
-                accounts=len(accounts),
-                accounts_read=stamp.accounts_read,
-                accounts_failed=failed,
-                based_on=stamp.based_on,
-                endpoint=stamp.endpoint,
-            )
+
+        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+            return _account_rows(stamp, market, head, states, account, known)
+
+        rules = positions.Rules(
+            profile=head.profile.version,
+            hf_rule=head.profile.hf_rule,
+            close_rule=head.profile.close,
+            base_decimals=len(str(head.base_unit)) - 1,
+            quote=head.quote,
+            quote_usd=head.quote_usd,
         )
+        rows += positions.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -791,26 +771,20 @@ async def verify(
     `independent` reads through web3's own codecs and transport instead of ours.
     Raises UsageError without a snapshot, Reorged where its block is gone.
     """
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await positions.newest_snapshot(feed, rpc, market)
-    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
-    chosen = positions.choose(stored, sample, snapshot.block_hash)
-    addresses = [a.account for a in chosen]
+    of = await positions.compared(feed, sample)
+    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
     if independent:
         from chainwatch.independent import read_account_data
 
-        answers = await read_account_data(rpc.urls, market.pool, addresses, at, feed.progress)
+        answers = await read_account_data(rpc.urls, market.pool, list(chosen), at, feed.progress)
     else:
-        answers = await _read_account_data(feed, rpc, market, addresses, at)
-    pairs = zip(chosen, answers, strict=True)
+        answers = await _read_account_data(feed, rpc, market, list(chosen), at)
+    pairs = zip(chosen.values(), answers, strict=True)
     return positions.judged(
-        snapshot,
+        feed,
+        of,
         [figure for account, answer in pairs for figure in _figures(account, answer)],
-        checked=len(chosen),
-        method="getUserAccountData" + (" through web3" if independent else ""),
-        now=feed.now(),
-        endpoint=rpc.host,
+        "getUserAccountData" + (" through web3" if independent else ""),
     )
 
 
@@ -875,13 +849,8 @@ class AaveRecorder:
         bonuses = await self._bonuses(rpc, market, events, terms, at)
         return [_priced(event, terms, bonus) for event, bonus in zip(events, bonuses, strict=True)]
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        return [
-            msgspec.structs.replace(_event(market, self.dialect, log, at), status=status)
-            for log in logs
-        ]
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        return [_event(market, self.dialect, log, at)]
 
     async def _bonuses(
         self,
@@ -917,15 +886,10 @@ def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquid
     data = bytes.fromhex(log.data[2:])
     deficit = log.topics[0] == DEFICIT_CREATED
     first, second, *rest = (abi.topic_address(t) for t in log.topics[1:])
-    return ChainLiquidation(
-        market=market.name,
-        protocol=dialect.protocol,
-        chain_id=market.chain_id,
-        block_number=at.number,
-        block_hash=at.hash,
-        block_time=datetime.fromtimestamp(at.time, UTC),
-        tx_hash=log.transaction,
-        log_index=log.index,
+    return liquidations.event(
+        market,
+        log,
+        at,
         kind="deficit" if deficit else "liquidation",
         account=first if deficit else rest[0],
         liquidator="" if deficit else abi.address(abi.word(data, 2)),

@@ -8,7 +8,6 @@ asset is named `0x…:id`, as one token may stand behind several reserves of a s
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -275,36 +274,17 @@ class Spoke:
             *_reserve_rows(market, head, stamp),
             *positions.factor_rows(stamp, market, exposures),
         ]
-        failed = 0
-        for account, known in sorted(accounts.items()):
-            row, legs = _account_rows(market, head, stamp, account, known)
-            failed += row.status.startswith("n/a")
-            rows.append(row)
-            rows += legs
-        rows.append(
-            Snapshot(
-                snapshot=stamp.snapshot,
-                market=market.name,
-                protocol=PROTOCOL,
-                provenance=market.provenance,
-                chain_id=market.chain_id,
-                block_number=stamp.at.number,
-                block_hash=stamp.at.hash,
-                block_time=datetime.fromtimestamp(stamp.at.time, UTC),
-                read_at=stamp.read_at,
-                revision=opened.revision,
-                profile=PROTOCOL,
-                hf_rule="weighted",
-                close_rule=f"target {head.target / WAD!r}",
-                base_decimals=aave_v4.VALUE_DECIMALS,
-                scope=stamp.scope,
-                accounts=len(accounts),
-                accounts_read=stamp.accounts_read,
-                accounts_failed=failed,
-                based_on=stamp.based_on,
-                endpoint=stamp.endpoint,
-            )
+
+        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, head, stamp, account, known)
+
+        rules = positions.Rules(
+            profile=PROTOCOL,
+            hf_rule="weighted",
+            close_rule=f"target {head.target / WAD!r}",
+            base_decimals=aave_v4.VALUE_DECIMALS,
         )
+        rows += positions.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -575,12 +555,9 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 does not compare Aave v4 markets")
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await positions.newest_snapshot(feed, rpc, market)
-    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
-    chosen = {a.account: a for a in positions.choose(stored, sample, snapshot.block_hash)}
-    held = {a: k.held for a, k in (await Spoke().carried(feed, snapshot)).items() if a in chosen}
+    of = await positions.compared(feed, sample)
+    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
+    held = {a: k.held for a, k in (await Spoke().carried(feed, of.snapshot)).items() if a in chosen}
     head = await _read_head(rpc, market, at, held.values())
     figures: list[Figure] = []
     for done, part in positions.steps(sorted(chosen)):
@@ -602,14 +579,7 @@ async def verify(
                 )
             ]
         feed.progress(f"{market.name}: accounts verified", done, len(chosen))
-    return positions.judged(
-        snapshot,
-        figures,
-        checked=len(chosen),
-        method="getUserAccountData",
-        now=feed.now(),
-        endpoint=rpc.host,
-    )
+    return positions.judged(feed, of, figures, "getUserAccountData")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -630,24 +600,17 @@ class SpokeRecorder:
         head = await _read_head(rpc, market, at, ())
         return [_priced(_event(market, log, at), log, head) for log in logs]
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        return [msgspec.structs.replace(_event(market, log, at), status=status) for log in logs]
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        return [_event(market, log, at)]
 
 
 def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
     deficit = log.topics[0] == REPORT_DEFICIT
-    return ChainLiquidation(
-        market=market.name,
-        protocol=PROTOCOL,
-        chain_id=market.chain_id,
-        block_number=at.number,
-        block_hash=at.hash,
-        block_time=datetime.fromtimestamp(at.time, UTC),
-        tx_hash=log.transaction,
-        log_index=log.index,
+    return liquidations.event(
+        market,
+        log,
+        at,
         kind="deficit" if deficit else "liquidation",
         account=abi.topic_address(log.topics[2 if deficit else 3]),
         liquidator="" if deficit else abi.address(abi.word(data, 0)),

@@ -8,7 +8,6 @@ are kept. A health factor is no Comet term: it is derived from the liquidation f
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -216,40 +215,21 @@ class Comet:
             *_reserve_rows(market, head, stamp),
             *positions.factor_rows(stamp, market, head.exposures),
         ]
-        failed = 0
-        for account, known in sorted(accounts.items()):
-            row, legs = _account_rows(market, head, stamp, account, known)
-            failed += row.status.startswith("n/a")
-            rows.append(row)
-            rows += legs
-        rows.append(
-            Snapshot(
-                snapshot=stamp.snapshot,
-                market=market.name,
-                protocol=PROTOCOL,
-                provenance=market.provenance,
-                chain_id=market.chain_id,
-                block_number=stamp.at.number,
-                block_hash=stamp.at.hash,
-                block_time=datetime.fromtimestamp(stamp.at.time, UTC),
-                read_at=stamp.read_at,
-                revision=opened.revision,
-                profile=PROFILE,
-                hf_rule="weighted",
-                close_rule="absorb",
-                base_decimals=compound_v3.PRICE_DECIMALS,
-                quote=head.quote,
-                quote_usd=head.quote_usd,
-                scope=stamp.scope,
-                accounts=len(accounts),
-                accounts_read=stamp.accounts_read,
-                accounts_failed=failed,
-                reserves_usd=_base_usd(head, head.reserves),
-                target_reserves_usd=_base_usd(head, head.target),
-                based_on=stamp.based_on,
-                endpoint=stamp.endpoint,
-            )
+
+        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, head, stamp, account, known)
+
+        rules = positions.Rules(
+            profile=PROFILE,
+            hf_rule="weighted",
+            close_rule="absorb",
+            base_decimals=compound_v3.PRICE_DECIMALS,
+            quote=head.quote,
+            quote_usd=head.quote_usd,
+            reserves_usd=_base_usd(head, head.reserves),
+            target_reserves_usd=_base_usd(head, head.target),
         )
+        rows += positions.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -596,18 +576,14 @@ async def verify(
     """Compare debts with `borrowBalanceOf` and the verdict with `isLiquidatable` at the block."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await positions.newest_snapshot(feed, rpc, market)
-    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
-    chosen = positions.choose(stored, sample, snapshot.block_hash)
+    of = await positions.compared(feed, sample)
+    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
     owed = {
         leg.account: leg.raw
-        for leg in await feed.stored(Leg, "snapshot = $s AND side = 'debt'", s=snapshot.snapshot)
+        for leg in await feed.stored(Leg, "snapshot = $s AND side = 'debt'", s=of.snapshot.snapshot)
     }
-    by_account = {a.account: a for a in chosen}
     figures: list[Figure] = []
-    for done, part in positions.steps(sorted(by_account)):
+    for done, part in positions.steps(sorted(chosen)):
         answers = await rpc.read(
             [
                 (market.pool, abi.call(getter, account))
@@ -617,7 +593,7 @@ async def verify(
             at,
         )
         for i, account in enumerate(part):
-            row = by_account[account]
+            row = chosen[account]
             debt, verdict = (
                 None if isinstance(a, Reverted) else abi.word(a, 0)
                 for a in answers[2 * i : 2 * i + 2]
@@ -625,15 +601,8 @@ async def verify(
             figures.append(Figure(account, "debt", owed.get(account, 0), debt))
             ours = None if row.liquidatable is None else int(row.liquidatable)
             figures.append(Figure(account, "liquidatable", ours, verdict, row.status))
-        feed.progress(f"{market.name}: accounts verified", done, len(by_account))
-    return positions.judged(
-        snapshot,
-        figures,
-        checked=len(chosen),
-        method="borrowBalanceOf, isLiquidatable",
-        now=feed.now(),
-        endpoint=rpc.host,
-    )
+        feed.progress(f"{market.name}: accounts verified", done, len(chosen))
+    return positions.judged(feed, of, figures, "borrowBalanceOf, isLiquidatable")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -655,13 +624,8 @@ class CometRecorder:
         head = await _read_head(feed, rpc, market, shape, at)
         return [_liquidation(market, log, at, head) for log in logs]
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        return [
-            msgspec.structs.replace(_liquidation(market, log, at, None), status=status)
-            for log in logs
-        ]
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        return [_liquidation(market, log, at, None)]
 
 
 def _liquidation(market: Market, log: Log, at: Block, head: _Head | None) -> ChainLiquidation:
@@ -676,15 +640,10 @@ def _liquidation(market: Market, log: Log, at: Block, head: _Head | None) -> Cha
     debt_raw = words[0] if kind != "absorb-collateral" else None
     coll_raw = {"absorb-collateral": words[0], "sale": words[1]}.get(kind)
     coll_asset = {"absorb-collateral": names[-1], "sale": names[1]}.get(kind)
-    row = ChainLiquidation(
-        market=market.name,
-        protocol=PROTOCOL,
-        chain_id=market.chain_id,
-        block_number=at.number,
-        block_hash=at.hash,
-        block_time=datetime.fromtimestamp(at.time, UTC),
-        tx_hash=log.transaction,
-        log_index=log.index,
+    row = liquidations.event(
+        market,
+        log,
+        at,
         kind=kind,
         account="" if kind == "sale" else names[1],
         liquidator=names[0],

@@ -8,7 +8,6 @@ An asset stands for its cToken, as two of them may have the same token underneat
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -233,36 +232,17 @@ class Comptroller:
             *_reserve_rows(market, head, stamp),
             *positions.factor_rows(stamp, market, await _exposures(rpc, head, stamp.at)),
         ]
-        failed = 0
-        for account, known in sorted(accounts.items()):
-            row, legs = _account_rows(market, head, stamp, account, known)
-            failed += row.status.startswith("n/a")
-            rows.append(row)
-            rows += legs
-        rows.append(
-            Snapshot(
-                snapshot=stamp.snapshot,
-                market=market.name,
-                protocol=PROTOCOL,
-                provenance=market.provenance,
-                chain_id=market.chain_id,
-                block_number=stamp.at.number,
-                block_hash=stamp.at.hash,
-                block_time=datetime.fromtimestamp(stamp.at.time, UTC),
-                read_at=stamp.read_at,
-                revision=opened.revision,
-                profile=PROTOCOL,
-                hf_rule="weighted",
-                close_rule="half",
-                base_decimals=18,
-                scope=stamp.scope,
-                accounts=len(accounts),
-                accounts_read=stamp.accounts_read,
-                accounts_failed=failed,
-                based_on=stamp.based_on,
-                endpoint=stamp.endpoint,
-            )
+
+        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, head, stamp, account, known)
+
+        rules = positions.Rules(
+            profile=PROTOCOL,
+            hf_rule="weighted",
+            close_rule="half",
+            base_decimals=18,
         )
+        rows += positions.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -576,13 +556,10 @@ async def verify(
     """Compare with getAccountLiquidity, getAccountSnapshot and liquidateBorrowAllowed."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await positions.newest_snapshot(feed, rpc, market)
-    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
-    chosen = {a.account: a for a in positions.choose(stored, sample, snapshot.block_hash)}
+    of = await positions.compared(feed, sample)
+    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
     lender = Comptroller()
-    held = {a: k.held for a, k in (await lender.carried(feed, snapshot)).items() if a in chosen}
+    held = {a: k.held for a, k in (await lender.carried(feed, of.snapshot)).items() if a in chosen}
     head = await _read_head(rpc, market, await _all_markets(rpc, market, at), at)
     figures: list[Figure] = []
     for done, part in positions.steps(sorted(chosen)):
@@ -608,12 +585,7 @@ async def verify(
         feed.progress(f"{market.name}: accounts verified", done, len(chosen))
     figures += await _allowed(rpc, market, at, chosen, held)
     return positions.judged(
-        snapshot,
-        figures,
-        checked=len(chosen),
-        method="getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed",
-        now=feed.now(),
-        endpoint=rpc.host,
+        feed, of, figures, "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"
     )
 
 
@@ -669,24 +641,16 @@ class CompoundRecorder:
         head = await _read_head(rpc, market, await _all_markets(rpc, market, at), at)
         return [_priced(_event(market, log, at), log.address, head) for log in logs]
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        return [msgspec.structs.replace(_event(market, log, at), status=status) for log in logs]
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        return [_event(market, log, at)]
 
 
 def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
-    return ChainLiquidation(
-        market=market.name,
-        protocol=PROTOCOL,
-        chain_id=market.chain_id,
-        block_number=at.number,
-        block_hash=at.hash,
-        block_time=datetime.fromtimestamp(at.time, UTC),
-        tx_hash=log.transaction,
-        log_index=log.index,
-        kind="liquidation",
+    return liquidations.event(
+        market,
+        log,
+        at,
         account=abi.address(abi.word(data, 1)),
         liquidator=abi.address(abi.word(data, 0)),
         debt_asset=log.address,

@@ -8,7 +8,6 @@ of its market's own oracle. Interest is accrued to the block, as a liquidation d
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -202,39 +201,19 @@ class Morpho:
                 stamp, market, {k: e for t in terms.values() for k, e in t.moves.items()}
             ),
         ]
-        failed = 0
-        for account, known in sorted(accounts.items()):
-            its = terms[account.split(":")[1]]
-            row, legs = _account_rows(market, its, stamp, account, known)
-            failed += row.status.startswith("n/a")
-            rows.append(row)
-            rows += legs
-        rows.append(
-            Snapshot(
-                snapshot=stamp.snapshot,
-                market=market.name,
-                protocol=PROTOCOL,
-                provenance=market.provenance,
-                chain_id=market.chain_id,
-                block_number=stamp.at.number,
-                block_hash=stamp.at.hash,
-                block_time=datetime.fromtimestamp(stamp.at.time, UTC),
-                read_at=stamp.read_at,
-                revision=opened.revision,
-                profile=PROTOCOL,
-                hf_rule="weighted",
-                close_rule="whole",
-                base_decimals=0,
-                quote="loan token",
-                quote_usd=None,
-                scope=stamp.scope,
-                accounts=len(accounts),
-                accounts_read=stamp.accounts_read,
-                accounts_failed=failed,
-                based_on=stamp.based_on,
-                endpoint=stamp.endpoint,
-            )
+
+        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, terms[account.split(":")[1]], stamp, account, known)
+
+        rules = positions.Rules(
+            profile=PROTOCOL,
+            hf_rule="weighted",
+            close_rule="whole",
+            base_decimals=0,
+            quote="loan token",
+            quote_usd=None,
         )
+        rows += positions.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -628,13 +607,10 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await positions.newest_snapshot(feed, rpc, market)
-    stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
-    chosen = {a.account: a for a in positions.choose(stored, sample, snapshot.block_hash)}
+    of = await positions.compared(feed, sample)
+    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
     lender = Morpho()
-    held = await lender.carried(feed, snapshot)
+    held = await lender.carried(feed, of.snapshot)
     names = sorted({a.split(":")[1] for a in chosen})
     found = await rpc.read([(market.pool, abi.call(ID_TO_MARKET_PARAMS, i)) for i in names], at)
     params = {i: _words(a, PARAMS_WORDS) for i, a in zip(names, found, strict=True)}
@@ -660,14 +636,7 @@ async def verify(
                 Figure(account, "liquidatable", ours, verdict, row.status),
             ]
         feed.progress(f"{market.name}: positions verified", done, len(chosen))
-    return positions.judged(
-        snapshot,
-        figures,
-        checked=len(chosen),
-        method="position, liquidate (simulated)",
-        now=feed.now(),
-        endpoint=rpc.host,
-    )
+    return positions.judged(feed, of, figures, "position, liquidate (simulated)")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -689,30 +658,18 @@ class MorphoRecorder:
             for row in _events(market, log, at)
         ]
 
-    def unpriced(
-        self, market: Market, logs: Sequence[Log], at: Block, status: str
-    ) -> list[ChainLiquidation]:
-        return [
-            msgspec.structs.replace(row, status=status)
-            for log in logs
-            for row in _events(market, log, at)
-        ]
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        return _events(market, log, at)
 
 
 def _events(market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
     data = bytes.fromhex(log.data[2:])
     repaid, _, seized, lost, _ = (abi.word(data, i) for i in range(5))
     market_id = log.topics[ID_TOPIC]
-    row = ChainLiquidation(
-        market=market.name,
-        protocol=PROTOCOL,
-        chain_id=market.chain_id,
-        block_number=at.number,
-        block_hash=at.hash,
-        block_time=datetime.fromtimestamp(at.time, UTC),
-        tx_hash=log.transaction,
-        log_index=log.index,
-        kind="liquidation",
+    row = liquidations.event(
+        market,
+        log,
+        at,
         account=positions.part_of(abi.topic_address(log.topics[3]), market_id),
         liquidator=abi.topic_address(log.topics[2]),
         debt_repaid_raw=repaid,

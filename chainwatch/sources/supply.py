@@ -7,7 +7,6 @@ are no EVM (Tron, Solana, …) are not read.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -99,7 +98,7 @@ async def _read_token(feed: Feed, rpc: Rpc, at: Block, name: str, token: Token) 
     if not fits_decimal(authorized):
         raise ConfigError(f"{name}: a supply of {authorized:.3e} tokens is no stablecoin's")
     not_issued = _tokens(sum(held), decimals) if token.treasury else None
-    time = datetime.fromtimestamp(at.time, UTC)
+    time = at.moment
     now = feed.now()
     return Supply(
         token=token.token,
