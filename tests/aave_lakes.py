@@ -5,14 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from chainwatch import collect
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import VARIABLE, AaveMarket
-from chainwatch.errors import ConfigError
-from chainwatch.rows import Account, Load, Snapshot
-from chainwatch.source import find
+from chainwatch.rows import Account, Snapshot
 from tests.aave_v2_market import ETHER, AaveV2Market
 from tests.builders import Watched, chain_figures, our_figures
 
@@ -24,11 +19,6 @@ class Lake(Watched):
 
     def __init__(self, home: Path, market: Any, source: str = "aave-v2", **entry: Any) -> None:
         super().__init__(home, market, protocol=source, **entry)
-        self.source = source
-
-    def job(self, **options: str) -> collect.Job:
-        wanted = {"accounts": self.scope} | options
-        return collect.Job(find(self.source), target="local", options=wanted)
 
 
 def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
@@ -61,16 +51,6 @@ def borrower(
     supply(market, "USDC", 10**13, accounts.PROVIDERS[0])
     supply(market, "WETH", ETHER, account)
     market.chain.send_all([market.borrow(account, "USDC", usd * 10**6, mode)])
-
-
-def refusal(watched: Watched) -> str:
-    """The one line of a collection that fails, which left the lake as it was."""
-    before = len(watched.store.rows(Load)) if watched.store.exists else 0
-    with pytest.raises(ConfigError) as caught:
-        watched.collect()
-    assert len(watched.store.rows(Load)) == before
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def answers(number: int) -> str:

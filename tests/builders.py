@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from chainwatch import collect, query
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import DEPLOYER, decode, encode
+from chainwatch.errors import ConfigError, Exit
 from chainwatch.lending.integers import percent_mul, wad_div
 from chainwatch.rows import (
     Account,
@@ -27,6 +29,7 @@ from chainwatch.rows import (
     EMode,
     Factor,
     Leg,
+    Load,
     Mismatch,
     Orphan,
     Reserve,
@@ -416,6 +419,7 @@ class Watched:
             "lag": 0,
             "provenance": "chain",
         } | entry
+        self.protocol = values["protocol"]
         lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         (home / "markets.toml").write_text("\n".join(["[markets.local]", *lines, ""]))
         # Endpoints that are down are given up soon.
@@ -425,9 +429,8 @@ class Watched:
         self.store = Store(home)
 
     def job(self, **options: str) -> collect.Job:
-        return collect.Job(
-            find("aave-v3"), target="local", options={"accounts": self.scope} | options
-        )
+        wanted = {"accounts": self.scope} | options
+        return collect.Job(find(self.protocol), target="local", options=wanted)
 
     def run(self, **options: str) -> collect.Outcome:
         """Collect once; what failed is in the outcome."""
@@ -551,6 +554,61 @@ def content(rows: dict[Any, Any]) -> dict[Any, dict[str, Any]]:
         key: {k: v for k, v in msgspec.structs.asdict(row).items() if k not in reading}
         for key, row in rows.items()
     }
+
+
+def refusal(watched: Watched, kind: type[Exception] = ConfigError) -> str:
+    """The one line of a collection that fails, which left the lake as it was."""
+    before = len(watched.store.rows(Load)) if watched.store.exists else 0
+    with pytest.raises(kind) as caught:
+        watched.collect()
+    assert (len(watched.store.rows(Load)) if watched.store.exists else 0) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def refused_everywhere(watched: Watched) -> str:
+    """The same where the command line says it, too."""
+    text = refusal(watched)
+    done = watched.cli("--quiet", "collect", watched.protocol, "--market", "local")
+    assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
+    return text
+
+
+def tampered(watched: Watched, account: str, change: Callable[[Row], Row]) -> str:
+    """Store a copy of the newest snapshot in which rows of one account are changed; its name."""
+    head = watched.snapshot()
+    name = f"{head.snapshot}:tampered"
+    rows: list[Row] = []
+    for table in (Reserve, EMode, Factor, Account, Leg):
+        for row in watched.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
+            copied = msgspec.structs.replace(row, snapshot=name)
+            rows.append(change(copied) if getattr(row, "account", "") == account else copied)
+    copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
+    watched.store.append([*rows, copy], source=watched.protocol, target="local")
+    return name
+
+
+def more(row: Row, side: str, by: int = 1) -> Row:
+    """A leg of that side with more of it."""
+    wrong = isinstance(row, Leg) and row.side == side
+    return msgspec.structs.replace(row, scaled=row.scaled + by) if wrong else row
+
+
+def other_verdict(row: Row) -> Row:
+    """An account that is liquidatable where it was not."""
+    wrong = isinstance(row, Account)
+    return msgspec.structs.replace(row, liquidatable=not row.liquidatable) if wrong else row
+
+
+def tampering_is_found(
+    watched: Watched, account: str, change: Callable[[Row], Row], figures: set[str]
+) -> None:
+    """`verify` names the figures that differ, and its exit code says so."""
+    name = tampered(watched, account, change)
+    result, mismatches = watched.verify()
+    assert (result.snapshot, result.mismatched) == (name, 1)
+    assert {m.figure for m in mismatches if isinstance(m, Mismatch)} == figures
+    assert watched.cli("verify").returncode == Exit.CHECK_FAILED
 
 
 def same_positions(one: Watched, other: Watched) -> None:

@@ -20,11 +20,12 @@ from chainwatch.lending import aave_v2, aave_v3
 from chainwatch.lending.aave_v3 import Pair
 from chainwatch.rows import Account, Leg, Snapshot
 from chainwatch.rows import Reserve as ReserveRow
-from tests.aave_lakes import USER, Lake, answers, borrower, holds, refusal, supply
+from tests.aave_lakes import USER, Lake, answers, borrower, holds, supply
 from tests.aave_v2_market import ETHER, AaveV2Market, artifacts, deploy, plans, populate
 from tests.builders import (
     ask,
     content,
+    refusal,
     same_positions,
 )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -18,14 +17,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch import collect
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, decode, encode, own_artifact
-from chainwatch.errors import ConfigError, Exit, UsageError
-from chainwatch.rows import Account, ChainLiquidation, Factor, Leg, Load, Mismatch, Row, Snapshot
-from chainwatch.rows import Reserve as ReserveRow
-from chainwatch.source import find
-from tests.builders import UINT_MAX, WAD, Watched, ask, same_positions
+from chainwatch.errors import Exit, UsageError
+from chainwatch.rows import Account, ChainLiquidation, Row, Snapshot
+from tests.builders import (
+    UINT_MAX,
+    WAD,
+    Watched,
+    ask,
+    more,
+    refused_everywhere,
+    same_positions,
+    tampering_is_found,
+)
 
 RAY = 10**27
 USD = 10**8
@@ -134,10 +139,6 @@ class Lake(Watched):
         named: Any = SimpleNamespace(chain=market.chain, pool=market.spoke)
         super().__init__(home, named, **({"protocol": "aave-v4"} | entry))
         self.spoke = market
-
-    def job(self, **options: str) -> collect.Job:
-        wanted = {"accounts": self.scope} | options
-        return collect.Job(find("aave-v4"), target="local", options=wanted)
 
 
 @pytest.fixture
@@ -464,19 +465,9 @@ def test_a_contract_that_is_no_spoke_is_refused_in_one_line(
     known = {"a token": market.tokens["USDC"], "the hub": market.hub, "nobody": "0x" + "12" * 20}
     pool = known.get(what, odd)
     watched = lake(market, pool=pool)
-    with pytest.raises(ConfigError) as caught:
-        watched.collect()
-    text = str(caught.value)
-    assert text.startswith(f"local: the contract {pool} on chain local is no spoke of Aave v4")
-    assert "\n" not in text
-    assert not watched.store.exists or watched.store.rows(Load) == []
-    done = watched.cli("--quiet", "collect", "aave-v4", "--market", "local")
-    assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
-
-
-def more(row: Row, side: str) -> Row:
-    wrong = isinstance(row, Leg) and row.side == side
-    return msgspec.structs.replace(row, scaled=row.scaled + WAD // 10) if wrong else row
+    assert refused_everywhere(watched).startswith(
+        f"local: the contract {pool} on chain local is no spoke of Aave v4"
+    )
 
 
 def other_hf(row: Row) -> Row:
@@ -487,8 +478,8 @@ def other_hf(row: Row) -> Row:
 @pytest.mark.parametrize(
     ("change", "figures"),
     [
-        (lambda row: more(row, "debt"), {"debt"}),
-        (lambda row: more(row, "collateral"), {"collateral"}),
+        (lambda row: more(row, "debt", WAD // 10), {"debt"}),
+        (lambda row: more(row, "collateral", WAD // 10), {"collateral"}),
         (other_hf, {"health factor"}),
     ],
 )
@@ -498,18 +489,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     position(market, USER, WAD, 10**9)
     position(market, OTHER, WAD, 10**9)
     watched = lake(market)
-    head = watched.collect()
-    name = f"{head.snapshot}:tampered"
-    rows: list[Row] = []
-    for table in (ReserveRow, Factor, Account, Leg):
-        for row in watched.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
-            copied = msgspec.structs.replace(row, snapshot=name)
-            rows.append(change(copied) if getattr(row, "account", "") == USER else copied)
-    copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
-    watched.store.append([*rows, copy], source="aave-v4", target="local")
-    result, mismatches = watched.verify()
-    assert (result.snapshot, result.mismatched) == (name, 1)
-    assert {m.figure for m in mismatches if isinstance(m, Mismatch)} == figures
-    assert watched.cli("verify").returncode == Exit.CHECK_FAILED
+    watched.collect()
+    tampering_is_found(watched, USER, change, figures)
     with pytest.raises(UsageError, match="--with-web3 does not compare Aave v4"):
         watched.verify(independent=True)

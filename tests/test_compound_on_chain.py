@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -32,7 +31,15 @@ from chainwatch.lending.compound_v3 import Base, Collateral
 from chainwatch.rows import Account, Factor, Leg, Load, Mismatch, Row, Snapshot
 from chainwatch.rows import Reserve as ReserveRow
 from chainwatch.source import find
-from tests.builders import Watched, ask, content, same_positions
+from tests.builders import (
+    Watched,
+    ask,
+    content,
+    other_verdict,
+    refused_everywhere,
+    same_positions,
+    tampered,
+)
 
 DAY = 86_400
 USD = 10**8
@@ -65,10 +72,6 @@ class Lake(Watched):
         named: Any = SimpleNamespace(chain=market.chain, pool=market.comet)
         super().__init__(home, named, **({"protocol": "compound-v3"} | entry))
         self.comet = market
-
-    def job(self, **options: str) -> collect.Job:
-        wanted = {"accounts": self.scope} | options
-        return collect.Job(find("compound-v3"), target="local", options=wanted)
 
 
 def shelf(chain: Chain, assets: Sequence[tuple[str, int, int]], quote: str = "USD") -> AaveMarket:
@@ -815,14 +818,9 @@ def test_a_contract_that_is_no_comet_is_refused_in_one_line(
         "99 to everything": odd,
     }[what]
     watched = lake(replace(market, comet=pool))
-    with pytest.raises(ConfigError) as caught:
-        watched.collect()
-    text = str(caught.value)
-    assert text.startswith(f"local: the contract {pool} on chain local is no Comet")
-    assert "\n" not in text
-    assert not watched.store.exists or watched.store.rows(Load) == []
-    done = watched.cli("--quiet", "collect", "compound-v3", "--market", "local")
-    assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
+    assert refused_everywhere(watched).startswith(
+        f"local: the contract {pool} on chain local is no Comet"
+    )
 
 
 def test_a_market_of_more_assets_than_have_a_flag_is_refused(chain: Chain, lake: Lakes) -> None:
@@ -850,28 +848,9 @@ def test_a_stand_in_is_refused_by_the_sources_of_aave(
 # --- verify -------------------------------------------------------------------------------------
 
 
-def tamper(lake: Lake, account: str, change: Callable[[Row], Row]) -> Snapshot:
-    """Store a copy of the newest snapshot in which rows of one account are wrong."""
-    head = lake.snapshot()
-    name = f"{head.snapshot}:tampered"
-    rows: list[Row] = []
-    for table in (ReserveRow, Factor, Account, Leg):
-        for row in lake.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
-            copied = msgspec.structs.replace(row, snapshot=name)
-            rows.append(change(copied) if getattr(row, "account", "") == account else copied)
-    copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
-    lake.store.append([*rows, copy], source="compound-v3", target="local")
-    return copy
-
-
 def more_debt(row: Row) -> Row:
     wrong = isinstance(row, Leg) and row.side == "debt"
     return msgspec.structs.replace(row, raw=row.raw + 1) if wrong else row
-
-
-def other_verdict(row: Row) -> Row:
-    wrong = isinstance(row, Account)
-    return msgspec.structs.replace(row, liquidatable=not row.liquidatable) if wrong else row
 
 
 def no_verdict(row: Row) -> Row:
@@ -900,9 +879,9 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     assert watched.verify()[0].mismatched == 0
     victim = next(row for row in watched.accounts().values() if row.status == "ok")
     owed = watched.legs()[victim.account, market.tokens["USDC"], "debt"].raw
-    tampered = tamper(watched, victim.account, change)
+    name = tampered(watched, victim.account, change)
     result, mismatches = watched.verify()
-    assert (result.snapshot, result.mismatched) == (tampered.snapshot, 1)
+    assert (result.snapshot, result.mismatched) == (name, 1)
     (found,) = [m for m in mismatches if isinstance(m, Mismatch)]
     assert (found.account, found.figure, found.ours) == (
         victim.account,

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import collect
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
-from chainwatch.errors import ConfigError, Exit, UsageError
+from chainwatch.errors import Exit, UsageError
 from chainwatch.lending import compound_v2
-from chainwatch.rows import Account, ChainLiquidation, Factor, Leg, Load, Mismatch, Row, Snapshot
+from chainwatch.rows import Account, ChainLiquidation, Factor, Row, Snapshot
 from chainwatch.rows import Reserve as ReserveRow
-from chainwatch.source import find
 from tests import compound_v2_market as pool
-from tests.builders import Watched, ask, same_positions
+from tests.builders import (
+    Watched,
+    ask,
+    more,
+    other_verdict,
+    refused_everywhere,
+    same_positions,
+    tampering_is_found,
+)
 from tests.compound_v2_market import LENDER, LIQUIDATOR, MANTISSA, USD, CompoundMarket
 
 FAST = 10**13  # interest per block, 1e18, so that few blocks are as good as many
@@ -47,10 +51,6 @@ class Lake(Watched):
         named: Any = SimpleNamespace(chain=market.chain, pool=market.comptroller)
         super().__init__(home, named, **({"protocol": "compound-v2"} | entry))
         self.compound = market
-
-    def job(self, **options: str) -> collect.Job:
-        wanted = {"accounts": self.scope} | options
-        return collect.Job(find("compound-v2"), target="local", options=wanted)
 
 
 @pytest.fixture
@@ -581,27 +581,12 @@ def test_a_contract_that_is_no_comptroller_is_refused_in_one_line(
         "nobody": "0x" + "12" * 20,
     }.get(what, odd)
     watched = lake(market, pool=address)
-    with pytest.raises(ConfigError) as caught:
-        watched.collect()
-    text = str(caught.value)
-    assert text.startswith(f"local: the contract {address} on chain local is no comptroller")
-    assert "\n" not in text
-    assert not watched.store.exists or watched.store.rows(Load) == []
-    done = watched.cli("--quiet", "collect", "compound-v2", "--market", "local")
-    assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
+    assert refused_everywhere(watched).startswith(
+        f"local: the contract {address} on chain local is no comptroller"
+    )
 
 
 # --- verify -------------------------------------------------------------------------------------
-
-
-def more(row: Row, side: str) -> Row:
-    wrong = isinstance(row, Leg) and row.side == side
-    return msgspec.structs.replace(row, scaled=row.scaled + 1) if wrong else row
-
-
-def other_verdict(row: Row) -> Row:
-    wrong = isinstance(row, Account)
-    return msgspec.structs.replace(row, liquidatable=not row.liquidatable) if wrong else row
 
 
 @pytest.mark.parametrize(
@@ -618,19 +603,8 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     open_position(market, USER, "WETH", 10**18, 10**9)
     open_position(market, OTHER, "WETH", 10**18, 10**9)
     watched = lake(market)
-    head = watched.collect()
-    name = f"{head.snapshot}:tampered"
-    rows: list[Row] = []
-    for table in (ReserveRow, Factor, Account, Leg):
-        for row in watched.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
-            copied = msgspec.structs.replace(row, snapshot=name)
-            rows.append(change(copied) if getattr(row, "account", "") == USER else copied)
-    copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
-    watched.store.append([*rows, copy], source="compound-v2", target="local")
-    result, mismatches = watched.verify()
-    assert (result.snapshot, result.mismatched) == (name, 1)
-    assert {m.figure for m in mismatches if isinstance(m, Mismatch)} == figures
-    assert watched.cli("verify").returncode == Exit.CHECK_FAILED
+    watched.collect()
+    tampering_is_found(watched, USER, change, figures)
 
 
 def test_web3_is_not_offered_for_a_stand_in(market: CompoundMarket, lake: Lakes) -> None:

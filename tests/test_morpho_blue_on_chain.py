@@ -8,28 +8,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import collect
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode
-from chainwatch.errors import ConfigError, Exit, UsageError
+from chainwatch.errors import Exit, UsageError
 from chainwatch.lending import morpho_blue
 from chainwatch.lending.morpho_blue import Totals
-from chainwatch.rows import Account, ChainLiquidation, Factor, Leg, Load, Mismatch, Row, Snapshot
-from chainwatch.rows import Reserve as ReserveRow
-from chainwatch.source import find
+from chainwatch.rows import Account, ChainLiquidation, Factor, Row, Snapshot
 from tests import morpho_market as morpho
-from tests.builders import Watched, ask, same_positions
+from tests.builders import (
+    Watched,
+    ask,
+    more,
+    other_verdict,
+    refused_everywhere,
+    same_positions,
+    tampering_is_found,
+)
 from tests.morpho_market import LIQUIDATOR, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
 
 DAY = 86_400
@@ -49,10 +52,6 @@ class Lake(Watched):
         feed = {"quote_feed": market.feeds["WETH"]}
         super().__init__(home, named, **({"protocol": "morpho-blue"} | feed | entry))
         self.morpho = market
-
-    def job(self, **options: str) -> collect.Job:
-        wanted = {"accounts": self.scope} | options
-        return collect.Job(find("morpho-blue"), target="local", options=wanted)
 
 
 @pytest.fixture
@@ -300,8 +299,8 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_is_liquidated(
     market.set_prices({"WETH": 2_900 * USD})
     # The oracle's price has 36 + 6 - 18 decimals: one unit of the loan token is 1e18 of them.
     fed = chain.call(pair.oracle, "price()(uint256)")
-    for more, verdict in ((0, False), (-1, True)):
-        wanted = line * 10**18 + more
+    for beside, verdict in ((0, False), (-1, True)):
+        wanted = line * 10**18 + beside
         chain.send(pair.oracle, "setOffset(uint256)", (wanted - fed) % 2**256)
         watched = lake(market)
         if wanted < fed:
@@ -529,27 +528,12 @@ def test_a_contract_that_is_no_morpho_is_refused_in_one_line(
     market.chain.set_code(odd, f"60{63 if what[:2] == '99' else 1:02}60005260206000f3")
     pool = {"a token": market.tokens["USDC"], "nobody": "0x" + "12" * 20}.get(what, odd)
     watched = lake(market, pool=pool)
-    with pytest.raises(ConfigError) as caught:
-        watched.collect()
-    text = str(caught.value)
-    assert text.startswith(f"local: the contract {pool} on chain local is no Morpho Blue")
-    assert "\n" not in text
-    assert not watched.store.exists or watched.store.rows(Load) == []
-    done = watched.cli("--quiet", "collect", "morpho-blue", "--market", "local")
-    assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
+    assert refused_everywhere(watched).startswith(
+        f"local: the contract {pool} on chain local is no Morpho Blue"
+    )
 
 
 # --- verify -------------------------------------------------------------------------------------
-
-
-def more(row: Row, side: str) -> Row:
-    wrong = isinstance(row, Leg) and row.side == side
-    return msgspec.structs.replace(row, scaled=row.scaled + 1) if wrong else row
-
-
-def other_verdict(row: Row) -> Row:
-    wrong = isinstance(row, Account)
-    return msgspec.structs.replace(row, liquidatable=not row.liquidatable) if wrong else row
 
 
 @pytest.mark.parametrize(
@@ -566,20 +550,8 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     open_position(market, "weth", USER, WAD, 10**9)
     open_position(market, "weth", OTHER, WAD, 10**9)
     watched, name = lake(market), market.pairs["weth"].of(USER)
-    head = watched.collect()
-    copied_as = f"{head.snapshot}:tampered"
-    rows: list[Row] = []
-    for table in (ReserveRow, Factor, Account, Leg):
-        for row in watched.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
-            copied = msgspec.structs.replace(row, snapshot=copied_as)
-            rows.append(change(copied) if getattr(row, "account", "") == name else copied)
-    later = head.read_at + timedelta(seconds=1)
-    copy = msgspec.structs.replace(head, snapshot=copied_as, read_at=later)
-    watched.store.append([*rows, copy], source="morpho-blue", target="local")
-    result, mismatches = watched.verify()
-    assert (result.snapshot, result.mismatched) == (copied_as, 1)
-    assert {m.figure for m in mismatches if isinstance(m, Mismatch)} == {figure}
-    assert watched.cli("verify").returncode == Exit.CHECK_FAILED
+    watched.collect()
+    tampering_is_found(watched, name, change, {figure})
 
 
 def test_web3_is_not_offered_for_a_stand_in(market: MorphoMarket, lake: Lakes) -> None:
