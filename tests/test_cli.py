@@ -400,8 +400,8 @@ def test_loads_are_told_as_json_lines_while_they_are_stored(
 def test_the_header_of_a_machine_format_goes_to_stderr_unless_quiet(lake: Path) -> None:
     plain, quiet = at_once(
         [
-            lambda: run("health", "--csv", home=lake),
-            lambda: run("-q", "health", "--csv", home=lake),
+            lambda: run("accounts", "--csv", home=lake),
+            lambda: run("-q", "accounts", "--csv", home=lake),
         ]
     )
     assert re.search(r"block \d+ of 2026-01-29 .*old; verified \d+/\d+ equal", plain.err)

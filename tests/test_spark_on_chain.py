@@ -11,8 +11,8 @@ import pytest
 
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import AaveMarket
-from tests.aave_lakes import Lake, answers, borrower, holds, refusal
-from tests.builders import same_positions
+from tests.aave_lakes import Lake, answers, borrower, holds
+from tests.builders import refusal, same_positions
 
 DAY = 86_400
 Lakes = Callable[..., Lake]
