@@ -324,7 +324,7 @@ class Store:
     def catalog(self, definitions: Sequence[str]) -> Catalog:
         """The catalog, read-only, rebuilt first where tables, queries or the folder changed.
 
-        `definitions` are the statements that follow the table views. Where the file cannot be
+        `definitions` are statements that use the tables. Where the file cannot be
         used (somebody opened it for writing, or the folder is read-only), the same views are made
         in memory: reading never waits.
         """
@@ -335,7 +335,8 @@ class Store:
             self._seed(*tables().values())
         except Exception as failure:
             self._refuse(failure)
-        statements = [*self._table_views(), *definitions]
+        # Definitions are checked against empty tables: the views open every segment when looked at.
+        statements = [*_table_shapes(), *definitions, *self._table_views()]
         fingerprint = hashlib.sha256("\n".join([str(self.home), *statements]).encode()).hexdigest()
         path = self.home / CATALOG_NAME
         try:
@@ -456,7 +457,7 @@ class Store:
 
     def _table_views(self) -> Iterator[str]:
         for name, row in tables().items():
-            yield f"CREATE VIEW {name} AS {self._table_sql(row)}"
+            yield f"CREATE OR REPLACE VIEW {name} AS {self._table_sql(row)}"
             yield f"COMMENT ON VIEW {name} IS {_quoted((row.__doc__ or '').strip())}"
             for column in columns(row):
                 yield (
@@ -501,6 +502,13 @@ class Store:
             f"read_parquet({_quoted(str(files))}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
         )
+
+
+def _table_shapes() -> Iterator[str]:
+    """Views without rows that have the columns of the tables."""
+    for name, row in tables().items():
+        shape = ", ".join(f"CAST(NULL AS {kind}) AS {c}" for c, kind in _parquet_columns(row))
+        yield f"CREATE VIEW {name} AS SELECT {shape}, CAST(NULL AS DATE) AS day WHERE false"
 
 
 def read_file(path: Path) -> Result:

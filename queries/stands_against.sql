@@ -32,23 +32,37 @@ WITH spot AS (
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
     p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
 ), step AS (
-  SELECT trigger_price, level, seize_usd FROM break_steps(
+  SELECT depth_scale, trigger_price, level, seize_usd FROM break_steps(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
     p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
 ), reached AS (
   -- The level that fires most of what triggers in the band; where nothing does, the next below it.
-  SELECT max_by(n.level, CASE WHEN n.usd > 0e0 THEN 1e0 + n.usd ELSE n.highest - 1e0 END) AS level
+  SELECT depth_scale, max(level) AS level
   FROM (
-    SELECT t.level, max(t.trigger_price / s.price) AS highest,
-           sum(CASE WHEN t.trigger_price >= s.price * (1e0 - $p_width) THEN t.seize_usd ELSE 0e0 END)
-             AS usd
-    FROM step AS t JOIN spot AS s ON t.trigger_price <= s.price * (1e0 + $p_width)
-    GROUP BY t.level
-  ) AS n
+    SELECT n.depth_scale, n.level, n.weight, max(n.weight) OVER (PARTITION BY n.depth_scale) AS most
+    FROM (
+      SELECT g.depth_scale, g.level,
+             CASE WHEN g.usd > 0e0 THEN 1e0 + g.usd ELSE g.highest - 1e0 END AS weight
+      FROM (
+        SELECT t.depth_scale, t.level, max(t.trigger_price / s.price) AS highest,
+               sum(CASE WHEN t.trigger_price >= s.price * (1e0 - $p_width) THEN t.seize_usd ELSE 0e0 END)
+                 AS usd
+        FROM step AS t JOIN spot AS s ON t.trigger_price <= s.price * (1e0 + $p_width)
+        GROUP BY t.depth_scale, t.level
+      ) AS g
+    ) AS n
+  ) AS w
+  WHERE weight = most
+  GROUP BY depth_scale
+), scale AS (
+  SELECT CAST(trim(value) AS DOUBLE) AS depth_scale
+  FROM (SELECT unnest(string_split($p_scales, ',')) AS value) AS given
 )
-SELECT l.depth, l.depth_scale, s.spot AS spot_price, s.price, 1e0 - s.price / s.spot AS drop_share,
+SELECT l.depth, c.depth_scale, s.spot AS spot_price, s.price, 1e0 - s.price / s.spot AS drop_share,
        h.bid_units, h.reach, l.break_price, l.move_share, l.trigger_price, l.landing_price,
        l.endogenous_share, l.loop_gain, l.accounts, l.steps, l.sold_units, l.usd, l.top1_share
-FROM spot AS s CROSS JOIN held AS h CROSS JOIN reached AS r
-LEFT JOIN level AS l ON l.break_price = r.level
+FROM spot AS s CROSS JOIN held AS h CROSS JOIN scale AS c
+LEFT JOIN reached AS r ON r.depth_scale = c.depth_scale
+LEFT JOIN level AS l ON l.break_price = r.level AND l.depth_scale = r.depth_scale
+ORDER BY c.depth_scale DESC

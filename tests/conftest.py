@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,28 @@ CACHE = Path(__file__).parents[1] / ".cache"
 GENESIS = 1_700_000_000
 
 
+# Files that take longest begin first, so that no worker is left alone with one at the end.
+LONGEST = ("nightly", "queries", "cli", "aave_on_chain", "recording", "hostile", "export", "diff")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The processes of a run share what takes half a minute to make: see shell.recorded_lake."""
+    if not hasattr(config, "workerinput"):
+        os.environ["CHAINWATCH_TEST_LAKE"] = tempfile.mkdtemp(prefix="chainwatch-lake-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop("CHAINWATCH_TEST_LAKE"), ignore_errors=True)
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "toolchain" in getattr(item, "fixturenames", ()):
             item.add_marker("evm")
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -81,27 +99,42 @@ def aave_market(file_market: aave.AaveMarket, chain: Chain) -> aave.AaveMarket:
 
 
 @pytest.fixture(scope="session")
-def session_lake(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def session_lake(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, frozenset[Path]]:
+    """A lake with its catalog, and the paths in it while nothing has been stored."""
     store = Store(tmp_path_factory.mktemp("lake"))
     store.create()
     query.open_catalog(store).close()
-    return store
+    return store, frozenset(store.home.rglob("*"))
 
 
 @pytest.fixture
-def fill(session_lake: Store) -> Callable[[Sequence[Row]], Store]:
-    """Makes a lake of these rows and nothing else; the one before it is gone then.
+def empty_lake(session_lake: tuple[Store, frozenset[Path]]) -> Store:
+    """A lake with nothing in it; what the test before it stored is gone.
 
     Its folder and catalog stay the same: making them takes longer than most tests.
     """
+    return _emptied(*session_lake)
+
+
+@pytest.fixture
+def fill(session_lake: tuple[Store, frozenset[Path]]) -> Callable[[Sequence[Row]], Store]:
+    """Makes that lake one of these rows and nothing else; the one before it is gone then."""
 
     def filled(rows: Sequence[Row]) -> Store:
-        for folder in (session_lake.home / "lake").glob("*/day=*"):
-            if folder.name != "day=1970-01-01":
-                shutil.rmtree(folder)
-        shutil.rmtree(session_lake.home / "documents", ignore_errors=True)
+        store = _emptied(*session_lake)
         if rows:
-            session_lake.append(rows, source="test")
-        return session_lake
+            store.append(rows, source="test")
+        return store
 
     return filled
+
+
+def _emptied(store: Store, own: frozenset[Path]) -> Store:
+    for folder, folders, files in os.walk(store.home, topdown=False):
+        for name in files:
+            if (path := Path(folder, name)) not in own:
+                path.unlink()
+        for name in folders:
+            if (path := Path(folder, name)) not in own:
+                path.rmdir()
+    return store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -148,10 +149,15 @@ def on_terminal(
 @cache
 def recorded_lake() -> Path:
     """A lake that holds both blocks of the recorded demo. Whoever writes to it copies it first."""
-    folder = Path(tempfile.mkdtemp(prefix="chainwatch-lake-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = run("demo", "--recorded", home=folder)
-    assert done.code == 0, done.err
+    shared = os.environ.get("CHAINWATCH_TEST_LAKE")
+    folder = Path(shared or tempfile.mkdtemp(prefix="chainwatch-lake-"))
+    if not shared:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "demo").exists():
+            done = run("demo", "--recorded", home=folder)
+            assert done.code == 0, done.err
     return folder / "demo"
 
 

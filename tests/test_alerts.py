@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,10 +28,8 @@ SHIPPED = [name for name, q in query.load_all().items() if q.group == "alerts"]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "home")
-    made.create()
-    return made
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 class Mailbox:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from math import inf, sqrt
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,8 +20,8 @@ THRESHOLD = 0.8
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def close(value: float, rel: float = 1e-9) -> Any:

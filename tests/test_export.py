@@ -35,10 +35,8 @@ MORNING = datetime(2026, 1, 29, 6, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "home")
-    made.create()
-    return made
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def book(time: datetime, block: int, btc: float = 90_000.0, lt: float = 0.8, **more: Any) -> Book:

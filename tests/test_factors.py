@@ -4,7 +4,6 @@ its peg."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ REL = 1e-9
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "home")
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def street(**book: Any) -> Book:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 from math import erfc, log, sqrt
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -60,8 +59,8 @@ def covariance(one: list[float], other: list[float]) -> float:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def market() -> Book:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -43,10 +44,8 @@ CHECKS = [name for name, q in QUERIES.items() if q.group == "checks"]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "home")
-    made.create()
-    return made
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def close(value: float) -> Any:
@@ -602,7 +601,9 @@ def command(store: Store, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """A value as JSON has it, which knows no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Decimal):
         rounded = float(value)
         fraction = value != value.to_integral_value() or value.as_tuple().exponent != 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +27,8 @@ def vectors(section: str) -> list[Any]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def trigger(store: Store, factor: str, account: str) -> dict[str, Any]:

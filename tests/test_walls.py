@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import isclose
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ REL = 1e-9
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+def store(empty_lake: Store) -> Store:
+    return empty_lake
 
 
 def close(value: float) -> Any:
