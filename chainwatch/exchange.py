@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 import msgspec
+from msgspec.structs import replace
 
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation, Instrument
@@ -32,6 +33,7 @@ MAX_AHEAD = timedelta(hours=1)
 _EARLIEST_MS = 1_262_304_000_000  # 2010-01-01
 _SYMBOL_LENGTH = 64
 _IDENTITY_LENGTH = 200
+_MOST_ALIKE = 4_096
 
 # What reading foreign bytes can raise: it costs the frame, never the stream.
 READ_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError)
@@ -141,11 +143,21 @@ class Reader:
         # Contracts that frames named and the list did not, with such a frame.
         self.unlisted: dict[str, str] = {}
         self._twins: dict[str, int] = {}
+        # What rows of a contract have alike: copying costs a quarter of making each anew.
+        self._alike: dict[tuple[str, ...], tuple[Contract | None, ExchangeLiquidation, bool]] = {}
 
     def begin(self, raw: bytes) -> str:
         """A frame's text; equal rows are told apart from here on."""
         self._twins.clear()
         return raw.decode("utf-8", "replace")
+
+    def only(self, raw: bytes, read: Callable[[str], ExchangeLiquidation]) -> Seen:
+        """The row of a frame that holds one liquidation and nothing else."""
+        text = self.begin(raw)
+        try:
+            return Seen((read(text),))
+        except READ_ERRORS as failure:
+            return Seen(rejects=((text, reason_of(failure)),))
 
     def each(
         self,
@@ -204,9 +216,15 @@ class Reader:
             _require_symbol(symbol)
             if self.contracts:
                 self.unlisted.setdefault(symbol, raw)
-        else:
-            market = market or contract.market
-        market = market or self.market
+        made_of = (symbol, market, kind, price_kind, quote_currency or "")
+        known = self._alike.get(made_of)
+        if known is None or known[0] is not contract:
+            if len(self._alike) >= _MOST_ALIKE:
+                self._alike.clear()
+            row = self._common(symbol, contract, market, kind, price_kind, quote_currency)
+            known = contract, row, not row.usd_rule.startswith("n/a")
+            self._alike[made_of] = known
+        _, alike, in_usd = known
         latest = self.received + MAX_AHEAD
         time = _moment(at_ms, "time", latest)
         if sent_ms is None:
@@ -214,8 +232,7 @@ class Reader:
         else:
             sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", latest)
         level = _positive(price, "price")
-        kind_of = contract.kind if contract is not None else ""
-        size = contract.size if contract is not None else None
+        size, kind_of = (contract.size, contract.kind) if contract is not None else (None, "")
         count = None if contracts is None else _positive(contracts, "size")
         amount = value = None
         if base is not None:
@@ -230,7 +247,10 @@ class Reader:
         elif count is not None and size is not None and kind_of == "inverse":
             value = count * size
             amount = value / level
-        if amount is not None and value is not None:
+        usd, rule = None, alike.usd_rule
+        if amount is None or value is None:
+            rule = _no_value(contract)
+        else:
             if not (amount < math.inf and value < math.inf):
                 raise ValueError("size times price is no number any more")
             if count is None and size is not None:
@@ -238,17 +258,11 @@ class Reader:
                     count = amount / size
                 elif kind_of == "inverse":
                     count = value / size
-        currency = contract.quote if contract is not None else quote_currency
-        usd, rule = _in_usd(value, currency, contract, kind_of)
-        return ExchangeLiquidation(
-            venue=self.venue,
-            market=market,
+            if in_usd:
+                usd = value
+        return replace(
+            alike,
             event=event or self._event(identity),
-            symbol=symbol,
-            base=contract.base if contract is not None else None,
-            quote=currency,
-            settle=contract.settle if contract is not None else None,
-            kind=kind,
             time=time,
             sent_at=sent_at,
             received_at=self.received,
@@ -257,14 +271,48 @@ class Reader:
             contracts=count,
             quantity_base=amount,
             price=level,
-            price_kind=price_kind,
             notional_quote=value,
             notional_usd=usd,
             usd_rule=rule,
+            raw=raw,
+        )
+
+    def _common(
+        self,
+        symbol: str,
+        contract: Contract | None,
+        market: str,
+        kind: str,
+        price_kind: str,
+        quote_currency: str | None,
+    ) -> ExchangeLiquidation:
+        """A row of a contract in which nothing has been filled in of the liquidation itself."""
+        currency = contract.quote if contract is not None else quote_currency
+        return ExchangeLiquidation(
+            venue=self.venue,
+            market=market or (contract.market if contract is not None else "") or self.market,
+            event="",
+            symbol=symbol,
+            base=contract.base if contract is not None else None,
+            quote=currency,
+            settle=contract.settle if contract is not None else None,
+            kind=kind,
+            time=self.received,
+            sent_at=None,
+            received_at=self.received,
+            side="",
+            raw_side="",
+            contracts=None,
+            quantity_base=None,
+            price=0.0,
+            price_kind=price_kind,
+            notional_quote=None,
+            notional_usd=None,
+            usd_rule=_usd_rule(currency),
             source=self.source,
             delivery=self.delivery,
             provenance=self.provenance,
-            raw=raw,
+            raw="",
         )
 
     def _event(self, identity: Sequence[str]) -> str:
@@ -324,18 +372,21 @@ def contract_of(row: Instrument) -> Contract:
     )
 
 
-def _in_usd(
-    value: float | None, currency: str | None, contract: Contract | None, kind: str
-) -> tuple[float | None, str]:
-    if value is None:
-        if contract is None:
-            return None, "n/a (contract not listed)"
-        return None, f"n/a ({'quanto contract' if kind == 'quanto' else 'contract size unknown'})"
+def _usd_rule(currency: str | None) -> str:
+    """How a value in a currency is one in USD, or why it is none."""
     if currency == "USD":
-        return value, "USD"
+        return "USD"
     if currency in PEGGED:
-        return value, f"{currency} = 1 USD"
-    return None, f"n/a (quoted in {currency})" if currency else "n/a (contract not listed)"
+        return f"{currency} = 1 USD"
+    return f"n/a (quoted in {currency})" if currency else "n/a (contract not listed)"
+
+
+def _no_value(contract: Contract | None) -> str:
+    """Why what was liquidated has no value in its quote currency."""
+    if contract is None:
+        return "n/a (contract not listed)"
+    quanto = contract.kind == "quanto"
+    return f"n/a ({'quanto contract' if quanto else 'contract size unknown'})"
 
 
 def _positive(value: Number, what: str) -> float:

@@ -9,6 +9,7 @@ are US dollars already. There is no topic for all contracts: each is subscribed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -19,6 +20,7 @@ from chainwatch.source import stream
 
 SIDES = {"Buy": "long", "Sell": "short"}
 TOPIC = "allLiquidation."
+LEAD = b'{"topic":"allLiquidation.'
 
 
 class _Liquidation(msgspec.Struct):
@@ -37,6 +39,11 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     success: bool | None = None
     ret_msg: str = ""
     req_id: str = ""
+
+
+class _Orders(msgspec.Struct):
+    data: list[_Liquidation]
+    ts: int | None = None
 
 
 class _Listed(msgspec.Struct, rename="camel"):
@@ -59,34 +66,26 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 
 _frame = msgspec.json.Decoder(_Frame)
+_orders = msgspec.json.Decoder(_Orders)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation = msgspec.json.Decoder(_Liquidation)
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
     """A frame of a public linear or inverse socket."""
+    if raw.startswith(LEAD):
+        # Most frames hold one liquidation: read at once, unless something does not fit.
+        try:
+            whole = _orders.decode(raw)
+        except msgspec.DecodeError:
+            whole = _Orders([])
+        if len(whole.data) == 1:
+            return reader.only(raw, partial(_order, whole.data[0], whole.ts, reader))
     frame = _frame.decode(raw)
     if frame.topic.startswith(TOPIC):
 
         def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-            one = _liquidation.decode(element)
-            inverse = reader.market == "inverse"
-            return [
-                reader.row(
-                    symbol=one.s,
-                    side=pick(SIDES, one.S),
-                    raw_side=one.S,
-                    at_ms=one.T,
-                    sent_ms=frame.ts,
-                    base=None if inverse else one.v,
-                    quote=one.v if inverse else None,
-                    quote_currency="USD" if inverse else None,
-                    price=one.p,
-                    price_kind="bankruptcy",
-                    identity=(one.s, one.S, str(one.T), one.v, one.p),
-                    raw=text,
-                )
-            ]
+            return [_order(_liquidation.decode(element), frame.ts, reader, text)]
 
         def envelope(element: msgspec.Raw) -> bytes:
             alone = msgspec.Raw(b"[" + bytes(element) + b"]")
@@ -99,6 +98,26 @@ def parse(raw: bytes, reader: Reader) -> Seen:
         refused = "" if frame.success else frame.ret_msg or "no reason"
         return Seen(acked=(frame.req_id,), refused=refused)
     return NOTHING
+
+
+def _order(
+    one: _Liquidation, sent_ms: int | None, reader: Reader, text: str
+) -> ExchangeLiquidation:
+    inverse = reader.market == "inverse"
+    return reader.row(
+        symbol=one.s,
+        side=pick(SIDES, one.S),
+        raw_side=one.S,
+        at_ms=one.T,
+        sent_ms=sent_ms,
+        base=None if inverse else one.v,
+        quote=one.v if inverse else None,
+        quote_currency="USD" if inverse else None,
+        price=one.p,
+        price_kind="bankruptcy",
+        identity=(one.s, one.S, str(one.T), one.v, one.p),
+        raw=text,
+    )
 
 
 def subscribe(topics: Sequence[str], number: int) -> Request:

@@ -12,6 +12,7 @@ whether its numbers are written the same, which is what makes both one row.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -36,6 +37,7 @@ POSITIONS = {"long": "long", "short": "short"}
 ORDERS = {"sell": "long", "buy": "short"}
 KINDS = ("SWAP", "FUTURES")
 CHANNEL = "liquidation-orders"
+LEAD = b'{"arg":{"channel":"liquidation-orders",'
 PAGE = 100
 
 
@@ -68,6 +70,16 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     msg: str = ""
 
 
+class _Whole(msgspec.Struct, rename="camel"):
+    inst_id: str
+    details: list[_Detail]
+    inst_type: str = ""
+
+
+class _Orders(msgspec.Struct):
+    data: list[_Whole]
+
+
 class _Listed(msgspec.Struct, rename="camel"):
     inst_id: str
     inst_type: str
@@ -86,6 +98,7 @@ class _Answer(msgspec.Struct):
 
 
 _frame = msgspec.json.Decoder(_Frame)
+_orders = msgspec.json.Decoder(_Orders)
 _group = msgspec.json.Decoder(_Group)
 _detail = msgspec.json.Decoder(_Detail)
 _answer = msgspec.json.Decoder(_Answer)
@@ -95,6 +108,14 @@ def parse(raw: bytes, reader: Reader) -> Seen:
     """A frame of the public socket."""
     if raw == b"pong":
         return NOTHING
+    if raw.startswith(LEAD):
+        # Most frames hold one order: read at once, unless something does not fit.
+        try:
+            groups = _orders.decode(raw).data
+        except msgspec.DecodeError:
+            groups = []
+        if len(groups) == 1 and len(groups[0].details) == 1:
+            return reader.only(raw, partial(order, groups[0], groups[0].details[0], reader))
     frame = _frame.decode(raw)
     if frame.event == "subscribe":
         return Seen(acked=(_topic(frame.arg),))
@@ -123,7 +144,7 @@ def orders(raw: bytes, frame: _Frame, reader: Reader) -> Seen:
 
 def _details(text: str, frame: _Frame, group: _Group, reader: Reader) -> Seen:
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        return [order(group, _detail.decode(element), text, reader)]
+        return [order(group, _detail.decode(element), reader, text)]
 
     def envelope(element: msgspec.Raw) -> bytes:
         alone = msgspec.json.encode(msgspec.structs.replace(group, details=[element]))
@@ -132,7 +153,9 @@ def _details(text: str, frame: _Frame, group: _Group, reader: Reader) -> Seen:
     return reader.each(text, group.details, read, envelope, whole=len(frame.data) == 1)
 
 
-def order(group: _Group, detail: _Detail, text: str, reader: Reader) -> ExchangeLiquidation:
+def order(
+    group: _Group | _Whole, detail: _Detail, reader: Reader, text: str
+) -> ExchangeLiquidation:
     """One liquidation order as a row."""
     net = detail.pos_side in ("", "net")
     return reader.row(

@@ -1,0 +1,113 @@
+"""Rows from orders: what a frame means does not hang on how it is written or when its contract was
+listed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from chainwatch.exchange import Channel, Contract, Reader
+from chainwatch.rows import ExchangeLiquidation
+from chainwatch.sources import binance, bybit, okx
+from tests.venues.others import ALL
+
+CHANNELS = (binance.USDM, binance.COINM, bybit.LINEAR, bybit.INVERSE, okx.OKX)
+
+
+def reader_of(channel: Channel, *contracts: Contract) -> Reader:
+    return Reader(channel.source, channel.venue, channel.market, contracts=contracts)
+
+
+def turned(value: Any) -> Any:
+    """The same JSON with its keys in the opposite order."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(value)}
+    return [turned(each) for each in value] if isinstance(value, list) else value
+
+
+def content(rows: Any) -> list[dict[str, Any]]:
+    kept = [msgspec.structs.asdict(row) for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("raw", "received_at")} for row in kept]
+
+
+def frames(channel: Channel) -> list[str]:
+    return [text for n in range(6) for _, text in ALL[channel.source].frames(n, 0)]
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.source)
+def test_a_frame_means_the_same_however_its_json_is_written(channel: Channel) -> None:
+    for text in frames(channel):
+        other = json.dumps(turned(json.loads(text)), indent=1)
+        one, two = (channel.parse(t.encode(), reader_of(channel)) for t in (text, other))
+        assert len(one.rows) == 1
+        assert content(one.rows) == content(two.rows)
+        assert (one.rows[0].raw, two.rows[0].raw) == (text, other)
+
+
+@pytest.mark.parametrize("wrong", ['"-1"', '"x"', '"NaN"', '""', "null", "{}", "true"])
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.source)
+def test_a_price_that_is_none_is_refused_however_the_frame_is_written(
+    channel: Channel, wrong: str
+) -> None:
+    text = frames(channel)[0]
+    key = {"okx": "bkPx", "bybit": "p", "binance": "ap"}[channel.venue]
+    if channel.venue == "binance" and wrong == '""':
+        wrong = '" "'  # an empty average price means that nothing was filled
+    broken, changed = re.subn(f'"{key}":"[^"]+"', f'"{key}":{wrong}', text)
+    assert changed == 1
+    for form in (broken, json.dumps(json.loads(broken), indent=1)):
+        try:
+            found = channel.parse(form.encode(), reader_of(channel))
+        except (msgspec.DecodeError, ValueError):
+            continue  # the stream keeps the frame among the rejects
+        assert not found.rows
+        assert len(found.rejects) == 1
+
+
+def test_a_contract_that_is_listed_anew_counts_from_the_next_order_on() -> None:
+    def listed(size: float, quote: str = "USDT") -> Contract:
+        return Contract(
+            symbol="A", base="A", quote=quote, settle=quote, kind="linear", size=size, market=""
+        )
+
+    reader = reader_of(okx.OKX, listed(1.0))
+
+    def row(**more: Any) -> ExchangeLiquidation:
+        return reader.row(
+            symbol="A",
+            side="long",
+            raw_side="x",
+            at_ms=1_760_000_000_000,
+            price="2",
+            price_kind="fill",
+            raw="",
+            identity=("a",),
+            contracts="10",
+            **more,
+        )
+
+    first = row()
+    assert (first.quantity_base, first.notional_usd, first.market) == (10.0, 20.0, "swap")
+    reader.contracts["A"] = listed(0.5)
+    assert (row().quantity_base, row().notional_usd) == (5.0, 10.0)
+    reader.contracts["A"] = listed(0.5, "EUR")
+    assert (row().notional_usd, row().usd_rule) == (None, "n/a (quoted in EUR)")
+    assert row(market="futures").market == "futures"
+    del reader.contracts["A"]
+    gone = row()
+    assert (gone.quantity_base, gone.notional_usd) == (None, None)
+    assert gone.usd_rule == "n/a (contract not listed)"
+
+
+def test_thousands_of_contracts_that_nobody_listed_do_not_fill_the_memory() -> None:
+    reader = reader_of(bybit.LINEAR)
+    text = frames(bybit.LINEAR)[0]
+    for n in range(10_000):
+        frame = text.replace("BTCUSDT", f"C{n}")
+        (row,) = bybit.LINEAR.parse(frame.encode(), reader).rows
+        assert row.symbol == f"C{n}"
+    assert len(reader._alike) < 5_000
