@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export CHAINWATCH_CACHE ?= $(CURDIR)/.cache
 export CHAINWATCH_SHARED ?= ../shared
+PROGRAMS := $(CURDIR)/.cache/programs
+export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
-.PHONY: help demo test test-evm-36 check format lint types contracts portable bench build recording docs clean
+.PHONY: help demo test everything test-evm-36 check format lint types contracts portable bench build recording docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a local chain, in under two minutes"
 	@echo "make test       the tests"
+	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler"
 	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
 	@echo "make check      format, lint, types, import contracts, portable queries, tests: what CI runs"
 	@echo "make bench      figures against alternatives, one JSON line each"
@@ -36,7 +39,14 @@ demo: $(VENV)/made
 	@$(BIN)/chainwatch --home .cache/home demo
 
 test: $(VENV)/made-dev
-	@$(BIN)/python -m pytest -n auto
+	@PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest -n auto
+
+# Harlequin pins its own click and textual, so it gets an environment of its own.
+everything: $(VENV)/made-dev
+	@echo "installing Spark, apprise, harlequin and a Solidity compiler" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,spark,alerts]'
+	@test -x $(PROGRAMS)/harlequin/bin/harlequin || { $(PYTHON) -m venv $(PROGRAMS)/harlequin && $(PROGRAMS)/harlequin/bin/python -m pip install --quiet --disable-pip-version-check 'harlequin==2.17.0'; }
+	@test -d $(CHAINWATCH_SOLC) || ! command -v npm >/dev/null || npm install --silent --no-save --no-package-lock --prefix $(PROGRAMS)/solc solc@0.8.27
 
 # Its sources are under BUSL-1.1: fetched and compiled into the ignored cache, on request only.
 test-evm-36: $(VENV)/made-dev

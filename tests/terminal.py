@@ -37,7 +37,9 @@ def _mounted(missing: OSError) -> tuple[int, int]:
         mount = ["mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666", "devpts", folder]
         done = subprocess.run(mount, capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"no terminals here: {missing}; none to be had: {done.stderr.strip()}")
+            pytest.skip(
+                f"no terminals here: {missing}; none to be had: {done.stderr.splitlines()[0]}"
+            )
         try:
             ours = os.open(Path(folder) / "ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
             fcntl.ioctl(ours, _TIOCSPTLCK, struct.pack("i", 0))

@@ -246,7 +246,7 @@ def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
 def test_what_apprise_knows_is_a_channel_too(store: Store) -> None:
-    pytest.importorskip("apprise", reason="the extra `alerts` is not installed")
+    pytest.importorskip("apprise", reason="the extra `alerts` is not installed: make everything")
     with listening() as box:
         level(store, 120)
         url = box.url.replace("http://", "json://")

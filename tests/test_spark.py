@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 # Marts are these queries once more, factor by factor: the export below runs them.
 PORTABLE = [name for name, q in query.load_all().items() if q.portable and q.group != "marts"]
 AS_OF = FIRST_BLOCK_TIME + timedelta(days=1)
-VALUES: list[dict[str, Any]] = [
-    {},
-    {"p_factor": "ETH", "p_way": "both", "p_split": True, "p_range": 0.2, "p_step_pct": 0.02},
-    {"p_factor": "wstETH/ETH", "p_market": "demo", "p_as_of": "first"},
-]
+VALUES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "both ways": {
+        "p_factor": "ETH",
+        "p_way": "both",
+        "p_split": True,
+        "p_range": 0.2,
+        "p_step_pct": 0.02,
+    },
+    "one market": {"p_factor": "wstETH/ETH", "p_market": "demo", "p_as_of": "first"},
+}
 # Spark and its dependencies warn of what is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -41,9 +47,8 @@ def store() -> Store:
 
 @pytest.fixture(scope="module")
 def spark(store: Store) -> Iterator[Spark]:
-    """A local Spark. It takes minutes to install and half a minute to start, so that make check
-    does without: `pip install -e '.[spark]'` and Java make these tests run."""
-    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    """A local Spark. `make everything` and Java make these tests run."""
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed: make everything")
     if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
         pytest.skip("no Java here")
     import warnings
@@ -60,20 +65,29 @@ def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: [str(v) for v in r.values() if not isinstance(v, float)])
 
 
-@pytest.mark.parametrize("values", VALUES, ids=["defaults", "both ways", "one market"])
-@pytest.mark.parametrize("name", PORTABLE)
+def given(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The values that a query has parameters for."""
+    return {k: v for k, v in values.items() if k in {p.name for p in query.find(name).params}}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        pytest.param(name, given(name, values), id=f"{name}-{what}")
+        for name in PORTABLE
+        for what, values in VALUES.items()
+        if given(name, values) or not values
+    ],
+)
 def test_both_engines_agree_on_every_portable_query(
     spark: Spark, store: Store, name: str, values: dict[str, Any]
 ) -> None:
     chosen = query.find(name)
-    given = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
-    if given.get("p_as_of") == "first":
-        given["p_as_of"] = min(s.block_time for s in store.rows(Snapshot))
-    if values and not given:
-        pytest.skip("it has none of these parameters")
-    theirs = spark.run(chosen, given)
+    if values.get("p_as_of") == "first":
+        values = values | {"p_as_of": min(s.block_time for s in store.rows(Snapshot))}
+    theirs = spark.run(chosen, values)
     with query.open_catalog(store) as catalog:
-        ours = query.run(catalog, chosen, given)
+        ours = query.run(catalog, chosen, values)
     assert theirs.columns == ours.columns
     assert len(theirs.rows) == len(ours.rows) > 0
     for one, other in zip(ordered(ours.dicts()), ordered(theirs.dicts()), strict=True):
@@ -172,7 +186,7 @@ def test_another_engine_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_without_java_the_message_says_so(tmp_path: Path) -> None:
-    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed: make everything")
     env = {"PATH": str(tmp_path), "JAVA_HOME": ""}
     done = shell.run("query", "health", "--engine", "spark", home=shell.recorded_lake(), env=env)
     assert done.code == Exit.USAGE

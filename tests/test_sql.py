@@ -182,7 +182,7 @@ def test_the_catalog_opens_in_harlequin_as_printed(lake: Path) -> None:
     words = shlex.split(ways(lake)["harlequin"])
     program = shutil.which(words[0])
     if program is None:
-        pytest.skip("harlequin is not on the PATH (pipx install harlequin)")
+        pytest.skip("harlequin is not on the PATH: make everything")
     parent, child = terminal.opened(columns=160, lines=50)
     process = subprocess.Popen(
         [program, *words[1:]],
