@@ -16,6 +16,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -34,11 +35,14 @@ _EARLIEST_MS = 1_262_304_000_000  # 2010-01-01
 _SYMBOL_LENGTH = 64
 _IDENTITY_LENGTH = 200
 _MOST_ALIKE = 4_096
+_INFINITY = math.inf
 
 # What reading foreign bytes can raise: it costs the frame, never the stream.
 READ_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError)
 
 Number = str | int | float
+A = TypeVar("A")
+B = TypeVar("B")
 
 _at = datetime.fromtimestamp
 
@@ -151,11 +155,13 @@ class Reader:
         self._twins.clear()
         return raw.decode("utf-8", "replace")
 
-    def only(self, raw: bytes, read: Callable[[str], ExchangeLiquidation]) -> Seen:
+    def only(
+        self, raw: bytes, read: Callable[[A, B, Reader, str], ExchangeLiquidation], one: A, two: B
+    ) -> Seen:
         """The row of a frame that holds one liquidation and nothing else."""
         text = self.begin(raw)
         try:
-            return Seen((read(text),))
+            return Seen((read(one, two, self, text),))
         except READ_ERRORS as failure:
             return Seen(rejects=((text, reason_of(failure)),))
 
@@ -225,12 +231,12 @@ class Reader:
             known = contract, row, not row.usd_rule.startswith("n/a")
             self._alike[made_of] = known
         _, alike, in_usd = known
-        latest = self.received + MAX_AHEAD
-        time = _moment(at_ms, "time", latest)
+        received = self.received
+        time = _moment(at_ms, "time", received)
         if sent_ms is None:
             sent_at = None
         else:
-            sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", latest)
+            sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", received)
         level = _positive(price, "price")
         size, kind_of = (contract.size, contract.kind) if contract is not None else (None, "")
         count = None if contracts is None else _positive(contracts, "size")
@@ -251,7 +257,7 @@ class Reader:
         if amount is None or value is None:
             rule = _no_value(contract)
         else:
-            if not (amount < math.inf and value < math.inf):
+            if not (amount < _INFINITY and value < _INFINITY):
                 raise ValueError("size times price is no number any more")
             if count is None and size is not None:
                 if kind_of == "linear":
@@ -265,7 +271,7 @@ class Reader:
             event=event or self._event(identity),
             time=time,
             sent_at=sent_at,
-            received_at=self.received,
+            received_at=received,
             side=side,
             raw_side=raw_side,
             contracts=count,
@@ -393,13 +399,13 @@ def _positive(value: Number, what: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0.0 < number < math.inf:
-        raise ValueError(f"{what} is {visible(str(value), 40)!r}")
-    return number
+        number = 0.0
+    if 0.0 < number < _INFINITY:
+        return number
+    raise ValueError(f"{what} is {visible(str(value), 40)!r}")
 
 
-def _moment(value: Number, what: str, latest: datetime) -> datetime:
+def _moment(value: Number, what: str, received: datetime) -> datetime:
     try:
         ms = int(value)
         time = _at(ms / 1000, UTC)
@@ -407,7 +413,7 @@ def _moment(value: Number, what: str, latest: datetime) -> datetime:
         raise ValueError(f"{what} is {visible(str(value), 40)!r}") from None
     if ms < _EARLIEST_MS:
         raise ValueError(f"{what} {visible(str(value), 40)!r} is no time in milliseconds")
-    if time > latest:
+    if time > received and time > received + MAX_AHEAD:
         raise ValueError(f"{what} {time:%Y-%m-%d %H:%M:%S}Z lies in the future")
     return time
 

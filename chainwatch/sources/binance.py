@@ -19,6 +19,7 @@ from chainwatch.net import Rest
 from chainwatch.source import stream
 
 SIDES = {"SELL": "long", "BUY": "short"}
+LEAD = b'{"e":"forceOrder",'
 SAMPLING = "sampled: the latest order per contract and second"
 
 
@@ -45,6 +46,11 @@ class _Frame(_Event):
     msg: str = ""
 
 
+class _Alone(msgspec.Struct):
+    o: _Order
+    E: int | None = None
+
+
 class _Listed(msgspec.Struct, rename="camel"):
     symbol: str
     base_asset: str
@@ -58,17 +64,26 @@ class _Exchange(msgspec.Struct):
 
 
 _frame = msgspec.json.Decoder(_Frame)
+_alone = msgspec.json.Decoder(_Alone)
 _order = msgspec.json.Decoder(_Order)
 _exchange = msgspec.json.Decoder(_Exchange)
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
     """A frame of a raw or of a combined stream."""
+    if raw.startswith(LEAD):
+        # Read at once, unless something does not fit.
+        try:
+            alone = _alone.decode(raw)
+        except msgspec.DecodeError:
+            pass
+        else:
+            return _liquidation(raw, alone.o, alone.E, reader)
     frame = _frame.decode(raw)
     event = frame.data or frame
     match event.e:
         case "forceOrder":
-            return _liquidation(raw, event, reader)
+            return _liquidation(raw, _order.decode(event.o), event.E, reader)
         case "markPriceUpdate":
             return CANARY
     if frame.error or frame.code is not None:
@@ -77,16 +92,15 @@ def parse(raw: bytes, reader: Reader) -> Seen:
     return Seen(acked=(f"{frame.id}",)) if frame.id is not None else NOTHING
 
 
-def _liquidation(raw: bytes, event: _Event, reader: Reader) -> Seen:
+def _liquidation(raw: bytes, order: _Order, sent_ms: int | None, reader: Reader) -> Seen:
     text = reader.begin(raw)
-    order = _order.decode(event.o)
     filled = order.ap not in ("", "0")
     row = reader.row(
         symbol=order.s,
         side=pick(SIDES, order.S),
         raw_side=order.S,
         at_ms=order.T,
-        sent_ms=event.E,
+        sent_ms=sent_ms,
         # COIN-M counts contracts, USD-M coins.
         contracts=order.z if reader.market == "coinm" else None,
         base=None if reader.market == "coinm" else order.z,

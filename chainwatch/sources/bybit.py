@@ -9,7 +9,6 @@ are US dollars already. There is no topic for all contracts: each is subscribed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import msgspec
 
@@ -80,7 +79,7 @@ def parse(raw: bytes, reader: Reader) -> Seen:
         except msgspec.DecodeError:
             whole = _Orders([])
         if len(whole.data) == 1:
-            return reader.only(raw, partial(_order, whole.data[0], whole.ts, reader))
+            return reader.only(raw, _order, whole.data[0], whole.ts)
     frame = _frame.decode(raw)
     if frame.topic.startswith(TOPIC):
 

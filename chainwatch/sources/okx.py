@@ -12,7 +12,6 @@ whether its numbers are written the same, which is what makes both one row.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 
 import msgspec
 
@@ -115,7 +114,7 @@ def parse(raw: bytes, reader: Reader) -> Seen:
         except msgspec.DecodeError:
             groups = []
         if len(groups) == 1 and len(groups[0].details) == 1:
-            return reader.only(raw, partial(order, groups[0], groups[0].details[0], reader))
+            return reader.only(raw, order, groups[0], groups[0].details[0])
     frame = _frame.decode(raw)
     if frame.event == "subscribe":
         return Seen(acked=(_topic(frame.arg),))
