@@ -22,6 +22,8 @@ from chainwatch.rows import Delivery, Notice, Row
 from chainwatch.store import Store
 from tests import shell
 from tests.builders import Asset, Book
+from tests.test_liquidations import span
+from tests.test_reserve_queries import QUARTERS
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 SHIPPED = [name for name, q in query.load_all().items() if q.group == "alerts"]
@@ -162,21 +164,59 @@ def wrong(name: str) -> list[Row]:
             return [*newer.rows(), newer.verified(mismatched=1)]
         case "alert_parameter_change":
             return [*book(NOW - timedelta(days=1), 100, lt=0.7).rows(), *newer.rows()]
-    return []
+        case "alert_feed_silent":
+            return [span(0, 1), span(1, 2, "down", reason="no canary for 9 s")]
+        case "alert_reserve_drift":
+            return QUARTERS
+    raise ValueError(f"say what {name} is for")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: str) -> None:
     assert alerts.run(store, [], only=[name], now=NOW).failures == []
-    rows = wrong(name)
-    if not rows:  # feeds and disclosures: that it runs, and is silent where there is nothing
-        return
-    store.append(rows, source="test")
+    store.append(wrong(name), source="test")
     found = alerts.run(store, [], only=[name], now=NOW)
     assert found.failures == []
     assert found.notices, name
     assert all(n.message and n.about for n in found.notices)
     assert alerts.run(store, [], only=[name], now=NOW + timedelta(hours=1)).notices == []
+
+
+def test_a_feed_that_fell_silent_is_told_with_its_reason_and_cleared_once_it_speaks(
+    store: Store,
+) -> None:
+    def told(hours: int) -> list[tuple[str, str, str]]:
+        found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW + timedelta(hours=hours))
+        assert found.failures == []
+        return [(n.kind, n.about, n.message) for n in found.notices]
+
+    store.append([span(0, 1), span(0, 1, source="okx", venue="okx", market="swap")], source="test")
+    assert told(1) == []
+    store.append(
+        [
+            span(1, 2, "down", reason="no canary for 9 s"),
+            span(1, 2, "stale", source="okx", venue="okx", market="swap"),
+        ],
+        source="test",
+    )
+    assert sorted(told(2)) == [
+        ("raised", "binance-usdm", "binance-usdm is down: no canary for 9 s"),
+        ("raised", "okx", "okx is stale: no reason known"),
+    ]
+    store.append(
+        [span(2, 3), span(2, 3, "stale", source="okx", venue="okx", market="swap")], source="test"
+    )
+    assert [(kind, subject) for kind, subject, _ in told(3)] == [("cleared", "binance-usdm")]
+
+
+def test_a_class_of_a_reserve_that_moved_is_told_once_per_disclosure(store: Store) -> None:
+    store.append(QUARTERS, source="test")
+    rules = ["alert_reserve_drift"]
+    (first,) = alerts.run(store, [], only=rules, now=NOW).notices
+    assert first.message == (
+        "USDT: US treasuries moved by -10.0 points to 60.0 % of the reserve on 2026-03-31"
+    )
+    assert alerts.run(store, [], only=rules, now=NOW + timedelta(days=1)).notices == []
 
 
 # --- bad input ----------------------------------------------------------------------------------
