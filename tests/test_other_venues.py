@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from chainwatch.exchange import Contract
-from chainwatch.rows import ExchangeLiquidation
+from chainwatch.rows import ExchangeLiquidation, Reject
 from chainwatch.sources import (
     aster,
     bitfinex,
@@ -158,3 +159,94 @@ async def test_a_subscription_without_acknowledgement_is_given_up(
     for channel in CHANNELS:
         reasons = [s.reason for s in running.coverage(channel)]
         assert any("no acknowledgement of " in reason for reason in reasons), channel.source
+
+
+async def test_a_stalled_socket_is_left_within_three_canary_periods(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "stall")
+        await told(running, "silent: no ")
+        await told(running, "alive again after ")
+        await asyncio.sleep(0.3)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert states(spans) == ["down", "up", "down", "up"], channel.source
+        lost = [s for s in spans if s.state == "down" and s.reason.startswith("silent")]
+        seconds = float(lost[0].reason.removesuffix(" s").rpartition(" ")[2])
+        assert seconds <= THREE_PERIODS, channel.source
+
+
+async def test_a_socket_that_is_closed_is_opened_again_whatever_the_code(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    codes = [1000, 1001, 1008, 1011, 1013, 4000]
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        for n, code in enumerate(codes):
+            await running.alive()
+            await at_once(exchange, "close", code=code)
+            await asyncio.sleep(0.2)
+            await running.alive()
+            await at_once(exchange, "burst", count=1, start=n)
+        await asyncio.sleep(0.3)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert states(spans) == ["down", "up"] * (len(codes) + 1), channel.source
+        reasons = [s.reason for s in spans if s.state == "down" and s.reason != "connecting"]
+        told_codes = [reason for reason, _ in itertools.groupby(reasons)]
+        assert told_codes == [f"the server closed it ({code})" for code in codes], channel.source
+        assert len(running.liquidations(channel)) == len(codes), channel.source
+
+
+async def test_a_refused_socket_is_tried_again_until_it_opens(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await at_once(exchange, "fault", faults={"refuse": 3})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await told(running, "HTTP 503")
+        await running.alive()
+        await at_once(exchange, "burst", count=3)
+        await asyncio.sleep(0.3)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down", "up"], channel.source
+        reasons = {s.reason for s in spans if s.state == "down"}
+        assert "refuses the socket with HTTP 503" in reasons, channel.source
+        assert len(running.liquidations(channel)) == 3, channel.source
+
+
+GARBAGE: list[dict[str, Any]] = [
+    {"text": "not json"},
+    {"text": '{"a":'},
+    {"text": "[" * 200_000},
+    {"text": '{"a":' * 200_000},
+    {"text": "x" * 1_000_000},
+    {"hex": "1f8b0800deadbeef"},  # gzip that is none, or binary where text is documented
+    {"raw_text": b"\xff\xfe{}".hex()},
+]
+
+
+async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        for n, frame in enumerate(GARBAGE):
+            await at_once(exchange, "send", frames=[frame])
+            await at_once(exchange, "burst", count=1, start=n)
+
+        async def complete() -> bool:
+            found = await asyncio.to_thread(running.store.rows, ExchangeLiquidation)
+            return len(found) == len(GARBAGE) * len(CHANNELS)
+
+        await until(complete, 20)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down", "up"], channel.source
+        assert sum(s.rejects for s in spans) == len(GARBAGE), channel.source
+        rejects = running.store.rows(Reject, "source = $s", {"s": channel.source})
+        assert len(rejects) == len(GARBAGE), channel.source
+        assert all(r.reason and "\n" not in r.reason and len(r.raw) <= 10_000 for r in rejects)
