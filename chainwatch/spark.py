@@ -65,6 +65,8 @@ class Spark:
             "spark.sql.parquet.mergeSchema": "true",
         } | dict(options)
         if master.startswith("local"):
+            # Else Spark looks up this machine's name, which need not resolve.
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             settings |= {
                 "spark.driver.bindAddress": "127.0.0.1",
                 "spark.driver.host": "127.0.0.1",

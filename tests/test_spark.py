@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +53,16 @@ def spark(store: Store) -> Iterator[Spark]:
     pytest.importorskip("pyspark", reason="the extra `spark` is not installed: make everything")
     if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
         pytest.skip("no Java here")
+    # Whether Spark itself starts here, without anything of ours.
+    plain = "from pyspark.sql import SparkSession as S; S.builder.master('local[1]').getOrCreate()"
+    done = subprocess.run(
+        [sys.executable, "-c", plain],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1"},
+    )
+    if done.returncode:
+        pytest.skip(f"Spark does not start on this machine: {done.stderr.strip()[-200:]}")
     import warnings
 
     from chainwatch.spark import Spark
