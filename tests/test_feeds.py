@@ -16,7 +16,7 @@ import pytest
 
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load
 from chainwatch.store import Store
-from tests import shell
+from tests import shell, terminal
 from tests.venues.client import Loopback, until
 from tests.venues.protocols import BASE_MS
 
@@ -294,6 +294,7 @@ async def test_watch_follows_what_another_process_collects(
 async def test_watch_draws_tables_on_a_terminal_and_ctrl_c_ends_it_within_a_second(
     exchange: Loopback, tmp_path: Path
 ) -> None:
+    terminal.require()
     env = exchange.environment(USDM, OKX)
     pressing = asyncio.create_task(
         asyncio.to_thread(
