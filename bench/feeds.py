@@ -18,51 +18,22 @@ from typing import Any
 from chainwatch import query
 from chainwatch.exchange import Channel, Reader
 from chainwatch.net import Http, Rest
-from chainwatch.sources import (
-    aster,
-    binance,
-    bitfinex,
-    bitget,
-    bybit,
-    deribit,
-    dydx,
-    gate,
-    htx,
-    hyperliquid,
-    kraken_futures,
-    okx,
-)
+from chainwatch.sources import binance, bybit, okx
 from chainwatch.store import Store
-from tests.venues.client import Collecting, Loopback, quick
+from tests.venues.client import OTHERS, Collecting, Loopback, quick
 from tests.venues.others import ALL
 
 FRAMES = 200_000
 BURST = 1_000
 PARSED = 20_000
-# Those that ccxt parses as well, and the streams of the other venues.
+# Those that ccxt parses as well.
 CHANNELS = (binance.USDM, bybit.LINEAR, okx.OKX)
-OTHERS = (
-    binance.COINM,
-    bybit.INVERSE,
-    aster.ASTER,
-    bitfinex.BITFINEX,
-    bitget.BITGET,
-    deribit.DERIBIT,
-    dydx.DYDX,
-    gate.BTC,
-    gate.USDT,
-    htx.COIN,
-    htx.FUTURES,
-    htx.LINEAR,
-    hyperliquid.HYPERLIQUID,
-    kraken_futures.KRAKEN,
-)
 
 
 def run(cache: Path) -> list[dict[str, Any]]:
     lines = []
     with Loopback() as exchange:
-        for channel in (*CHANNELS, *OTHERS):
+        for channel in (*CHANNELS, binance.COINM, bybit.INVERSE, *OTHERS):
             lines.append(asyncio.run(_received(exchange, channel)))
         lines += asyncio.run(_against_ccxt(exchange))
         lines += [asyncio.run(_parsed(exchange, channel)) for channel in CHANNELS]

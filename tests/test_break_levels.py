@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from math import inf, sqrt
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.store import Store
@@ -75,6 +76,21 @@ def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, A
 def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict[str, Any]:
     (found,) = ask(store, "falls", scales=str(scale), price=price, **values)
     return found
+
+
+def test_what_stood_against_a_price_is_told_for_each_depth(store: Store) -> None:
+    # In the full book the first step ends above the second; in a tenth of it all fall as one.
+    wall(store, [(88_000.0, 2.0), (87_500.0, 60.0), (80_000.0, 500.0)])
+    bids(store, [(0.01, 20.0), (0.05, 100.0), (0.1, 200.0)])
+
+    def against(scales: str) -> list[dict[str, Any]]:
+        return ask(store, "stands_against", scales=scales, price=87_500.0, width=0.002)
+
+    one, small = against("1"), against("0.1")
+    assert against("0.1,1") == against("1,0.1") == [*one, *small]
+    assert [row["depth_scale"] for row in (*one, *small)] == [1.0, 0.1]
+    assert [row["accounts"] for row in (*one, *small)] == [1, 3]
+    assert one[0]["break_price"] < 88_000.0 == small[0]["break_price"]
 
 
 # --- the reference's own cases ------------------------------------------------------------------
@@ -247,6 +263,20 @@ def test_the_order_in_which_rows_are_stored_changes_nothing(
     more=st.floats(1.0, 3.0, allow_nan=False),
     outside=st.floats(0.3, 1.0),
 )
+@example(
+    steps=[
+        (63_800.0, 150.0),
+        (43_300.0, 3_999.0),
+        (64_000.0, 206.0),
+        (49_500.0, 1_489.0),
+        (44_800.0, 121.0),
+        (41_300.0, 2_028.0),
+    ],
+    book=[(0.0244, 54.0), (0.0624, 485.0)],
+    adv=None,
+    more=2.0,
+    outside=0.49816765593906176,
+)
 def test_less_depth_or_more_units_never_leave_the_price_higher(
     store: Store,
     steps: list[tuple[float, float]],
@@ -261,9 +291,11 @@ def test_less_depth_or_more_units_never_leave_the_price_higher(
     rows = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")
     finals = [row["final_price"] for row in rows]
     assert [row["depth"] for row in rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
-    assert finals == sorted(finals, reverse=True)
+    # Where both end at the same price the order of their sums shows in the last digit.
+    for deeper, thinner in pairwise(rows):
+        assert thinner["final_price"] <= deeper["final_price"] * (1 + 1e-12)
+        assert thinner["sold_units"] >= deeper["sold_units"] * (1 - 1e-12)
     assert finals[0] == close(outside * SPOT)
-    assert [r["sold_units"] for r in rows] == sorted(r["sold_units"] for r in rows)
     wall(store, [(price, units * more) for price, units in steps])
     bids(store, book, volume_24h=adv)
     again = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")

@@ -12,41 +12,12 @@ import pytest
 
 from chainwatch.exchange import Contract
 from chainwatch.rows import ExchangeLiquidation, Reject
-from chainwatch.sources import (
-    aster,
-    bitfinex,
-    bitget,
-    deribit,
-    dydx,
-    gate,
-    htx,
-    hyperliquid,
-    kraken_futures,
-)
 from tests.test_stream import THREE_PERIODS, check_spans, states
-from tests.venues.client import Collecting, Loopback, quick, until
+from tests.venues.client import OTHERS, Collecting, Loopback, quick, until
 from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS
 
-CHANNELS = [
-    quick(channel)
-    for channel in (
-        aster.ASTER,
-        bitfinex.BITFINEX,
-        bitget.BITGET,
-        deribit.DERIBIT,
-        dydx.DYDX,
-        gate.BTC,
-        gate.USDT,
-        htx.COIN,
-        htx.FUTURES,
-        htx.LINEAR,
-        hyperliquid.HYPERLIQUID,
-        kraken_futures.KRAKEN,
-    )
-]
-
-
+CHANNELS = [quick(channel) for channel in OTHERS]
 SOME = Contract(symbol="", base="", quote="", settle="", kind="linear", size=1.0)
 
 

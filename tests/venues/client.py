@@ -20,10 +20,36 @@ from chainwatch.exchange import Channel
 from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument
 from chainwatch.settings import Settings
 from chainwatch.source import Source
+from chainwatch.sources import (
+    aster,
+    bitfinex,
+    bitget,
+    deribit,
+    dydx,
+    gate,
+    htx,
+    hyperliquid,
+    kraken_futures,
+)
 from chainwatch.store import Store
 from chainwatch.stream import Timing
 
 ROOT = Path(__file__).parents[2]
+# The streams of all venues but Binance, Bybit and OKX.
+OTHERS = (
+    aster.ASTER,
+    bitfinex.BITFINEX,
+    bitget.BITGET,
+    deribit.DERIBIT,
+    dydx.DYDX,
+    gate.BTC,
+    gate.USDT,
+    htx.COIN,
+    htx.FUTURES,
+    htx.LINEAR,
+    hyperliquid.HYPERLIQUID,
+    kraken_futures.KRAKEN,
+)
 
 
 class Loopback:
