@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from chainwatch.exchange import Contract
-from chainwatch.rows import ExchangeLiquidation, Reject
+from chainwatch.rows import Reject
 from tests.test_stream import THREE_PERIODS, check_spans, states
-from tests.venues.client import OTHERS, Collecting, Loopback, quick, until
+from tests.venues.client import OTHERS, Collecting, Loopback, quick
 from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS
 
@@ -33,16 +33,6 @@ async def exchange(server: Loopback) -> Loopback:
     return server
 
 
-async def told(running: Collecting, words: str) -> None:
-    """Wait until every channel has said this."""
-
-    async def said() -> bool:
-        lines = [line for line in running.voice.said if words in line]
-        return all(any(line.startswith(f"{c.source}: ") for line in lines) for c in CHANNELS)
-
-    await until(said, 20)
-
-
 async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
     await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
 
@@ -54,12 +44,7 @@ async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(
         await running.alive()
         await at_once(exchange, "burst", count=500)
         await at_once(exchange, "burst", count=100, rate=200, start=500)
-
-        async def complete() -> bool:
-            found = await asyncio.to_thread(running.store.rows, ExchangeLiquidation)
-            return len(found) == 600 * len(CHANNELS)
-
-        await until(complete, 20)
+        await running.counted(rows=600)
     for channel in CHANNELS:
         rows = running.liquidations(channel)
         assert [r.time.timestamp() * 1000 - BASE_MS for r in rows] == list(range(600)), channel
@@ -77,10 +62,9 @@ async def test_what_is_sent_again_after_a_reconnect_counts_once(
         for again in range(2):
             await running.alive()
             await at_once(exchange, "burst", count=40)
-            await asyncio.sleep(0.2)
+            await running.counted(rows=40, duplicates=40 * again)
             if not again:
                 await at_once(exchange, "drop")
-                await asyncio.sleep(0.1)
     for channel in CHANNELS:
         spans = running.coverage(channel)
         check_spans(spans)
@@ -95,10 +79,9 @@ async def test_silence_is_noticed_within_three_canary_periods(
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
         await running.alive()
         await at_once(exchange, "fault", faults={"mute": True})
-        await told(running, "silent: no ")
+        await running.told("silent: no ")
         await at_once(exchange, "fault")
-        await told(running, "alive again after ")
-        await asyncio.sleep(0.5)
+        await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans)[:4] == ["down", "up", "down", "up"], channel.source
@@ -114,7 +97,7 @@ async def test_a_refused_feed_is_down_with_the_venues_words(
         topics = channel.topics(dict.fromkeys(ALL[channel.source].symbols, SOME))
         await exchange.tell("fault", channel.source, faults={"deny": topics})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await told(running, "refused: ")
+        await running.told("refused: ")
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans) == ["down"], channel.source
@@ -126,7 +109,7 @@ async def test_a_subscription_without_acknowledgement_is_given_up(
 ) -> None:
     await at_once(exchange, "fault", faults={"no_ack": True})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await told(running, "no acknowledgement of ")
+        await running.told("no acknowledgement of ")
     for channel in CHANNELS:
         reasons = [s.reason for s in running.coverage(channel)]
         assert any("no acknowledgement of " in reason for reason in reasons), channel.source
@@ -138,9 +121,8 @@ async def test_a_stalled_socket_is_left_within_three_canary_periods(
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
         await running.alive()
         await at_once(exchange, "stall")
-        await told(running, "silent: no ")
-        await told(running, "alive again after ")
-        await asyncio.sleep(0.3)
+        await running.told("silent: no ")
+        await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
         check_spans(spans)
@@ -158,10 +140,9 @@ async def test_a_socket_that_is_closed_is_opened_again_whatever_the_code(
         for n, code in enumerate(codes):
             await running.alive()
             await at_once(exchange, "close", code=code)
-            await asyncio.sleep(0.2)
             await running.alive()
             await at_once(exchange, "burst", count=1, start=n)
-        await asyncio.sleep(0.3)
+            await running.counted(rows=n + 1)
     for channel in CHANNELS:
         spans = running.coverage(channel)
         check_spans(spans)
@@ -177,10 +158,10 @@ async def test_a_refused_socket_is_tried_again_until_it_opens(
 ) -> None:
     await at_once(exchange, "fault", faults={"refuse": 3})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await told(running, "HTTP 503")
+        await running.told("HTTP 503")
         await running.alive()
         await at_once(exchange, "burst", count=3)
-        await asyncio.sleep(0.3)
+        await running.counted(rows=3)
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans) == ["down", "up"], channel.source
@@ -208,12 +189,7 @@ async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
         for n, frame in enumerate(GARBAGE):
             await at_once(exchange, "send", frames=[frame])
             await at_once(exchange, "burst", count=1, start=n)
-
-        async def complete() -> bool:
-            found = await asyncio.to_thread(running.store.rows, ExchangeLiquidation)
-            return len(found) == len(GARBAGE) * len(CHANNELS)
-
-        await until(complete, 20)
+        await running.counted(rows=len(GARBAGE), rejects=len(GARBAGE))
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans) == ["down", "up"], channel.source

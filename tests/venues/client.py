@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import msgspec
 
 from chainwatch import collect, stream
 from chainwatch.exchange import Channel
-from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument
+from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument, Row
 from chainwatch.settings import Settings
-from chainwatch.source import Source
+from chainwatch.source import Batch, Feed, Source
 from chainwatch.sources import (
     aster,
     bitfinex,
@@ -50,6 +52,9 @@ OTHERS = (
     hyperliquid.HYPERLIQUID,
     kraken_futures.KRAKEN,
 )
+
+
+SomeRow = TypeVar("SomeRow", bound=Row)
 
 
 class Loopback:
@@ -130,17 +135,18 @@ class Loopback:
 
 # --- collecting from it ---------------------------------------------------------------------
 
-# Canaries every 0.1 s, expected every 0.4 s: silence is noticed after 1.0 s.
-CANARY_SECONDS = 0.4
+# Canaries every 0.1 s, expected every second: silence is noticed after 2.5 s, and a machine that
+# is busy with other things is not mistaken for it.
+CANARY_SECONDS = 1.0
 FAST = Timing(
-    ack=0.6,
+    ack=2.0,
     stable=0.5,
     span=0.3,
     relist=3_600.0,
     relist_retry=0.2,
     backoff_base=0.05,
     backoff_cap=0.4,
-    connect=2.0,
+    connect=10.0,
 )
 
 
@@ -162,7 +168,15 @@ def quick(channel: Channel, **changes: Any) -> Channel:
     return msgspec.structs.replace(channel, **given)
 
 
-def source_of(channel: Channel, timing: Timing = FAST) -> Source:
+def source_of(channel: Channel, timing: Timing, seen: list[Row]) -> Source:
+    """The channel's own stream; `seen` gets what it hands over, as it does."""
+
+    async def run(feed: Feed) -> AsyncIterator[Batch]:
+        async with contextlib.aclosing(stream.run(feed, channel, timing)) as batches:
+            async for batch in batches:
+                seen.extend(batch.rows)
+                yield batch
+
     return Source(
         name=channel.source,
         tables=(ExchangeLiquidation, Coverage, Instrument),
@@ -170,7 +184,7 @@ def source_of(channel: Channel, timing: Timing = FAST) -> Source:
         mode="stream",
         module="",
         summary="",
-        run=lambda feed: stream.run(feed, channel, timing),
+        run=run,
         venue=channel.venue,
         channel=channel,
     )
@@ -188,7 +202,11 @@ class Collecting:
         self.outcomes: list[collect.Outcome] = []
         self._exchange = exchange
         settings = exchange.settings(home, *(c.source for c in channels), **more)
-        jobs = [collect.Job(source_of(channel, timing)) for channel in channels]
+        self._seen: dict[str, list[Row]] = {channel.source: [] for channel in channels}
+        jobs = [
+            collect.Job(source_of(channel, timing, self._seen[channel.source]))
+            for channel in channels
+        ]
         self._run = collect.collect(self.store, settings, jobs, self.voice)
         self._task: asyncio.Task[list[collect.Outcome]] | None = None
 
@@ -207,15 +225,61 @@ class Collecting:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def alive(self, connections: int = 1) -> None:
-        """Wait until every channel has subscribed to everything on so many sockets."""
+        """Wait until every channel has subscribed to everything on so many sockets, and is up.
+
+        What proves it arrived after this was asked: sockets that broke just now do not count.
+        """
+        asked = datetime.now(UTC)
+        await self.subscribed(connections)
+        for channel in self.channels:
+            await self.stands(channel, lambda span: span.state == "up" and span.to_time > asked)
+
+    async def subscribed(self, connections: int = 1) -> None:
+        """Wait until every channel has asked for topics on so many sockets."""
         for channel in self.channels:
 
-            async def subscribed(source: str = channel.source) -> bool:
+            async def asked(source: str = channel.source) -> bool:
                 state = await self._exchange.tell("state", source)
                 return state["connections"] >= connections and all(state["topics"])
 
-            await until(subscribed)
-        await asyncio.sleep(0.3)
+            await until(asked)
+
+    async def stands(self, channel: Channel, check: Callable[[Coverage], bool]) -> None:
+        """Wait until the newest span of this channel is such."""
+
+        async def such() -> bool:
+            spans = self._of(channel, Coverage)
+            return bool(spans) and check(spans[-1])
+
+        await until(such)
+
+    async def counted(
+        self, *channels: Channel, rows: int = 0, duplicates: int = 0, rejects: int = 0
+    ) -> None:
+        """Wait until each of these (or all) has handed over as much as this."""
+        for channel in channels or self.channels:
+
+            async def reached(channel: Channel = channel) -> bool:
+                spans = self._of(channel, Coverage)
+                return (
+                    len(self._of(channel, ExchangeLiquidation)) >= rows
+                    and sum(span.duplicates for span in spans) >= duplicates
+                    and sum(span.rejects for span in spans) >= rejects
+                )
+
+            await until(reached)
+
+    async def told(self, words: str) -> None:
+        """Wait until this was said of every channel."""
+
+        async def said() -> bool:
+            lines = [line for line in self.voice.said if words in line]
+            return all(any(line.startswith(f"{name}: ") for line in lines) for name in self._seen)
+
+        await until(said)
+
+    def _of(self, channel: Channel, table: type[SomeRow]) -> list[SomeRow]:
+        return [row for row in self._seen[channel.source] if isinstance(row, table)]
 
     def coverage(self, channel: Channel) -> list[Coverage]:
         return self.store.rows(
@@ -228,7 +292,7 @@ class Collecting:
         )
 
 
-async def until(check: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def until(check: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Wait for something that must happen."""
     async with asyncio.timeout(seconds):
         while not await check():  # noqa: ASYNC110 - what is waited for is in another process
