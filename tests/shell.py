@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 from chainwatch.demo import recording
 from tests import terminal
 
+# Seconds after which a command is taken to hang, on a machine that is busy with other things, too.
+PATIENCE = 300
 CHAINWATCH = [sys.executable, "-m", "chainwatch.cli"]
 # The working directory of every command: no .env of anybody lies there.
 NOWHERE = Path(tempfile.mkdtemp(prefix="chainwatch-cwd-"))
@@ -79,9 +81,9 @@ def start(
 
 
 def ended(process: subprocess.Popen[bytes], given: bytes | None = None) -> Done:
-    """Wait for a command; nothing of a test takes longer than a minute."""
+    """Wait for a command."""
     try:
-        out, err = process.communicate(given, timeout=60)
+        out, err = process.communicate(given, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -122,7 +124,7 @@ def on_terminal(
     os.close(child)
     written, pressed, begun = b"", 0.0, time.monotonic()
     try:
-        while time.monotonic() - begun < 60:
+        while time.monotonic() - begun < PATIENCE:
             if press and not pressed and when in written.decode(errors="replace"):
                 os.write(parent, press)
                 pressed = time.monotonic()
@@ -135,7 +137,7 @@ def on_terminal(
                     break
                 written += part
     finally:
-        if process.poll() is None and time.monotonic() - begun >= 60:
+        if process.poll() is None and time.monotonic() - begun >= PATIENCE:
             process.kill()
         code = process.wait()
         os.close(parent)

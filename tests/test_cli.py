@@ -726,7 +726,9 @@ def test_progress_moves_on_the_terminal_and_leaves_stdout_alone(
 def test_ctrl_c_ends_a_long_query_at_once_with_130(lake: Path) -> None:
     endless = "SELECT count(*) FROM range(1_000_000_000_000) WHERE sin(range) > 2"
     process = shell.start("-v", "sql", endless, home=lake)
-    time.sleep(1.2)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"lake in ")
+    time.sleep(1.0)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     done = shell.ended(process)

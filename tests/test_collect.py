@@ -30,6 +30,7 @@ from chainwatch.rows import Load, Reject, Scan, Touch
 from chainwatch.settings import Settings
 from chainwatch.source import Batch, Feed, Source
 from chainwatch.store import Store
+from tests import shell
 from tests.builders import Silent, ask, clean_environment, fill, small_file_system
 
 Run = Callable[[Feed], AsyncIterator[Batch]]
@@ -118,18 +119,16 @@ def test_fifty_thousand_rows_are_a_load_and_the_rest_is_another(store: Store) ->
 
 
 def test_a_trickle_is_stored_every_few_seconds(store: Store) -> None:
-    yielded, heard = [], []
+    heard = asyncio.Event()
 
     async def slow(feed: Feed) -> AsyncIterator[Batch]:
-        for number in range(2):
-            yield Batch([row(number)], cursor=number)
-            yielded.append(time.monotonic())
-            if number == 0:
-                await asyncio.sleep(collect.FLUSH_SECONDS + 0.6)
+        yield Batch([row(0)], cursor=0)
+        async with asyncio.timeout(30 * collect.FLUSH_SECONDS):
+            await heard.wait()
+        yield Batch([row(1)], cursor=1)
 
-    (outcome,) = run(store, job(slow), stored=lambda load: heard.append(time.monotonic()))
+    (outcome,) = run(store, job(slow), stored=lambda load: heard.set())
     assert (outcome.rows, outcome.loads) == (2, 2)
-    assert heard[0] < yielded[1]
     assert [load.cursor for load in loads(store)] == ["0", "1"]
 
 
@@ -432,7 +431,7 @@ def start(store: Store, *arguments: str) -> subprocess.Popen[str]:
 
 def finish(store: Store, *arguments: str) -> subprocess.CompletedProcess[str]:
     process = start(store, *arguments)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=shell.PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -441,7 +440,7 @@ def test_a_stopped_collector_stores_what_is_pending_and_ends_with_130(
     store: Store, endless: subprocess.Popen[str], how: signal.Signals
 ) -> None:
     endless.send_signal(how)
-    out, err = endless.communicate(timeout=20)
+    out, err = endless.communicate(timeout=shell.PATIENCE)
     assert endless.returncode == Exit.INTERRUPTED
     assert err.splitlines()[-1] == "chainwatch: interrupted; what was acknowledged is stored"
     assert "Traceback" not in err
@@ -464,7 +463,7 @@ def test_a_second_interrupt_still_leaves_the_lake_sound(
     for _ in range(3):
         endless.send_signal(signal.SIGINT)
         time.sleep(0.005)
-    endless.communicate(timeout=20)
+    endless.communicate(timeout=shell.PATIENCE)
     assert endless.returncode in (Exit.INTERRUPTED, -signal.SIGINT)
     found = store.rows(Scan)
     assert len(found) == (store.cursor("endless") or 0)
@@ -514,7 +513,7 @@ def test_a_full_disk_ends_the_command_with_five_and_one_line(tmp_path: Path, ful
             assert process.stdout
             assert json.loads(process.stdout.readline())["rows"] > 0
             fill(disk)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=shell.PATIENCE)
             done = subprocess.CompletedProcess((), process.returncode, out, err)
         assert done.returncode == Exit.STORE, done.stderr
         said = [line for line in done.stderr.splitlines() if not line.startswith("yielded")]
@@ -543,7 +542,7 @@ def test_failures_on_the_command_line_have_their_codes(store: Store) -> None:
 
 def test_no_process_of_these_tests_is_left(store: Store, endless: subprocess.Popen[str]) -> None:
     endless.send_signal(signal.SIGTERM)
-    endless.communicate(timeout=20)
+    endless.communicate(timeout=shell.PATIENCE)
     with pytest.raises(ProcessLookupError):
         os.kill(endless.pid, 0)
     with store.hold("endless"):

@@ -585,9 +585,9 @@ def balance(market: AaveMarket, account: str, symbol: str) -> tuple[int, int, in
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "nothing happened for 10 s"
+        assert time.monotonic() < deadline, "nothing happened for a minute"
         time.sleep(0.02)
 
 

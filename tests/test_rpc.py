@@ -791,7 +791,7 @@ async def test_a_batch_whose_answer_is_too_large_is_halved(connect: Connect, pro
 
 
 async def test_a_batch_that_takes_too_long_is_halved(connect: Connect, proxy: Proxy) -> None:
-    rpc = connect(proxy, timeout=0.6)
+    rpc = connect(proxy, timeout=1.5)
     await rpc.check()
     proxy.once.append(hang)
     assert await rpc.batch(codes(40)) == worth(40)
@@ -1227,7 +1227,7 @@ async def test_the_revert_data_of_every_kind_of_node_is_found(
 
 
 async def test_a_multicall_that_hangs_is_split(connect: Connect, proxy: Proxy) -> None:
-    rpc = connect(proxy, timeout=0.6)
+    rpc = connect(proxy, timeout=1.5)
     at = await rpc.pin()
     await rpc.read(BALANCES[:1], at)
     proxy.once.append(hang)
@@ -1758,7 +1758,7 @@ async def test_an_answer_above_the_byte_cap_is_asked_for_in_parts(
 async def test_a_range_that_takes_too_long_is_asked_for_in_parts(
     connect: Connect, proxy: Proxy, ledger: Chain
 ) -> None:
-    rpc = connect(proxy, timeout=0.6)
+    rpc = connect(proxy, timeout=1.5)
     await rpc.check()
     proxy.once += [hang, hang]
     assert await collect(rpc) == truth(ledger)
