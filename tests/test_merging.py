@@ -200,7 +200,7 @@ from chainwatch.store import Merger, Store
 from tests.test_merging import reject, snapshot
 store = Store(Path(sys.argv[1])); store.create()
 first = int(sys.argv[2])
-merger = Merger(store, fanout=3, settle=0.3, grace=0.5)
+merger = Merger(store, fanout=3, settle=0.3, grace=1.5)
 for n in range(first, first + 100_000):
     store.append([reject(n), snapshot(n)], source="s", cursor=n)
     os.write(1, f"{n}\\n".encode())
@@ -238,8 +238,8 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_writers_and_mergers_are_ki
                 cwd=Path(__file__).parents[1],
             )
             assert process.stdout is not None
-            acknowledged.append(int(process.stdout.readline()))
-            time.sleep(chance.uniform(0.5, 1.8))
+            acknowledged += [int(process.stdout.readline()) for _ in range(6)]
+            time.sleep(chance.uniform(0.2, 1.5))
             os.kill(process.pid, signal.SIGKILL)
             rest, _ = process.communicate()
             lines = rest.decode().split("\n")[:-1]  # the last line may be cut
