@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,12 +53,21 @@ async def subscribed(exchange: Loopback, *sources: str) -> None:
     await asyncio.sleep(0.4)
 
 
+async def quickest(attempt: Callable[[int], Awaitable[float]]) -> float:
+    """The least of up to three times: a machine that does other things may delay one of them."""
+    seconds = await attempt(0)
+    for n in (1, 2):
+        if seconds >= 1.0:
+            seconds = min(seconds, await attempt(n))
+    return seconds
+
+
 async def test_venues_are_collected_by_name_for_as_long_as_asked(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     env = exchange.environment(*SOURCES)
     process = shell.start(
-        "collect", "binance", "bybit", "okx", "--for", "3s", "--json", home=tmp_path, env=env
+        "collect", "binance", "bybit", "okx", "--for", "5s", "--json", home=tmp_path, env=env
     )
     await subscribed(exchange, *SOURCES)
     for source in SOURCES:
@@ -76,7 +85,7 @@ async def test_venues_are_collected_by_name_for_as_long_as_asked(
 
 async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: Path) -> None:
     env = exchange.environment(USDM, OKX)
-    process = shell.start("collect", USDM, OKX, "--for", "2s", home=tmp_path, env=env)
+    process = shell.start("collect", USDM, OKX, "--for", "4s", home=tmp_path, env=env)
     await subscribed(exchange, USDM, OKX)
     now = int(time.time() * 1000)
     for source in (USDM, OKX):
@@ -146,12 +155,12 @@ async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
 ) -> None:
     await exchange.tell("fault", USDM, faults={"mute": True})
     process = shell.start(
-        "collect", USDM, "--for", "9s", home=tmp_path, env=exchange.environment(USDM)
+        "collect", USDM, "--for", "12s", home=tmp_path, env=exchange.environment(USDM)
     )
     done = await ended(process)
     assert done.code == 3
     assert re.search(
-        r"silent: no mark price for 7\.\d s", done.lines[-1]
+        r"silent: no mark price for [78]\.\d s", done.lines[-1]
     )  # within 3 periods of 3 s
     assert {s.state for s in Store(tmp_path).rows(Coverage)} == {"down"}
 
@@ -159,18 +168,23 @@ async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
 async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    process = shell.start("collect", *SOURCES, home=tmp_path, env=exchange.environment(*SOURCES))
-    await subscribed(exchange, *SOURCES)
-    for source in SOURCES:
-        await exchange.tell("burst", source, count=100)
-    await asyncio.sleep(0.2)
-    begun = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    done = await ended(process)
-    assert time.monotonic() - begun < 1.5  # one second, on a machine that does other things too
-    assert done.code == 130
-    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 500
-    assert {s.reason for s in Store(tmp_path).rows(Coverage) if s.state == "off"} == {"stopped"}
+    async def seconds(home: Path) -> float:
+        process = shell.start("collect", *SOURCES, home=home, env=exchange.environment(*SOURCES))
+        await subscribed(exchange, *SOURCES)
+        for source in SOURCES:
+            await exchange.tell("burst", source, count=100)
+        await asyncio.sleep(0.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        done = await ended(process)
+        took = time.monotonic() - begun
+        assert done.code == 130
+        assert len(Store(home).rows(ExchangeLiquidation)) == 500
+        reasons = {s.reason for s in Store(home).rows(Coverage) if s.state == "off"}
+        assert reasons == {"stopped"}
+        return took
+
+    assert await quickest(lambda n: seconds(tmp_path / f"{n}")) < 1.0
 
 
 async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burst(
@@ -206,8 +220,8 @@ async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burs
 async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_path: Path) -> None:
     env = exchange.environment(*SOURCES)
     path = tmp_path / "frames.jsonl"
-    live = shell.start("collect", *SOURCES, "--for", "3s", home=tmp_path / "live", env=env)
-    kept = shell.start("record", *SOURCES, "--for", "3s", "--out", str(path), env=env)
+    live = shell.start("collect", *SOURCES, "--for", "6s", home=tmp_path / "live", env=env)
+    kept = shell.start("record", *SOURCES, "--for", "6s", "--out", str(path), env=env)
 
     async def both() -> bool:
         states = [await exchange.tell("state", source) for source in SOURCES]
@@ -255,7 +269,7 @@ async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_termin
 ) -> None:
     env = exchange.environment(USDM)
     for options, start in (((), 0), (("--jsonl",), 3)):
-        process = shell.start("watch", USDM, "--for", "2s", *options, home=tmp_path, env=env)
+        process = shell.start("watch", USDM, "--for", "4s", *options, home=tmp_path, env=env)
         await subscribed(exchange, USDM)
         await exchange.tell("burst", USDM, count=3, start=start)
         done = await ended(process)
@@ -296,25 +310,29 @@ async def test_watch_draws_tables_on_a_terminal_and_ctrl_c_ends_it_within_a_seco
 ) -> None:
     terminal.require()
     env = exchange.environment(USDM, OKX)
-    pressing = asyncio.create_task(
-        asyncio.to_thread(
-            shell.on_terminal,
-            "watch",
-            USDM,
-            OKX,
-            home=tmp_path,
-            env=env,
-            columns=120,
-            press=b"\x03",
-            when="BTC-USDT-SWAP",
+
+    async def seconds(home: Path) -> float:
+        pressing = asyncio.create_task(
+            asyncio.to_thread(
+                shell.on_terminal,
+                "watch",
+                USDM,
+                OKX,
+                home=home,
+                env=env,
+                columns=120,
+                press=b"\x03",
+                when="BTC-USDT-SWAP",
+            )
         )
-    )
-    await subscribed(exchange, USDM, OKX)
-    for source in (USDM, OKX):
-        await exchange.tell("burst", source, count=4)
-    code, text, took = await pressing
-    assert code == 130
-    assert took < 1.5  # one second, on a machine that does other things too
-    for words in ("Last liquidations", "lower bounds", "Feeds", "≥ ", "quiet for", "sampled: the"):
-        assert words in text
-    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 8
+        await subscribed(exchange, USDM, OKX)
+        for source in (USDM, OKX):
+            await exchange.tell("burst", source, count=4)
+        code, text, took = await pressing
+        assert code == 130
+        for words in ("Last liquidations", "lower bounds", "Feeds", "≥ ", "quiet for", "sampled: "):
+            assert words in text
+        assert len(Store(home).rows(ExchangeLiquidation)) == 8
+        return took
+
+    assert await quickest(lambda n: seconds(tmp_path / f"{n}")) < 1.0

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 import msgspec
 
 from chainwatch import collect, stream
 from chainwatch.exchange import Channel
-from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument, Row
+from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument
 from chainwatch.settings import Settings
 from chainwatch.source import Batch, Feed, Source
 from chainwatch.sources import (
@@ -52,9 +52,6 @@ OTHERS = (
     hyperliquid.HYPERLIQUID,
     kraken_futures.KRAKEN,
 )
-
-
-SomeRow = TypeVar("SomeRow", bound=Row)
 
 
 class Loopback:
@@ -168,13 +165,27 @@ def quick(channel: Channel, **changes: Any) -> Channel:
     return msgspec.structs.replace(channel, **given)
 
 
-def source_of(channel: Channel, timing: Timing, seen: list[Row]) -> Source:
-    """The channel's own stream; `seen` gets what it hands over, as it does."""
+class HandedOver:
+    """What a stream has handed over so far."""
+
+    def __init__(self) -> None:
+        self.liquidations = 0
+        self.spans: list[Coverage] = []
+
+    def add(self, batch: Batch) -> None:
+        for row in batch.rows:
+            self.liquidations += isinstance(row, ExchangeLiquidation)
+            if isinstance(row, Coverage):
+                self.spans.append(row)
+
+
+def source_of(channel: Channel, timing: Timing, seen: HandedOver) -> Source:
+    """The channel's own stream; `seen` is told what it hands over."""
 
     async def run(feed: Feed) -> AsyncIterator[Batch]:
         async with contextlib.aclosing(stream.run(feed, channel, timing)) as batches:
             async for batch in batches:
-                seen.extend(batch.rows)
+                seen.add(batch)
                 yield batch
 
     return Source(
@@ -202,7 +213,7 @@ class Collecting:
         self.outcomes: list[collect.Outcome] = []
         self._exchange = exchange
         settings = exchange.settings(home, *(c.source for c in channels), **more)
-        self._seen: dict[str, list[Row]] = {channel.source: [] for channel in channels}
+        self._seen = {channel.source: HandedOver() for channel in channels}
         jobs = [
             collect.Job(source_of(channel, timing, self._seen[channel.source]))
             for channel in channels
@@ -248,7 +259,7 @@ class Collecting:
         """Wait until the newest span of this channel is such."""
 
         async def such() -> bool:
-            spans = self._of(channel, Coverage)
+            spans = self._seen[channel.source].spans
             return bool(spans) and check(spans[-1])
 
         await until(such)
@@ -260,11 +271,11 @@ class Collecting:
         for channel in channels or self.channels:
 
             async def reached(channel: Channel = channel) -> bool:
-                spans = self._of(channel, Coverage)
+                seen = self._seen[channel.source]
                 return (
-                    len(self._of(channel, ExchangeLiquidation)) >= rows
-                    and sum(span.duplicates for span in spans) >= duplicates
-                    and sum(span.rejects for span in spans) >= rejects
+                    seen.liquidations >= rows
+                    and sum(span.duplicates for span in seen.spans) >= duplicates
+                    and sum(span.rejects for span in seen.spans) >= rejects
                 )
 
             await until(reached)
@@ -277,9 +288,6 @@ class Collecting:
             return all(any(line.startswith(f"{name}: ") for line in lines) for name in self._seen)
 
         await until(said)
-
-    def _of(self, channel: Channel, table: type[SomeRow]) -> list[SomeRow]:
-        return [row for row in self._seen[channel.source] if isinstance(row, table)]
 
     def coverage(self, channel: Channel) -> list[Coverage]:
         return self.store.rows(
