@@ -738,6 +738,41 @@ def test_ctrl_c_ends_a_long_query_at_once_with_130(lake: Path) -> None:
     assert done.lines[-1] == "chainwatch: interrupted; what was acknowledged is stored"
 
 
+LATE = """
+import time
+from chainwatch import cli
+from chainwatch.commands import app, on_catalog
+
+def read(catalog):
+    time.sleep(0.8)
+    return catalog.run("SELECT count(*) FROM range(1_000_000_000_000) WHERE sin(range) > 2")
+
+@app.command()
+def late():
+    print("begun", flush=True)
+    on_catalog(read)
+
+cli.main()
+"""
+
+
+def test_ctrl_c_ends_a_query_that_begins_only_after_it(lake: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LATE, "--home", str(lake), "late"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=shell.environment(),
+        cwd=shell.NOWHERE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    done = shell.ended(process)
+    assert done.code == Exit.INTERRUPTED
+    assert done.err == "chainwatch: interrupted; what was acknowledged is stored\n"
+
+
 def test_ctrl_c_ends_a_wait_for_the_network_at_once_with_130(tmp_path: Path) -> None:
     with shell.endpoint(shell.silent) as url:
         shell.market_file(tmp_path, {"far": url})

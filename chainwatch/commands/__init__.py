@@ -358,22 +358,37 @@ def emit_query(
 
 def on_catalog(work: Callable[[Catalog], T]) -> T:
     """Read from the catalog in a thread: the engine itself does not look for Ctrl-C."""
-    from concurrent.futures import ThreadPoolExecutor, wait
+    from concurrent.futures import Future, wait
+    from threading import Thread
 
     from chainwatch import query
 
     begun = time.monotonic()
-    with query.open_catalog(setup().store) as catalog:
-        pool = ThreadPoolExecutor(1)
-        future = pool.submit(work, catalog)
+    catalog = query.open_catalog(setup().store)
+    answer: Future[T] = Future()
+
+    def read() -> None:
         try:
-            found = future.result()
-        except KeyboardInterrupt:
+            answer.set_result(work(catalog))
+        except BaseException as failure:
+            answer.set_exception(failure)
+
+    thread = Thread(target=read, daemon=True)
+    try:
+        thread.start()
+        wait([answer])
+        thread.join()
+    except KeyboardInterrupt:
+        # A query that has not begun yet does not notice that it is interrupted: it is told again.
+        until = time.monotonic() + INTERRUPT_SECONDS
+        while thread.is_alive() and time.monotonic() < until:
             catalog.interrupt()
-            wait([future], timeout=INTERRUPT_SECONDS)
-            raise
-        finally:
-            pool.shutdown(wait=False)
+            thread.join(0.05)
+        raise
+    finally:
+        if not thread.is_alive():  # one that reads on is left behind, and its catalog with it
+            catalog.close()
+    found = answer.result()
     setup().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
     return found
 

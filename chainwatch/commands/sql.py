@@ -18,14 +18,16 @@ def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
     """The result of some reading; UsageError where it takes longer than that."""
     if seconds is None:
         return work()
-    expired = threading.Event()
+    ended, expired = threading.Event(), threading.Event()
 
-    def stop() -> None:
-        expired.set()
-        catalog.interrupt()
+    def watch() -> None:
+        # Told again and again: a statement that has not begun yet does not notice it.
+        if not ended.wait(seconds):
+            expired.set()
+            while not ended.wait(0.05):
+                catalog.interrupt()
 
-    timer = threading.Timer(seconds, stop)
-    timer.start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
         return work()
     except UsageError:
@@ -35,7 +37,7 @@ def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
             ) from None
         raise
     finally:
-        timer.cancel()
+        ended.set()
 
 
 def emit_clients(output: Output) -> None:
