@@ -239,7 +239,8 @@ def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
 
     rows = []
     for job in jobs:
-        where = settings.url(job.source.name, job.source.base).value or job.source.docs
+        base = settings.url(job.source.name, job.source.base)
+        where = (base.value if base.origin == "default" else mask(base.value)) or job.source.docs
         if job.source.protocol:
             found = find_market(settings, job.source.protocol, job.target)
             where = ", ".join(mask(u) for u in endpoints(settings, found))

@@ -17,7 +17,7 @@ from chainwatch import frames
 from chainwatch.documents import Raw
 from chainwatch.errors import ChainwatchError, PartialError, Reorged, StoreError
 from chainwatch.markets import Market, endpoints, find_market
-from chainwatch.net import Http
+from chainwatch.net import Http, mask
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject, Row, Verification
 from chainwatch.rpc import Limits, Rpc
 from chainwatch.settings import Settings
@@ -477,12 +477,19 @@ class _Feed:
         self.source = job.source.name
         self.target = job.target
         self.options = job.options
-        self.base = run.settings.url(job.source.name, job.source.base).value
+        base = run.settings.url(job.source.name, job.source.base)
+        self.base = base.value
+        self._shown_base = base.value if base.origin == "default" else mask(base.value)
         self.provenance = job.options.get("provenance", job.source.provenance)
 
     @property
     def cursor(self) -> Any:
         return self._store.cursor(self._job.source.name, self._job.target)
+
+    def shown(self, url: str) -> str:
+        if self.base and url.startswith(self.base):
+            return self._shown_base + url.removeprefix(self.base)
+        return url
 
     def url(self, kind: str, default: str) -> str:
         found = self._settings.feed_url(kind, self._job.source.name)
@@ -522,7 +529,7 @@ class _Feed:
         raw = Raw(
             source=self.source,
             name=name,
-            url=url,
+            url=self.shown(url),
             body=response.body,
             fetched_at=self.now(),
             media_type=response.headers.get("Content-Type", ""),
@@ -539,7 +546,7 @@ class _Feed:
         return Raw(
             source=self.source,
             name=name,
-            url=url,
+            url=self.shown(url),
             body=body,
             fetched_at=self.now(),
             sha256=self._store.keep(body),

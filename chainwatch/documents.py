@@ -246,7 +246,7 @@ async def fetch(feed: Feed, ask: Ask) -> Taken:
     nothing = Raw(
         source=feed.source,
         name=ask.name,
-        url=feed.base + ask.path,
+        url=feed.shown(feed.base + ask.path),
         body=b"",
         fetched_at=feed.now(),
         provenance=feed.provenance,

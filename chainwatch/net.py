@@ -85,10 +85,16 @@ class Response(msgspec.Struct, frozen=True):
 
 
 def mask(url: str) -> str:
-    """The URL up to its host and port, with "/…" where more of it is hidden."""
+    """The URL up to its host and port, with "/…" where more of it is hidden.
+
+    Of other schemes than HTTP and WebSocket only the scheme is shown: apprise has tokens in the
+    place of the host.
+    """
     parts = _split(url)
     if parts is None:
         return "…"
+    if parts.scheme not in ("http", "https", "ws", "wss"):
+        return f"{parts.scheme}://…" if parts.scheme else "…"
     try:
         port = f":{parts.port}" if parts.port is not None else ""
     except ValueError:

@@ -157,6 +157,11 @@ class Settings:
         url = "" if found.value.lower() == "off" else found.value.rstrip("/")
         if url and not re.match(r"https?://[^/\s]+", url):
             raise ConfigError(f"the URL of {source} is no http(s) URL (set by {found.origin})")
+        if "?" in url or "#" in url:
+            raise ConfigError(
+                f"the URL of {source} ends in a query, and paths are added to it: leave out what "
+                f"follows ? or # (set by {found.origin})"
+            )
         return Value(url, found.origin)
 
     def rpc_chains(self) -> list[str]:

@@ -66,6 +66,9 @@ class Feed(Protocol):
     def base(self) -> str:
         """Where the source's documents are: a URL without a slash at its end; empty if off."""
 
+    def shown(self, url: str) -> str:
+        """A URL below `base` without what a key may be in, where somebody configured the base."""
+
     @property
     def provenance(self) -> str:
         """What figures are to be marked as: live, imported, reference, sample or demo."""
@@ -90,7 +93,10 @@ class Feed(Protocol):
         """
 
     def keep(self, body: bytes, *, name: str, url: str, media_type: str = "") -> Raw:
-        """A document that is here already (a file, an answer read by others), kept on disk."""
+        """A document that is here already (a file, an answer read by others), kept on disk.
+
+        Of its URL is kept what may be shown.
+        """
 
     def now(self) -> datetime:
         """The current time, UTC."""

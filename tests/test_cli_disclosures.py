@@ -169,6 +169,23 @@ def test_base_urls_are_settings_that_config_shows(tmp_path: Path) -> None:
         "the URL of cboe is no http(s) URL",
         "CHAINWATCH_URL_CBOE",
     )
+    key = "correct-horse-battery"
+    env = {"CHAINWATCH_URL_CBOE": f"https://user:{key}@cdn.example.org/{key}"}
+    (plan,) = rows_of(
+        run("collect", "cboe", "--dry-run", "--csv", home=tmp_path, env=env).out, "--csv"
+    )
+    assert plan["endpoint"] == "https://cdn.example.org/…"
+    refused(
+        run(
+            "collect",
+            "cboe",
+            home=tmp_path,
+            env={"CHAINWATCH_URL_CBOE": f"https://cdn.example.org?key={key}"},
+        ),
+        Exit.USAGE,
+        "the URL of cboe ends in a query, and paths are added to it: leave out what follows ? or #",
+        "CHAINWATCH_URL_CBOE",
+    )
 
 
 def test_wrong_values_are_the_users_mistake(home: Path) -> None:

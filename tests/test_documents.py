@@ -82,6 +82,22 @@ async def test_the_bytes_are_kept_under_their_hash_and_every_figure_leads_to_the
     assert {v.document for v in store.rows(IndicatorValue)} == {document.sha256}
 
 
+async def test_a_key_in_a_configured_address_is_neither_stored_nor_told(
+    store: Store, publisher: Publisher
+) -> None:
+    key = "correct-horse-battery"
+    base = publisher.url.replace("://", f"://user:{key}@") + f"/{key}"
+    publisher.instead[f"/{key}{VIX}"] = vix_file((1, 18.25))
+    voice = Quiet()
+    raise_failures(await gather(store, base, "cboe", voice=voice))
+    publisher.instead[f"/{key}{VIX}"] = drop
+    (failed,) = await gather(store, base, "cboe", voice=voice)
+    found = store.rows(Document, "true ORDER BY fetched_at")
+    assert [d.outcome for d in found] == ["ok", "unavailable"]
+    assert {d.url for d in found} == {f"{publisher.url}/…{VIX}"}
+    assert key not in f"{found}{voice.notes}{failed}"
+
+
 async def test_the_same_bytes_again_are_unchanged_and_store_nothing(
     store: Store, publisher: Publisher
 ) -> None:
