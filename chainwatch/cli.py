@@ -195,6 +195,11 @@ def collect(
         options["since"] = past(since, "--since").isoformat()
     options |= {"only": ",".join(only)} if only else {}
     jobs = jobs_of(sources, market or [], options)
+    _require_use(
+        jobs,
+        for_markets={"--market": bool(market), "--accounts": accounts == "all", "--full": full},
+        for_histories={"--since": since is not None},
+    )
     seconds = span(for_, "--for") if for_ is not None else None
     store = current.store
     if dry_run:
@@ -227,6 +232,23 @@ def collect(
                 output.emit(_outcome_report(outcomes, results if verify_after else None))
         collecting.raise_failures(outcomes)
         _raise_mismatches(results, mismatches)
+
+
+def _require_use(
+    jobs: list[Job], *, for_markets: dict[str, bool], for_histories: dict[str, bool]
+) -> None:
+    """An option that none of the sources looks at would be believed to have worked."""
+    from chainwatch.source import discover
+
+    names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
+    for option in (option for option, is_given in for_markets.items() if is_given):
+        if not any(job.source.protocol for job in jobs):
+            raise UsageError(f"{option} is for lending markets, and {names} reads none")
+    for option in (option for option, is_given in for_histories.items() if is_given):
+        if not any(job.source.history for job in jobs):
+            past = [n for job in jobs if (n := f"{job.source.name}-history") in discover()]
+            hint = f": `chainwatch collect {' '.join(past)} {option} …`" if past else ""
+            raise UsageError(f"{option} is for histories, and {names} is none{hint}")
 
 
 def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:

@@ -124,6 +124,7 @@ async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: P
         (["liquidations", "--by", "coin"], "--by takes hour, venue, symbol or side"),
         (["liquidations", "--since", "yesterday"], "--since takes a time"),
         (["liquidations", "--largest", "--model"], "choose one of --largest and --model"),
+        (["liquidations", "--by", "hour", "--largest"], "choose one of --by and --largest"),
         (["replay", "nothing.jsonl"], "nothing.jsonl cannot be read: No such file"),
     ],
 )

@@ -60,8 +60,9 @@ def _streams(venues: list[str] | None) -> list[Job]:
 @listing
 def liquidations(
     by: Annotated[
-        str, typer.Option("--by", metavar="WHAT", help="hour, venue, symbol or side.")
-    ] = "venue",
+        str | None,
+        typer.Option("--by", metavar="WHAT", help="hour, venue (if not given), symbol or side."),
+    ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     venue: VenueOption = None,
@@ -75,10 +76,11 @@ def liquidations(
     output: Output,
 ) -> None:
     """Liquidations on exchanges and on chain, as lower bounds."""
-    if by not in ("hour", "venue", "symbol", "side"):
+    if by not in (None, "hour", "venue", "symbol", "side"):
         raise UsageError(f"--by takes hour, venue, symbol or side, not {by!r}")
-    if largest and model:
-        raise UsageError("choose one of --largest and --model")
+    given = {"--by": by is not None, "--largest": largest, "--model": model}
+    if len(chosen := [option for option, is_given in given.items() if is_given]) > 1:
+        raise UsageError(f"choose one of {' and '.join(chosen)}")
     values = _window(since, until, venue)
     if model:
         emit_query("liquidation_estimate", values, output)
@@ -86,7 +88,7 @@ def liquidations(
         limit = LARGEST_SHOWN if output.limit is None else output.limit
         emit_query("largest_liquidations", values | {"p_limit": limit + 1}, output, limit)
     else:
-        emit_query("liquidations", values | {"p_by": by}, output)
+        emit_query("liquidations", values | {"p_by": by or "venue"}, output)
 
 
 @app.command(epilog="Example: chainwatch feeds --since 2026-01-29")
