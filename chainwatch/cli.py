@@ -25,6 +25,7 @@ from chainwatch.commands import (
     app,
     betas,
     emit_query,
+    finite,
     jobs_of,
     listing,
     moment,
@@ -398,7 +399,10 @@ def accounts(
     market: MarketOption = None,
     as_of: AsOfOption = None,
     min_debt: Annotated[
-        float, typer.Option(metavar="USD", min=0, help="Leave out accounts with less debt.")
+        float,
+        typer.Option(
+            metavar="USD", min=0, callback=finite, help="Leave out accounts with less debt."
+        ),
     ] = 0,
     *,
     output: Output,
@@ -474,7 +478,10 @@ def triggers(
     as_of: AsOfOption = None,
     beta: BetaOption = None,
     min_debt: Annotated[
-        float, typer.Option(metavar="USD", min=0, help="Leave out accounts with less debt.")
+        float,
+        typer.Option(
+            metavar="USD", min=0, callback=finite, help="Leave out accounts with less debt."
+        ),
     ] = 0,
     *,
     output: Output,

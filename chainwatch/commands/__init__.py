@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import re
 import signal
 import time
@@ -289,6 +290,13 @@ def share(text: str, flag: str, most: float = 1.0) -> float:
     if not 0 < value <= most:
         raise UsageError(f"{flag} must lie above 0 and at most at {most:.0%}, not {text!r}")
     return value
+
+
+def finite(number: float | None) -> float | None:
+    """The number of an option, unless it is none: nan is below no bound and above none."""
+    if number is None or math.isfinite(number):
+        return number
+    raise typer.BadParameter(f"{number} is no number")
 
 
 def span(text: str, flag: str) -> float:

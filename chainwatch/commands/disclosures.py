@@ -12,6 +12,7 @@ from chainwatch.commands import (
     Output,
     app,
     emit_query,
+    finite,
     listing,
     moment,
     on_catalog,
@@ -88,7 +89,12 @@ def show_reserves(
     ] = False,
     drift: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", min=0, help="Classes that moved by more points of share."),
+        typer.Option(
+            metavar="POINTS",
+            min=0,
+            callback=finite,
+            help="Classes that moved by more points of share.",
+        ),
     ] = None,
     last: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Disclosures per kind, the newest N.")
@@ -212,7 +218,7 @@ def crashes(known_on: KnownOption = None, *, output: Output) -> None:
 @listing
 def breaks(
     asset: Annotated[str, typer.Argument(help="BTC or ETH.")],
-    level: Annotated[float, typer.Argument(min=0, help="Price in USD.")],
+    level: Annotated[float, typer.Argument(min=0, callback=finite, help="Price in USD.")],
     up: Annotated[bool, typer.Option("--up", help="Breaks upwards, not downwards.")] = False,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only breaks from then on.")
