@@ -125,7 +125,7 @@ def _positions(columns: Sequence[str], mapping: Mapping[str, str]) -> dict[str, 
 
 
 def _numbered(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
-    yield from enumerate(lines, start=2)
+    yield from ((n, line) for n, line in enumerate(lines, start=2) if line)
 
 
 def _number(
