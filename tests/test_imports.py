@@ -212,6 +212,29 @@ def test_blanks_beside_a_delimiter_are_none_of_a_name(tmp_path: Path) -> None:
     assert found.rows == [("a, b", "2", "1")]
 
 
+def test_a_threshold_of_zero_is_stated_and_no_collateral_needs_none(home: Path) -> None:
+    text = "account,collateral,debt,liquidation_threshold\na,100,50,0\nb,0,50,\nc,100,50,0.8\n"
+    assert brought(home, text).code == Exit.OK
+    rows = {row.account: row.hf for row in Store(home).rows(Account)}
+    assert rows == {"a": 0, "b": 0, "c": pytest.approx(1.6)}
+
+
+@pytest.mark.parametrize(
+    "ours", ["liquidation_threshold_bps=liquidation_threshold", "liquidation_threshold_bps=real"]
+)
+def test_a_threshold_that_is_mapped_goes_before_a_column_of_the_others_name(ours: str) -> None:
+    columns = ("account", "collateral", "debt", "liquidation_threshold", "real")
+    mapping = dict([ours.split("=")])
+    rows = snapshot_rows(columns, [("a", "100", "50", "8000", "8000")], mapping, TERMS)
+    (account,) = (row for row in rows if isinstance(row, Account))
+    assert account.hf == pytest.approx(1.6)
+    mapping = {"liquidation_threshold": "real"}
+    columns = (*columns[:3], "liquidation_threshold_bps", "real")
+    rows = snapshot_rows(columns, [("a", "100", "50", "1", "0.8")], mapping, TERMS)
+    (account,) = (row for row in rows if isinstance(row, Account))
+    assert account.hf == pytest.approx(1.6)
+
+
 def test_a_price_of_nothing_makes_exactly_its_accounts_not_available(home: Path) -> None:
     text = BALANCES.replace(",3000,0.83", ",0,0.83")
     assert brought(home, text).code == Exit.OK
@@ -266,6 +289,23 @@ JOINED = (
             "account a has two rows of debt in WETH: add them up",
         ),
         (HEAD + "\x1b[2Ja,WETH,debt,x,3000,\n", "line 2: amount is no number"),
+        (HEAD + "a,WETH,collateral,1,3000,\n", "line 2: liquidation_threshold is missing"),
+        (
+            "account,asset,side,amount,price\na,WETH,collateral,1,3000\n",
+            "line 2: liquidation_threshold is missing",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold_bps\na,9,1,8000\nb,9,1, \n",
+            "line 3: liquidation_threshold_bps is missing",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold,liquidation_threshold_bps\na,9,1,0.8,\n",
+            "it has liquidation_threshold and liquidation_threshold_bps: name the",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold,bonus,bonus_bps\na,9,1,0.8,,\n",
+            "it has bonus and bonus_bps",
+        ),
         (HEAD + "a,WETH,debt,1,3000,\n\n\nb,WETH,debt,x,3000,\n", "line 5: amount is no number"),
         (HEAD + "a,WETH,debt,1,3000,\na,WBTC,debt\n", "line 3 has 3 fields, the header 6: give"),
         (HEAD + "a,WETH,debt,1,3000,,\n", "line 2 has 7 fields, the header 6"),
