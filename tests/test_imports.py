@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -347,6 +348,7 @@ def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home
         (BALANCES, ("--quote", "=1"), "--quote takes USD, or a name and its USD"),
         (BALANCES, ("--close-rule", "all"), "--close-rule takes one of half, reserve-half"),
         (BALANCES, ("--at", "soon"), "--at takes a time"),
+        (BALANCES, ("--at", "2099-01-01"), "--at lies in the future: '2099-01-01'"),
         (BALANCES, ("--market", "My Market"), "--market takes a name of a-z"),
         (BALANCES, ("--market", "ethereum"), "--market ethereum is a market on a chain"),
     ]
@@ -379,6 +381,20 @@ def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path:
         assert len(done.lines) == 1
         assert told in done.err
     assert not home.exists()
+
+
+def test_a_file_of_a_time_to_come_needs_to_be_told_when_it_was_so(home: Path) -> None:
+    path = home.parent / "mine.csv"
+    path.write_text(BALANCES)
+    ahead = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
+    os.utime(path, (ahead, ahead))
+    done = run("import", str(path), "--market", "mine", home=home)
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert f"{path} is of 2099-01-01 00:00:00Z, in the future" in done.err
+    assert "--at" in done.err
+    assert not home.exists()
+    known = run("import", str(path), "--market", "mine", "--at", "2026-01-29", home=home)
+    assert known.code == Exit.OK
 
 
 def test_a_bad_file_leaves_the_import_before_it_as_it_was(home: Path) -> None:

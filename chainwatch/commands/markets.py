@@ -15,8 +15,8 @@ from chainwatch.commands import (
     app,
     emit_query,
     listing,
-    moment,
     on_catalog,
+    past,
     scope,
     setup,
 )
@@ -127,12 +127,16 @@ def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None)
     now = datetime.now(UTC)
     try:
         as_of = (
-            moment(at, "--at")
+            past(at, "--at")
             if at is not None
             else datetime.fromtimestamp(file.stat().st_mtime, UTC)
         )
     except OSError:
         as_of = now  # reading it will say what is wrong with it
+    if as_of > now:
+        raise UsageError(
+            f"{file} is of {as_of:%Y-%m-%d %H:%M:%SZ}, in the future: say with --at when it was so"
+        )
     return Terms(
         market=market,
         source=visible(file.name, 80),
