@@ -30,6 +30,8 @@ from chainwatch.settings import Settings
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Where a market is asked for, this word asks for every one.
+ALL = "all"
 
 
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +115,8 @@ def _market(path: Path, name: str, entry: Any) -> Market:
     where = f"{path}: market {name!r}"
     if not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a name is made of a-z, 0-9, dot, dash and underscore")
+    if name == ALL:
+        raise ConfigError(f"{where}: all means every market, give it another name")
     try:
         market = msgspec.convert({"name": name, **entry}, Market)
     except (msgspec.ValidationError, TypeError) as failure:

@@ -350,6 +350,7 @@ def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home
         (BALANCES, ("--at", "soon"), "--at takes a time"),
         (BALANCES, ("--at", "2099-01-01"), "--at lies in the future: '2099-01-01'"),
         (BALANCES, ("--market", "My Market"), "--market takes a name of a-z"),
+        (BALANCES, ("--market", "all"), "--market all means every market"),
         (BALANCES, ("--market", "ethereum"), "--market ethereum is a market on a chain"),
     ]
 

@@ -86,6 +86,7 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
         ("markets = 3", "must hold tables"),
         ("[markets]\nmine = 3", "market 'mine'"),
         (MINE.replace("markets.mine", "markets.Mine"), "a name is made of a-z"),
+        (MINE.replace("markets.mine", "markets.all"), "market 'all': all means every market"),
         (MINE.replace("markets.mine", 'markets."a\\u001b[31m"'), "a name is made of a-z"),
         (MINE.replace('chain = "ethereum"', ""), "missing required field `chain`"),
         (MINE.replace('chain = "ethereum"', 'chain = "a b"'), "chain is made of a-z"),

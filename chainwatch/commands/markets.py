@@ -108,12 +108,14 @@ def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None)
     from datetime import UTC, datetime
 
     from chainwatch.imports import Terms
-    from chainwatch.markets import NAME
+    from chainwatch.markets import ALL, NAME
 
     if not NAME.fullmatch(market):
         raise UsageError(
             f"--market takes a name of a-z, 0-9, dot, dash and underscore, not {market!r}"
         )
+    if market == ALL:
+        raise UsageError("--market all means every market: give the import another name")
     if close_rule not in CLOSE_RULES:
         raise UsageError(f"--close-rule takes one of {', '.join(CLOSE_RULES)}, not {close_rule!r}")
     name, equals, rate = quote.partition("=")
