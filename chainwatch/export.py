@@ -107,7 +107,8 @@ def stored_days(store: Store) -> list[date]:
 
 
 def choose_day(store: Store, wanted: date | None) -> date:
-    """The wanted day, or the newest that is stored; UsageError where nothing is stored of it."""
+    """The wanted day, or the newest stored that has begun; UsageError where nothing is stored
+    of it."""
     days = stored_days(store)
     if not days:
         raise UsageError(
@@ -115,7 +116,10 @@ def choose_day(store: Store, wanted: date | None) -> date:
             "`chainwatch demo` first"
         )
     if wanted is None:
-        return days[-1]
+        begun = [day for day in days if day <= datetime.now(UTC).date()]
+        if not begun:
+            raise UsageError("all that is stored lies in the future: name its --day")
+        return begun[-1]
     if wanted not in days:
         near = ", ".join(f"{d:%Y-%m-%d}" for d in days[-5:])
         more = f" ({len(days)} days in all)" if len(days) > 5 else ""

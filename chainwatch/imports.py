@@ -9,8 +9,8 @@ balances, one row per balance:
     amount                     whole tokens
     price                      of one token, in the quote currency
     liquidation_threshold      collateral: fraction (0.83) …
-    liquidation_threshold_bps  … or basis points (8300); one of the two
-    bonus, bonus_bps           collateral, optional: 0.05 or 500
+    liquidation_threshold_bps  … or basis points (8300); one of the two, 0 where it counts nothing
+    bonus, bonus_bps           collateral, optional: 0.05 or 500; one of the two
     factor                     optional: what moves the price; without it the asset itself
     factor_price               optional: what the factor stands at; without it the price of the
                                asset of its name, or the one price of all assets that it moves
@@ -121,11 +121,20 @@ def _positions(columns: Sequence[str], mapping: Mapping[str, str]) -> dict[str, 
         if theirs not in columns:
             raise UsageError(f"--map {ours}={theirs}: the file has no column {visible(theirs)!r}")
     where = {c: columns.index(c) for c in KNOWN_COLUMNS if c in columns}
+    for fraction in ("liquidation_threshold", "bonus"):
+        both = {fraction, f"{fraction}_bps"}
+        named = both & mapping.keys()
+        if both <= (named or where.keys()):
+            raise UsageError(
+                f"it has {fraction} and {fraction}_bps: name the one that counts with --map"
+            )
+        if named:
+            where = {c: place for c, place in where.items() if c not in both}
     return where | {ours: columns.index(theirs) for ours, theirs in mapping.items()}
 
 
 def _numbered(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
-    yield from enumerate(lines, start=2)
+    yield from ((n, line) for n, line in enumerate(lines, start=2) if line)
 
 
 def _number(
@@ -156,17 +165,29 @@ def _factor_price(where: Mapping[str, int], line: Sequence[Any], at: int) -> flo
     return _number(where, line, "factor_price", at, default=0.0) or None
 
 
-def _share(where: Mapping[str, int], line: Sequence[Any], name: str, at: int) -> float:
-    """A fraction given as such or in basis points; 0 where the file gives neither."""
+def _share(
+    where: Mapping[str, int],
+    line: Sequence[Any],
+    name: str,
+    at: int,
+    *,
+    default: float | None = 0.0,
+) -> float:
+    """A fraction given as such or in basis points."""
     if f"{name}_bps" in where:
-        return _number(where, line, f"{name}_bps", at, default=0.0) / 10_000
-    value = _number(where, line, name, at, default=0.0)
+        return _number(where, line, f"{name}_bps", at, default=default) / 10_000
+    value = _number(where, line, name, at, default=default)
     if value > 1.5:
         raise UsageError(
             f"line {at}: {name} is a fraction such as 0.83, not {value:g}; if it is in basis "
             f"points, map it to {name}_bps"
         )
     return value
+
+
+def _threshold(where: Mapping[str, int], line: Sequence[Any], at: int, held: float) -> float:
+    """The liquidation threshold of collateral: a 0 must be told, unless nothing is held."""
+    return _share(where, line, "liquidation_threshold", at, default=None if held else 0.0)
 
 
 def _text(where: Mapping[str, int], line: Sequence[Any], name: str, at: int, default: str) -> str:
@@ -183,13 +204,14 @@ def _from_balance(where: Mapping[str, int], line: Sequence[Any], at: int) -> Ite
         raise UsageError(f"line {at}: side is collateral or debt, not {side!r}")
     asset = _text(where, line, "asset", at, "")
     debt = side == "debt"
+    amount = _number(where, line, "amount", at)
     yield _Balance(
         account=_text(where, line, "account", at, ""),
         asset=asset,
         side=side,
-        amount=_number(where, line, "amount", at),
+        amount=amount,
         price=_number(where, line, "price", at),
-        lt=0.0 if debt else _share(where, line, "liquidation_threshold", at),
+        lt=0.0 if debt else _threshold(where, line, at, amount),
         bonus=0.0 if debt else _share(where, line, "bonus", at),
         factor=_text(where, line, "factor", at, asset),
         factor_price=_factor_price(where, line, at),
@@ -200,13 +222,14 @@ def _from_account(where: Mapping[str, int], line: Sequence[Any], at: int) -> Ite
     account = _text(where, line, "account", at, "")
     collateral = _text(where, line, "collateral_asset", at, COLLATERAL)
     debt = _text(where, line, "debt_asset", at, DEBT)
+    held = _number(where, line, "collateral", at)
     yield _Balance(
         account=account,
         asset=collateral,
         side="collateral",
-        amount=_number(where, line, "collateral", at),
+        amount=held,
         price=1.0,
-        lt=_share(where, line, "liquidation_threshold", at),
+        lt=_threshold(where, line, at, held),
         bonus=_share(where, line, "bonus", at),
         factor=_text(where, line, "factor", at, collateral),
         factor_price=_factor_price(where, line, at),

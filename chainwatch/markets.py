@@ -27,9 +27,12 @@ import msgspec
 from chainwatch.errors import ConfigError, UsageError
 from chainwatch.net import mask
 from chainwatch.settings import Settings
+from chainwatch.text import visible
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Where a market is asked for, this word asks for every one.
+ALL = "all"
 
 
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +57,8 @@ def load_markets(settings: Settings) -> dict[str, Market]:
     """
     found = _read(Path(__file__).with_name("markets.toml"))
     own = settings.markets
+    if own.is_dir():
+        raise ConfigError(f"the market file {own} is a folder: put a file in its place")
     if own.is_file():
         found |= _read(own)
     elif settings.get("markets"):
@@ -103,6 +108,9 @@ def _read(path: Path) -> dict[str, Market]:
         raise ConfigError(f"{path} is not valid TOML: {failure}") from None
     except (OSError, UnicodeDecodeError) as failure:
         raise ConfigError(f"{path} cannot be read: {failure}") from None
+    for key in (key for key in tables if key != "markets"):
+        name = visible(key, 64)
+        raise ConfigError(f"{path}: `{name}` means nothing here: write [markets.{name}]")
     entries = tables.get("markets", {})
     if not isinstance(entries, dict):
         raise ConfigError(f"{path}: `markets` must hold tables such as [markets.mine]")
@@ -113,6 +121,8 @@ def _market(path: Path, name: str, entry: Any) -> Market:
     where = f"{path}: market {name!r}"
     if not NAME.fullmatch(name):
         raise ConfigError(f"{where}: a name is made of a-z, 0-9, dot, dash and underscore")
+    if name == ALL:
+        raise ConfigError(f"{where}: all means every market, give it another name")
     try:
         market = msgspec.convert({"name": name, **entry}, Market)
     except (msgspec.ValidationError, TypeError) as failure:

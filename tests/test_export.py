@@ -434,6 +434,17 @@ def test_an_empty_lake_has_nothing_to_export(store: Store, tmp_path: Path) -> No
         export.choose_day(store, None)
 
 
+def test_the_day_that_nobody_names_has_begun(store: Store) -> None:
+    now = datetime.now(UTC)
+    store.append([liquidation(now + timedelta(days=2), 1)], source="clock")
+    with pytest.raises(UsageError, match="all that is stored lies in the future: name its --day"):
+        export.choose_day(store, None)
+    store.append([liquidation(now - timedelta(days=3), 2), liquidation(now, 3)], source="l")
+    assert export.choose_day(store, None) == now.date()
+    ahead = (now + timedelta(days=2)).date()
+    assert export.choose_day(store, ahead) == ahead
+
+
 def test_marts_are_queries_with_a_meaning_for_every_column() -> None:
     for mart in export.marts():
         assert query.find(f"mart_{mart.name}").group == "marts"

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chainwatch.errors import Exit, UsageError
 from chainwatch.imports import KNOWN_COLUMNS, Terms, snapshot_rows
@@ -170,6 +173,69 @@ def test_a_factor_stands_at_the_price_of_its_asset_or_at_what_the_file_says(home
     assert found == {"WETH": 3_000, "BTC": 90_000, "other": None, "USDC": 1}
 
 
+@given(
+    names=st.lists(
+        st.text(st.characters(exclude_categories=("C", "Z")), min_size=1), min_size=1, max_size=5
+    ),
+    delimiter=st.sampled_from(",;\t|"),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    ending=st.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig"]),
+    gap=st.integers(0, 2),
+)
+def test_a_csv_of_any_spreadsheet_is_read_row_by_row(
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    delimiter: str,
+    quoting: Literal[0, 1],
+    ending: str,
+    encoding: str,
+    gap: int,
+) -> None:
+    header = ["account", "collateral", "debt", "one ,;\t| and another ,;\t|"]
+    path = tmp_path_factory.mktemp("sheet") / "mine.csv"
+    with path.open("w", encoding=encoding, newline="") as file:
+        sheet = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=ending)
+        sheet.writerow(header)
+        for name in names:
+            sheet.writerow([name, "", "1", ""])
+            file.write(ending * gap)
+    found = read_file(path)
+    assert found.columns == (*header,)
+    assert [row for row in found.rows if row] == [(name, "", "1", "") for name in names]
+    assert len(found.rows) == len(names) * (1 + gap), "an empty line keeps its place"
+
+
+def test_blanks_beside_a_delimiter_are_none_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text('account, collateral , debt\n"a, b", "2", 1\n')
+    found = read_file(tmp_path / "mine.csv")
+    assert found.columns == ("account", "collateral", "debt")
+    assert found.rows == [("a, b", "2", "1")]
+
+
+def test_a_threshold_of_zero_is_stated_and_no_collateral_needs_none(home: Path) -> None:
+    text = "account,collateral,debt,liquidation_threshold\na,100,50,0\nb,0,50,\nc,100,50,0.8\n"
+    assert brought(home, text).code == Exit.OK
+    rows = {row.account: row.hf for row in Store(home).rows(Account)}
+    assert rows == {"a": 0, "b": 0, "c": pytest.approx(1.6)}
+
+
+@pytest.mark.parametrize(
+    "ours", ["liquidation_threshold_bps=liquidation_threshold", "liquidation_threshold_bps=real"]
+)
+def test_a_threshold_that_is_mapped_goes_before_a_column_of_the_others_name(ours: str) -> None:
+    columns = ("account", "collateral", "debt", "liquidation_threshold", "real")
+    mapping = dict([ours.split("=")])
+    rows = snapshot_rows(columns, [("a", "100", "50", "8000", "8000")], mapping, TERMS)
+    (account,) = (row for row in rows if isinstance(row, Account))
+    assert account.hf == pytest.approx(1.6)
+    mapping = {"liquidation_threshold": "real"}
+    columns = (*columns[:3], "liquidation_threshold_bps", "real")
+    rows = snapshot_rows(columns, [("a", "100", "50", "1", "0.8")], mapping, TERMS)
+    (account,) = (row for row in rows if isinstance(row, Account))
+    assert account.hf == pytest.approx(1.6)
+
+
 def test_a_price_of_nothing_makes_exactly_its_accounts_not_available(home: Path) -> None:
     text = BALANCES.replace(",3000,0.83", ",0,0.83")
     assert brought(home, text).code == Exit.OK
@@ -189,12 +255,20 @@ TERMS = Terms(
     now=datetime(2026, 1, 30, tzinfo=UTC),
 )
 HEAD = "account,asset,side,amount,price,liquidation_threshold\n"
+# One file behind another, as `cat` joins them.
+JOINED = (
+    "account,collateral,debt,liquidation_threshold,bonus,factor\n"
+    + "".join(f"A{n},100,50,0.8,0.05,ETH\n" for n in range(1, 4))
+    + "account,collateral,debt,liquidation_threshold,bonus,factor,since,note\n"
+    + "".join(f"C{n},100,50,0.8,0.05,ETH,2026,\n" for n in range(1, 31))
+)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "it has column0"),
+        ("", "it has none"),
+        ("\n\n", "it has none"),
         (HEAD, "holds no positions"),
         ("user,coll\na,1\n", "it has user, coll: name them with --map OURS=THEIRS"),
         (HEAD + "a,WETH,collateral,1,3000,0.8\n,WETH,debt,1,3000,\n", "line 3: account is mis"),
@@ -216,6 +290,34 @@ HEAD = "account,asset,side,amount,price,liquidation_threshold\n"
             "account a has two rows of debt in WETH: add them up",
         ),
         (HEAD + "\x1b[2Ja,WETH,debt,x,3000,\n", "line 2: amount is no number"),
+        (HEAD + "a,WETH,collateral,1,3000,\n", "line 2: liquidation_threshold is missing"),
+        (
+            "account,asset,side,amount,price\na,WETH,collateral,1,3000\n",
+            "line 2: liquidation_threshold is missing",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold_bps\na,9,1,8000\nb,9,1, \n",
+            "line 3: liquidation_threshold_bps is missing",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold,liquidation_threshold_bps\na,9,1,0.8,\n",
+            "it has liquidation_threshold and liquidation_threshold_bps: name the",
+        ),
+        (
+            "account,collateral,debt,liquidation_threshold,bonus,bonus_bps\na,9,1,0.8,,\n",
+            "it has bonus and bonus_bps",
+        ),
+        (HEAD + "a,WETH,debt,1,3000,\n\n\nb,WETH,debt,x,3000,\n", "line 5: amount is no number"),
+        (HEAD + "a,WETH,debt,1,3000,\na,WBTC,debt\n", "line 3 has 3 fields, the header 6: give"),
+        (HEAD + "a,WETH,debt,1,3000,,\n", "line 2 has 7 fields, the header 6"),
+        ("\n" + HEAD + "a,WETH,debt,1,3000,\n", "line 2 has 6 fields, the header 0"),
+        ("# made by hand\n" + HEAD, "line 2 has 6 fields, the header 1"),
+        (HEAD + '"a,WETH,debt,1,3000,\nb,WETH,debt,1,3000,\n', "line 2 is no CSV ("),
+        (HEAD + 'a",WETH,debt,1,3000,\nb",WETH,debt,1,3000,\n', "line 2 is no CSV ("),
+        (HEAD + '"a\n",WETH,debt,1,3000,\n', "line 2 is no CSV ("),
+        (HEAD + 'a",WETH,"debt,1,3000,\n",WETH,"debt,1,3000,\n', "line 2 is no CSV ("),
+        (HEAD + '"a"b,WETH,debt,1,3000,\n', "line 2 is no CSV ("),
+        ('"' + HEAD, "line 1 is no CSV ("),
     ],
 )
 def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
@@ -223,9 +325,13 @@ def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
 ) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text)
-    found = read_file(path)
-    with pytest.raises(UsageError) as refused:
+
+    def attempt() -> None:
+        found = read_file(path)
         snapshot_rows(found.columns, found.rows, {}, TERMS)
+
+    with pytest.raises(UsageError) as refused:
+        attempt()
     assert told in str(refused.value)
     assert str(refused.value).isprintable()
 
@@ -233,6 +339,7 @@ def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
 def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home: Path) -> None:
     cases = [
         (HEAD + "a,WETH,collateral,one,3000,0.8\n", (), "bad.csv: line 2: amount is no number"),
+        (JOINED, (), "1.csv: line 5 has 8 fields, the header 6"),
         (BALANCES, ("--map", "account"), "--map takes OURS=THEIRS"),
         (BALANCES, ("--map", "account=who"), "the file has no column 'who'"),
         (BALANCES, ("--map", "owner=account"), "--map knows no column 'owner' of ours"),
@@ -241,7 +348,9 @@ def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home
         (BALANCES, ("--quote", "=1"), "--quote takes USD, or a name and its USD"),
         (BALANCES, ("--close-rule", "all"), "--close-rule takes one of half, reserve-half"),
         (BALANCES, ("--at", "soon"), "--at takes a time"),
+        (BALANCES, ("--at", "2099-01-01"), "--at lies in the future: '2099-01-01'"),
         (BALANCES, ("--market", "My Market"), "--market takes a name of a-z"),
+        (BALANCES, ("--market", "all"), "--market all means every market"),
         (BALANCES, ("--market", "ethereum"), "--market ethereum is a market on a chain"),
     ]
 
@@ -261,16 +370,32 @@ def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home
 def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path: Path) -> None:
     (tmp_path / "book.xlsx").write_bytes(b"PK")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "wide.csv").write_text(BALANCES, encoding="utf-16")
     for name, told in (
         ("nothing.csv", "does not exist"),
         ("book.xlsx", "is neither .csv nor .parquet"),
         ("torn.parquet", "cannot be read"),
+        ("wide.csv", "is not UTF-8 text"),
     ):
         done = run("import", str(tmp_path / name), "--market", "mine", home=home)
         assert done.code == Exit.USAGE
         assert len(done.lines) == 1
         assert told in done.err
     assert not home.exists()
+
+
+def test_a_file_of_a_time_to_come_needs_to_be_told_when_it_was_so(home: Path) -> None:
+    path = home.parent / "mine.csv"
+    path.write_text(BALANCES)
+    ahead = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
+    os.utime(path, (ahead, ahead))
+    done = run("import", str(path), "--market", "mine", home=home)
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert f"{path} is of 2099-01-01 00:00:00Z, in the future" in done.err
+    assert "--at" in done.err
+    assert not home.exists()
+    known = run("import", str(path), "--market", "mine", "--at", "2026-01-29", home=home)
+    assert known.code == Exit.OK
 
 
 def test_a_bad_file_leaves_the_import_before_it_as_it_was(home: Path) -> None:

@@ -86,6 +86,11 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
         ("markets = 3", "must hold tables"),
         ("[markets]\nmine = 3", "market 'mine'"),
         (MINE.replace("markets.mine", "markets.Mine"), "a name is made of a-z"),
+        (MINE.replace("markets.mine", "markets.all"), "market 'all': all means every market"),
+        (MINE.replace("markets.mine", "mine"), "`mine` means nothing here: write [markets.mine]"),
+        (MINE + "[other]\n", "`other` means nothing here: write [markets.other]"),
+        ("mine = 3", "`mine` means nothing here: write [markets.mine]"),
+        ('"a\\u001b[31m" = 3', "`a\\x1b[31m` means nothing here"),
         (MINE.replace("markets.mine", 'markets."a\\u001b[31m"'), "a name is made of a-z"),
         (MINE.replace('chain = "ethereum"', ""), "missing required field `chain`"),
         (MINE.replace('chain = "ethereum"', 'chain = "a b"'), "chain is made of a-z"),
@@ -113,6 +118,21 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "markets.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_markets(made(tmp_path))
+
+
+def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "markets.toml").mkdir()
+    for settings in (made(tmp_path), made(tmp_path, CHAINWATCH_MARKETS=str(tmp_path))):
+        with pytest.raises(ConfigError, match=r"the market file .* is a folder") as told:
+            load_markets(settings)
+        assert str(settings.markets) in str(told.value)
+
+
+def test_a_table_without_its_heading_is_one_line_of_the_listing(tmp_path: Path) -> None:
+    (tmp_path / "markets.toml").write_text(MINE.replace("markets.mine", "mine"))
+    done = run("markets", home=tmp_path)
+    assert (done.code, len(done.lines), done.out) == (Exit.USAGE, 1, "")
+    assert "markets.toml: `mine` means nothing here: write [markets.mine]" in done.err
 
 
 # --- endpoints ----------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from chainwatch.commands import (
     app,
     emit_query,
     listing,
-    moment,
     on_catalog,
+    past,
     scope,
     setup,
 )
@@ -108,12 +108,14 @@ def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None)
     from datetime import UTC, datetime
 
     from chainwatch.imports import Terms
-    from chainwatch.markets import NAME
+    from chainwatch.markets import ALL, NAME
 
     if not NAME.fullmatch(market):
         raise UsageError(
             f"--market takes a name of a-z, 0-9, dot, dash and underscore, not {market!r}"
         )
+    if market == ALL:
+        raise UsageError("--market all means every market: give the import another name")
     if close_rule not in CLOSE_RULES:
         raise UsageError(f"--close-rule takes one of {', '.join(CLOSE_RULES)}, not {close_rule!r}")
     name, equals, rate = quote.partition("=")
@@ -127,12 +129,16 @@ def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None)
     now = datetime.now(UTC)
     try:
         as_of = (
-            moment(at, "--at")
+            past(at, "--at")
             if at is not None
             else datetime.fromtimestamp(file.stat().st_mtime, UTC)
         )
     except OSError:
         as_of = now  # reading it will say what is wrong with it
+    if as_of > now:
+        raise UsageError(
+            f"{file} is of {as_of:%Y-%m-%d %H:%M:%SZ}, in the future: say with --at when it was so"
+        )
     return Terms(
         market=market,
         source=visible(file.name, 80),
