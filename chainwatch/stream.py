@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Silent(NetworkError):
     """A feed that was silent or could not be reached to the end."""
 
 
-async def run(feed: Feed, channel: Channel, timing: Timing | None = None) -> AsyncIterator[Batch]:
+async def run(feed: Feed, channel: Channel, timing: Timing | None = None) -> AsyncGenerator[Batch]:
     """Batches of a channel until `feed.stopped`; raises `Silent` if it is not alive then."""
     batches = _Stream(feed, channel, timing or Timing()).batches()
     async with contextlib.aclosing(batches):
