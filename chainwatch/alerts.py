@@ -20,11 +20,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +37,7 @@ from chainwatch.rows import Delivery, Notice
 from chainwatch.store import Catalog, Store
 
 COLUMNS = ("subject", "state", "message", "value")
+STATES = ("raise", "hold")
 BATCH = 50  # notices in one message to a channel
 _ONCE = re.compile(r"^--\s*once:\s*yes\s*$", re.MULTILINE)
 
@@ -67,36 +69,70 @@ class Outcome(msgspec.Struct, frozen=True):
     failures: list[ChainwatchError]
 
 
-def rules(home: Path) -> dict[str, Query]:
-    """Every rule by name, one's own in place of those that ship.
+def rules(home: Path) -> tuple[dict[str, Query], dict[str, ChainwatchError]]:
+    """Every rule by name, one's own in place of those that ship, and why a file is none.
 
-    Raises ConfigError naming the file (and line) whose header does not fit.
+    Each failure names its file, and the line where the header does not fit.
     """
     found = {q.name: q for q in query.load_all().values() if q.group == "alerts"}
+    failures: dict[str, ChainwatchError] = {}
     for path in sorted((home / "alerts").glob("*.sql")):
+        found.pop(path.stem, None)
         try:
             found[path.stem] = query.read(path, group="alerts")
-        except (ValueError, OSError) as failure:
-            raise ConfigError(f"{failure}") from None
-    return dict(sorted(found.items()))
+        except UnicodeDecodeError:
+            failures[path.stem] = ConfigError(f"{path} is not UTF-8 text: save it as UTF-8")
+        except OSError as failure:
+            failures[path.stem] = ConfigError(f"{path} cannot be read: {failure.strerror}")
+        except ValueError as failure:
+            failures[path.stem] = ConfigError(f"{failure}")
+    return dict(sorted(found.items())), failures
 
 
 def evaluate(catalog: Catalog, rule: Query) -> list[Finding]:
     """The rows of a rule; UsageError names its file, and the line where its SQL is wrong."""
     try:
+        if not catalog.statement_kinds(rule.text):
+            raise UsageError("there is no SQL below its header")
         found = query.run(catalog, rule)
-    except UsageError as failure:
-        bound = query.bind(catalog, rule.params, {})
-        line = catalog.faulty_line(rule.text, bound)
+    except (UsageError, OverflowError) as failure:
+        line = _faulty_line(catalog, rule)
         where = f"{rule.path} line {line}" if line else f"{rule.path}"
         raise UsageError(f"{where}: {failure}") from None
     missing = [c for c in COLUMNS if c not in found.columns]
     if missing:
         raise UsageError(f"{rule.path}: a rule returns {', '.join(COLUMNS)}; missing: {missing[0]}")
-    return [
-        Finding(rule.name, str(r["subject"]), str(r["state"]), str(r["message"]), r["value"])
-        for r in found.dicts()
-    ]
+    return [_finding(rule, row) for row in found.dicts()]
+
+
+def _faulty_line(catalog: Catalog, rule: Query) -> int | None:
+    try:
+        return catalog.faulty_line(rule.text, query.bind(catalog, rule.params, {}))
+    except UsageError:  # a default that is none: it stands in the header
+        return None
+
+
+def _finding(rule: Query, row: Mapping[str, Any]) -> Finding:
+    """A row as a finding; UsageError says what of it does not fit."""
+    for column in ("subject", "state", "message"):
+        if row[column] is None:
+            raise UsageError(f"{rule.path}: {column} is NULL in a row: only value may be")
+    where = f"{rule.path}: the row about {str(row['subject'])!r}"
+    if row["state"] not in STATES:
+        raise UsageError(f"{where} has the state {row['state']!r}: it must be raise or hold")
+    try:
+        value = math.nan if row["value"] is None else float(row["value"])
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{where} has the value {row['value']!r}: it must be a number or NULL"
+        ) from None
+    return Finding(
+        rule.name,
+        str(row["subject"]),
+        row["state"],
+        str(row["message"]),
+        value if math.isfinite(value) else None,
+    )
 
 
 def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
@@ -154,11 +190,11 @@ def run(
     Raises StoreBusy where another process does the same.
     """
     now = now or datetime.now(UTC)
-    chosen = rules(store.home)
-    unknown = [name for name in only if name not in chosen]
+    chosen, unusable = rules(store.home)
+    unknown = [name for name in only if name not in chosen | unusable]
     if unknown:
         raise UsageError(f"no rule is called {unknown[0]!r}; known: {', '.join(chosen)}")
-    failures: list[ChainwatchError] = []
+    failures = [failure for name, failure in unusable.items() if not only or name in only]
     store.require()
     with store.hold("alert"):
         standing = active(store.rows(Notice))
@@ -176,7 +212,8 @@ def run(
                 new += changes(rule, found, mine, now)
         if new:
             store.append(new, source="alert")
-        silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)}
+        # Whether the end of an alert is told is not known while its rule cannot be read.
+        silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)} | {*unusable}
         for channel in channels:
             failures += _deliver(store, channel, silent, now)
         remaining = len(active(store.rows(Notice)))

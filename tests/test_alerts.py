@@ -251,12 +251,111 @@ def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
     assert told in str(failure)
 
 
-def test_a_rule_whose_header_is_wrong_or_that_does_not_exist_is_told(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("'a', 'raise', 'm', 'high'", "'a' has the value 'high': it must be a number or NULL"),
+        ("'a', 'raise', 'm', DATE '2026-02-01'", "it must be a number or NULL"),
+        ("'a', 'raised', 'm', 1", "'a' has the state 'raised': it must be raise or hold"),
+        ("'a', NULL, 'm', 1", "state is NULL in a row: only value may be"),
+        ("NULL, 'raise', 'm', 1", "subject is NULL in a row: only value may be"),
+        ("'a', 'raise', NULL, 1", "message is NULL in a row: only value may be"),
+        ("'a', 'raise', 'm', INTERVAL '99999999 years'", "too large"),
+    ],
+)
+def test_a_row_that_no_rule_may_return_is_refused_and_stops_no_other_rule(
+    store: Store, row: str, told: str
+) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "mine.sql"
+    path.write_text(
+        f"-- name: mine\n-- title: t\nFROM (VALUES ({row})) AS t (subject, state, message, value)"
+    )
+    found = alerts.run(store, [], only=["level", "mine"], now=NOW)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert isinstance(failure, UsageError)
+    assert str(failure).startswith(f"{path}: ")
+    assert told in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [("3", 3.0), ("0.5", 0.5), ("NULL", None), ("1 / 0", None), ("'nan'::DOUBLE", None)],
+)
+def test_a_value_is_stored_as_a_number_or_not_at_all(
+    store: Store, value: str, stored: float | None
+) -> None:
     (store.home / "alerts").mkdir()
-    (store.home / "alerts" / "mine.sql").write_text("-- name: mine\n-- titel: t\nSELECT 1")
-    with pytest.raises(ConfigError, match=r"mine.sql line 2: unknown header"):
-        alerts.run(store, [], now=NOW)
-    (store.home / "alerts" / "mine.sql").unlink()
+    (store.home / "alerts" / "mine.sql").write_text(
+        "-- name: mine\n-- title: t\n"
+        f"SELECT 'a' AS subject, 'raise' AS state, 'm' AS message, {value} AS value"
+    )
+    assert alerts.run(store, [], only=["mine"], now=NOW).failures == []
+    assert [n.value for n in store.rows(Notice)] == [stored]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"-- name: mine\n-- titel: t\nSELECT 1", " line 2: unknown header"),
+        (b"-- name: mine\n-- title: \xff\nSELECT 1", " is not UTF-8 text"),
+        (b"-- name: mine\n-- title: t\n", " line 1: there is no SQL below its header"),
+        (
+            b"-- name: mine\n-- title: t\n-- param: p_x DOUBLE = 'high'  x\nSELECT $p_x AS value",
+            ": a parameter has a wrong value: Conversion Error",
+        ),
+        (None, " cannot be read: Is a directory"),
+    ],
+)
+def test_a_rule_file_that_cannot_be_used_is_named_and_stops_no_other(
+    store: Store, text: bytes | None, told: str
+) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "mine.sql"
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_bytes(text)
+    found = alerts.run(store, [], now=NOW)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert isinstance(failure, UsageError)
+    assert str(failure).startswith(f"{path}{told}")
+    assert alerts.run(store, [], only=["level"], now=NOW).failures == []
+    assert len(alerts.run(store, [], only=["mine"], now=NOW).failures) == 1
+
+
+def test_a_rule_that_cannot_be_used_leaves_its_alerts_as_they_are(store: Store) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "level.sql"
+    path.write_text(path.read_text().replace("-- title", "-- once: yes\n-- title"))
+    with listening() as box:
+        hook = Webhook(box.url, 5.0)
+        raised = path.read_bytes()
+        for hour, text, active in (
+            (0, raised, 1),
+            (1, raised.replace(b"120", b"10"), 0),
+            (2, raised, 1),
+            (3, b"\xff", 1),
+        ):
+            path.write_bytes(text)
+            now = NOW + timedelta(hours=hour)
+            assert alerts.run(store, [hook], only=["level"], now=now).active == active
+        assert box.messages == ["raised s", "raised s"], "nobody needs to hear of its end"
+
+
+def test_one_of_ones_own_that_is_wrong_is_not_replaced_by_the_one_that_ships(store: Store) -> None:
+    store.append(wrong("alert_feed_silent"), source="test")
+    (store.home / "alerts").mkdir()
+    (store.home / "alerts" / "alert_feed_silent.sql").write_text("SELECT 1")
+    found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW)
+    assert found.notices == []
+    (failure,) = found.failures
+    assert isinstance(failure, ConfigError)
+
+
+def test_a_rule_that_does_not_exist_is_told(store: Store) -> None:
     with pytest.raises(UsageError, match="no rule is called 'x'; known: alert_feed_silent"):
         alerts.run(store, [], only=["x"], now=NOW)
 
