@@ -23,7 +23,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -197,7 +197,10 @@ def run(
     failures = [failure for name, failure in unusable.items() if not only or name in only]
     store.require()
     with store.hold("alert"):
-        standing = active(store.rows(Notice))
+        stored = store.rows(Notice)
+        # What comes next is told later, even where the clock was set back.
+        now = max([now, *(n.told_at + timedelta(microseconds=1) for n in stored)])
+        standing = active(stored)
         new: list[Notice] = []
         with query.open_catalog(store) as catalog:
             for name, rule in chosen.items():

@@ -110,6 +110,22 @@ def test_raising_and_clearing_always_take_turns(values: list[int]) -> None:
     assert kinds == (["raised", "cleared"] * len(kinds))[: len(kinds)]
 
 
+def test_a_clock_that_is_set_back_leaves_alerts_in_the_order_in_which_they_were_told(
+    store: Store,
+) -> None:
+    told, days = [], (9, 0, 0, 0, 1, 1)
+    for day, value in zip(days, (120, 10, 10, 130, 130, 10), strict=True):
+        level(store, value)
+        found = alerts.run(store, [], only=["level"], now=NOW + timedelta(days=day))
+        told.append([n.kind for n in found.notices])
+    assert told == [["raised"], ["cleared"], [], ["raised"], [], ["cleared"]]
+    moments = [n.told_at for n in store.rows(Notice)]
+    assert len(set(moments)) == 4
+    with listening() as box:
+        alerts.run(store, [Webhook(box.url, 5.0)], only=["level"], now=NOW)
+        assert box.messages == [], "a new channel does not hear of what was"
+
+
 def test_a_webhook_that_is_down_gets_everything_once_it_is_back(store: Store) -> None:
     with listening() as box:
         hook = Webhook(box.url, 5.0)
