@@ -12,7 +12,7 @@ so that the distance between `raise` and the rows that are no longer returned is
 <home>/alerts; one of the same name there replaces the one that ships.
 
 What is raised and cleared is stored before it is sent, and what a channel did not take is sent
-again by the next run: at least once, never silently lost.
+again by the next run: at least once, never silently lost. Stdout is a channel like the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,13 +31,14 @@ import msgspec
 
 from chainwatch import query
 from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
-from chainwatch.net import Http, mask
+from chainwatch.net import Http, mask, require_http
 from chainwatch.query import Query
 from chainwatch.rows import Delivery, Notice
 from chainwatch.store import Catalog, Store
 
 COLUMNS = ("subject", "state", "message", "value")
 STATES = ("raise", "hold")
+STDOUT = "stdout"
 BATCH = 50  # notices in one message to a channel
 _ONCE = re.compile(r"^--\s*once:\s*yes\s*$", re.MULTILINE)
 
@@ -58,15 +59,16 @@ class Channel(Protocol):
     name: str
 
     def send(self, notices: Sequence[Notice]) -> None:
-        """Raise NetworkError where they were not taken."""
+        """Raise a ChainwatchError where they were not taken."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run found: new notices, what stays active, and what failed."""
+    """What a run found: notices not shown yet, what stays active, what failed, who took all."""
 
     notices: list[Notice]
     active: int
     failures: list[ChainwatchError]
+    taken: list[str]
 
 
 def rules(home: Path) -> tuple[dict[str, Query], dict[str, ChainwatchError]]:
@@ -183,11 +185,12 @@ def run(
     *,
     only: Sequence[str] = (),
     now: datetime | None = None,
+    show: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Run the rules, store what they raise and clear, and send what no channel has taken yet.
 
-    A rule that cannot be run and a channel that is down stop nobody else: they are in `failures`.
-    Raises StoreBusy where another process does the same.
+    `show` writes the outcome to stdout. A rule that cannot be run and a channel that is down stop
+    nobody else: they are in `failures`. Raises StoreBusy where another process does the same.
     """
     now = now or datetime.now(UTC)
     chosen, unusable = rules(store.home)
@@ -217,49 +220,74 @@ def run(
             store.append(new, source="alert")
         # Whether the end of an alert is told is not known while its rule cannot be read.
         silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)} | {*unusable}
+        notices, taken = stored + new, []
         for channel in channels:
-            failures += _deliver(store, channel, silent, now)
-        remaining = len(active(store.rows(Notice)))
-    told = [n for n in new if n.kind == "raised" or n.rule not in silent]
-    return Outcome(told, remaining, failures)
+            try:
+                _deliver(store, channel, _due(store, channel.name, notices, silent, now), now)
+                taken.append(channel.name)
+            except ChainwatchError as failure:
+                failures.append(failure)
+        due = _due(store, STDOUT, notices, silent, now)
+        outcome = Outcome(due, len(active(notices)), failures, taken)
+        try:
+            show(outcome)
+            _note(store, STDOUT, due, now)
+        except ChainwatchError as failure:
+            failures.append(failure)
+    return outcome
 
 
-def _deliver(
-    store: Store, channel: Channel, silent: set[str], now: datetime
-) -> list[ChainwatchError]:
-    """Send what the channel has not taken yet, oldest first."""
-    notices = store.rows(Notice)
-    taken = store.rows(Delivery, "channel = $c", {"c": channel.name})
-    known_since = min((d.delivered_at for d in taken), default=None)
-    if known_since is None:  # a new channel hears of what is active, not of what was
-        known_since = now
-        first = Delivery(notice="", channel=channel.name, delivered_at=now)
+def _due(
+    store: Store, channel: str, notices: Sequence[Notice], silent: set[str], now: datetime
+) -> list[Notice]:
+    """What the channel has not taken yet, oldest first."""
+    done = {d.notice for d in store.rows(Delivery, "channel = $c", {"c": channel})}
+    if not done:  # a new channel hears of what is active, not of what was
         earlier = [n for n in notices if n.told_at < now]
-        old = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
-        skipped = [Delivery(notice=n, channel=channel.name, delivered_at=now) for n in sorted(old)]
+        done = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
+        first = Delivery(notice="", channel=channel, delivered_at=now)
+        skipped = [Delivery(notice=n, channel=channel, delivered_at=now) for n in sorted(done)]
         store.append([first, *skipped], source="alert")
-        done = old
-    else:
-        done = {d.notice for d in taken}
-    due = [
+    return [
         n
         for n in sorted(notices, key=lambda n: (n.told_at, n.rule, n.about))
         if n.notice not in done and not (n.kind == "cleared" and n.rule in silent)
     ]
+
+
+def _deliver(store: Store, channel: Channel, due: Sequence[Notice], now: datetime) -> None:
+    """Send what is due; a failure says how much of it is kept."""
     for start in range(0, len(due), BATCH):
         part = due[start : start + BATCH]
         try:
             channel.send(part)
-        except NetworkError as failure:
+        except ChainwatchError as failure:
             kept = len(due) - start
-            return [
-                NetworkError(f"{failure}; {kept} notice(s) are kept and sent again by the next run")
-            ]
-        store.append(
-            [Delivery(notice=n.notice, channel=channel.name, delivered_at=now) for n in part],
-            source="alert",
-        )
-    return []
+            kind = NetworkError if isinstance(failure, NetworkError) else ConfigError
+            raise kind(
+                f"{failure}; {kept} notice(s) are kept and sent again by the next run"
+            ) from None
+        _note(store, channel.name, part, now)
+
+
+def _note(store: Store, channel: str, taken: Sequence[Notice], now: datetime) -> None:
+    if taken:
+        rows = [Delivery(notice=n.notice, channel=channel, delivered_at=now) for n in taken]
+        store.append(rows, source="alert")
+
+
+def test(channels: Sequence[Channel]) -> Outcome:
+    """Send a sample to every channel; nothing is stored."""
+    notice = sample()
+    failures: list[ChainwatchError] = []
+    taken = []
+    for channel in channels:
+        try:
+            channel.send([notice])
+            taken.append(channel.name)
+        except ChainwatchError as failure:
+            failures.append(failure)
+    return Outcome([notice], 0, failures, taken)
 
 
 def sample(now: datetime | None = None) -> Notice:
@@ -287,6 +315,10 @@ class Webhook:
     """A URL that takes a JSON POST: `text` for people, `notices` for machines."""
 
     def __init__(self, url: str, timeout: float) -> None:
+        try:
+            require_http(url)
+        except ConfigError as failure:
+            raise ConfigError(f"CHAINWATCH_WEBHOOK: {failure}") from None
         self.name = _name("webhook", url)
         self._url = url
         self._timeout = timeout

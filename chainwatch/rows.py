@@ -836,5 +836,5 @@ class Delivery(Row, frozen=True, kw_only=True):
     key = ("notice", "channel")
 
     notice: Annotated[str, "notice that was sent; empty: the channel is known from then on"]
-    channel: Annotated[str, "channel: its host and a hash of its address"]
+    channel: Annotated[str, "channel: stdout, or its host and a hash of its address"]
     delivered_at: Annotated[datetime, "when it was taken"]

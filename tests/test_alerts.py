@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from chainwatch import alerts, query
 from chainwatch.alerts import Finding, Webhook
-from chainwatch.errors import ConfigError, Exit, NetworkError, UsageError
+from chainwatch.errors import ChainwatchError, ConfigError, Exit, NetworkError, UsageError
+from chainwatch.net import Failed
 from chainwatch.rows import Delivery, Notice, Row
 from chainwatch.store import Store
 from tests import shell
@@ -397,6 +399,88 @@ def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
         shown = shell.run("config", home=store.home, env=env).out
         assert "SECRETKEY" not in shown
         assert "CHAINWATCH_WEBHOOK" in shown
+
+
+def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) -> None:
+    level(store, 120)
+    with listening() as box:
+        env = {"CHAINWATCH_WEBHOOK": box.url}
+        with Path("/dev/full").open("wb") as full:
+            done = shell.ended(shell.start("alert", "level", home=store.home, env=env, stdout=full))
+        assert done.code == Exit.USAGE
+        assert done.lines == ["chainwatch: stdout cannot be written: No space left on device"]
+        assert box.messages == ["raised s"], "what is wrong with stdout stops no other channel"
+        for told in (["raised"], []):
+            done = shell.run("alert", "level", "--json", home=store.home, env=env)
+            assert done.code == Exit.OK, done.err
+            assert [row["kind"] for row in shell.rows_of(done.out, "--json")] == told
+        assert box.messages == ["raised s"]
+
+
+def test_a_webhook_that_is_no_url_is_told_before_anything_is_stored(store: Store) -> None:
+    level(store, 120)
+    with listening() as box:
+        env = {"CHAINWATCH_WEBHOOK": f"htps://127.0.0.1/SECRETKEY {box.url}"}
+        for words in (("level",), ("--test",)):
+            done = shell.run("alert", *words, home=store.home, env=env)
+            assert (done.code, done.out) == (Exit.USAGE, "")
+            assert done.lines == [
+                "chainwatch: CHAINWATCH_WEBHOOK: "
+                "htps://127.0.0.1/… is not an http:// or https:// URL"
+            ]
+        assert store.rows(Notice) == []
+        done = shell.run("alert", "level", home=store.home, env={"CHAINWATCH_WEBHOOK": box.url})
+        assert "1 new" in done.out
+        assert box.messages == ["raised s"]
+
+
+def test_a_channel_that_fails_stops_no_other_and_is_not_said_to_have_taken_anything(
+    store: Store,
+) -> None:
+    level(store, 120)
+    with listening() as dead, listening() as box:
+        dead.status = 500
+        broken, healthy = Webhook(dead.url, 5.0).name, Webhook(box.url, 5.0).name
+        env = {"CHAINWATCH_WEBHOOK": f"{dead.url} {box.url}"}
+        for words in (("--test",), ("level",)):
+            done = shell.run("alert", *words, home=store.home, env=env)
+            assert done.code == Exit.NETWORK
+            assert "HTTP 500" in done.lines[-1]
+            assert f"sent to {healthy}\n" in done.out
+            assert broken not in done.out
+        assert box.messages == ["raised test", "raised s"]
+        none = shell.run("alert", "--test", home=store.home, env={"CHAINWATCH_WEBHOOK": dead.url})
+        assert "sent to nowhere but here" in none.out
+
+
+@pytest.mark.parametrize(
+    ("refused", "kind"),
+    [
+        (ConfigError("no file of certificate authorities"), ConfigError),
+        (Failed("http://127.0.0.1:1/SECRETKEY", "connection refused"), NetworkError),
+    ],
+)
+def test_a_channel_that_cannot_send_stops_no_other_and_is_tried_again(
+    store: Store, refused: ChainwatchError, kind: type[ChainwatchError]
+) -> None:
+    class Wrong:
+        name = "wrong"
+
+        def send(self, notices: Sequence[Notice]) -> None:
+            raise refused
+
+    level(store, 120)
+    with listening() as box:
+        hook = Webhook(box.url, 5.0)
+        for _ in range(2):
+            found = alerts.run(store, [Wrong(), hook], only=["level"], now=NOW)
+            assert found.taken == [hook.name]
+            (failure,) = found.failures
+            assert isinstance(failure, kind)
+            assert str(failure) == (
+                f"{refused}; 1 notice(s) are kept and sent again by the next run"
+            )
+        assert box.messages == ["raised s"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
