@@ -12,7 +12,7 @@ so that the distance between `raise` and the rows that are no longer returned is
 <home>/alerts; one of the same name there replaces the one that ships.
 
 What is raised and cleared is stored before it is sent, and what a channel did not take is sent
-again by the next run: at least once, never silently lost.
+again by the next run: at least once, never silently lost. Stdout is a channel like the others.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from chainwatch import query
 from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
-from chainwatch.net import Http, mask
+from chainwatch.net import Http, mask, require_http
 from chainwatch.query import Query
 from chainwatch.rows import Delivery, Notice
 from chainwatch.store import Catalog, Store
 
 COLUMNS = ("subject", "state", "message", "value")
+STATES = ("raise", "hold")
+STDOUT = "stdout"
 BATCH = 50  # notices in one message to a channel
 _ONCE = re.compile(r"^--\s*once:\s*yes\s*$", re.MULTILINE)
 
@@ -56,47 +59,82 @@ class Channel(Protocol):
     name: str
 
     def send(self, notices: Sequence[Notice]) -> None:
-        """Raise NetworkError where they were not taken."""
+        """Raise a ChainwatchError where they were not taken."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a run found: new notices, what stays active, and what failed."""
+    """What a run found: notices not shown yet, what stays active, what failed, who took all."""
 
     notices: list[Notice]
     active: int
     failures: list[ChainwatchError]
+    taken: list[str]
 
 
-def rules(home: Path) -> dict[str, Query]:
-    """Every rule by name, one's own in place of those that ship.
+def rules(home: Path) -> tuple[dict[str, Query], dict[str, ChainwatchError]]:
+    """Every rule by name, one's own in place of those that ship, and why a file is none.
 
-    Raises ConfigError naming the file (and line) whose header does not fit.
+    Each failure names its file, and the line where the header does not fit.
     """
     found = {q.name: q for q in query.load_all().values() if q.group == "alerts"}
+    failures: dict[str, ChainwatchError] = {}
     for path in sorted((home / "alerts").glob("*.sql")):
+        found.pop(path.stem, None)
         try:
             found[path.stem] = query.read(path, group="alerts")
-        except (ValueError, OSError) as failure:
-            raise ConfigError(f"{failure}") from None
-    return dict(sorted(found.items()))
+        except UnicodeDecodeError:
+            failures[path.stem] = ConfigError(f"{path} is not UTF-8 text: save it as UTF-8")
+        except OSError as failure:
+            failures[path.stem] = ConfigError(f"{path} cannot be read: {failure.strerror}")
+        except ValueError as failure:
+            failures[path.stem] = ConfigError(f"{failure}")
+    return dict(sorted(found.items())), failures
 
 
 def evaluate(catalog: Catalog, rule: Query) -> list[Finding]:
     """The rows of a rule; UsageError names its file, and the line where its SQL is wrong."""
     try:
+        if not catalog.statement_kinds(rule.text):
+            raise UsageError("there is no SQL below its header")
         found = query.run(catalog, rule)
-    except UsageError as failure:
-        bound = query.bind(catalog, rule.params, {})
-        line = catalog.faulty_line(rule.text, bound)
+    except (UsageError, OverflowError) as failure:
+        line = _faulty_line(catalog, rule)
         where = f"{rule.path} line {line}" if line else f"{rule.path}"
         raise UsageError(f"{where}: {failure}") from None
     missing = [c for c in COLUMNS if c not in found.columns]
     if missing:
         raise UsageError(f"{rule.path}: a rule returns {', '.join(COLUMNS)}; missing: {missing[0]}")
-    return [
-        Finding(rule.name, str(r["subject"]), str(r["state"]), str(r["message"]), r["value"])
-        for r in found.dicts()
-    ]
+    return [_finding(rule, row) for row in found.dicts()]
+
+
+def _faulty_line(catalog: Catalog, rule: Query) -> int | None:
+    try:
+        return catalog.faulty_line(rule.text, query.bind(catalog, rule.params, {}))
+    except UsageError:  # a default that is none: it stands in the header
+        return None
+
+
+def _finding(rule: Query, row: Mapping[str, Any]) -> Finding:
+    """A row as a finding; UsageError says what of it does not fit."""
+    for column in ("subject", "state", "message"):
+        if row[column] is None:
+            raise UsageError(f"{rule.path}: {column} is NULL in a row: only value may be")
+    where = f"{rule.path}: the row about {str(row['subject'])!r}"
+    if row["state"] not in STATES:
+        raise UsageError(f"{where} has the state {row['state']!r}: it must be raise or hold")
+    try:
+        value = math.nan if row["value"] is None else float(row["value"])
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{where} has the value {row['value']!r}: it must be a number or NULL"
+        ) from None
+    return Finding(
+        rule.name,
+        str(row["subject"]),
+        row["state"],
+        str(row["message"]),
+        value if math.isfinite(value) else None,
+    )
 
 
 def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
@@ -147,21 +185,25 @@ def run(
     *,
     only: Sequence[str] = (),
     now: datetime | None = None,
+    show: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Run the rules, store what they raise and clear, and send what no channel has taken yet.
 
-    A rule that cannot be run and a channel that is down stop nobody else: they are in `failures`.
-    Raises StoreBusy where another process does the same.
+    `show` writes the outcome to stdout. A rule that cannot be run and a channel that is down stop
+    nobody else: they are in `failures`. Raises StoreBusy where another process does the same.
     """
     now = now or datetime.now(UTC)
-    chosen = rules(store.home)
-    unknown = [name for name in only if name not in chosen]
+    chosen, unusable = rules(store.home)
+    unknown = [name for name in only if name not in chosen | unusable]
     if unknown:
         raise UsageError(f"no rule is called {unknown[0]!r}; known: {', '.join(chosen)}")
-    failures: list[ChainwatchError] = []
+    failures = [failure for name, failure in unusable.items() if not only or name in only]
     store.require()
     with store.hold("alert"):
-        standing = active(store.rows(Notice))
+        stored = store.rows(Notice)
+        # What comes next is told later, even where the clock was set back.
+        now = max([now, *(n.told_at + timedelta(microseconds=1) for n in stored)])
+        standing = active(stored)
         new: list[Notice] = []
         with query.open_catalog(store) as catalog:
             for name, rule in chosen.items():
@@ -176,50 +218,76 @@ def run(
                 new += changes(rule, found, mine, now)
         if new:
             store.append(new, source="alert")
-        silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)}
+        # Whether the end of an alert is told is not known while its rule cannot be read.
+        silent = {name for name, rule in chosen.items() if _ONCE.search(rule.text)} | {*unusable}
+        notices, taken = stored + new, []
         for channel in channels:
-            failures += _deliver(store, channel, silent, now)
-        remaining = len(active(store.rows(Notice)))
-    told = [n for n in new if n.kind == "raised" or n.rule not in silent]
-    return Outcome(told, remaining, failures)
+            try:
+                _deliver(store, channel, _due(store, channel.name, notices, silent, now), now)
+                taken.append(channel.name)
+            except ChainwatchError as failure:
+                failures.append(failure)
+        due = _due(store, STDOUT, notices, silent, now)
+        outcome = Outcome(due, len(active(notices)), failures, taken)
+        try:
+            show(outcome)
+            _note(store, STDOUT, due, now)
+        except ChainwatchError as failure:
+            failures.append(failure)
+    return outcome
 
 
-def _deliver(
-    store: Store, channel: Channel, silent: set[str], now: datetime
-) -> list[ChainwatchError]:
-    """Send what the channel has not taken yet, oldest first."""
-    notices = store.rows(Notice)
-    taken = store.rows(Delivery, "channel = $c", {"c": channel.name})
-    known_since = min((d.delivered_at for d in taken), default=None)
-    if known_since is None:  # a new channel hears of what is active, not of what was
-        known_since = now
-        first = Delivery(notice="", channel=channel.name, delivered_at=now)
+def _due(
+    store: Store, channel: str, notices: Sequence[Notice], silent: set[str], now: datetime
+) -> list[Notice]:
+    """What the channel has not taken yet, oldest first."""
+    done = {d.notice for d in store.rows(Delivery, "channel = $c", {"c": channel})}
+    if not done:  # a new channel hears of what is active, not of what was
         earlier = [n for n in notices if n.told_at < now]
-        old = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
-        skipped = [Delivery(notice=n, channel=channel.name, delivered_at=now) for n in sorted(old)]
+        done = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
+        first = Delivery(notice="", channel=channel, delivered_at=now)
+        skipped = [Delivery(notice=n, channel=channel, delivered_at=now) for n in sorted(done)]
         store.append([first, *skipped], source="alert")
-        done = old
-    else:
-        done = {d.notice for d in taken}
-    due = [
+    return [
         n
         for n in sorted(notices, key=lambda n: (n.told_at, n.rule, n.about))
         if n.notice not in done and not (n.kind == "cleared" and n.rule in silent)
     ]
+
+
+def _deliver(store: Store, channel: Channel, due: Sequence[Notice], now: datetime) -> None:
+    """Send what is due; a failure says how much of it is kept."""
     for start in range(0, len(due), BATCH):
         part = due[start : start + BATCH]
         try:
             channel.send(part)
-        except NetworkError as failure:
+        except ChainwatchError as failure:
             kept = len(due) - start
-            return [
-                NetworkError(f"{failure}; {kept} notice(s) are kept and sent again by the next run")
-            ]
-        store.append(
-            [Delivery(notice=n.notice, channel=channel.name, delivered_at=now) for n in part],
-            source="alert",
-        )
-    return []
+            kind = NetworkError if isinstance(failure, NetworkError) else ConfigError
+            raise kind(
+                f"{failure}; {kept} notice(s) are kept and sent again by the next run"
+            ) from None
+        _note(store, channel.name, part, now)
+
+
+def _note(store: Store, channel: str, taken: Sequence[Notice], now: datetime) -> None:
+    if taken:
+        rows = [Delivery(notice=n.notice, channel=channel, delivered_at=now) for n in taken]
+        store.append(rows, source="alert")
+
+
+def test(channels: Sequence[Channel]) -> Outcome:
+    """Send a sample to every channel; nothing is stored."""
+    notice = sample()
+    failures: list[ChainwatchError] = []
+    taken = []
+    for channel in channels:
+        try:
+            channel.send([notice])
+            taken.append(channel.name)
+        except ChainwatchError as failure:
+            failures.append(failure)
+    return Outcome([notice], 0, failures, taken)
 
 
 def sample(now: datetime | None = None) -> Notice:
@@ -247,6 +315,10 @@ class Webhook:
     """A URL that takes a JSON POST: `text` for people, `notices` for machines."""
 
     def __init__(self, url: str, timeout: float) -> None:
+        try:
+            require_http(url)
+        except ConfigError as failure:
+            raise ConfigError(f"CHAINWATCH_WEBHOOK: {failure}") from None
         self.name = _name("webhook", url)
         self._url = url
         self._timeout = timeout

@@ -106,6 +106,13 @@ def mask(url: str) -> str:
     return f"{parts.scheme}://{host}{port}" + ("/…" if hidden else "")
 
 
+def require_http(url: str) -> None:
+    """Raises ConfigError for what is no URL of a web server."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in _DEFAULT_PORTS:
+        raise ConfigError(f"{mask(url)} is not an http:// or https:// URL")
+
+
 def scrub(text: str, urls: Iterable[str]) -> str:
     """The text on one line, with every secret part of the given URLs replaced by "…"."""
     for url in urls:
@@ -242,8 +249,7 @@ class Http:
         """
         import aiohttp
 
-        if _split(url) is None or urlsplit(url).scheme not in _DEFAULT_PORTS:
-            raise ConfigError(f"{mask(url)} is not an http:// or https:// URL")
+        require_http(url)
         session = self._open()
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_TIMEOUT))
         begun = False

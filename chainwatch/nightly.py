@@ -95,13 +95,8 @@ def retention_of(text: str) -> Retention:
 # --- what is due ----------------------------------------------------------------------------------
 
 
-def due_jobs(
-    store: Store, now: datetime, due_seconds: float = DUE_SECONDS, only: Sequence[str] = ()
-) -> list[Job]:
-    """Every source and target that was read before and not lately; streams run by themselves.
-
-    `only` limits them to some sources.
-    """
+def due_jobs(store: Store, now: datetime, due_seconds: float = DUE_SECONDS) -> list[Job]:
+    """Every source and target that was read before and not lately; streams run by themselves."""
     known = discover()
     newest: dict[tuple[str, str], datetime] = {}
     for load in store.rows(Load):
@@ -116,7 +111,6 @@ def due_jobs(
         )
         for (name, target), stored in sorted(newest.items())
         if name in known
-        and (not only or name in only)
         and known[name].mode == "poll"
         # What was stored in the future was stored before the clock was set back.
         and not -FUTURE_SECONDS < (now - stored).total_seconds() < due_seconds
@@ -224,8 +218,8 @@ def run(
 ) -> Night:
     """Do what is not done yet of the night that `now` is in; failures are in its record.
 
-    `only` limits what is read to some sources; `more` are steps after the export. Raises StoreBusy
-    naming the process that does the same.
+    `only` limits what this run reads to some sources, and a later one reads the others; `more` are
+    steps after the export. Raises StoreBusy naming the process that does the same.
     """
     now = now or datetime.now(UTC)
     store.require()
@@ -312,19 +306,19 @@ def _steps(
 def _planned(
     store: Store, night: Night, now: datetime, due_seconds: float, only: Sequence[str]
 ) -> dict[str, Job]:
-    """The jobs of the night: noted before the first begins, so that none is forgotten when what
-    it stored makes it look fresh."""
+    """The jobs of the night, of the sources in `only`: all are noted before the first begins, so
+    that none is forgotten when what it stored makes it look fresh, or when a run left it out."""
     if night.jobs is None:
         night.jobs = {
             f"collect {job.name}": (job.source.name, job.target, job.options)
-            for job in due_jobs(store, now, due_seconds, only)
+            for job in due_jobs(store, now, due_seconds)
         }
         _write(_path(store, night.night), night)
     known = discover()
     return {
         name: Job(known[source], target=target, options=options)
         for name, (source, target, options) in night.jobs.items()
-        if source in known
+        if source in known and (not only or source in only)
     }
 
 

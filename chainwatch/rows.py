@@ -824,7 +824,7 @@ class Notice(Row, frozen=True, kw_only=True):
     rule: Annotated[str, "rule that was run"]
     about: Annotated[str, "what it is about: a market, a feed, a factor …"]
     kind: Annotated[str, "raised or cleared"]
-    told_at: Annotated[datetime, "when the rule found it"]
+    told_at: Annotated[datetime, "when the rule found it; later than in any run before"]
     message: Annotated[str, "what it says"]
     value: Annotated[float | None, "the figure behind it, if it has one"] = None
 
@@ -836,5 +836,5 @@ class Delivery(Row, frozen=True, kw_only=True):
     key = ("notice", "channel")
 
     notice: Annotated[str, "notice that was sent; empty: the channel is known from then on"]
-    channel: Annotated[str, "channel: its host and a hash of its address"]
+    channel: Annotated[str, "channel: stdout, or its host and a hash of its address"]
     delivered_at: Annotated[datetime, "when it was taken"]

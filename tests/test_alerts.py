@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 
 from chainwatch import alerts, query
 from chainwatch.alerts import Finding, Webhook
-from chainwatch.errors import ConfigError, Exit, NetworkError, UsageError
+from chainwatch.errors import ChainwatchError, ConfigError, Exit, NetworkError, UsageError
+from chainwatch.net import Failed
 from chainwatch.rows import Delivery, Notice, Row
 from chainwatch.store import Store
 from tests import shell
@@ -108,6 +110,22 @@ def test_raising_and_clearing_always_take_turns(values: list[int]) -> None:
         assert not (value < 80 and is_active)
     kinds = [n.kind for n in notices]
     assert kinds == (["raised", "cleared"] * len(kinds))[: len(kinds)]
+
+
+def test_a_clock_that_is_set_back_leaves_alerts_in_the_order_in_which_they_were_told(
+    store: Store,
+) -> None:
+    told, days = [], (9, 0, 0, 0, 1, 1)
+    for day, value in zip(days, (120, 10, 10, 130, 130, 10), strict=True):
+        level(store, value)
+        found = alerts.run(store, [], only=["level"], now=NOW + timedelta(days=day))
+        told.append([n.kind for n in found.notices])
+    assert told == [["raised"], ["cleared"], [], ["raised"], [], ["cleared"]]
+    moments = [n.told_at for n in store.rows(Notice)]
+    assert len(set(moments)) == 4
+    with listening() as box:
+        alerts.run(store, [Webhook(box.url, 5.0)], only=["level"], now=NOW)
+        assert box.messages == [], "a new channel does not hear of what was"
 
 
 def test_a_webhook_that_is_down_gets_everything_once_it_is_back(store: Store) -> None:
@@ -251,12 +269,111 @@ def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
     assert told in str(failure)
 
 
-def test_a_rule_whose_header_is_wrong_or_that_does_not_exist_is_told(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("'a', 'raise', 'm', 'high'", "'a' has the value 'high': it must be a number or NULL"),
+        ("'a', 'raise', 'm', DATE '2026-02-01'", "it must be a number or NULL"),
+        ("'a', 'raised', 'm', 1", "'a' has the state 'raised': it must be raise or hold"),
+        ("'a', NULL, 'm', 1", "state is NULL in a row: only value may be"),
+        ("NULL, 'raise', 'm', 1", "subject is NULL in a row: only value may be"),
+        ("'a', 'raise', NULL, 1", "message is NULL in a row: only value may be"),
+        ("'a', 'raise', 'm', INTERVAL '99999999 years'", "too large"),
+    ],
+)
+def test_a_row_that_no_rule_may_return_is_refused_and_stops_no_other_rule(
+    store: Store, row: str, told: str
+) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "mine.sql"
+    path.write_text(
+        f"-- name: mine\n-- title: t\nFROM (VALUES ({row})) AS t (subject, state, message, value)"
+    )
+    found = alerts.run(store, [], only=["level", "mine"], now=NOW)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert isinstance(failure, UsageError)
+    assert str(failure).startswith(f"{path}: ")
+    assert told in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [("3", 3.0), ("0.5", 0.5), ("NULL", None), ("1 / 0", None), ("'nan'::DOUBLE", None)],
+)
+def test_a_value_is_stored_as_a_number_or_not_at_all(
+    store: Store, value: str, stored: float | None
+) -> None:
     (store.home / "alerts").mkdir()
-    (store.home / "alerts" / "mine.sql").write_text("-- name: mine\n-- titel: t\nSELECT 1")
-    with pytest.raises(ConfigError, match=r"mine.sql line 2: unknown header"):
-        alerts.run(store, [], now=NOW)
-    (store.home / "alerts" / "mine.sql").unlink()
+    (store.home / "alerts" / "mine.sql").write_text(
+        "-- name: mine\n-- title: t\n"
+        f"SELECT 'a' AS subject, 'raise' AS state, 'm' AS message, {value} AS value"
+    )
+    assert alerts.run(store, [], only=["mine"], now=NOW).failures == []
+    assert [n.value for n in store.rows(Notice)] == [stored]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"-- name: mine\n-- titel: t\nSELECT 1", " line 2: unknown header"),
+        (b"-- name: mine\n-- title: \xff\nSELECT 1", " is not UTF-8 text"),
+        (b"-- name: mine\n-- title: t\n", " line 1: there is no SQL below its header"),
+        (
+            b"-- name: mine\n-- title: t\n-- param: p_x DOUBLE = 'high'  x\nSELECT $p_x AS value",
+            ": a parameter has a wrong value: Conversion Error",
+        ),
+        (None, " cannot be read: Is a directory"),
+    ],
+)
+def test_a_rule_file_that_cannot_be_used_is_named_and_stops_no_other(
+    store: Store, text: bytes | None, told: str
+) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "mine.sql"
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_bytes(text)
+    found = alerts.run(store, [], now=NOW)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert isinstance(failure, UsageError)
+    assert str(failure).startswith(f"{path}{told}")
+    assert alerts.run(store, [], only=["level"], now=NOW).failures == []
+    assert len(alerts.run(store, [], only=["mine"], now=NOW).failures) == 1
+
+
+def test_a_rule_that_cannot_be_used_leaves_its_alerts_as_they_are(store: Store) -> None:
+    level(store, 120)
+    path = store.home / "alerts" / "level.sql"
+    path.write_text(path.read_text().replace("-- title", "-- once: yes\n-- title"))
+    with listening() as box:
+        hook = Webhook(box.url, 5.0)
+        raised = path.read_bytes()
+        for hour, text, active in (
+            (0, raised, 1),
+            (1, raised.replace(b"120", b"10"), 0),
+            (2, raised, 1),
+            (3, b"\xff", 1),
+        ):
+            path.write_bytes(text)
+            now = NOW + timedelta(hours=hour)
+            assert alerts.run(store, [hook], only=["level"], now=now).active == active
+        assert box.messages == ["raised s", "raised s"], "nobody needs to hear of its end"
+
+
+def test_one_of_ones_own_that_is_wrong_is_not_replaced_by_the_one_that_ships(store: Store) -> None:
+    store.append(wrong("alert_feed_silent"), source="test")
+    (store.home / "alerts").mkdir()
+    (store.home / "alerts" / "alert_feed_silent.sql").write_text("SELECT 1")
+    found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW)
+    assert found.notices == []
+    (failure,) = found.failures
+    assert isinstance(failure, ConfigError)
+
+
+def test_a_rule_that_does_not_exist_is_told(store: Store) -> None:
     with pytest.raises(UsageError, match="no rule is called 'x'; known: alert_feed_silent"):
         alerts.run(store, [], only=["x"], now=NOW)
 
@@ -282,6 +399,88 @@ def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
         shown = shell.run("config", home=store.home, env=env).out
         assert "SECRETKEY" not in shown
         assert "CHAINWATCH_WEBHOOK" in shown
+
+
+def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) -> None:
+    level(store, 120)
+    with listening() as box:
+        env = {"CHAINWATCH_WEBHOOK": box.url}
+        with Path("/dev/full").open("wb") as full:
+            done = shell.ended(shell.start("alert", "level", home=store.home, env=env, stdout=full))
+        assert done.code == Exit.USAGE
+        assert done.lines == ["chainwatch: stdout cannot be written: No space left on device"]
+        assert box.messages == ["raised s"], "what is wrong with stdout stops no other channel"
+        for told in (["raised"], []):
+            done = shell.run("alert", "level", "--json", home=store.home, env=env)
+            assert done.code == Exit.OK, done.err
+            assert [row["kind"] for row in shell.rows_of(done.out, "--json")] == told
+        assert box.messages == ["raised s"]
+
+
+def test_a_webhook_that_is_no_url_is_told_before_anything_is_stored(store: Store) -> None:
+    level(store, 120)
+    with listening() as box:
+        env = {"CHAINWATCH_WEBHOOK": f"htps://127.0.0.1/SECRETKEY {box.url}"}
+        for words in (("level",), ("--test",)):
+            done = shell.run("alert", *words, home=store.home, env=env)
+            assert (done.code, done.out) == (Exit.USAGE, "")
+            assert done.lines == [
+                "chainwatch: CHAINWATCH_WEBHOOK: "
+                "htps://127.0.0.1/… is not an http:// or https:// URL"
+            ]
+        assert store.rows(Notice) == []
+        done = shell.run("alert", "level", home=store.home, env={"CHAINWATCH_WEBHOOK": box.url})
+        assert "1 new" in done.out
+        assert box.messages == ["raised s"]
+
+
+def test_a_channel_that_fails_stops_no_other_and_is_not_said_to_have_taken_anything(
+    store: Store,
+) -> None:
+    level(store, 120)
+    with listening() as dead, listening() as box:
+        dead.status = 500
+        broken, healthy = Webhook(dead.url, 5.0).name, Webhook(box.url, 5.0).name
+        env = {"CHAINWATCH_WEBHOOK": f"{dead.url} {box.url}"}
+        for words in (("--test",), ("level",)):
+            done = shell.run("alert", *words, home=store.home, env=env)
+            assert done.code == Exit.NETWORK
+            assert "HTTP 500" in done.lines[-1]
+            assert f"sent to {healthy}\n" in done.out
+            assert broken not in done.out
+        assert box.messages == ["raised test", "raised s"]
+        none = shell.run("alert", "--test", home=store.home, env={"CHAINWATCH_WEBHOOK": dead.url})
+        assert "sent to nowhere but here" in none.out
+
+
+@pytest.mark.parametrize(
+    ("refused", "kind"),
+    [
+        (ConfigError("no file of certificate authorities"), ConfigError),
+        (Failed("http://127.0.0.1:1/SECRETKEY", "connection refused"), NetworkError),
+    ],
+)
+def test_a_channel_that_cannot_send_stops_no_other_and_is_tried_again(
+    store: Store, refused: ChainwatchError, kind: type[ChainwatchError]
+) -> None:
+    class Wrong:
+        name = "wrong"
+
+        def send(self, notices: Sequence[Notice]) -> None:
+            raise refused
+
+    level(store, 120)
+    with listening() as box:
+        hook = Webhook(box.url, 5.0)
+        for _ in range(2):
+            found = alerts.run(store, [Wrong(), hook], only=["level"], now=NOW)
+            assert found.taken == [hook.name]
+            (failure,) = found.failures
+            assert isinstance(failure, kind)
+            assert str(failure) == (
+                f"{refused}; 1 notice(s) are kept and sent again by the next run"
+            )
+        assert box.messages == ["raised s"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports

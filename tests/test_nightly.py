@@ -241,6 +241,36 @@ def test_what_failed_is_told_by_the_exit_code_and_tried_again_the_same_night(
     assert night.done("verify aave-v3 demo")
 
 
+class Everybody:
+    """Sources that always answer; keeps who was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def collect(self, job: Job) -> int:
+        self.asked.append(job.name)
+        return 0
+
+    def verify(self, job: Job) -> int:
+        return 0
+
+
+def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
+    lake: Store, tmp_path: Path
+) -> None:
+    due = {job.name for job in nightly.due_jobs(lake, NOW, 0.0)}
+    how: dict[str, Any] = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, **QUICK}
+    asked = []
+    for only in (["cboe"], ["circle"], [], []):
+        everybody = Everybody()
+        night = nightly.run(lake, tmp_path / "marts", everybody, only=only, **how)
+        assert night.code == 0, night.failed
+        asked.append(everybody.asked)
+    first, second, rest, nothing = asked
+    assert (first, second, nothing) == (["cboe"], ["circle"], [])
+    assert sorted([*first, *second, *rest]) == sorted(due), "each of them, once"
+
+
 def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
     store = Store(home)
     nightly.run(

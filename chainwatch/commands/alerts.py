@@ -34,15 +34,14 @@ def alert(
     from chainwatch import alerts
 
     found = channels()
-    if test:
-        notice = alerts.sample()
-        for channel in found:
-            channel.send([notice])
-        output.emit(_report(alerts.Outcome([notice], 0, []), found))
-        return
     with setup().teller:
-        outcome = alerts.run(setup().store, found, only=names or [])
-    output.emit(_report(outcome, found))
+        if test:
+            outcome = alerts.test(found)
+            output.emit(_report(outcome))
+        else:
+            outcome = alerts.run(
+                setup().store, found, only=names or [], show=lambda o: output.emit(_report(o))
+            )
     raise_failures(outcome.failures)
 
 
@@ -66,14 +65,14 @@ def raise_failures(failures: list[ChainwatchError]) -> None:
         raise PartialError("; ".join(str(f) for f in failures))
 
 
-def _report(outcome: Outcome, sent_to: list[Channel]) -> Report:
+def _report(outcome: Outcome) -> Report:
     from chainwatch.show import Report
     from chainwatch.store import Result
 
     rows = [(n.kind, n.rule, n.about, n.message, n.value, n.told_at) for n in outcome.notices]
     kinds = ("VARCHAR",) * 4 + ("DOUBLE", "TIMESTAMPTZ")
     names = ("kind", "rule", "subject", "message", "value", "told_at")
-    sent = ", ".join(channel.name for channel in sent_to) or "nowhere but here"
+    sent = ", ".join(outcome.taken) or "nowhere but here"
     return Report(
         Result(names, kinds, list(rows)),
         name="alert",
