@@ -227,6 +227,38 @@ def test_of_two_readings_of_a_block_the_later_one_is_shown(store: Store) -> None
     assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [first.snapshot]
 
 
+def test_of_imports_the_one_of_the_newest_time_is_shown_and_compared_with_the_one_before(
+    store: Store,
+) -> None:
+    """Imports have no block: their own time is their place."""
+    late, early, middle = (
+        book(block=0, time=FIRST_BLOCK_TIME + timedelta(days=n), btc=90_000.0 + n)
+        for n in (20, 0, 10)
+    )
+    for n, made in enumerate((late, early, middle)):
+        owing(made, "a", 1.2)
+        head = made.head(read_at=FIRST_BLOCK_TIME + timedelta(days=30, hours=n))
+        store.append([*made.rows()[:-1], head], source="import", target="m")
+    assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [late.snapshot]
+    prices = {row["what"]: row for row in ask(store, "changes")}
+    price = prices["price BTC USD"]
+    assert (price["before"], price["after"]) == (90_010, 90_020)
+    (oldest,) = {row["before_price"] for row in ask(store, "leg_changes") if row["side"] != "debt"}
+    assert oldest == 90_000
+
+
+def test_of_imports_parameters_are_compared_with_those_before_the_day(store: Store) -> None:
+    for day, lt in ((1, 0.7), (0, 0.8)):
+        made = Book(
+            Asset("BTC", 90_000.0, lt=lt), block=0, time=FIRST_BLOCK_TIME + timedelta(days=day)
+        )
+        made.store(store)
+    found = ask(store, "mart_parameter_changes", since=FIRST_BLOCK_TIME + timedelta(hours=1))
+    assert [(r["parameter"], r["before"], r["after"]) for r in found] == [
+        ("lt_bps", "8000.0", "7000.0")
+    ]
+
+
 def test_provenance_says_what_the_figures_stand_on(store: Store) -> None:
     made = three_snapshots(store)
     store.append(
