@@ -21,6 +21,7 @@ from chainwatch.demo import story
 from chainwatch.demo.story import failed_checks
 from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.rows import (
+    Account,
     ChainLiquidation,
     Leg,
     OpenInterest,
@@ -28,6 +29,7 @@ from chainwatch.rows import (
     ReserveItem,
     Row,
     Scan,
+    Snapshot,
     Statement,
     columns,
 )
@@ -135,6 +137,49 @@ def test_health_counts_a_factor_beyond_38_digits(store: Store) -> None:
     made.accounts[0] = msgspec.structs.replace(made.accounts[0], hf_wad=10**40, hf=1e22)
     made.store(store)
     assert {r["bucket"] for r in ask(store, "health") if r["accounts"]} == {"≥ 3"}
+
+
+def in_ether(made: Book) -> list[Row]:
+    """The book as of a market in ETH whose price in USD is not known."""
+    unknown = {"collateral_usd": None, "debt_usd": None}
+    accounts = [msgspec.structs.replace(a, **unknown) for a in made.accounts]
+    head = made.head(quote="ETH", quote_usd=None)
+    return [*(r for r in made.rows() if not isinstance(r, Account | Snapshot)), *accounts, head]
+
+
+def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store) -> None:
+    for block in (100, 200):
+        made = book("eth", block=block)
+        owing(made, "under", 0.9)
+        owing(made, "near", 1.03)
+        made.account("free", {"BTC": 1})
+        store.append(in_ether(made), source="import", target="eth")
+    usd = ("collateral_usd", "debt_usd")
+    found = {row["bucket"]: row for row in ask(store, "health")}
+    for bucket, accounts in (("< 1", 1), ("1.02 – 1.05", 1), ("2 – 3", 0)):
+        values = [found[bucket][name] for name in usd]
+        assert (found[bucket]["accounts"], values) == (accounts, [None if accounts else 0] * 2)
+    assert [found["no debt"][name] for name in usd] == [None, 0]
+    (totals,) = ask(store, "mart_totals")
+    assert (totals["accounts"], totals["accounts_liquidatable"]) == (3, 1)
+    sums = (*usd, "liquidatable_usd", "near_usd", "bad_debt_usd")
+    assert [totals[name] for name in sums] == [None] * 5
+    rows = {row["what"]: row for row in ask(store, "changes")}
+    for what in (*rows.keys() - {"accounts", "accounts liquidatable"},):
+        assert (rows[what]["before"], rows[what]["after"]) == (None, None), what
+
+
+def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
+    priced, unpriced = book(), book("eth")
+    owing(priced, "a", 1.2)
+    owing(unpriced, "b", 1.2)
+    priced.store(store)
+    store.append(in_ether(unpriced), source="import", target="eth")
+    found = {row["bucket"]: row for row in ask(store, "health")}["1.1 – 1.25"]
+    assert (found["accounts"], found["unpriced_accounts"], found["debt_usd"]) == (2, 1, 1_000)
+    with query.open_catalog(store) as catalog:
+        notes = report.make(catalog, "health", {}).notes
+    assert notes[-1] == "in no sum, for lack of a price in USD: 1 accounts"
 
 
 # --- accounts -----------------------------------------------------------------------------------
