@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,6 +173,32 @@ def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> No
     assert {r["at_least_chain_usd"] for r in found.values()} == {1_500.0}
 
 
+def test_where_no_value_is_known_the_sum_is_not_available_and_nothing_seen_is_at_least_0(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    store.create()
+    unknown = {"notional_usd": None, "usd_rule": "n/a (x)"}
+    store.append(
+        [span(0, 1), order(1, **unknown), order(2, **unknown), order(3, side="short", symbol="X")],
+        source="test",
+    )
+    sums = ("at_least_usd", "at_least_long_usd", "at_least_short_usd")
+    with query.open_catalog(store) as opened:
+        (venue,) = ask(opened, "liquidations")
+        sides = {r["of"]: r for r in ask(opened, "liquidations", p_by="side")}
+        (early,) = ask(opened, "liquidations", p_until=at(0.25))
+        text = show.text_of(
+            report.make(opened, "liquidations", {**WINDOW, "p_by": "side"}), show.Format.TABLE
+        )
+    assert (venue["orders"], venue["unpriced"]) == (3, 2)
+    assert [venue[name] for name in sums] == [100.0, None, 100.0]
+    assert [sides["long"][name] for name in sums] == [None, None, 0.0]
+    assert [sides["short"][name] for name in sums] == [100.0, 0.0, 100.0]
+    assert [early[name] for name in sums] == [0.0, 0.0, 0.0]
+    assert re.search(r"^exchange  long +2  +n/a +n/a +≥ 0 ", text, re.MULTILINE), text
+
+
 def test_an_hour_that_nobody_watched_is_not_available_and_one_without_orders_is_at_least_0(
     catalog: Catalog,
 ) -> None:
@@ -232,6 +259,20 @@ def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalo
         "of the time, stale 50.0 %, 400 of 400 contracts, 4 liquidations in 20 frames",
     ]
     assert report.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
+
+
+def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole_spans(
+    catalog: Catalog,
+) -> None:
+    made = report.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
+    binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
+    assert binance == "4 liquidations"
+    assert bybit == "stale 44.4 %, 400 of 400 contracts, 1 liquidation"
+    feeds = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(0.25), p_until=at(1.6))}
+    assert [feeds["binance-usdm"][name] for name in ("frames", "duplicates", "rejects")] == [None] * 3
+    whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
+    # An order that only announces is not one of the liquidations.
+    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["frames"]) == (1, 20)
 
 
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
