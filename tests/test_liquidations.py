@@ -256,7 +256,7 @@ def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalo
         "binance-usdm (sampled: the latest order per contract and second): covered 75.0 % of the "
         "time, 4 liquidations in 30 frames",
         "bybit-linear (full: every liquidation, each 0.5 s): STALE: no liquidation; covered 25.0 % "
-        "of the time, stale 50.0 %, 400 of 400 contracts, 4 liquidations in 20 frames",
+        "of the time, stale 50.0 %, 400 of 400 contracts, 1 liquidations in 20 frames",
     ]
     assert report.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
 
@@ -266,13 +266,16 @@ def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole
 ) -> None:
     made = report.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
     binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
-    assert binance == "4 liquidations"
-    assert bybit == "stale 44.4 %, 400 of 400 contracts, 1 liquidation"
-    feeds = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(0.25), p_until=at(1.6))}
-    assert [feeds["binance-usdm"][name] for name in ("frames", "duplicates", "rejects")] == [None] * 3
+    spans = "frames in the spans that touch it"
+    assert binance == f"3 liquidations, 30 {spans}"
+    assert bybit == f"stale 44.4 %, 400 of 400 contracts, 1 liquidations, 20 {spans}"
+    rejected = {"frames": 7, "rejects": 2, "cut": True, "rows": 1}
+    (feed, *_) = ask(catalog, "feeds")
+    assert report.feed_line(feed | rejected).endswith(
+        "1 liquidations, 7 frames and 2 rejects in the spans that touch it"
+    )
     whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
-    # An order that only announces is not one of the liquidations.
-    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["frames"]) == (1, 20)
+    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
 
 
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
