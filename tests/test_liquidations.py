@@ -238,6 +238,54 @@ def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalo
     }
 
 
+def test_an_absorption_is_long_only_where_the_base_that_was_owed_is_a_dollar(
+    tmp_path: Path,
+) -> None:
+    absorbed = {"kind": "absorb-collateral", "debt_symbol": None, "protocol": "compound-v3"}
+    owed = {"kind": "absorb-debt", "coll_symbol": None, "protocol": "compound-v3"}
+    rows = [
+        on_chain(1, market="usdc", tx_hash="0x1", **absorbed),
+        on_chain(2, market="usdc", tx_hash="0x1", **owed),
+        on_chain(3, market="weth", tx_hash="0x2", **absorbed | {"coll_symbol": "wstETH"}),
+        on_chain(4, market="weth", tx_hash="0x2", **owed | {"debt_symbol": "WETH"}),
+        on_chain(5, market="weth", tx_hash="0x2", **absorbed | {"coll_symbol": "USDC"}),
+        on_chain(6, market="unknown", tx_hash="0x3", **absorbed),
+    ]
+    store = Store(tmp_path)
+    store.create()
+    store.append(rows, source="test")
+    with query.open_catalog(store) as opened:
+        found = query.run(opened, query.find("liquidation_events"), WINDOW).dicts()
+    assert sorted((r["market"], r["symbol"], r["side"]) for r in found) == [
+        ("unknown", "WETH/base", "n/a"),
+        ("usdc", "WETH/USDC", "long"),
+        ("weth", "USDC/WETH", "short"),
+        ("weth", "wstETH/WETH", "n/a"),
+    ]
+
+
+def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            on_chain(1, kind="absorb-debt", coll_symbol=None, coll_seized_usd=None),
+            on_chain(2, kind="absorb-collateral", debt_symbol=None, debt_repaid_usd=None),
+            on_chain(3, coll_symbol="USDC", coll_seized_usd=500.0),
+            on_chain(4, kind="sale", coll_seized_usd=400.0),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        found = query.run(opened, query.find("liquidation_totals"), {"p_by": "asset"}).dicts()
+    names = ("debt_repaid_usd", "coll_seized_usd", "sold_usd")
+    assert {r["of"]: tuple(r[name] for name in names) for r in found} == {
+        "USDC": (900.0, 500.0, None),
+        "WETH": (None, 1_000.0, 400.0),
+        "n/a (absorbed debt)": (900.0, None, None),
+    }
+
+
 def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
     for by in ("hour", "venue", "symbol", "side"):
         made = report.make(catalog, "liquidations", {**WINDOW, "p_by": by})
