@@ -300,6 +300,24 @@ def test_episodes_count_retests_and_what_was_reached(fill: Fill) -> None:
     assert (second["retests"], second["holds"], second["gaps"]) == (0, True, 0)
 
 
+def test_after_a_gap_through_the_level_each_candle_that_comes_back_is_a_retest(fill: Fill) -> None:
+    bars = [
+        (89_500.0, 90_500.0, 90_000.0),
+        (86_000.0, 87_000.0, 86_500.0),  # opened below and stayed there
+        (86_400.0, 88_500.0, 87_000.0),  # came back
+        (86_000.0, 87_500.0, 86_800.0),
+        (87_000.0, 89_500.0, 89_000.0),  # came back and closed above
+    ]
+    first = day("2026-11-10")
+    store = fill([candle(first + timedelta(days=n), *bar) for n, bar in enumerate(bars)])
+    found = {r["definition"]: r for r in ask(store, "breaks", p_level=88_000.0)}
+    assert {name: found[name]["breaks"] for name in ("touch, daily", "daily close")} == {
+        "touch, daily": 1,
+        "daily close": 1,
+    }
+    assert (found["touch, daily"]["retests"], found["daily close"]["retests"]) == (2, 1)
+
+
 def test_a_price_that_was_never_above_did_not_break(fill: Fill) -> None:
     store = fill(hours("2026-09-01", BARS[3:6]))
     assert {r["breaks"] for r in ask(store, "breaks", p_level=105.0)} == {0}
