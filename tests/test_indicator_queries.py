@@ -96,6 +96,16 @@ def test_the_leg_changes_from_ioer_to_iorb_on_its_day(fill: Fill) -> None:
     assert (newest["leg"], newest["spread_bp"]) == ("iorb", -10.0)
 
 
+def test_the_note_on_percentiles_says_which_days_they_are_of(fill: Fill) -> None:
+    first = date(2026, 9, 14)
+    store = fill([*series("sofr", first, [3.6, 3.7, 3.8]), *series("iorb", first, [3.65] * 3)])
+    (note, *_) = reported(store, "spreads").notes
+    assert note.startswith(
+        "percentile: share of all days from 2026-09-14 up to that day with a smaller spread "
+        "(to the newest: 3 days);"
+    )
+
+
 def test_a_rate_of_last_month_is_not_carried_forward(fill: Fill) -> None:
     store = fill(
         [
