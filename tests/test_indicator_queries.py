@@ -74,6 +74,24 @@ def test_every_indicator_says_how_fresh_it_is_or_why_it_is_missing(fill: Fill) -
     assert early["ioer"]["value"] == 0.15
 
 
+def test_of_two_prices_of_a_day_the_exchange_comes_before_the_import(fill: Fill) -> None:
+    at = datetime(2026, 9, 15, tzinfo=UTC)
+    exchange = {"venue": "kraken", "source": "kraken", "provenance": "live"}
+    store = fill(
+        [
+            candle(at - timedelta(days=1), 1.0, 9.0, 4.0, **exchange),
+            candle(at, 1.0, 9.0, 5.0, **exchange),
+            candle(at, 1.0, 9.0, 6.0, known_at=at + timedelta(days=2)),
+            candle(at + timedelta(hours=3), 1.0, 9.0, 7.0, "1h"),
+            candle(at, 1.0, 9.0, 8.0, "1h", asset="ETH"),
+        ]
+    )
+    found = {r["series"]: (r["value"], r["source"]) for r in ask(store, "indicators")}
+    assert (found["btc"], found["eth"]) == ((5.0, "kraken"), (8.0, "import"))
+    early = {r["series"]: r for r in ask(store, "indicators", p_known_at=at)}
+    assert early["btc"]["value"] == 4.0
+
+
 def test_a_source_that_is_not_listed_for_a_series_is_not_believed(fill: Fill) -> None:
     store = fill([value("vix", date(2026, 9, 14), 99.0, source="somebody")])
     assert ask(store, "indicators_at") == []
