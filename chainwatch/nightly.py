@@ -134,15 +134,20 @@ def superseded(
     for market in {s.market for s in snapshots}:
         mine = [s for s in snapshots if s.market == market and s.snapshot not in gone]
         last: dict[datetime, Snapshot] = {}
-        for s in sorted(mine, key=lambda s: (s.block_number, s.read_at)):
+        for s in sorted(mine, key=_place):
             last[_slot(s.block_time, policy, now)] = s
-        newest = max(mine, key=lambda s: (s.block_number, s.read_at), default=None)
+        newest = max(mine, key=_place, default=None)
         stays = {s.snapshot for s in last.values() if not _expired(s.block_time, policy, now)}
         if newest is not None:
             stays.add(newest.snapshot)
         found |= {s.snapshot for s in mine} - stays
     oldest = now - timedelta(days=policy.hourly_days)
     return found | {s.snapshot for s in snapshots if s.snapshot in gone and s.block_time < oldest}
+
+
+def _place(s: Snapshot) -> tuple[int, datetime, datetime]:
+    """Where it stands among those of its market; an import has no block."""
+    return s.block_number, s.block_time, s.read_at
 
 
 def _slot(time: datetime, policy: Retention, now: datetime) -> datetime:

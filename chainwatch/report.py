@@ -280,9 +280,13 @@ def feed_line(feed: Mapping[str, Any]) -> str:
         words.append(f"stale {show.text_cell('stale_share', feed['stale_share'])}")
     if feed["subscribed"] is not None:
         words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
-    words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
-    if feed["rejects"]:
-        words.append(f"{feed['rejects']:,} rejects")
+    rejects = f"{feed['rejects']:,} rejects"
+    if feed["cut"]:
+        of_spans = f"{feed['frames']:,} frames" + (f" and {rejects}" if feed["rejects"] else "")
+        words += [f"{feed['rows']:,} liquidations", f"{of_spans} in the spans that touch it"]
+    else:
+        words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
+        words += [rejects] * bool(feed["rejects"])
     trouble = "" if state in ("up", "partial", "off") else f"{state.upper()}: {feed['reason']}; "
     return f"{feed['source']} ({demo}{feed['sampling']}): {trouble}{', '.join(words)}"
 

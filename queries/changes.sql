@@ -9,24 +9,28 @@ WITH newer AS (
 ), older AS (
   SELECT s.snapshot, s.market, s.block_number
   FROM snapshots AS s
-  JOIN newer AS n ON n.market = s.market AND s.block_number < n.block_number
+  JOIN newer AS n ON n.market = s.market
+   AND (s.block_number, s.block_time) < (n.block_number, n.block_time)
   LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
   WHERE o.snapshot IS NULL AND ($p_since IS NULL OR s.block_time <= $p_since)
-  QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY s.block_number DESC, s.read_at DESC) = 1
+  QUALIFY row_number() OVER (PARTITION BY s.market
+                             ORDER BY s.block_number DESC, s.block_time DESC, s.read_at DESC) = 1
 ), pair AS (
   SELECT n.market, o.snapshot AS before_id, n.snapshot AS after_id,
          o.block_number AS before_block, n.block_number AS after_block
   FROM newer AS n JOIN older AS o ON o.market = n.market
 ), standing AS (
   SELECT p.market, w.which, count(a.account) AS accounts,
-         coalesce(sum(a.collateral_usd), 0e0) AS collateral_usd,
-         coalesce(sum(a.debt_usd), 0e0) AS debt_usd,
+         CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.collateral_usd) END AS collateral_usd,
+         CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.debt_usd) END AS debt_usd,
          sum(CASE WHEN a.hf_wad < 1000000000000000000 THEN 1 ELSE 0 END) AS liquidatable,
-         sum(CASE WHEN a.hf_wad < 1000000000000000000 THEN a.debt_usd ELSE 0e0 END)
-           AS liquidatable_usd,
-         coalesce(sum(greatest(a.debt_usd - a.collateral_usd, 0e0)), 0e0) AS bad_debt_usd,
-         sum(CASE WHEN a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0 THEN a.debt_usd ELSE 0e0 END)
-           AS near_usd
+         CASE WHEN count(*) FILTER (a.hf_wad < 1000000000000000000) = 0 THEN 0e0
+              ELSE sum(a.debt_usd) FILTER (a.hf_wad < 1000000000000000000) END AS liquidatable_usd,
+         CASE WHEN count(a.account) = 0 THEN 0e0
+              ELSE sum(CASE WHEN a.debt_usd > a.collateral_usd THEN a.debt_usd - a.collateral_usd
+                            WHEN a.debt_usd <= a.collateral_usd THEN 0e0 END) END AS bad_debt_usd,
+         CASE WHEN count(*) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) = 0 THEN 0e0
+              ELSE sum(a.debt_usd) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) END AS near_usd
   FROM pair AS p
   CROSS JOIN (VALUES ('before'), ('after')) AS w(which)
   LEFT JOIN account_health AS a

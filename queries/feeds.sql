@@ -6,13 +6,15 @@
 -- show: source covered_share=covered state reason quiet_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
 -- note: covered: share of the time in which a feed was alive, by its last sign of life, times the share of contracts subscribed to
 -- note: stale is not covered: the socket lives, but no liquidation came for longer than is believed
+-- note: rows: liquidations of the time looked at; frames, duplicates and rejects: of the whole spans that touch it
 -- note: quiet for: from the newest liquidation to the end of the time looked at
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
 ), span AS (
   SELECT c.*, b.until AS window_end, epoch(b.until - b.since) AS window_seconds,
          epoch(least(c.to_time, b.until) - greatest(c.from_time, b.since)) AS seconds,
-         c.from_time < b.until AND c.to_time > b.since AS inside
+         c.from_time < b.until AND c.to_time > b.since AS inside,
+         c.from_time < b.since OR c.to_time > b.until AS reaches_beyond
   FROM coverage AS c, bounds AS b
   WHERE c.from_time < b.until AND ($p_venue = 'all' OR c.venue = $p_venue)
 ), summed AS (
@@ -25,9 +27,9 @@ WITH bounds AS (
            AS stale_seconds,
          count(*) FILTER (inside AND state IN ('down', 'off')) AS gaps,
          coalesce(sum(frames) FILTER (inside), 0)::BIGINT AS frames,
-         coalesce(sum(rows) FILTER (inside), 0)::BIGINT AS rows,
          coalesce(sum(duplicates) FILTER (inside), 0)::BIGINT AS duplicates,
          coalesce(sum(rejects) FILTER (inside), 0)::BIGINT AS rejects,
+         coalesce(bool_or(reaches_beyond) FILTER (inside), false) AS cut,
          arg_max(state, to_time) AS last_state, arg_max(reason, to_time) AS last_reason,
          arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale') THEN to_time END)
            AS subscribed,
@@ -35,7 +37,8 @@ WITH bounds AS (
          max(to_time) AS watched_until
   FROM span GROUP BY source, venue, market
 ), newest AS (
-  SELECT l.source, max(l.time) AS last_event
+  SELECT l.source, max(l.time) AS last_event,
+         count(*) FILTER (l.time >= b.since AND l.kind IN ('order', 'fill')) AS rows
   FROM exchange_liquidations AS l, bounds AS b
   WHERE l.time < b.until GROUP BY l.source
 )
@@ -44,7 +47,7 @@ SELECT s.source, s.venue, s.market, s.covered_seconds / nullif(s.window_seconds,
        s.covered_seconds, s.window_seconds, s.gaps,
        s.last_state AS state, s.last_reason AS reason,
        CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS quiet_seconds,
-       s.frames, s.rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
-       n.last_event, s.watched_until, s.provenance
+       s.frames, coalesce(n.rows, 0) AS rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
+       n.last_event, s.watched_until, s.cut, s.provenance
 FROM summed AS s LEFT JOIN newest AS n ON n.source = s.source
 ORDER BY s.source

@@ -5,6 +5,7 @@
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd
 -- note: {within_5pct_share} of all debt is within 5 % of liquidation (1 ≤ health factor < 1.05)
+-- note: in no sum, for lack of a price in USD: {unpriced_accounts} accounts
 -- portable: yes
 WITH bucket AS (
   SELECT * FROM (VALUES
@@ -15,7 +16,8 @@ WITH bucket AS (
   ) AS b(place, bucket, hf_from, hf_to)
 ), account AS (
   -- The contract decides whether an account is liquidatable, not a rounded figure.
-  SELECT a.collateral_usd, a.debt_usd,
+  SELECT a.collateral_usd,
+         CASE WHEN a.status = 'no debt' THEN coalesce(a.debt_usd, 0e0) ELSE a.debt_usd END AS debt_usd,
          CASE WHEN a.status = 'no debt' THEN 10
               WHEN a.status <> 'ok' THEN 11
               WHEN coalesce(a.liquidatable, a.hf_wad < 1000000000000000000) THEN 1
@@ -26,22 +28,29 @@ WITH bucket AS (
   JOIN account_health AS a ON a.snapshot = s.snapshot
 ), total AS (
   SELECT sum(debt_usd) AS debt_usd,
-         sum(CASE WHEN place IN (2, 3) THEN debt_usd ELSE 0e0 END) AS near_usd
+         sum(CASE WHEN place IN (2, 3) THEN debt_usd ELSE 0e0 END) AS near_usd,
+         count(CASE WHEN place < 11 AND collateral_usd IS NULL THEN 1 END) AS unpriced
   FROM account
 ), summed AS (
   SELECT place, count(*) AS accounts, sum(collateral_usd) AS collateral_usd,
          sum(debt_usd) AS debt_usd
   FROM account GROUP BY place
+), told AS (
+  -- Nobody has nothing; what somebody has may not be known.
+  SELECT b.place, b.bucket, b.hf_from, b.hf_to, coalesce(s.accounts, 0) AS accounts,
+         CASE WHEN s.accounts IS NULL THEN 0e0 ELSE s.collateral_usd END AS collateral_usd,
+         CASE WHEN s.accounts IS NULL THEN 0e0 ELSE s.debt_usd END AS debt_usd
+  FROM bucket AS b
+  LEFT JOIN summed AS s ON s.place = b.place
 )
 SELECT b.bucket, b.hf_from, CASE WHEN b.hf_to < 1e300 THEN b.hf_to END AS hf_to,
-       coalesce(s.accounts, 0) AS accounts,
-       CASE WHEN b.place < 11 THEN coalesce(s.collateral_usd, 0e0) END AS collateral_usd,
-       CASE WHEN b.place < 11 THEN coalesce(s.debt_usd, 0e0) END AS debt_usd,
-       CASE WHEN b.place < 11 THEN coalesce(s.debt_usd, 0e0) / nullif(t.debt_usd, 0e0) END
-         AS debt_share,
-       t.near_usd / nullif(t.debt_usd, 0e0) AS within_5pct_share
-FROM bucket AS b
+       b.accounts,
+       CASE WHEN b.place < 11 THEN b.collateral_usd END AS collateral_usd,
+       CASE WHEN b.place < 11 THEN b.debt_usd END AS debt_usd,
+       CASE WHEN b.place < 11 THEN b.debt_usd / nullif(t.debt_usd, 0e0) END AS debt_share,
+       t.near_usd / nullif(t.debt_usd, 0e0) AS within_5pct_share,
+       t.unpriced AS unpriced_accounts
+FROM told AS b
 CROSS JOIN total AS t
-LEFT JOIN summed AS s ON s.place = b.place
-WHERE b.place < 11 OR s.accounts > 0
+WHERE b.place < 11 OR b.accounts > 0
 ORDER BY b.place

@@ -10,9 +10,11 @@ WITH value AS (
   SELECT lower(a.asset), CAST(c.time AS DATE), c.close, c.source, c.provenance, c.known_at, 'rule',
          c.observed_at, c.document
   FROM (VALUES ('BTC'), ('ETH')) AS a(asset),
-       LATERAL (SELECT * FROM candles WHERE asset = a.asset
-                AND ($p_known_at IS NULL OR known_at <= $p_known_at)
-                ORDER BY time DESC, known_at DESC LIMIT 1) AS c
+       LATERAL (SELECT * FROM (
+                  FROM candles_at(p_asset := a.asset, p_interval := '1h', p_known_at := $p_known_at)
+                  UNION ALL
+                  FROM candles_at(p_asset := a.asset, p_interval := '1d', p_known_at := $p_known_at)) AS candle
+                ORDER BY CAST(time AS DATE) DESC, venue = 'import', time DESC, known_at DESC LIMIT 1) AS c
 ), newest AS (
   SELECT * FROM value QUALIFY row_number() OVER (PARTITION BY series ORDER BY as_of DESC) = 1
 ), kind AS (

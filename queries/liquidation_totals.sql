@@ -6,12 +6,13 @@
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
 -- bar: coll_seized_usd
 -- note: a sale of absorbed collateral (Compound III) is a row of its own kind and counted in neither sum
+-- note: by asset, debt that was absorbed (Compound III) is a row of its own: the event names no collateral
 -- note: unpriced: events without a price at their block; their USD is not in the sums
 SELECT CASE $p_by
          WHEN 'hour' THEN strftime(date_trunc('hour', block_time), '%Y-%m-%d %H:00Z')
          WHEN 'day' THEN strftime(date_trunc('day', block_time), '%Y-%m-%d')
          WHEN 'market' THEN market
-         WHEN 'asset' THEN coalesce(coll_symbol, debt_symbol, coll_asset, debt_asset)
+         WHEN 'asset' THEN CASE WHEN kind = 'absorb-debt' THEN 'n/a (absorbed debt)' ELSE coalesce(coll_symbol, debt_symbol, coll_asset, debt_asset) END
          ELSE kind END AS of,
        count(*) FILTER (kind IN ('liquidation', 'absorb-debt')) AS events,
        count(DISTINCT account) FILTER (kind IN ('liquidation', 'absorb-debt')) AS accounts,

@@ -7,7 +7,7 @@
 -- on: feeds
 -- show: origin of=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
 -- bar: at_least_usd
--- note: ≥: venues publish samples and feeds have gaps, so that every sum is a lower bound; n/a: nobody looked
+-- note: ≥: venues publish samples and feeds have gaps, so that every sum is a lower bound; n/a: nobody looked, or no value is known
 -- note: covered: share of the time in which the feeds of a row were alive; on chain: n/a, `chainwatch checks` finds blocks that were not read
 -- note: exchanges at their order, bankruptcy or fill prices, a dollar stablecoin at 1 USD; chain at the oracle's price, collateral seized
 -- note: unpriced: liquidations whose value in USD is not known; they are in no sum
@@ -21,7 +21,8 @@ WITH bounds AS (
   FROM liquidation_events(p_since := $p_since, p_until := $p_until)
   WHERE $p_venue = 'all' OR venue = $p_venue
 ), summed AS (
-  SELECT origin, of, count(*) AS orders,
+  SELECT origin, of, count(*) AS orders, count(*) FILTER (side = 'long') AS longs,
+         count(*) FILTER (side = 'short') AS shorts,
          sum(CASE WHEN side = 'long' THEN usd END) AS long_usd,
          sum(CASE WHEN side = 'short' THEN usd END) AS short_usd,
          sum(usd) AS usd, max(usd) AS largest_usd,
@@ -84,12 +85,12 @@ WITH bounds AS (
   WHERE $p_by = 'side'
 )
 SELECT g.origin, g.of, coalesce(s.orders, 0) AS orders,
-       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.usd, 0e0) END
-         AS at_least_usd,
-       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.long_usd, 0e0) END
-         AS at_least_long_usd,
-       CASE WHEN s.orders IS NOT NULL OR f.covered_share > 0 THEN coalesce(s.short_usd, 0e0) END
-         AS at_least_short_usd,
+       -- Of what was seen, the sum may not be known; where nothing was, it is at least 0.
+       CASE WHEN s.orders > 0 THEN s.usd WHEN f.covered_share > 0 THEN 0e0 END AS at_least_usd,
+       CASE WHEN s.longs > 0 THEN s.long_usd
+            WHEN s.orders > 0 OR f.covered_share > 0 THEN 0e0 END AS at_least_long_usd,
+       CASE WHEN s.shorts > 0 THEN s.short_usd
+            WHEN s.orders > 0 OR f.covered_share > 0 THEN 0e0 END AS at_least_short_usd,
        s.largest_usd, coalesce(s.unpriced, 0) AS unpriced,
        CASE WHEN g.origin = 'exchange' THEN coalesce(f.covered_share, 0e0) END AS covered_share,
        CASE WHEN g.origin = 'exchange' THEN coalesce(a.rules, f.sampling, 'not watched')

@@ -3,7 +3,7 @@
 -- param: p_last BIGINT = 10  how many of the newest days
 -- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
 -- show: as_of sofr_pct=sofr_% paid_pct=paid_% leg spread_bp percentile_share=percentile percentile_without_month_ends_share=without_month_ends month_end age_seconds=age origin=source
--- note: percentile: share of all days from 2018-04-02 up to that day with a smaller spread; then the same without the days around month ends
+-- note: percentile: share of all days from {since} up to that day with a smaller spread (to the newest: {days} days); then the same without the days around month ends
 -- note: leg: IOER up to 2021-07-28, IORB from then on
 WITH day AS (SELECT * FROM spread_days(p_known_at := $p_known_at))
 SELECT d.as_of, d.sofr AS sofr_pct, d.paid AS paid_pct, d.leg, d.spread_bp,

@@ -14,7 +14,7 @@ from chainwatch.demo import recording
 from chainwatch.source import discover
 
 README = Path(__file__).parent.parent / "README.md"
-_HEARD = re.compile(r"covered [0-9.]+ % of the time, (.*) in \d+ frames")
+_HEARD = re.compile(r"covered [0-9.]+ % of the time, (.*) \d+ frames")
 _AGE = re.compile(r"Z, \d+ (second|minute|hour|day)s? old")
 
 
@@ -32,7 +32,7 @@ def command(home: Path, *arguments: str) -> str:
 def stable(text: str) -> str:
     """The text without what differs from run to run: the age and the port of the endpoint."""
     text = _AGE.sub("Z, … old", text)
-    text = _HEARD.sub(r"covered … of the time, \1 in … frames", text)
+    text = _HEARD.sub(r"covered … of the time, \1 … frames", text)
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:…", text)
 
 

@@ -74,6 +74,24 @@ def test_every_indicator_says_how_fresh_it_is_or_why_it_is_missing(fill: Fill) -
     assert early["ioer"]["value"] == 0.15
 
 
+def test_of_two_prices_of_a_day_the_exchange_comes_before_the_import(fill: Fill) -> None:
+    at = datetime(2026, 9, 15, tzinfo=UTC)
+    exchange = {"venue": "kraken", "source": "kraken", "provenance": "live"}
+    store = fill(
+        [
+            candle(at - timedelta(days=1), 1.0, 9.0, 4.0, **exchange),
+            candle(at, 1.0, 9.0, 5.0, **exchange),
+            candle(at, 1.0, 9.0, 6.0, known_at=at + timedelta(days=2)),
+            candle(at + timedelta(hours=3), 1.0, 9.0, 7.0, "1h"),
+            candle(at, 1.0, 9.0, 8.0, "1h", asset="ETH"),
+        ]
+    )
+    found = {r["series"]: (r["value"], r["source"]) for r in ask(store, "indicators")}
+    assert (found["btc"], found["eth"]) == ((5.0, "kraken"), (8.0, "import"))
+    early = {r["series"]: r for r in ask(store, "indicators", p_known_at=at)}
+    assert early["btc"]["value"] == 4.0
+
+
 def test_a_source_that_is_not_listed_for_a_series_is_not_believed(fill: Fill) -> None:
     store = fill([value("vix", date(2026, 9, 14), 99.0, source="somebody")])
     assert ask(store, "indicators_at") == []
@@ -94,6 +112,16 @@ def test_the_leg_changes_from_ioer_to_iorb_on_its_day(fill: Fill) -> None:
     newest, before = ask(store, "spreads")
     assert (before["leg"], before["spread_bp"]) == ("ioer", -5.0)
     assert (newest["leg"], newest["spread_bp"]) == ("iorb", -10.0)
+
+
+def test_the_note_on_percentiles_says_which_days_they_are_of(fill: Fill) -> None:
+    first = date(2026, 9, 14)
+    store = fill([*series("sofr", first, [3.6, 3.7, 3.8]), *series("iorb", first, [3.65] * 3)])
+    (note, *_) = reported(store, "spreads").notes
+    assert note.startswith(
+        "percentile: share of all days from 2026-09-14 up to that day with a smaller spread "
+        "(to the newest: 3 days);"
+    )
 
 
 def test_a_rate_of_last_month_is_not_carried_forward(fill: Fill) -> None:
@@ -298,6 +326,24 @@ def test_episodes_count_retests_and_what_was_reached(fill: Fill) -> None:
     assert (first["retests"], first["extreme"], first["holds"]) == (1, 97.0, False)
     assert first["back_at"] == day("2026-09-01T07:00")
     assert (second["retests"], second["holds"], second["gaps"]) == (0, True, 0)
+
+
+def test_after_a_gap_through_the_level_each_candle_that_comes_back_is_a_retest(fill: Fill) -> None:
+    bars = [
+        (89_500.0, 90_500.0, 90_000.0),
+        (86_000.0, 87_000.0, 86_500.0),  # opened below and stayed there
+        (86_400.0, 88_500.0, 87_000.0),  # came back
+        (86_000.0, 87_500.0, 86_800.0),
+        (87_000.0, 89_500.0, 89_000.0),  # came back and closed above
+    ]
+    first = day("2026-11-10")
+    store = fill([candle(first + timedelta(days=n), *bar) for n, bar in enumerate(bars)])
+    found = {r["definition"]: r for r in ask(store, "breaks", p_level=88_000.0)}
+    assert {name: found[name]["breaks"] for name in ("touch, daily", "daily close")} == {
+        "touch, daily": 1,
+        "daily close": 1,
+    }
+    assert (found["touch, daily"]["retests"], found["daily close"]["retests"]) == (2, 1)
 
 
 def test_a_price_that_was_never_above_did_not_break(fill: Fill) -> None:

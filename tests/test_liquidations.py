@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,6 +173,32 @@ def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> No
     assert {r["at_least_chain_usd"] for r in found.values()} == {1_500.0}
 
 
+def test_where_no_value_is_known_the_sum_is_not_available_and_nothing_seen_is_at_least_0(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    store.create()
+    unknown = {"notional_usd": None, "usd_rule": "n/a (x)"}
+    store.append(
+        [span(0, 1), order(1, **unknown), order(2, **unknown), order(3, side="short", symbol="X")],
+        source="test",
+    )
+    sums = ("at_least_usd", "at_least_long_usd", "at_least_short_usd")
+    with query.open_catalog(store) as opened:
+        (venue,) = ask(opened, "liquidations")
+        sides = {r["of"]: r for r in ask(opened, "liquidations", p_by="side")}
+        (early,) = ask(opened, "liquidations", p_until=at(0.25))
+        text = show.text_of(
+            report.make(opened, "liquidations", {**WINDOW, "p_by": "side"}), show.Format.TABLE
+        )
+    assert (venue["orders"], venue["unpriced"]) == (3, 2)
+    assert [venue[name] for name in sums] == [100.0, None, 100.0]
+    assert [sides["long"][name] for name in sums] == [None, None, 0.0]
+    assert [sides["short"][name] for name in sums] == [100.0, 0.0, 100.0]
+    assert [early[name] for name in sums] == [0.0, 0.0, 0.0]
+    assert re.search(r"^exchange  long +2  +n/a +n/a +≥ 0 ", text, re.MULTILINE), text
+
+
 def test_an_hour_that_nobody_watched_is_not_available_and_one_without_orders_is_at_least_0(
     catalog: Catalog,
 ) -> None:
@@ -211,6 +238,54 @@ def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalo
     }
 
 
+def test_an_absorption_is_long_only_where_the_base_that_was_owed_is_a_dollar(
+    tmp_path: Path,
+) -> None:
+    absorbed = {"kind": "absorb-collateral", "debt_symbol": None, "protocol": "compound-v3"}
+    owed = {"kind": "absorb-debt", "coll_symbol": None, "protocol": "compound-v3"}
+    rows = [
+        on_chain(1, market="usdc", tx_hash="0x1", **absorbed),
+        on_chain(2, market="usdc", tx_hash="0x1", **owed),
+        on_chain(3, market="weth", tx_hash="0x2", **absorbed | {"coll_symbol": "wstETH"}),
+        on_chain(4, market="weth", tx_hash="0x2", **owed | {"debt_symbol": "WETH"}),
+        on_chain(5, market="weth", tx_hash="0x2", **absorbed | {"coll_symbol": "USDC"}),
+        on_chain(6, market="unknown", tx_hash="0x3", **absorbed),
+    ]
+    store = Store(tmp_path)
+    store.create()
+    store.append(rows, source="test")
+    with query.open_catalog(store) as opened:
+        found = query.run(opened, query.find("liquidation_events"), WINDOW).dicts()
+    assert sorted((r["market"], r["symbol"], r["side"]) for r in found) == [
+        ("unknown", "WETH/base", "n/a"),
+        ("usdc", "WETH/USDC", "long"),
+        ("weth", "USDC/WETH", "short"),
+        ("weth", "wstETH/WETH", "n/a"),
+    ]
+
+
+def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            on_chain(1, kind="absorb-debt", coll_symbol=None, coll_seized_usd=None),
+            on_chain(2, kind="absorb-collateral", debt_symbol=None, debt_repaid_usd=None),
+            on_chain(3, coll_symbol="USDC", coll_seized_usd=500.0),
+            on_chain(4, kind="sale", coll_seized_usd=400.0),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        found = query.run(opened, query.find("liquidation_totals"), {"p_by": "asset"}).dicts()
+    names = ("debt_repaid_usd", "coll_seized_usd", "sold_usd")
+    assert {r["of"]: tuple(r[name] for name in names) for r in found} == {
+        "USDC": (900.0, 500.0, None),
+        "WETH": (None, 1_000.0, 400.0),
+        "n/a (absorbed debt)": (900.0, None, None),
+    }
+
+
 def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
     for by in ("hour", "venue", "symbol", "side"):
         made = report.make(catalog, "liquidations", {**WINDOW, "p_by": by})
@@ -229,9 +304,26 @@ def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalo
         "binance-usdm (sampled: the latest order per contract and second): covered 75.0 % of the "
         "time, 4 liquidations in 30 frames",
         "bybit-linear (full: every liquidation, each 0.5 s): STALE: no liquidation; covered 25.0 % "
-        "of the time, stale 50.0 %, 400 of 400 contracts, 4 liquidations in 20 frames",
+        "of the time, stale 50.0 %, 400 of 400 contracts, 1 liquidations in 20 frames",
     ]
     assert report.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
+
+
+def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole_spans(
+    catalog: Catalog,
+) -> None:
+    made = report.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
+    binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
+    spans = "frames in the spans that touch it"
+    assert binance == f"3 liquidations, 30 {spans}"
+    assert bybit == f"stale 44.4 %, 400 of 400 contracts, 1 liquidations, 20 {spans}"
+    rejected = {"frames": 7, "rejects": 2, "cut": True, "rows": 1}
+    (feed, *_) = ask(catalog, "feeds")
+    assert report.feed_line(feed | rejected).endswith(
+        "1 liquidations, 7 frames and 2 rejects in the spans that touch it"
+    )
+    whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
+    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
 
 
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,15 @@ def test_the_last_of_each_hour_stays_for_a_week_and_the_last_of_each_day_forever
     assert all(t.hour == 23 for t in old if t.date() != max(old).date())
     short = nightly.superseded(hours, [], nightly.retention_of("hourly 1d, daily 10d"), NOW)
     assert min(s.block_time for s in hours if s.snapshot not in short) > NOW - timedelta(days=10)
+
+
+def test_of_imports_the_one_of_the_newest_time_stays() -> None:
+    late, early = (snapshot_at(NOW - timedelta(minutes=n), 0) for n in (5, 10))
+    late, early = (
+        msgspec.structs.replace(s, read_at=NOW + timedelta(seconds=n))
+        for n, s in enumerate((late, early))
+    )
+    assert nightly.superseded([late, early], [], WEEK, NOW) == {early.snapshot}
 
 
 moments = st.lists(

@@ -21,6 +21,7 @@ from chainwatch.demo import story
 from chainwatch.demo.story import failed_checks
 from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.rows import (
+    Account,
     ChainLiquidation,
     Leg,
     OpenInterest,
@@ -28,6 +29,7 @@ from chainwatch.rows import (
     ReserveItem,
     Row,
     Scan,
+    Snapshot,
     Statement,
     columns,
 )
@@ -137,6 +139,49 @@ def test_health_counts_a_factor_beyond_38_digits(store: Store) -> None:
     assert {r["bucket"] for r in ask(store, "health") if r["accounts"]} == {"≥ 3"}
 
 
+def in_ether(made: Book) -> list[Row]:
+    """The book as of a market in ETH whose price in USD is not known."""
+    unknown = {"collateral_usd": None, "debt_usd": None}
+    accounts = [msgspec.structs.replace(a, **unknown) for a in made.accounts]
+    head = made.head(quote="ETH", quote_usd=None)
+    return [*(r for r in made.rows() if not isinstance(r, Account | Snapshot)), *accounts, head]
+
+
+def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store) -> None:
+    for block in (100, 200):
+        made = book("eth", block=block)
+        owing(made, "under", 0.9)
+        owing(made, "near", 1.03)
+        made.account("free", {"BTC": 1})
+        store.append(in_ether(made), source="import", target="eth")
+    usd = ("collateral_usd", "debt_usd")
+    found = {row["bucket"]: row for row in ask(store, "health")}
+    for bucket, accounts in (("< 1", 1), ("1.02 – 1.05", 1), ("2 – 3", 0)):
+        values = [found[bucket][name] for name in usd]
+        assert (found[bucket]["accounts"], values) == (accounts, [None if accounts else 0] * 2)
+    assert [found["no debt"][name] for name in usd] == [None, 0]
+    (totals,) = ask(store, "mart_totals")
+    assert (totals["accounts"], totals["accounts_liquidatable"]) == (3, 1)
+    sums = (*usd, "liquidatable_usd", "near_usd", "bad_debt_usd")
+    assert [totals[name] for name in sums] == [None] * 5
+    rows = {row["what"]: row for row in ask(store, "changes")}
+    for what in (*rows.keys() - {"accounts", "accounts liquidatable"},):
+        assert (rows[what]["before"], rows[what]["after"]) == (None, None), what
+
+
+def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
+    priced, unpriced = book(), book("eth")
+    owing(priced, "a", 1.2)
+    owing(unpriced, "b", 1.2)
+    priced.store(store)
+    store.append(in_ether(unpriced), source="import", target="eth")
+    found = {row["bucket"]: row for row in ask(store, "health")}["1.1 – 1.25"]
+    assert (found["accounts"], found["unpriced_accounts"], found["debt_usd"]) == (2, 1, 1_000)
+    with query.open_catalog(store) as catalog:
+        notes = report.make(catalog, "health", {}).notes
+    assert notes[-1] == "in no sum, for lack of a price in USD: 1 accounts"
+
+
 # --- accounts -----------------------------------------------------------------------------------
 
 
@@ -225,6 +270,38 @@ def test_of_two_readings_of_a_block_the_later_one_is_shown(store: Store) -> None
     later = first.head(read_at=first.time + timedelta(hours=1))
     store.append([*first.rows()[:-1], later], source="aave-v3", target="m")
     assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [first.snapshot]
+
+
+def test_of_imports_the_one_of_the_newest_time_is_shown_and_compared_with_the_one_before(
+    store: Store,
+) -> None:
+    """Imports have no block: their own time is their place."""
+    late, early, middle = (
+        book(block=0, time=FIRST_BLOCK_TIME + timedelta(days=n), btc=90_000.0 + n)
+        for n in (20, 0, 10)
+    )
+    for n, made in enumerate((late, early, middle)):
+        owing(made, "a", 1.2)
+        head = made.head(read_at=FIRST_BLOCK_TIME + timedelta(days=30, hours=n))
+        store.append([*made.rows()[:-1], head], source="import", target="m")
+    assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [late.snapshot]
+    prices = {row["what"]: row for row in ask(store, "changes")}
+    price = prices["price BTC USD"]
+    assert (price["before"], price["after"]) == (90_010, 90_020)
+    (oldest,) = {row["before_price"] for row in ask(store, "leg_changes") if row["side"] != "debt"}
+    assert oldest == 90_000
+
+
+def test_of_imports_parameters_are_compared_with_those_before_the_day(store: Store) -> None:
+    for day, lt in ((1, 0.7), (0, 0.8)):
+        made = Book(
+            Asset("BTC", 90_000.0, lt=lt), block=0, time=FIRST_BLOCK_TIME + timedelta(days=day)
+        )
+        made.store(store)
+    found = ask(store, "mart_parameter_changes", since=FIRST_BLOCK_TIME + timedelta(hours=1))
+    assert [(r["parameter"], r["before"], r["after"]) for r in found] == [
+        ("lt_bps", "8000.0", "7000.0")
+    ]
 
 
 def test_provenance_says_what_the_figures_stand_on(store: Store) -> None:

@@ -11,14 +11,16 @@
 -- column: before_block  block of the snapshot before
 -- column: after_block  block of the day's snapshot
 WITH newer AS (
-  SELECT snapshot, market, block_number FROM snapshots_at(p_as_of := $p_as_of)
+  SELECT snapshot, market, block_number, block_time FROM snapshots_at(p_as_of := $p_as_of)
 ), older AS (
   SELECT s.snapshot, s.market, s.block_number
   FROM snapshots AS s
-  JOIN newer AS n ON n.market = s.market AND s.block_number < n.block_number
+  JOIN newer AS n ON n.market = s.market
+   AND (s.block_number, s.block_time) < (n.block_number, n.block_time)
   LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
   WHERE o.snapshot IS NULL AND ($p_since IS NULL OR s.block_time < $p_since)
-  QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY s.block_number DESC, s.read_at DESC) = 1
+  QUALIFY row_number() OVER (PARTITION BY s.market
+                             ORDER BY s.block_number DESC, s.block_time DESC, s.read_at DESC) = 1
 ), pair AS (
   SELECT n.market, o.snapshot AS before_id, n.snapshot AS after_id,
          o.block_number AS before_block, n.block_number AS after_block

@@ -31,7 +31,8 @@ WITH candle AS (
          arg_min(price, time) AS price,
          CASE WHEN $p_way = 'down' THEN min(low) ELSE max(high) END AS extreme,
          count(*) AS candles,
-         count(*) FILTER (CASE WHEN $p_way = 'down' THEN high >= $p_level ELSE low <= $p_level END) AS touched,
+         -- The candle that broke it does not test it again.
+         count(*) FILTER (turn = 0 AND CASE WHEN $p_way = 'down' THEN high >= $p_level ELSE low <= $p_level END) AS retests,
          bool_or(was_broken IS NULL) AS from_the_start,
          count(*) FILTER (before IS NOT NULL AND time - before > length) AS gaps,
          any_value(source) AS source, any_value(provenance) AS provenance, max(observed_at) AS observed_at,
@@ -41,8 +42,7 @@ WITH candle AS (
 SELECT s.definition, s.broke_at, s.price, s.extreme,
        date_diff('second', s.broke_at, coalesce(n.broke_at, s.last_time + s.length)) AS held_seconds,
        n.broke_at AS back_at, n.broke_at IS NULL AS holds,
-       -- The candle that broke it has been on both sides by itself.
-       greatest(s.touched - 1, 0) AS retests, s.candles, s.gaps, s.source, s.provenance, s.observed_at
+       s.retests, s.candles, s.gaps, s.source, s.provenance, s.observed_at
 FROM spell AS s
 LEFT JOIN spell AS n ON n.definition = s.definition AND n.episode = s.episode + 1
 WHERE s.broken AND NOT s.from_the_start

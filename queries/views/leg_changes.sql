@@ -10,7 +10,9 @@ WITH older AS (
   WHERE o.snapshot IS NULL AND ($p_from IS NULL OR s.block_time <= $p_from)
   QUALIFY row_number() OVER (
     PARTITION BY s.market
-    ORDER BY CASE WHEN $p_from IS NULL THEN -s.block_number ELSE s.block_number END DESC, s.read_at DESC) = 1
+    ORDER BY CASE WHEN $p_from IS NULL THEN -s.block_number ELSE s.block_number END DESC,
+             CASE WHEN $p_from IS NULL THEN -epoch_us(s.block_time) ELSE epoch_us(s.block_time) END DESC,
+             s.read_at DESC) = 1
 ), pair AS (
   SELECT n.market, o.snapshot AS before_id, n.snapshot AS after_id,
          o.block_number AS before_block, n.block_number AS after_block

@@ -10,6 +10,12 @@ WITH bounds AS (
 ), dollars AS (
   SELECT unnest(['USDC', 'USDT', 'DAI', 'GHO', 'LUSD', 'FRAX', 'CRVUSD', 'PYUSD', 'USDS', 'USDE',
                  'RLUSD', 'USDC.E', 'USDBC', 'SUSD', 'TUSD', 'USDP', 'GUSD', 'BUSD']) AS symbol
+), chain AS (
+  SELECT * FROM liquidations_on_chain(p_since := (SELECT since FROM bounds), p_until := (SELECT until FROM bounds))
+), owed AS (
+  -- The event of absorbed collateral names no debt; that of the debt beside it does.
+  SELECT market, tx_hash, account, max(debt_symbol) AS symbol, max(debt_asset) AS asset
+  FROM chain WHERE kind = 'absorb-debt' GROUP BY ALL
 )
 SELECT 'exchange' AS origin, l.venue, l.market, l.symbol, coalesce(l.base, l.symbol) AS asset,
        l.side, l.time, l.notional_usd AS usd, l.price, l.price_kind, l.quantity_base AS quantity,
@@ -22,15 +28,16 @@ WHERE l.kind IN ('order', 'fill') AND l.time >= b.since AND l.time < b.until
       AND c.from_time <= l.time AND l.time < c.to_time))
 UNION ALL BY NAME
 SELECT 'chain' AS origin, c.protocol AS venue, c.market,
-       coalesce(c.coll_symbol, c.coll_asset) || '/' || coalesce(c.debt_symbol, c.debt_asset, 'base')
+       coalesce(c.coll_symbol, c.coll_asset) || '/' || coalesce(c.debt_symbol, c.debt_asset, o.symbol, o.asset, 'base')
          AS symbol,
        coalesce(c.coll_symbol, c.coll_asset) AS asset,
-       CASE WHEN upper(c.debt_symbol) IN (SELECT symbol FROM dollars) THEN 'long'
+       CASE WHEN upper(coalesce(c.debt_symbol, o.symbol)) IN (SELECT symbol FROM dollars) THEN 'long'
             WHEN upper(c.coll_symbol) IN (SELECT symbol FROM dollars) THEN 'short'
-            WHEN c.kind = 'absorb-collateral' THEN 'long' ELSE 'n/a' END AS side,
+            ELSE 'n/a' END AS side,
        c.block_time AS time, coalesce(c.coll_seized_usd, c.debt_repaid_usd) AS usd,
        c.coll_seized_usd / nullif(c.coll_seized, 0) AS price, 'oracle' AS price_kind,
        c.coll_seized AS quantity, NULL AS provenance, 'chain' AS delivery, NULL AS source
-FROM liquidations_on_chain() AS c, bounds AS b
+FROM chain AS c
+LEFT JOIN owed AS o ON c.kind = 'absorb-collateral'
+  AND o.market = c.market AND o.tx_hash = c.tx_hash AND o.account = c.account
 WHERE c.kind IN ('liquidation', 'absorb-collateral')
-  AND c.block_time >= b.since AND c.block_time < b.until

@@ -21,4 +21,6 @@ LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
 WHERE o.snapshot IS NULL
   AND ($p_market = 'all' OR s.market = $p_market)
   AND ($p_as_of IS NULL OR s.block_time <= $p_as_of)
-QUALIFY row_number() OVER (PARTITION BY s.market ORDER BY s.block_number DESC, s.read_at DESC) = 1
+-- An import has no block: its time is its place.
+QUALIFY row_number() OVER (PARTITION BY s.market
+                           ORDER BY s.block_number DESC, s.block_time DESC, s.read_at DESC) = 1
