@@ -833,6 +833,18 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
     assert store.cursor("s", "t") == "on"
 
 
+@pytest.mark.parametrize("left", [0, 60_000, 200_000, 700_000])
+def test_on_a_full_disk_a_lake_without_a_catalog_is_read_all_the_same(
+    small_disk: Path, left: int
+) -> None:
+    store = Store(small_disk / "home")
+    store.create()
+    made_market(store)
+    fill(small_disk, leave=left)
+    assert len(ask(store, "accounts")) == 1
+    assert list((store.home / "tmp").iterdir()) == []
+
+
 def test_a_file_size_limit_gives_one_line_and_leaves_the_lake_sound(store: Store) -> None:
     """What a quota looks like where nobody may mount: RLIMIT_FSIZE in a process of its own."""
     made_market(store)
