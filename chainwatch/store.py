@@ -263,12 +263,46 @@ class Store:
         """Say in one line why the lake cannot be written."""
         if isinstance(failure, StoreError):
             raise failure
-        refuse_full(failure, self.home)
+        self._refuse_storage(failure, self.home)
         if isinstance(failure, OSError) or type(failure).__module__.startswith("_duckdb"):
             text = str(failure)
             reason = text.splitlines()[0] if text else type(failure).__name__
             raise StoreError(f"{self.home} cannot be written: {reason}") from None
         raise failure
+
+    def _refuse_storage(self, failure: Exception, folder: Path) -> None:
+        """Raise StoreError where the disk of a folder is full or a segment cannot be read."""
+        refuse_full(failure, folder)
+        if path := self._unreadable(failure):
+            reason = _one_line(str(failure)).replace(str(path), path.name)
+            raise StoreError(
+                f"{path} cannot be read ({reason}): put a copy of it back, or move it away: "
+                "what it held is missing then"
+            ) from None
+
+    def _unreadable(self, failure: Exception) -> Path | None:
+        """The segment that the engine failed at; None where a statement was at fault."""
+        import duckdb
+
+        if not isinstance(failure, duckdb.Error):
+            return None
+        named = re.findall(rf"{re.escape(str(self.lake))}/[^'\"\n]*\.parquet", str(failure))
+        paths = [Path(name) for name in named]
+        # Of some damage the engine says neither its kind nor the file.
+        if not named and type(failure) in (duckdb.Error, duckdb.InternalException):
+            paths = sorted(self.lake.glob("*/day=*/*.parquet"))
+        with _engine() as engine:
+            for path in paths:
+                try:
+                    engine.execute(
+                        "SELECT bit_xor(hash(COLUMNS(*))) "
+                        "FROM read_parquet($path, hive_partitioning = false)",
+                        {"path": str(path)},
+                    ).fetchall()
+                except duckdb.Error:
+                    if path.exists():
+                        return path
+        return None
 
     # --- reading -------------------------------------------------------------------------
 
@@ -285,6 +319,7 @@ class Store:
             with _engine() as engine:
                 found = _read(lambda: engine.execute(text, dict(values)).fetchall())
         except duckdb.Error as failure:
+            self._refuse_storage(failure, self.home)
             raise StoreError(
                 f"{self.lake / row.table} cannot be read: {_one_line(str(failure))}"
             ) from None
@@ -348,7 +383,7 @@ class Store:
                     connection.execute(statement)
             except duckdb.Error as failure:
                 self._refuse_reading(failure, self.home)
-        return Catalog(connection, path, lambda failure: refuse_full(failure, self.home))
+        return Catalog(connection, path, lambda failure: self._refuse_storage(failure, self.home))
 
     @contextlib.contextmanager
     def frozen(
@@ -396,12 +431,14 @@ class Store:
         except duckdb.Error as failure:
             connection.close()
             self._refuse_reading(failure, place)
-        with Catalog(connection, path, lambda failure: refuse_full(failure, place)) as catalog:
+        with Catalog(
+            connection, path, lambda failure: self._refuse_storage(failure, place)
+        ) as catalog:
             yield catalog
 
     def _refuse_reading(self, failure: Exception, folder: Path) -> NoReturn:
         """Say in one line why a catalog of the lake cannot be made in a folder."""
-        refuse_full(failure, folder)
+        self._refuse_storage(failure, folder)
         raise StoreError(
             f"{self.lake} holds a file that is no segment of ours: {_one_line(str(failure))}"
         ) from None
@@ -888,7 +925,7 @@ class Catalog:
     def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
         """Run one SELECT; UsageError carries the engine's own message in one line.
 
-        Raises StoreError where the disk is full.
+        Raises StoreError where a segment cannot be read or the disk is full.
         """
         import duckdb
 
