@@ -843,6 +843,20 @@ def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store:
         assert chainwatch(store.home, "sql", text).returncode == Exit.USAGE
 
 
+def test_a_lost_segment_of_accounts_is_told_in_the_header(store: Store) -> None:
+    made_market(store)
+
+    def header() -> list[str]:
+        with query.open_catalog(store) as catalog:
+            return report.make(catalog, "health", {}).header
+
+    assert not any("are stored" in line for line in header())
+    only_segment(store, "account_health").unlink()
+    assert header()[1:] == ["m: 0 of 1 accounts are stored: `chainwatch checks`"]
+    done = chainwatch(store.home, "health")
+    assert "m: 0 of 1 accounts are stored: `chainwatch checks`" in done.stdout
+
+
 # --- a disk that is full ------------------------------------------------------------------------
 
 
