@@ -482,17 +482,19 @@ def in_a_shell(line: str, home: Path) -> Done:
 
 
 def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> None:
-    closed, full, full_file, no_stderr, no_stdin = at_once(
+    closed, full, full_file, full_help, no_stderr, no_stdin = at_once(
         [
             lambda: in_a_shell("CW status >&-", lake),
             lambda: in_a_shell("CW status >/dev/full", lake),
             lambda: in_a_shell("CW status -o /dev/full", lake),
+            lambda: in_a_shell("CW --help >/dev/full", lake),
             lambda: in_a_shell("CW nosuch 2>&-", lake),
             lambda: in_a_shell("CW sql <&-", lake),
         ]
     )
     told(closed, Exit.USAGE, "stdout is closed")
     told(full, Exit.USAGE, "stdout cannot be written: No space left on device")
+    told(full_help, Exit.USAGE, "stdout cannot be written: No space left on device")
     told(full_file, Exit.USAGE, "/dev/full cannot be written: No space left on device")
     assert no_stderr == Done(Exit.USAGE, "", "")
     told(no_stdin, Exit.USAGE, "no SQL given")
