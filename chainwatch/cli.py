@@ -960,6 +960,14 @@ def _other(failure: Exception) -> int:
     if isinstance(failure, OSError) and failure.filename is not None:
         _say(f"{failure.filename}: {failure.strerror}")
         return int(Exit.STORE)
+    if isinstance(failure, OSError):
+        from chainwatch import show
+
+        # What stdout did not take is still in its buffer: where it was stdout, this fails, too.
+        try:
+            show.write("")
+        except UsageError as refused:
+            return _tell(refused)
     said = _scrubbed(str(failure))
     _say(f"unexpected {type(failure).__name__}: {said} (run again with --debug)")
     return int(Exit.CHECK_FAILED)

@@ -8,7 +8,7 @@ ChainwatchError
 │   ├── RpcError       3   a JSON-RPC endpoint refused or answered nonsense
 │   └── Reorged        3   the chain changed under a read; reading again is safe
 ├── PartialError       4   some of what was asked for was done, some not
-└── StoreError         5   the lake cannot be written
+└── StoreError         5   the lake cannot be read or written
     └── StoreBusy      5   another process holds it
 """
 
@@ -33,7 +33,7 @@ EXIT_MEANING = {
     Exit.USAGE: "usage or configuration",
     Exit.NETWORK: "network: an endpoint or feed failed or is silent",
     Exit.PARTIAL: "partial: some of what was asked for failed",
-    Exit.STORE: "the store is busy or cannot be written",
+    Exit.STORE: "the store is busy, or cannot be read or written",
     Exit.INTERRUPTED: "interrupted",
 }
 

@@ -40,7 +40,7 @@ from chainwatch import query, show
 from chainwatch.errors import UsageError
 from chainwatch.query import Query
 from chainwatch.show import Report
-from chainwatch.store import Catalog, Result, Store, engine_version, parquet_shape
+from chainwatch.store import Catalog, Result, Store, engine_version, parquet_shape, refuse_full
 
 FORMATS = ("parquet", "csv", "json")
 MANIFEST = "manifest.json"
@@ -171,7 +171,8 @@ def export(
     """Write one day's marts to <out>/day=…, whole or not at all.
 
     `runner` may compute portable marts elsewhere. Where the same bytes lie there already, they
-    stay untouched. Raises UsageError where `out` cannot be written.
+    stay untouched. Raises UsageError where `out` cannot be written, StoreError where its disk is
+    full.
     """
     out = out.expanduser().absolute()
     target = out / f"day={day:%Y-%m-%d}"
@@ -191,6 +192,7 @@ def export(
             _put(night, target, draft / "old")
             _flush(out)
     except OSError as failure:
+        refuse_full(failure, out)
         where = failure.filename or out
         raise UsageError(f"{where} cannot be written: {failure.strerror or failure}") from None
     finally:

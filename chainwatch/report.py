@@ -70,6 +70,7 @@ def _make(
         scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
         _require_snapshot(catalog, standing, scope)
         header += [market_line(m) for m in standing.dicts()]
+        header += _lost_lines(catalog, standing)
         meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
         if "p_factor" in params:
             factor, betas = _chosen(chosen, values, "p_factor"), str(values.get("p_betas", ""))
@@ -105,6 +106,22 @@ def _make(
         bar=chosen.bar,
         notes=show.filled(chosen.notes, result),
     )
+
+
+def _lost_lines(catalog: Catalog, standing: Result) -> list[str]:
+    """A line for each market of which fewer accounts are stored than were read."""
+    found = catalog.run(
+        "SELECT snapshot, count(*) FROM account_health "
+        "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
+        {"snapshots": _snapshots(standing)},
+    )
+    stored: dict[str, int] = dict(found.rows)
+    return [
+        f"{m['market']}: {stored.get(m['snapshot'], 0):,} of {m['accounts']:,} accounts are "
+        "stored: `chainwatch checks`"
+        for m in standing.dicts()
+        if stored.get(m["snapshot"], 0) < m["accounts"]
+    ]
 
 
 def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:

@@ -264,21 +264,46 @@ class Store:
         """Say in one line why the lake cannot be written."""
         if isinstance(failure, StoreError):
             raise failure
-        number = getattr(failure, "errno", None)
-        text = str(failure)
-        if number == errno.ENOSPC or "No space left on device" in text:
-            raise StoreError(
-                f"the disk that holds {self.home} is full: free some space and run again; "
-                "what was stored before is untouched"
-            ) from None
-        if number == errno.EDQUOT or "quota exceeded" in text.lower():
-            raise StoreError(
-                f"the disk quota for {self.home} is used up: free some space and run again"
-            ) from None
+        self._refuse_storage(failure, self.home)
         if isinstance(failure, OSError) or type(failure).__module__.startswith("_duckdb"):
+            text = str(failure)
             reason = text.splitlines()[0] if text else type(failure).__name__
             raise StoreError(f"{self.home} cannot be written: {reason}") from None
         raise failure
+
+    def _refuse_storage(self, failure: Exception, folder: Path) -> None:
+        """Raise StoreError where the disk of a folder is full or a segment cannot be read."""
+        refuse_full(failure, folder)
+        if path := self._unreadable(failure):
+            reason = _one_line(str(failure)).replace(str(path), path.name)
+            raise StoreError(
+                f"{path} cannot be read ({reason}): put a copy of it back, or move it away: "
+                "what it held is missing then"
+            ) from None
+
+    def _unreadable(self, failure: Exception) -> Path | None:
+        """The segment that the engine failed at; None where a statement was at fault."""
+        import duckdb
+
+        if not isinstance(failure, duckdb.Error):
+            return None
+        named = re.findall(rf"{re.escape(str(self.lake))}/[^'\"\n]*\.parquet", str(failure))
+        paths = [Path(name) for name in named]
+        # Of some damage the engine says neither its kind nor the file.
+        if not named and type(failure) in (duckdb.Error, duckdb.InternalException):
+            paths = sorted(self.lake.glob("*/day=*/*.parquet"))
+        with _engine() as engine:
+            for path in paths:
+                try:
+                    engine.execute(
+                        "SELECT bit_xor(hash(COLUMNS(*))) "
+                        "FROM read_parquet($path, hive_partitioning = false)",
+                        {"path": str(path)},
+                    ).fetchall()
+                except duckdb.Error:
+                    if path.exists():
+                        return path
+        return None
 
     # --- reading -------------------------------------------------------------------------
 
@@ -295,6 +320,7 @@ class Store:
             with _engine() as engine:
                 found = _read(lambda: engine.execute(text, dict(values)).fetchall())
         except duckdb.Error as failure:
+            self._refuse_storage(failure, self.home)
             raise StoreError(
                 f"{self.lake / row.table} cannot be read: {_one_line(str(failure))}"
             ) from None
@@ -326,8 +352,8 @@ class Store:
         """The catalog, read-only, rebuilt first where tables, queries or the folder changed.
 
         `definitions` are statements that use the tables. Where the file cannot be
-        used (somebody opened it for writing, or the folder is read-only), the same views are made
-        in memory: reading never waits.
+        used (somebody opened it for writing, the folder is read-only, or the disk is full), the
+        same views are made in memory: reading never waits.
         """
         import duckdb
 
@@ -348,15 +374,17 @@ class Store:
         except (duckdb.IOException, OSError):
             connection = None
         except duckdb.Error as failure:
-            self._refuse_reading(failure)
+            if not _lacks(failure):
+                self._refuse_reading(failure, self.home)
+            connection = None
         if connection is None:
             connection = duckdb.connect()
             try:
                 for statement in statements:
                     connection.execute(statement)
             except duckdb.Error as failure:
-                self._refuse_reading(failure)
-        return Catalog(connection, path)
+                self._refuse_reading(failure, self.home)
+        return Catalog(connection, path, lambda failure: self._refuse_storage(failure, self.home))
 
     @contextlib.contextmanager
     def frozen(
@@ -369,16 +397,22 @@ class Store:
     ) -> Iterator[Catalog]:
         """The catalog over a copy of some snapshots, in a database of its own at `path`.
 
+        `path` lies in a folder made for it; errors name the folder in which that one was made.
         Of the snapshots in `whole` every row is copied, of those in `parameters` all but accounts
         and balances. Rows lie in the order of their key and one thread reads them: the same rows
         give the same bits, however the lake's segments are cut. Tables that belong to no snapshot
-        are read from the lake. Raises StoreError where a segment cannot be read.
+        are read from the lake. Raises StoreError where a segment cannot be read or the disk is
+        full.
         """
         import duckdb
 
         self.require()
         self._seed(*tables().values())
-        connection = duckdb.connect(str(path))
+        place = path.parent.parent
+        try:
+            connection = duckdb.connect(str(path))
+        except duckdb.Error as failure:
+            self._refuse_reading(failure, place)
         try:
             connection.execute("SET TimeZone = 'UTC'")
             for name, row in tables().items():
@@ -397,11 +431,15 @@ class Store:
             connection.execute("SET threads = 1")
         except duckdb.Error as failure:
             connection.close()
-            self._refuse_reading(failure)
-        with Catalog(connection, path) as catalog:
+            self._refuse_reading(failure, place)
+        with Catalog(
+            connection, path, lambda failure: self._refuse_storage(failure, place)
+        ) as catalog:
             yield catalog
 
-    def _refuse_reading(self, failure: Exception) -> NoReturn:
+    def _refuse_reading(self, failure: Exception, folder: Path) -> NoReturn:
+        """Say in one line why a catalog of the lake cannot be made in a folder."""
+        self._refuse_storage(failure, folder)
         raise StoreError(
             f"{self.lake} holds a file that is no segment of ours: {_one_line(str(failure))}"
         ) from None
@@ -453,8 +491,9 @@ class Store:
             draft.replace(path)
             _flush_folder(self.home)
         finally:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+            for left in (draft, draft.with_name(f"{draft.name}.wal")):
+                with contextlib.suppress(OSError):
+                    left.unlink(missing_ok=True)
 
     def _table_views(self) -> Iterator[str]:
         for name, row in tables().items():
@@ -503,6 +542,26 @@ class Store:
             f"read_parquet({_quoted(str(files))}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
         )
+
+
+def _lacks(failure: Exception) -> str:
+    """What a disk has run out of: space, quota, or nothing."""
+    number, text = getattr(failure, "errno", None), str(failure).lower()
+    if number == errno.ENOSPC or "no space left on device" in text:
+        return "space"
+    return "quota" if number == errno.EDQUOT or "quota exceeded" in text else ""
+
+
+def refuse_full(failure: Exception, folder: Path) -> None:
+    """Raise StoreError where the disk that holds a folder has run out of space or quota."""
+    if lack := _lacks(failure):
+        state = {
+            "space": f"the disk that holds {folder} is full",
+            "quota": f"the disk quota for {folder} is used up",
+        }[lack]
+        raise StoreError(
+            f"{state}: free some space and run again; what was stored before is untouched"
+        ) from None
 
 
 def _table_shapes() -> Iterator[str]:
@@ -889,15 +948,27 @@ def _parts(group: Sequence[tuple[str, Load]]) -> Iterator[list[tuple[str, Load]]
 
 
 class Catalog:
-    """A read-only connection to the views and macros."""
+    """A read-only connection to the views and macros.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    `refuse` raises StoreError for what no query is to blame for.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        refuse: Callable[[Exception], None] = lambda failure: None,
+    ) -> None:
         self._connection = connection
+        self._refuse = refuse
         self.path = path
         connection.execute("SET TimeZone = 'UTC'")
 
     def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
-        """Run one SELECT; UsageError carries the engine's own message in one line."""
+        """Run one SELECT; UsageError carries the engine's own message in one line.
+
+        Raises StoreError where a segment cannot be read or the disk is full.
+        """
         import duckdb
 
         def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
@@ -907,6 +978,7 @@ class Catalog:
         try:
             description, rows = _read(ask)
         except duckdb.Error as failure:
+            self._refuse(failure)
             raise UsageError(_one_line(str(failure))) from None
         return Result(
             columns=tuple(c[0] for c in description),

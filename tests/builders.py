@@ -633,8 +633,8 @@ def small_file_system(folder: Path) -> Iterator[str]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill(folder: Path) -> None:
-    """Take the last byte of a file system, in a file `filler`."""
+def fill(folder: Path, leave: int = 0) -> None:
+    """Take the last byte of a file system, in a file `filler`; or leave so many."""
     with (folder / "filler").open("wb", buffering=0) as file:
         block = bytes(65_536)
         while block:
@@ -642,3 +642,4 @@ def fill(folder: Path) -> None:
                 file.write(block)
             except OSError:
                 block = block[: len(block) // 2]
+        file.truncate(file.tell() - leave)

@@ -195,6 +195,12 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
     (["accounts", "--min-debt", "nan"], ["'--min-debt'", "nan is no number"]),
     (["breaks", "BTC", "inf"], ["inf is no number"]),
     (["reserves", "USDT", "--drift", "nan"], ["nan is no number"]),
+    (["accounts", "--limit", "9223372036854775807"], ["'--limit'", "1000000000"]),
+    (["sql", "--timeout", "99999999999999d", "select 1"], ["--timeout takes at most 3650d"]),
+    (["collect", "tether", "--for", "9" * 400], ["--for takes at most 3650d"]),
+    (["export", "--out", ""], ["'--out'", "a folder, not an empty name"]),
+    (["export", "--check", ""], ["'--check'", "a folder, not an empty name"]),
+    (["nightly", "--out", ""], ["'--out'", "a folder, not an empty name"]),
     (["health", "--json", "--csv"], ["choose one of --json and --csv"]),
     (["--color", "blue", "health"], ["--color takes auto, always or never", "'blue'"]),
     (["health", "--market", "dem"], ["'dem'", "did you mean demo?", "stored: comet, demo"]),
@@ -482,17 +488,19 @@ def in_a_shell(line: str, home: Path) -> Done:
 
 
 def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> None:
-    closed, full, full_file, no_stderr, no_stdin = at_once(
+    closed, full, full_file, full_help, no_stderr, no_stdin = at_once(
         [
             lambda: in_a_shell("CW status >&-", lake),
             lambda: in_a_shell("CW status >/dev/full", lake),
             lambda: in_a_shell("CW status -o /dev/full", lake),
+            lambda: in_a_shell("CW --help >/dev/full", lake),
             lambda: in_a_shell("CW nosuch 2>&-", lake),
             lambda: in_a_shell("CW sql <&-", lake),
         ]
     )
     told(closed, Exit.USAGE, "stdout is closed")
     told(full, Exit.USAGE, "stdout cannot be written: No space left on device")
+    told(full_help, Exit.USAGE, "stdout cannot be written: No space left on device")
     told(full_file, Exit.USAGE, "/dev/full cannot be written: No space left on device")
     assert no_stderr == Done(Exit.USAGE, "", "")
     told(no_stdin, Exit.USAGE, "no SQL given")

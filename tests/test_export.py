@@ -26,7 +26,7 @@ from chainwatch import export, query
 from chainwatch.errors import Exit, UsageError
 from chainwatch.rows import ChainLiquidation
 from chainwatch.store import Store, parquet_shape
-from tests import shell
+from tests import builders, shell
 from tests.builders import Asset, Book, ask
 
 DAY = date(2026, 1, 29)
@@ -353,6 +353,28 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         done = shell.run("export", "--out", str(locked), home=home)
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
     assert "cannot be written" in done.err
+
+
+def test_a_full_disk_for_the_files_is_told_as_such_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    home, disk = shell.recorded_lake(), tmp_path / "disk"
+    with builders.small_file_system(disk) as reason:
+        if reason:
+            pytest.skip(reason)
+        out = disk / "out"
+        for left in (0, 12_000, 300_000, 1_000_000):
+            builders.fill(disk, leave=left)
+            done = shell.run("export", "--out", str(out), "--format", "parquet,csv", home=home)
+            assert (done.code, done.lines) == (
+                Exit.STORE,
+                [
+                    f"chainwatch: the disk that holds {out} is full: free some space and run "
+                    "again; what was stored before is untouched"
+                ],
+            )
+            (disk / "filler").unlink()
+            assert not out.exists() or list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(

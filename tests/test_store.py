@@ -42,7 +42,7 @@ from chainwatch.rows import (
     columns,
     tables,
 )
-from chainwatch.store import CATALOG_FORMAT, CATALOG_NAME, Store
+from chainwatch.store import CATALOG_FORMAT, CATALOG_NAME, Merger, Store
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 
 # Real processes that need not start Python anew: fifty of them die in these tests.
@@ -767,6 +767,96 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged_and_shows_n
     assert len(store.rows(Scan, "market = 'after'")) == 1
 
 
+# --- segments that are damaged ------------------------------------------------------------------
+
+
+def only_segment(store: Store, table: str) -> Path:
+    (path,) = (store.lake / table).glob("day=2*/*.parquet")
+    return path
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    match how:
+        case "empty":
+            path.write_bytes(b"")
+        case "half":
+            path.write_bytes(data[: len(data) // 2])
+        case "zeros":
+            path.write_bytes(bytes(len(data)))
+        case "some bytes":
+            path.write_bytes(data[:60] + b"\xff" * 1_200 + data[1_260:])
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "zeros", "some bytes"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_damaged_segment_is_named_wherever_it_is_read(
+    store: Store, how: str, known: bool
+) -> None:
+    made_market(store)
+    made_market(store)
+    if known:
+        ask(store, "health")
+    path = sorted((store.lake / "account_health").glob("day=2*/*.parquet"))[-1]
+    damage(path, how)
+
+    def merge() -> None:
+        with Merger(store, fanout=2, settle=0.0) as merger:
+            merger.step()
+
+    for read in (
+        lambda: ask(store, "health"),
+        lambda: sql(store, "SELECT count(hf) FROM account_health"),
+        lambda: store.rows(Account),
+        merge,
+    ):
+        with pytest.raises(StoreError) as caught:
+            read()
+        text = str(caught.value)
+        assert text.startswith(f"{path} cannot be read (")
+        assert text.endswith("put a copy of it back, or move it away: what it held is missing then")
+        assert "\n" not in text
+    path.unlink()
+    assert len(store.rows(Account)) == 1
+    assert len(ask(store, "health")) >= 10
+
+
+def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store: Store) -> None:
+    made_market(store)
+    path = only_segment(store, "account_health")
+    wrong = (
+        "SELECT error('too small to be a Parquet file')",
+        "SELECT 'x'::INTEGER",
+        f"FROM read_parquet('{path}x.parquet')",
+        f"FROM read_json('{path}')",
+    )
+    for text in wrong:
+        assert chainwatch(store.home, "sql", text).returncode == Exit.USAGE
+    damage(path, "some bytes")
+    for command in (["health"], ["checks"], ["sql", "FROM account_health"]):
+        done = chainwatch(store.home, *command)
+        assert (done.returncode, done.stdout) == (Exit.STORE, "")
+        assert done.stderr.startswith(f"chainwatch: {path} cannot be read (")
+        assert len(done.stderr.splitlines()) == 1
+    assert chainwatch(store.home, "sql", "FROM legs").returncode == Exit.OK
+    for text in wrong[:2]:
+        assert chainwatch(store.home, "sql", text).returncode == Exit.USAGE
+
+
+def test_a_lost_segment_of_accounts_is_told_in_the_header(store: Store) -> None:
+    made_market(store)
+
+    def header() -> list[str]:
+        with query.open_catalog(store) as catalog:
+            return report.make(catalog, "health", {}).header
+
+    assert not any("are stored" in line for line in header())
+    only_segment(store, "account_health").unlink()
+    assert header()[1:] == ["m: 0 of 1 accounts are stored: `chainwatch checks`"]
+    done = chainwatch(store.home, "health")
+    assert "m: 0 of 1 accounts are stored: `chainwatch checks`" in done.stdout
+
+
 # --- a disk that is full ------------------------------------------------------------------------
 
 
@@ -831,6 +921,18 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
     store.append([scan()], source="s", target="t", cursor="on")
     assert len(store.rows(Scan)) == 2
     assert store.cursor("s", "t") == "on"
+
+
+@pytest.mark.parametrize("left", [0, 60_000, 200_000, 700_000])
+def test_on_a_full_disk_a_lake_without_a_catalog_is_read_all_the_same(
+    small_disk: Path, left: int
+) -> None:
+    store = Store(small_disk / "home")
+    store.create()
+    made_market(store)
+    fill(small_disk, leave=left)
+    assert len(ask(store, "accounts")) == 1
+    assert list((store.home / "tmp").iterdir()) == []
 
 
 def test_a_file_size_limit_gives_one_line_and_leaves_the_lake_sound(store: Store) -> None:

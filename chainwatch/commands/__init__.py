@@ -33,6 +33,8 @@ T = TypeVar("T")
 # A query that is interrupted ends within moments; what does not is left behind.
 INTERRUPT_SECONDS = 2.0
 MOST_BETA = 100.0
+MOST_ROWS = 1_000_000_000
+MOST_DAYS = 3_650
 
 # \b keeps the lines that follow as they are.
 EXAMPLES = """Where the liquidation walls stand, and how sure we are.
@@ -225,7 +227,10 @@ _OUTPUT_OPTIONS: dict[str, Any] = {
     ),
     "limit": (
         Annotated[
-            int | None, typer.Option("--limit", metavar="N", min=0, help="Rows shown at the most.")
+            int | None,
+            typer.Option(
+                "--limit", metavar="N", min=0, max=MOST_ROWS, help="Rows shown at the most."
+            ),
         ],
         None,
     ),
@@ -304,7 +309,17 @@ def span(text: str, flag: str) -> float:
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"{flag} takes a time such as 90s, 10m or 2h, not {text!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+    if seconds > MOST_DAYS * 86_400:
+        raise UsageError(f"{flag} takes at most {MOST_DAYS}d, not {text!r}")
+    return seconds
+
+
+def named_folder(text: str) -> Path:
+    """A folder as it was typed: an empty name would be the current one."""
+    if not text:
+        raise typer.BadParameter("takes a folder, not an empty name")
+    return Path(text)
 
 
 def moment(text: str, flag: str) -> datetime:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, listing, setup
+from chainwatch.commands import Output, app, listing, named_folder, setup
 from chainwatch.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 def export(
     folder: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder that gets a day=YYYY-MM-DD."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=named_folder,
+            help="Folder that gets a day=YYYY-MM-DD.",
+        ),
     ] = None,
     day: Annotated[
         list[str] | None,
@@ -41,7 +46,12 @@ def export(
     ] = "local[*]",
     check: Annotated[
         Path | None,
-        typer.Option("--check", metavar="DIR", help="Write nothing: compare with the manifests."),
+        typer.Option(
+            "--check",
+            metavar="DIR",
+            parser=named_folder,
+            help="Write nothing: compare with the manifests.",
+        ),
     ] = None,
     *,
     output: Output,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, listing, run, setup
+from chainwatch.commands import Output, app, listing, named_folder, run, setup
 from chainwatch.commands.export import formats_of
 from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 def nightly(
     folder: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where exports go, default <home>/marts."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=named_folder,
+            help="Where exports go, default <home>/marts.",
+        ),
     ] = None,
     keep: Annotated[
         str | None,
