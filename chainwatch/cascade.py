@@ -97,7 +97,8 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     """
     markets = dict(terms.scope)
     made = report.make(catalog, "nearest", {"p_factor": terms.factor, **markets, "p_limit": 0})
-    factors = query.run(catalog, query.find("factors_at"), markets).dicts()
+    found = query.run(catalog, query.find("factors_at"), markets)
+    factors = found.dicts()
     known = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
     for name in terms.betas:
         if name.lower() not in known:
@@ -117,6 +118,7 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     absorbing = _absorbing(catalog, terms)
     header = [
         *made.header,
+        *report.axis_lines(found, terms.factor),
         *(_book_line(book) for book in books),
         *(_reserves_line(each) for each in absorbing),
         _model_line(catalog, terms),

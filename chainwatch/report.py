@@ -79,6 +79,8 @@ def _make(
                 catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
             )
             header += _moves_lines(moved, factor)
+            if chosen.name == "walls":
+                header += axis_lines(factors, factor)
             meta["moves"] = [
                 {k: m[k] for k in ("market", "asset", "symbol", "beta")}
                 for m in moved.dicts()
@@ -340,6 +342,22 @@ def _require_snapshot(catalog: Catalog, standing: Result, scope: Mapping[str, ob
 
 
 MARKET = "MARKET"
+
+
+def axis_lines(factors: Result, factor: str) -> list[str]:
+    """What prices of a factor mean where its markets have different ones: the highest rules."""
+    prices = [
+        float(row["factor_price"])
+        for row in factors.dicts()
+        if str(row["factor"]).lower() == factor.lower() and row["factor_price"] is not None
+    ]
+    if not prices or min(prices) == max(prices):
+        return []
+    low, high = show.price(min(prices)), show.price(max(prices))
+    return [
+        f"the markets' prices of {factor} differ ({low} to {high}): each trigger is shown as far "
+        f"from {high} as it is from its own market's price"
+    ]
 
 
 def _require_factors(factors: Result, factor: str, betas: str) -> None:
