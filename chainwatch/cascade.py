@@ -379,11 +379,11 @@ def story(
     if against["bid_units"] is None:
         lines.append("What depth stands against it is n/a (no order book is stored).")
     else:
-        bids = against["bid_units"] * terms.depth_scale
         seen = "" if reach >= against["drop_share"] else f" as far as books were shown, {reach:.1%}"
         lines.append(
-            f"From today's {show.price(spot)} down to {show.price(price)} "
-            f"({against['drop_share']:.1%}) bids for {bids:,.6g} {token} stood against it{seen}."
+            f"From today's {show.price(spot)} down to {show.price(price)} it is "
+            f"{against['drop_share']:.1%}: within as much below the books' middle stood bids for "
+            f"{against['bid_units']:,.6g} {token}{seen}."
         )
     if against["break_price"] is None:
         lines.append("Nothing triggers there or below: no outside price starts a fall.")
