@@ -93,6 +93,11 @@ def _make(
         header += [_window_line(catalog, values), *(feed_line(f) for f in feeds)]
         header += _chain_labels(catalog)
         meta["feeds"] = feeds
+    if chosen.on == "closes":
+        scope = {k: v for k, v in values.items() if k in ("p_window", "p_as_of")}
+        used = query.run(catalog, query.find("closes_used"), scope).dicts()
+        header += [_closes_line(each) for each in used]
+        meta["closes"] = used
     result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
     if "p_known_at" in params:
         meta["known_at"] = values.get("p_known_at")
@@ -130,6 +135,19 @@ _PROVENANCE = {
     "reference": "figures shipped with chainwatch, each with its report",
     "imported": "from files of the user",
 }
+
+
+def _closes_line(used: Mapping[str, Any]) -> str:
+    """Which closes of an asset a model stands on, and what of them is invented or imported."""
+    asset = used["asset"]
+    if not used["closes"]:
+        return f"no daily closes of {asset} are stored: what moves with it is taken to stand still"
+    words = _PROVENANCE.get(used["provenance"])
+    return (
+        f"daily closes of {asset} ({used['venue']}, source {used['source']}): {used['closes']:,} "
+        f"from {used['from_day']} to {used['to_day']}, {used['moves']:,} moves of adjoining days"
+        + (f"; {words}" if words else "")
+    )
 
 
 def _chosen(asked: query.Query, values: Mapping[str, object], name: str) -> str:
