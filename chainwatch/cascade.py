@@ -97,7 +97,8 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     """
     markets = dict(terms.scope)
     made = report.make(catalog, "nearest", {"p_factor": terms.factor, **markets, "p_limit": 0})
-    factors = query.run(catalog, query.find("factors_at"), markets).dicts()
+    found = query.run(catalog, query.find("factors_at"), markets)
+    factors = found.dicts()
     known = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
     for name in terms.betas:
         if name.lower() not in known:
@@ -117,6 +118,7 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     absorbing = _absorbing(catalog, terms)
     header = [
         *made.header,
+        *report.axis_lines(found, terms.factor),
         *(_book_line(book) for book in books),
         *(_reserves_line(each) for each in absorbing),
         _model_line(catalog, terms),
@@ -377,11 +379,11 @@ def story(
     if against["bid_units"] is None:
         lines.append("What depth stands against it is n/a (no order book is stored).")
     else:
-        bids = against["bid_units"] * terms.depth_scale
         seen = "" if reach >= against["drop_share"] else f" as far as books were shown, {reach:.1%}"
         lines.append(
-            f"From today's {show.price(spot)} down to {show.price(price)} "
-            f"({against['drop_share']:.1%}) bids for {bids:,.6g} {token} stood against it{seen}."
+            f"From today's {show.price(spot)} down to {show.price(price)} it is "
+            f"{against['drop_share']:.1%}: within as much below the books' middle stood bids for "
+            f"{against['bid_units']:,.6g} {token}{seen}."
         )
     if against["break_price"] is None:
         lines.append("Nothing triggers there or below: no outside price starts a fall.")

@@ -9,7 +9,8 @@
 
 `show` limits the columns of tables on a terminal and may give a short heading, `bar` names the
 column that is drawn (over an axis: only where that has a value), `note` says what a figure means,
-and `on: feeds` that its figures stand on exchange feeds, whose coverage goes into the header.
+and `on: feeds` that its figures stand on exchange feeds, whose coverage goes into the header;
+`on: closes` that they stand on daily closes, whose source and days go there.
 
 A file lives three lives: `run` binds it, the catalog publishes it as a table macro
 (`FROM walls(p_factor := 'ETH')`), and anybody may run the raw text with bound parameters.

@@ -80,6 +80,8 @@ def _make(
                 catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
             )
             header += _moves_lines(moved, factor)
+            if chosen.name == "walls":
+                header += axis_lines(factors, factor)
             meta["moves"] = [
                 {k: m[k] for k in ("market", "asset", "symbol", "beta")}
                 for m in moved.dicts()
@@ -92,6 +94,11 @@ def _make(
         header += [_window_line(catalog, values), *(feed_line(f) for f in feeds)]
         header += _chain_labels(catalog)
         meta["feeds"] = feeds
+    if chosen.on == "closes":
+        scope = {k: v for k, v in values.items() if k in ("p_window", "p_as_of")}
+        used = query.run(catalog, query.find("closes_used"), scope).dicts()
+        header += [_closes_line(each) for each in used]
+        meta["closes"] = used
     result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
     if "p_known_at" in params:
         meta["known_at"] = values.get("p_known_at")
@@ -145,6 +152,19 @@ _PROVENANCE = {
     "reference": "figures shipped with chainwatch, each with its report",
     "imported": "from files of the user",
 }
+
+
+def _closes_line(used: Mapping[str, Any]) -> str:
+    """Which closes of an asset a model stands on, and what of them is invented or imported."""
+    asset = used["asset"]
+    if not used["closes"]:
+        return f"no daily closes of {asset} are stored: what moves with it is taken to stand still"
+    words = _PROVENANCE.get(used["provenance"])
+    return (
+        f"daily closes of {asset} ({used['venue']}, source {used['source']}): {used['closes']:,} "
+        f"from {used['from_day']} to {used['to_day']}, {used['moves']:,} moves of adjoining days"
+        + (f"; {words}" if words else "")
+    )
 
 
 def _chosen(asked: query.Query, values: Mapping[str, object], name: str) -> str:
@@ -361,6 +381,22 @@ def _require_snapshot(catalog: Catalog, standing: Result, scope: Mapping[str, ob
 
 
 MARKET = "MARKET"
+
+
+def axis_lines(factors: Result, factor: str) -> list[str]:
+    """What prices of a factor mean where its markets have different ones: the highest rules."""
+    prices = [
+        float(row["factor_price"])
+        for row in factors.dicts()
+        if str(row["factor"]).lower() == factor.lower() and row["factor_price"] is not None
+    ]
+    if not prices or min(prices) == max(prices):
+        return []
+    low, high = show.price(min(prices)), show.price(max(prices))
+    return [
+        f"the markets' prices of {factor} differ ({low} to {high}): each trigger is shown as far "
+        f"from {high} as it is from its own market's price"
+    ]
 
 
 def _require_factors(factors: Result, factor: str, betas: str) -> None:

@@ -479,6 +479,28 @@ def test_another_factor_that_moves_along_brings_triggers_forward_and_is_not_sold
     assert (alone["units"], both["units"]) == (close(1), close(1))
 
 
+def test_a_fall_by_a_share_reaches_each_market_at_its_own_distance(store: Store) -> None:
+    for name, spot in (("high", 102_000.0), ("low", SPOT)):
+        made = Steps(spot=spot, market=name)
+        made.step(f"{name} past", spot * 1.01, 1.0)
+        made.step(f"{name} next", spot * 0.95, 2.0)
+        made.store(store)
+    bids(store, [(0.1, 1_000.0)])
+    now, down = levels(store, inf)
+    assert (now["way"], now["break_price"], now["accounts"]) == ("now", 102_000, 2)
+    assert (down["way"], down["break_price"]) == ("down", close(102_000 * 0.95))
+    assert (down["accounts"], down["move_share"]) == (2, close(-0.05))
+    before, after = ask(store, "falls", scales="inf", drops="0.049,0.051")
+    assert (before["accounts"], after["accounts"]) == (2, 4)
+    (all_,) = (r for r in ask(store, "near_price", width=0.001) if r["part"] == "all")
+    assert all_["accounts"] == 2
+    bins = ask(store, "walls", step_pct=0.01, range=0.1)
+    assert [(r["way"], r["accounts"]) for r in bins if r["accounts"]] == [("now", 2), ("down", 2)]
+    for x, accounts in ((0.951, 2), (0.949, 4)):
+        (way,) = ask(store, "sold_on_the_way", x=x)
+        assert way["accounts"] == accounts
+
+
 # --- depth of several venues --------------------------------------------------------------------
 
 

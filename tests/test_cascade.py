@@ -162,7 +162,8 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
         "The largest account is",
         "loops (debt that moves with its collateral) are",
         "1 account.",
-        "bids for 115 BTC stood against it",
+        "down to 88,000.00 it is 2.2%: within as much below the books' middle stood bids for 115 "
+        "BTC.",
         "MODEL: an outside price of",
         "Loop gain there",
     ):
@@ -177,6 +178,31 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
         assert sum(shares) == pytest.approx(1)
     quiet = command(home, "BTC", "--explain", "60000")
     assert "Nobody triggers between 58,800.00 and 61,200.00." in quiet.out
+
+
+def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path: Path) -> None:
+    assert "prices of BTC differ" not in command(home, "BTC").out
+    store = Store(tmp_path)
+    market().store(store)
+    other = Book(
+        Asset("WBTC", 91_800.0, betas={"BTC": 1.0}), Asset("USDC", 1.0), market="n", time=NOW
+    )
+    other.account("a", {"WBTC": 1}, {"USDC": 30_000})
+    other.store(store)
+    store.append(depth([(0.05, 240.0)], mid=90_000.0, time=NOW), source="depth")
+    told = (
+        "the markets' prices of BTC differ (90,000.00 to 91,800.00): each trigger is shown as far "
+        "from 91,800.00 as it is from its own market's price"
+    )
+    assert told in command(tmp_path, "BTC").out
+    assert told in run("walls", "BTC", home=tmp_path).out
+    assert told not in run("walls", "ETH", home=tmp_path).out
+
+
+def test_words_and_rows_tell_the_same_bids_of_a_thinner_book(home: Path) -> None:
+    asked = ("BTC", "--explain", "88000", "--depth-scale", "0.5")
+    assert "stood bids for 57.5 BTC." in command(home, *asked).out
+    assert rows(home, *asked)["against"][0]["bid_units"] == pytest.approx(57.5)
 
 
 # --- several at once ----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from itertools import pairwise
 from math import erfc, log, sqrt
@@ -18,7 +19,7 @@ from tests.shell import run
 LT = 0.8
 
 
-def closes(asset: str, prices: list[float]) -> list[Candle]:
+def closes(asset: str, prices: list[float], provenance: str = "live") -> list[Candle]:
     first = FIRST_BLOCK_TIME - timedelta(days=len(prices) + 2)
     return [
         Candle(
@@ -33,7 +34,7 @@ def closes(asset: str, prices: list[float]) -> list[Candle]:
             close=price,
             source="candles",
             document="0x",
-            provenance="live",
+            provenance=provenance,
             published_basis="rule",
             known_at=first + timedelta(days=i + 1),
             observed_at=first + timedelta(days=i + 1),
@@ -115,7 +116,8 @@ def test_who_is_past_it_is_certain_and_what_has_no_closes_is_told(store: Store) 
     book = market()
     past = book.account("past", {"BTC": 1}, {"USD": 80_000})
     stable = book.account("stable", {"USD": 50_000, "BTC": 0.5}, {"USD": 40_000})
-    book.account("still", {"USD": 100}, {"USD": 50})
+    still = book.account("still", {"USD": 100}, {"USD": 50})
+    book.account("free", {"BTC": 1})
     book.store(store)
     btc, eth = walk(Random(1), 30)
     store.append([*closes("BTC", btc), *closes("ETH", eth)], source="candles")
@@ -123,7 +125,82 @@ def test_who_is_past_it_is_certain_and_what_has_no_closes_is_told(store: Store) 
     assert found[past]["hit_share"] == pytest.approx(1, abs=1e-6)
     assert found[past]["distance"] < 0
     assert found[stable]["unmodelled_share"] == pytest.approx(90_000 / 135_000)
-    assert set(found) == {past, stable}, "what stands still has no distance"
+    assert list(found) == [past, stable, still]
+    assert found[still]["distance"] is found[still]["hit_share"] is None, "it stands still"
+    assert (found[still]["hf"], found[still]["unmodelled_share"]) == (pytest.approx(1.6), 1)
+    for row in found.values():
+        assert (row["not_ranked_accounts"], row["all_accounts"]) == (1, 3)
+        assert row["not_ranked_debt_usd"] == 50
+
+
+def test_factors_and_closes_are_matched_whatever_their_case(store: Store) -> None:
+    for name in ("BTC", "btc"):
+        book = Book(
+            Asset("BTC", 90_000.0, lt=LT, betas={name: 1.0}), Asset("USD", 1.0), market=name
+        )
+        book.account("a", {"BTC": 1}, {"USD": 10_000})
+        book.store(store)
+    store.append(closes("BTC", walk(Random(1), 30)[0]), source="candles")
+    found = {row["market"]: row for row in ask(store, "liquidation_distance")}
+    assert found["btc"]["distance"] == found["BTC"]["distance"] is not None
+    assert found["btc"]["unmodelled_share"] == found["BTC"]["unmodelled_share"] == 0
+
+
+def test_an_account_without_a_price_is_counted_and_not_ranked(store: Store) -> None:
+    book = Book(*market().assets.values(), Asset("DEAD", None, betas={"DEAD": 1.0}))
+    ranked = book.account("ranked", {"BTC": 1}, {"USD": 10_000})
+    held = book.account("held", {"BTC": 1, "DEAD": 1}, {"USD": 20_000})
+    owed = book.account("owed", {"BTC": 1}, {"USD": 5, "DEAD": 1})
+    book.store(store)
+    store.append(closes("BTC", walk(Random(1), 30)[0]), source="candles")
+    rows = {row["account"]: row for row in ask(store, "liquidation_distance")}
+    assert rows.keys() == {ranked, held, owed}
+    for account, debt in ((held, 20_000), (owed, None)):
+        row = rows[account]
+        assert row["distance"] is row["hf"] is row["margin_usd"] is row["daily_move_usd"] is None
+        assert row["debt_usd"] == debt
+    assert rows[ranked]["not_ranked_accounts"] == 2
+    assert rows[ranked]["not_ranked_debt_usd"] == 20_000
+
+
+def test_a_move_over_days_without_closes_is_no_daily_move(store: Store) -> None:
+    book = market()
+    account = book.account("a", {"BTC": 1}, {"USD": 10_000})
+    book.store(store)
+    btc, _ = walk(Random(3), 30)
+    before, after = btc[:15], [price / 2 for price in btc[20:]]
+    rows = closes("BTC", btc)
+    store.append([*rows[:15], *closes("BTC", [*btc[:20], *after])[20:]], source="candles")
+    (row,) = ask(store, "liquidation_distance")
+    moves = [log(y / x) for part in (before, after) for x, y in pairwise(part)]
+    mean = sum(moves) / len(moves)
+    sd = sqrt(sum((move - mean) ** 2 for move in moves) / (len(moves) - 1))
+    assert (row["account"], row["days"]) == (account, len(moves))
+    assert row["daily_move_usd"] == pytest.approx(LT * 90_000 * sd)
+
+
+def test_which_closes_it_stands_on_is_told_to_people_and_machines(store: Store) -> None:
+    book = market()
+    book.account("a", {"BTC": 1}, {"USD": 10_000})
+    book.account("ether", {"ETH": 1}, {"USD": 2_000})
+    book.store(store)
+    rows = closes("BTC", walk(Random(1), 30)[0], "sample")
+    store.append(rows, source="candles")
+    done = run("distance", home=store.home)
+    first, last = rows[0].time.date(), rows[-1].time.date()
+    for words in (
+        f"daily closes of BTC (v, source candles): 31 from {first} to {last}, "
+        "30 moves of adjoining days; SAMPLE data, invented figures",
+        "no daily closes of ETH are stored: what moves with it is taken to stand still",
+        "1 of 2 accounts with debt, 2,000 USD of it, are not ranked",
+    ):
+        assert words in done.out, done.err
+    told = json.loads(run("distance", "--json", home=store.home).out)
+    btc, eth = told["closes"]
+    assert (btc["asset"], btc["provenance"], btc["source"]) == ("BTC", "sample", "candles")
+    assert (btc["from_day"], btc["to_day"], btc["moves"]) == (str(first), str(last), 30)
+    assert (eth["asset"], eth["closes"]) == ("ETH", 0)
+    assert [row["provenance"] for row in told["rows"]] == ["sample", None]
 
 
 def test_without_closes_it_says_which_command_to_run(store: Store) -> None:

@@ -7,8 +7,13 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
 -- note: step: trigger = the first liquidation; rest = what the full close factor adds at health factor 0.95; heal-cap = healing takes all collateral from here on (nothing is sold)
 -- note: units: what is seized of the factor's own assets, in units of the factor (of the token, for a ratio) at the trigger
+-- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
 -- portable: yes
-WITH t AS (
+WITH spot AS (
+  SELECT max(factor_price) AS factor_price
+  FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
+  WHERE factor IS NOT NULL
+), t AS (
   SELECT *, way AS kind
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
   WHERE way = 'now' OR (way = 'down' AND $p_way IN ('down', 'both'))
@@ -92,12 +97,12 @@ WITH t AS (
   FROM sized
 ), step AS (
   -- Up to three steps per account: the trigger, the full close factor, the cap of seize_to_heal.
-  SELECT market, account, close_rule, kind, factor_price, unit_usd, 'trigger' AS step, x_hit AS x,
+  SELECT market, account, close_rule, kind, unit_usd, 'trigger' AS step, x_hit AS x,
          1 AS is_account, c0 + c1 * x_hit AS risk_usd, first_usd AS seize_usd,
          first_usd * first_own AS seize_own_usd, first_bought_usd AS bought_own_usd, heal0, heal1, heal_now
   FROM capped
   UNION ALL
-  SELECT market, account, close_rule, kind, factor_price, unit_usd, 'rest', x_rest, 0, 0e0,
+  SELECT market, account, close_rule, kind, unit_usd, 'rest', x_rest, 0, 0e0,
          greatest(least((d0 + d1 * x_rest) * (1e0 + bonus), c0 + c1 * x_rest) - first_usd, 0e0),
          greatest(least((d0 + d1 * x_rest) * (1e0 + bonus), c0 + c1 * x_rest) - first_usd, 0e0)
            * CASE WHEN c0 + c1 * x_rest > 0e0 THEN c_own * x_rest / (c0 + c1 * x_rest) ELSE 0e0 END,
@@ -106,14 +111,14 @@ WITH t AS (
          0e0, 0e0, 0e0
   FROM capped WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, close_rule, kind, factor_price, unit_usd, 'heal-cap', x_cap_raw, 0, 0e0,
+  SELECT market, account, close_rule, kind, unit_usd, 'heal-cap', x_cap_raw, 0, 0e0,
          0e0, 0e0, 0e0, c0 + c1 * x_cap_raw - heal0, -heal1, 0e0
   FROM capped
   WHERE heals AND ((kind = 'down' AND x_cap_raw > 0e0 AND x_cap_raw < x_hit)
                           OR (kind = 'up' AND x_cap_raw > x_hit))
 )
-SELECT market, account, close_rule, kind AS way, step, x, x * factor_price AS trigger_price,
+SELECT market, account, close_rule, kind AS way, step, x, x * spot.factor_price AS trigger_price,
        is_account, risk_usd, seize_usd, seize_own_usd / nullif(unit_usd * x, 0e0) AS units,
        bought_own_usd / nullif(unit_usd * x, 0e0) AS bought_units,
-       heal0, heal1, heal_now, factor_price, unit_usd
-FROM step
+       heal0, heal1, heal_now, spot.factor_price, unit_usd
+FROM step CROSS JOIN spot

@@ -1,0 +1,11 @@
+-- name: closes_used
+-- title: Which daily closes of BTC and ETH a covariance is of: from where, from when to when, how many
+-- param: p_window BIGINT = 90  days of closes
+-- param: p_as_of TIMESTAMPTZ = NULL  newest closes not later than this; null: newest of all
+-- note: moves: returns between closes of adjoining days
+SELECT a.asset, d.venue, d.source, d.provenance, CAST(min(d.time) AS DATE) AS from_day,
+       CAST(max(d.time) AS DATE) AS to_day, count(d.close) AS closes, count(d.r) AS moves
+FROM (VALUES ('BTC'), ('ETH')) AS a(asset)
+LEFT JOIN daily_moves(p_window := $p_window, p_as_of := $p_as_of) AS d ON d.asset = a.asset
+GROUP BY a.asset, d.venue, d.source, d.provenance
+ORDER BY ALL
