@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -456,18 +456,18 @@ def test_a_channel_that_fails_stops_no_other_and_is_not_said_to_have_taken_anyth
 @pytest.mark.parametrize(
     ("refused", "kind"),
     [
-        (ConfigError("no file of certificate authorities"), ConfigError),
-        (Failed("http://127.0.0.1:1/SECRETKEY", "connection refused"), NetworkError),
+        (lambda: ConfigError("no file of certificate authorities"), ConfigError),
+        (lambda: Failed("http://127.0.0.1:1/SECRETKEY", "connection refused"), NetworkError),
     ],
 )
 def test_a_channel_that_cannot_send_stops_no_other_and_is_tried_again(
-    store: Store, refused: ChainwatchError, kind: type[ChainwatchError]
+    store: Store, refused: Callable[[], ChainwatchError], kind: type[ChainwatchError]
 ) -> None:
     class Wrong:
         name = "wrong"
 
         def send(self, notices: Sequence[Notice]) -> None:
-            raise refused
+            raise refused()
 
     level(store, 120)
     with listening() as box:
@@ -478,7 +478,7 @@ def test_a_channel_that_cannot_send_stops_no_other_and_is_tried_again(
             (failure,) = found.failures
             assert isinstance(failure, kind)
             assert str(failure) == (
-                f"{refused}; 1 notice(s) are kept and sent again by the next run"
+                f"{refused()}; 1 notice(s) are kept and sent again by the next run"
             )
         assert box.messages == ["raised s"]
 
