@@ -34,7 +34,7 @@ T = TypeVar("T")
 INTERRUPT_SECONDS = 2.0
 MOST_BETA = 100.0
 MOST_ROWS = 1_000_000_000
-MOST_DAYS = 3_650
+MOST_DAYS = 36_500
 
 # \b keeps the lines that follow as they are.
 EXAMPLES = """Where the liquidation walls stand, and how sure we are.
