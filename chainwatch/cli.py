@@ -196,11 +196,8 @@ def collect(
         options["since"] = past(since, "--since").isoformat()
     options |= {"only": ",".join(only)} if only else {}
     jobs = jobs_of(sources, market or [], options)
-    _require_use(
-        jobs,
-        for_markets={"--market": bool(market), "--accounts": accounts == "all", "--full": full},
-        for_histories={"--since": since is not None},
-    )
+    for_markets = {"--market": bool(market), "--accounts": accounts == "all", "--full": full}
+    _require_use(jobs, [option for option, given in for_markets.items() if given], since)
     seconds = span(for_, "--for") if for_ is not None else None
     store = current.store
     if dry_run:
@@ -235,21 +232,17 @@ def collect(
         _raise_mismatches(results, mismatches)
 
 
-def _require_use(
-    jobs: list[Job], *, for_markets: dict[str, bool], for_histories: dict[str, bool]
-) -> None:
+def _require_use(jobs: list[Job], for_markets: list[str], since: str | None) -> None:
     """An option that none of the sources looks at would be believed to have worked."""
     from chainwatch.source import discover
 
     names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
-    for option in (option for option, is_given in for_markets.items() if is_given):
-        if not any(job.source.protocol for job in jobs):
-            raise UsageError(f"{option} is for lending markets, and {names} reads none")
-    for option in (option for option, is_given in for_histories.items() if is_given):
-        if not any(job.source.history for job in jobs):
-            past = [n for job in jobs if (n := f"{job.source.name}-history") in discover()]
-            hint = f": `chainwatch collect {' '.join(past)} {option} …`" if past else ""
-            raise UsageError(f"{option} is for histories, and {names} is none{hint}")
+    if for_markets and not any(job.source.protocol for job in jobs):
+        raise UsageError(f"{for_markets[0]} is for lending markets, and {names} reads none")
+    if since is not None and not any(job.source.history for job in jobs):
+        pasts = [name for job in jobs if (name := f"{job.source.name}-history") in discover()]
+        hint = f": `chainwatch collect {' '.join(pasts)} --since …`" if pasts else ""
+        raise UsageError(f"--since is for histories, and {names} is none{hint}")
 
 
 def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
@@ -262,8 +255,7 @@ def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
 
     rows = []
     for job in jobs:
-        base = settings.url(job.source.name, job.source.base)
-        where = (base.value if base.origin == "default" else mask(base.value)) or job.source.docs
+        where = settings.url(job.source.name, job.source.base).shown or job.source.docs
         if job.source.protocol:
             found = find_market(settings, job.source.protocol, job.target)
             where = ", ".join(mask(u) for u in endpoints(settings, found))
@@ -830,8 +822,7 @@ def config(*, output: Output) -> None:
         if base_of:
             name = f"url_{source.name}".replace("-", "_")
             base = settings.url(source.name, base_of)
-            shown = mask(base.value) if base.value else "off"
-            rows.append((f"CHAINWATCH_{name.upper()}", shown, base.origin, ""))
+            rows.append((f"CHAINWATCH_{name.upper()}", base.shown or "off", base.origin, ""))
     rows.append(("CHAINWATCH_URL_<SOURCE>", "", "default", URL_SETTING.meaning))
     for name in settings.feed_urls():
         found = settings.get(name)

@@ -17,7 +17,7 @@ from chainwatch import frames
 from chainwatch.documents import Raw
 from chainwatch.errors import ChainwatchError, PartialError, Reorged, StoreError
 from chainwatch.markets import Market, endpoints, find_market
-from chainwatch.net import Http, mask
+from chainwatch.net import Http
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject, Row, Verification
 from chainwatch.rpc import Limits, Rpc
 from chainwatch.settings import Settings
@@ -479,7 +479,7 @@ class _Feed:
         self.options = job.options
         base = run.settings.url(job.source.name, job.source.base)
         self.base = base.value
-        self._shown_base = base.value if base.origin == "default" else mask(base.value)
+        self._shown_base = base.shown
         self.provenance = job.options.get("provenance", job.source.provenance)
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from chainwatch.errors import ConfigError
+from chainwatch.net import mask
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -63,6 +64,11 @@ class Value(msgspec.Struct, frozen=True):
 
     value: str
     origin: str
+
+    @property
+    def shown(self) -> str:
+        """Of a URL that somebody configured what holds no key; a default in full."""
+        return mask(self.value) if self.value and self.origin != "default" else self.value
 
 
 class Settings:

@@ -33,7 +33,7 @@ import msgspec
 
 from chainwatch.errors import NetworkError, UsageError
 from chainwatch.indicators import INTERVALS, Prices
-from chainwatch.net import AGENT, mask
+from chainwatch.net import AGENT, mask, require_http
 from chainwatch.settings import Settings
 from chainwatch.text import visible
 
@@ -298,8 +298,7 @@ class Venues:
             client.options["fetchMarkets"] = {"types": CONTRACT_TYPES[name]}
         given = self._settings.feed_url("ccxt", venue.replace("-", "_"))
         if given is not None:
-            if not _HOST.match(given.value):
-                raise UsageError(f"{mask(given.value)} is not an http:// or https:// URL")
+            require_http(given.value)
             client.urls["api"] = _elsewhere(client.urls["api"], given.value.rstrip("/"))
         self._clients[name] = client
         return client

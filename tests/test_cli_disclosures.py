@@ -9,6 +9,7 @@ import pytest
 
 from chainwatch.errors import Exit
 from chainwatch.rows import Document, IndicatorValue, Statement
+from chainwatch.source import find
 from chainwatch.store import Store
 from tests.disclosures import FIXTURES, fixture
 from tests.pdfs import pdf
@@ -175,6 +176,11 @@ def test_base_urls_are_settings_that_config_shows(tmp_path: Path) -> None:
         run("collect", "cboe", "--dry-run", "--csv", home=tmp_path, env=env).out, "--csv"
     )
     assert plan["endpoint"] == "https://cdn.example.org/…"
+    env = {"CHAINWATCH_URL_CBOE": "off"}
+    (plan,) = rows_of(
+        run("collect", "cboe", "--dry-run", "--csv", home=tmp_path, env=env).out, "--csv"
+    )
+    assert plan["endpoint"] == find("cboe").docs
     refused(
         run(
             "collect",

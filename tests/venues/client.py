@@ -264,14 +264,11 @@ class Collecting:
 
         await until(such)
 
-    async def counted(
-        self, *channels: Channel, rows: int = 0, duplicates: int = 0, rejects: int = 0
-    ) -> None:
-        """Wait until each of these (or all) has handed over as much as this."""
-        for channel in channels or self.channels:
+    async def counted(self, *, rows: int = 0, duplicates: int = 0, rejects: int = 0) -> None:
+        """Wait until every channel has handed over as much as this."""
+        for seen in self._seen.values():
 
-            async def reached(channel: Channel = channel) -> bool:
-                seen = self._seen[channel.source]
+            async def reached(seen: HandedOver = seen) -> bool:
                 return (
                     seen.liquidations >= rows
                     and sum(span.duplicates for span in seen.spans) >= duplicates
