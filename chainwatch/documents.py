@@ -216,16 +216,19 @@ async def read(feed: Feed, asks: Iterable[Ask]) -> AsyncIterator[Batch]:
     raise_failures(done)
 
 
-async def read_file(feed: Feed, parse: Parse, as_what: str = "") -> AsyncIterator[Batch]:
+async def read_file(
+    feed: Feed, parse: Parse, as_what: str = "", *, parser: int = 1
+) -> AsyncIterator[Batch]:
     """Read the file that the feed's options name; a failure is raised when it is noted.
 
-    `as_what` tells apart what one file can be read as.
+    `as_what` tells apart what one file can be read as; `parser` is raised when the parser changes.
     """
     path = Path(feed.options.get("file", ""))
     body = await asyncio.to_thread(_bytes, path)
     name = f"{path.name} as {as_what}" if as_what else path.name
     raw = feed.keep(body, name=name, url=path.name)
-    taken = await take(feed, Ask(name=name, path="", parse=parse, grows=False), raw)
+    ask = Ask(name=name, path="", parse=parse, parser=parser, grows=False)
+    taken = await take(feed, ask, raw)
     yield taken.batch
     raise_failures([taken.document])
 

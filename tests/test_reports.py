@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,15 @@ from chainwatch import pdf
 from chainwatch.collect import raise_failures
 from chainwatch.documents import Irreconcilable, Refused, SchemaChanged, Unreadable
 from chainwatch.errors import CheckFailed, NetworkError, UsageError
-from chainwatch.reserves import BITCOIN, CASH, EQUITIES, FOREIGN_BILLS, REPO, SETTLEMENT
+from chainwatch.reserves import (
+    BITCOIN,
+    CASH,
+    EQUITIES,
+    FOREIGN_BILLS,
+    REPO,
+    SETTLEMENT,
+    TREASURY_BILLS,
+)
 from chainwatch.rows import Document, ReserveItem, Row, Statement, Supply
 from chainwatch.sources import reports
 from chainwatch.store import Store
@@ -49,13 +58,11 @@ def test_tethers_table_is_read_whatever_breaks_its_lines() -> None:
     assert whole.as_of == date(2021, 3, 31)
     assert whole.published_at == datetime(2021, 4, 30, 23, 59, 59, tzinfo=UTC)
     assert (whole.published_basis, whole.evidence) == ("source", "attestation")
-    by_class: dict[str, Decimal] = {}
-    for item in items(rows):
-        by_class[item.asset_class] = by_class.get(item.asset_class, Decimal(0)) + item.usd
-    assert by_class[REPO] == Decimal(190_000_023)
-    assert by_class[FOREIGN_BILLS] == Decimal(2_500_000)  # printed with a stray blank
-    assert by_class[EQUITIES] == Decimal(40_678_000)
-    assert sum(by_class.values()) == whole.assets
+    found = by_class(rows)
+    assert found[REPO] == Decimal(190_000_023)
+    assert found[FOREIGN_BILLS] == Decimal(2_500_000)  # printed with a stray blank
+    assert found[EQUITIES] == Decimal(40_678_000)
+    assert sum(found.values()) == whole.assets
 
 
 def test_the_bitcoin_price_of_a_footnote_gives_the_quantity() -> None:
@@ -98,6 +105,150 @@ def test_first_digital_adds_up_in_subtotals() -> None:
     assert cash == Decimal("51000000.20")
     (supply,) = [r for r in rows if isinstance(r, Supply)]
     assert supply.circulating == Decimal("99000000.25")
+
+
+# First Digital's layouts of 2023-11 to 2025-02 and of 2025-03 to 2026-02: heading, line and sum of
+# the sections treasuries (its heading is the table's), repo and deposits.
+SECTIONS = {
+    "totals by name": (
+        (
+            "",
+            "U.S. Treasury Bills 912797{n:03d} 5Dec23 ${usd}",
+            " Total U.S. Treasury Bills: ${usd}",
+        ),
+        (
+            "Collateral Held Pursuant to\nOvernight Reverse Repurchase Agreements",
+            "U.S. Treasury Debt 912798{n:03d} 1Dec23 ${usd}",
+            "Total U.S. Government Guaranteed Debt Instruments Held Pursuant\n"
+            "to Overnight Reverse Repurchase Agreements:\n${usd}",
+        ),
+        ("Fixed Deposits", "1-month Fixed Deposit 27Dec23 ${usd}", "Total Fixed Deposits: ${usd}"),
+    ),
+    "totals by letter": (
+        ("", "Unites States Treasury Bills 912797{n:03d} 9-Sep-25 {usd}", "(A) Sub-total: {usd}"),
+        (
+            "United States Government Guaranteed Debt Instruments Held Pursuant to "
+            "Overnight Reserve Repurchase\nAgreements:\n",
+            "Unites States Treasury Debt 912798{n:03d} 2-Sep-25 {usd}",
+            "(B) Sub-total: {usd}",
+        ),
+        (
+            "Fixed Deposits Maturity Date\nCarrying value1 as of Report\nDate and Time (US$)",
+            "Overnight Fixed Deposit 2-Sep-25 {usd}",
+            "(C) Sub-total: {usd}\n1: The carrying values of fixed deposits approximate their fair "
+            "values.",
+        ),
+    ),
+}
+SECTION_CLASSES = (TREASURY_BILLS, REPO, CASH)
+LAST = {
+    "totals by name": (
+        "Total U.S. Dollars Held: ${usd}",
+        "Total Assets Held in Reserve Accounts: ${usd}",
+    ),
+    "totals by letter": (
+        "(D) US$ held in custody accounts: {usd}",
+        "(A) + (B) + (C) + (D) Total assets held in Reserve Accounts: US${usd}",
+    ),
+}
+
+
+def first_digital(layout: str, cents: Sequence[Sequence[int]], held: int, headed: bool) -> str:
+    """A report with these amounts in its sections; an empty one keeps its heading or goes."""
+    found = [
+        "Reserves Accounts Report of FDUSD\nAs of 31 August 2025 at 9:00pm Eastern Time",
+        "Description CUSIP Maturity Date Fair value as of Report Date and Time (US$)",
+    ]
+    shown = [f"{c // 100:,}.{c % 100:02d}" for c in (held, held + sum(map(sum, cents)))]
+    for (heading, line, total), amounts in zip(SECTIONS[layout], cents, strict=True):
+        if heading and (amounts or headed):
+            found.append(heading)
+        for n, c in enumerate(amounts):
+            found.append(line.format(n=n, usd=f"{c // 100:,}.{c % 100:02d}"))
+        if amounts:
+            found.append(total.format(usd=f"{sum(amounts) // 100:,}.{sum(amounts) % 100:02d}"))
+    last = (text.format(usd=usd) for text, usd in zip(LAST[layout], shown, strict=True))
+    return "\n".join([*found, *last, "Notes to the report."])
+
+
+def by_class(rows: Sequence[Row]) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for item in items(rows):
+        found[item.asset_class] = found.get(item.asset_class, Decimal(0)) + item.usd
+    return found
+
+
+AMOUNTS = st.lists(st.integers(1, 10**12), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(sorted(SECTIONS)),
+    st.tuples(*[AMOUNTS] * 3),
+    st.integers(10**5, 10**12),
+    st.booleans(),
+)
+def test_an_amount_is_of_the_class_of_its_section(
+    layout: str, cents: tuple[list[int], ...], held: int, headed: bool
+) -> None:
+    """Whatever the order and number of lines; an empty section leaves its heading to nobody."""
+    wanted: dict[str, Decimal] = {}
+    for name, amounts in zip((*SECTION_CLASSES, CASH), (*cents, [held]), strict=True):
+        if amounts:
+            wanted[name] = wanted.get(name, Decimal(0)) + Decimal(sum(amounts)) / 100
+    assert by_class(read(first_digital(layout, cents, held, headed))) == wanted
+
+
+@pytest.mark.parametrize("layout", sorted(SECTIONS))
+def test_a_drawn_report_of_first_digital_is_read_by_section(layout: str) -> None:
+    text = first_digital(
+        layout, [[870_620_056_61], [1_350_307_500, 1_000_194_445], [50]], 10**5, True
+    )
+    lines = text.splitlines()
+    words = ["Notes in words that no figure depends on, so that the page is one of text."] * 4
+    rows = reports.parse(raw(drawn([lines[:5], [*lines[5:], *words]])))
+    assert by_class(rows)[REPO] == Decimal("23505019.45")
+    labels = [i.label for i in items(rows) if i.asset_class == REPO]
+    assert len(labels) == 2
+    assert all(label.startswith("Repurchase agreements: ") for label in labels)
+
+
+FULL = [[300_000, 500_000], [700_000, 1_100_000], [1_300_000, 1_700_000]]  # cents
+
+
+@pytest.mark.parametrize("layout", sorted(SECTIONS))
+@pytest.mark.parametrize("section", range(3))
+def test_a_section_without_its_own_sum_is_refused(layout: str, section: int) -> None:
+    """Even where all lines together make up the total."""
+    text = first_digital(layout, FULL, 1_900_000, True)
+    usd = f"{sum(FULL[section]) / 100:,.2f}"
+    total = SECTIONS[layout][section][2].format(usd=usd)
+    assert total in text
+    with pytest.raises(Refused, match=r"has no sum|add up to"):
+        read(text.replace(total, "", 1))
+    moved = SECTIONS[layout][section][2].format(usd=f"{sum(FULL[section]) / 100 + 1:,.2f}")
+    with pytest.raises(Irreconcilable, match="lines up to"):
+        read(text.replace(total, moved, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("Fixed Deposits Maturity Date", "Time accounts Maturity Date", "of another class"),
+        ("Held Pursuant to Overnight Reserve Repurchase", "lent overnight to others", "no heading"),
+        ("(B) Sub-total", "Total Fixed Deposits", "is the sum of another class"),
+        ("912797001", "912797001 Fixed Deposit", "several classes are known"),
+    ],
+)
+def test_a_section_that_is_not_known_is_refused(old: str, new: str, words: str) -> None:
+    text = " ".join(first_digital("totals by letter", FULL, 1_900_000, True).split())
+    assert old in text
+    if words == "of another class":  # an empty section before it must not take its lines
+        text = " ".join(
+            first_digital("totals by letter", [FULL[0], [], FULL[2]], 1_900_000, True).split()
+        )
+    with pytest.raises(SchemaChanged, match=words):
+        read(text.replace(old, new, 1))
 
 
 def altered_digits(text: str, begin: str, end: str) -> list[int]:
@@ -217,6 +368,20 @@ async def test_a_file_is_stored_once_and_a_refused_one_leaves_only_its_bytes(
     picture.write_bytes(drawn([[]]))
     with pytest.raises(NetworkError, match="image PDF"):
         raise_failures(await gather(store, "", "reserve-report", file=str(picture)))
+
+
+async def test_a_file_read_by_an_older_parser_is_read_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    path = tmp_path / "august.pdf"
+    text = first_digital("totals by letter", FULL, 1_900_000, True)
+    path.write_bytes(drawn([[*text.splitlines(), *["Notes without a figure in them."] * 10]]))
+    raise_failures(await gather(store, "", "reserve-report", file=str(path)))
+    (read_now,) = store.rows(Document)
+    old = msgspec.structs.replace(read_now, parser=1, fetched_at=datetime.now(UTC))
+    store.append([old], source="test")
+    raise_failures(await gather(store, "", "reserve-report", file=str(path)))
+    (_, _, newest) = store.rows(Document, "true ORDER BY fetched_at")
+    assert (newest.outcome, newest.parser) == ("ok", reports.PARSER)
 
 
 async def test_a_restated_report_replaces_the_figures_and_keeps_the_old(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 The tables come out of a PDF as loose words, and no two reports break them alike, so nothing is
 believed for where it stands. What makes a report acceptable is that its own sums hold to the unit:
 lines and subtotals against totals, totals against the sentences around them. The labels must be
-known, the amounts between the first label and the total must all be used up.
+known, the amounts between the first label and the total must all be used up. Where a table has
+sections, a line is of the class of its section, whatever its own words.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from chainwatch.text import visible
 
 TETHER_KIND = "quarterly report"
 MONTHLY_KIND = "monthly report"
+PARSER = 2
 # Label without blanks and footnote → class; the longest that ends the words before an amount.
 TETHER_LABELS = {
     "u.s.treasurybills": ("U.S. Treasury Bills", TREASURY_BILLS),
@@ -78,7 +80,7 @@ _DATE = r"(\d{1,2})\s*([A-Za-z]{3,9})\s*(\d{4})"
 )
 async def report(feed: Feed) -> AsyncIterator[Batch]:
     """Signed reserve reports (PDF) of Tether, Circle and First Digital, from a file."""
-    async for batch in documents.read_file(feed, parse):
+    async for batch in documents.read_file(feed, parse, parser=PARSER):
         yield batch
 
 
@@ -325,6 +327,18 @@ _FIRST_DIGITAL_CLASSES = (
     (r"treasury", TREASURY_BILLS),
     (r"deposit|cash|custody|dollars held", CASH),
 )
+# Heading → name, class, and what its lines may read like: a repurchase agreement is listed by its
+# collateral.
+_FIRST_DIGITAL_HEADING = re.compile(
+    r"(?P<repo>Held Pursuant to (?:[A-Z]\w+ ){0,2}Repurchase Agreements?)"
+    r"|(?P<deposits>Fixed Deposits)\b"
+)
+_FIRST_DIGITAL_SECTIONS = {
+    "repo": ("Repurchase agreements", REPO, frozenset({REPO, TREASURY_BILLS})),
+    "deposits": ("Fixed deposits", CASH, frozenset({CASH})),
+}
+# Stated as one sum, without lines.
+_FIRST_DIGITAL_ALONE = re.compile(r"dollars held|held in custody", re.IGNORECASE)
 _CENTS = re.compile(r"(?:US)?\$? ?((?:\d{1,3}(?:,\d{3})+|\d{1,3})\.\d\d)(?![\d.])")
 
 
@@ -337,23 +351,7 @@ def _first_digital(raw: Raw, text: str) -> list[Row]:
     )
     if table is None:
         raise SchemaChanged("there is no table from `Description` to `Total Reserve Accounts`")
-    lines: list[Line] = []
-    since = 0  # lines before this belong to an earlier subtotal
-    begin = 0
-    stated = None
-    for amount in _CENTS.finditer(table[1]):
-        label = table[1][begin : amount.start()].strip(" :$")
-        begin = amount.end()
-        usd = exact(amount[1], "an amount")
-        if re.search(r"total (?:assets held in )?reserve accounts", label, re.IGNORECASE):
-            stated = usd
-        elif since < len(lines) and re.search(r"sub-?total|\btotal ", label, re.IGNORECASE):
-            require_sum([x.usd for x in lines[since:]], usd, f"lines up to {label[-40:]!r}")
-            since = len(lines)
-        else:
-            lines.append(Line(visible(label[-60:], 60), _first_digital_class(label), usd))
-    if stated is None or not lines:
-        raise SchemaChanged("the table has no lines")
+    lines, stated = _first_digital_lines(table[1])
     require_sum([x.usd for x in lines], stated, "all lines")
     as_of = _first_digital_day(text)
     rows = statement(
@@ -365,7 +363,7 @@ def _first_digital(raw: Raw, text: str) -> list[Row]:
         as_of=as_of,
         assets=stated,
         lines=lines,
-        gate="lines = subtotals and all lines = total, to the cent",
+        gate="lines = sum of their section and all lines = total, to the cent",
         citation=f"report of {as_of}, {raw.name}",
     )
     issued = re.search(r"in circulation .{0,40}?((?:\d{1,3},)+\d{3}\.\d\d)", text)
@@ -384,11 +382,87 @@ def _first_digital(raw: Raw, text: str) -> list[Row]:
     return rows
 
 
-def _first_digital_class(label: str) -> str:
-    for pattern, asset_class in _FIRST_DIGITAL_CLASSES:
-        if re.search(pattern, label, re.IGNORECASE):
-            return asset_class
-    raise SchemaChanged(f"no class is known for the line {visible(label, 60)!r}")
+def _first_digital_lines(table: str) -> tuple[list[Line], Decimal]:
+    """The lines of all sections, and the total that is stated for them."""
+    found = _Sections()
+    begin = 0
+    for amount in _CENTS.finditer(table):
+        words = table[begin : amount.start()].strip(" :$")
+        begin = amount.end()
+        usd = exact(amount[1], "an amount")
+        total = re.search(r"(?:\(\w\) )?\b(?:sub-?)?total\b(?!.*\btotal\b)", words, re.IGNORECASE)
+        label = words[total.start() :] if total else words
+        ahead = words[: total.start()] if total else words
+        for heading in _FIRST_DIGITAL_HEADING.finditer(ahead):
+            if heading.end() < len(words):  # else it is the line itself
+                found.head(*_FIRST_DIGITAL_SECTIONS[heading.lastgroup or ""])
+                label = label if total else words[heading.end() :].strip(" :")
+        if total and re.search(r"total (?:assets held in )?reserve accounts", label, re.IGNORECASE):
+            found.end()
+            return found.lines, usd
+        if total and not _FIRST_DIGITAL_ALONE.search(label):
+            found.sum(label, usd)
+        else:
+            found.line(label, usd)
+    raise SchemaChanged("the table has no lines")
+
+
+class _Sections:
+    """The lines of a table whose sections have a heading, lines and a sum each.
+
+    A line is of its section's class. The first section has no heading of its own, and what is
+    stated as one sum stands in none: both are of the class that their words name.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self._summed = 0  # lines that are in a sum of their own
+        self._name, self._class, self._like = "", "", frozenset[str]()
+        self._first = True
+
+    def head(self, name: str, asset_class: str, like: frozenset[str]) -> None:
+        """A section begins; SchemaChanged where the one before it waits for its sum."""
+        if self._summed < len(self.lines):
+            raise SchemaChanged(f"the section of {self.lines[-1].label!r} has no sum")
+        self._name, self._class, self._like, self._first = name, asset_class, like, False
+
+    def line(self, label: str, usd: Decimal) -> None:
+        """A line; SchemaChanged where its words and its section do not make one class."""
+        alone = _FIRST_DIGITAL_ALONE.search(label) is not None
+        if alone and not self._first:
+            self.head("", "", frozenset())
+        found, said = _first_digital_classes(label), visible(label[-60:], 60)
+        if self._name:
+            if found - self._like:
+                raise SchemaChanged(f"under {self._name} stands a line of another class: {said!r}")
+            found, said = {self._class}, visible(f"{self._name}: {label}", 60)
+        elif len(found) != 1:
+            known = "several classes are" if found else "no class is"
+            raise SchemaChanged(f"{known} known for the line {said!r}")
+        elif not self._first and not alone:
+            raise SchemaChanged(f"the line {said!r} stands under no heading that is known")
+        self.lines.append(Line(said, found.pop(), usd))
+        if alone and not self._first:
+            self._summed = len(self.lines)
+
+    def sum(self, label: str, usd: Decimal) -> None:
+        """The sum of the section; refused where its lines do not make it up."""
+        waiting = self.lines[self._summed :]
+        classes = {x.asset_class for x in waiting} or {self._class}
+        if len(classes) > 1 or _first_digital_classes(label) - classes:
+            raise SchemaChanged(f"{visible(label[-60:], 60)!r} is the sum of another class")
+        require_sum([x.usd for x in waiting], usd, f"lines up to {label[-40:]!r}")
+        self._summed = len(self.lines)
+        self.head("", "", frozenset())
+
+    def end(self) -> None:
+        """The table ends; one without any section has no sum but its total."""
+        if not self._first:
+            self.head("", "", frozenset())
+
+
+def _first_digital_classes(words: str) -> set[str]:
+    return {c for pattern, c in _FIRST_DIGITAL_CLASSES if re.search(pattern, words, re.IGNORECASE)}
 
 
 def _first_digital_day(text: str) -> date:
