@@ -94,7 +94,7 @@ class _Stream:
         self._rows: list[ExchangeLiquidation] = []
         self._news: list[Row] = []
         self._specs: dict[str, Contract] = {}
-        self._seen: dict[str, None] = {}
+        self._seen: dict[tuple[str, str, datetime, str], None] = {}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -265,7 +265,7 @@ class _Stream:
     def _keep(self, rows: Sequence[ExchangeLiquidation]) -> None:
         spans, seen = self.spans, self._seen
         for row in rows:
-            key = f"{row.market} {row.event}"
+            key = row.market, row.symbol, row.time, row.event
             if key in seen:
                 spans.duplicates += 1
                 continue

@@ -31,5 +31,5 @@ SELECT * FROM (VALUES
   ('dydx', 'all', TIMESTAMPTZ '2023-10-26 00:00Z', NULL, 'full',
    'full: every trade carries its type'),
   ('hyperliquid', 'all', TIMESTAMPTZ '2023-01-01 00:00Z', NULL, 'partial',
-   'partial: what the liquidator vault takes over; market liquidations are not published')
+   'partial: what the liquidator vault takes over, about one liquidation in a thousand')
 ) AS e(venue, market, from_time, to_time, class, rule)
