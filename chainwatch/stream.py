@@ -201,11 +201,12 @@ class _Stream:
         """Store specifications that are new or changed."""
         now = self.feed.now()
         for contract in listed:
-            if self._specs.get(contract.symbol) != contract:
-                self._specs[contract.symbol] = contract
-                row = instrument(
-                    self.channel.source, self.channel.venue, contract, self.channel.market, now
-                )
+            row = instrument(
+                self.channel.source, self.channel.venue, contract, self.channel.market, now
+            )
+            stored = contract_of(row)
+            if self._specs.get(contract.symbol) != stored:
+                self._specs[contract.symbol] = stored
                 self._news.append(row)
         for symbol in self.reader.unlisted.keys() & {c.symbol for c in listed}:
             del self.reader.unlisted[symbol]
