@@ -51,6 +51,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """One contract as its venue lists it.
 
     `size` is one contract in base (linear) or in quote (inverse); None if the list does not say.
+    `family` is what the venue's history is asked by, where that is not the contract; it is not
+    stored.
     """
 
     symbol: str
@@ -60,6 +62,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     size: float | None
     market: str = ""
+    family: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -520,18 +520,24 @@ class ExchangeLiquidation(Row, frozen=True, kw_only=True):
     """
 
     table = "exchange_liquidations"
-    key = ("venue", "market", "event")
+    key = ("venue", "market", "symbol", "time", "event")
 
     venue: Annotated[str, "venue, e.g. binance"]
     market: Annotated[str, "market of the venue, e.g. usdm, inverse, swap"]
     event: Annotated[
-        str, "identity: the venue's own id, else what tells it from others, with its twin's number"
+        str,
+        "with symbol and time its identity: the venue's own id, else what tells it from others, "
+        "with its twin's number",
     ]
     symbol: Annotated[str, "contract as the venue writes it"]
     base: Annotated[str | None, "coin that is priced; null if the contract is not listed"]
     quote: Annotated[str | None, "currency of the price; null if the contract is not listed"]
     settle: Annotated[str | None, "currency of margin; null if the contract is not listed"]
-    kind: Annotated[str, "order, fill or trigger; a trigger announces fills and is no part of sums"]
+    kind: Annotated[
+        str,
+        "order, fill, trigger (announces fills) or adl (rids a liquidator of what it took over); "
+        "sums are of orders and fills",
+    ]
     time: Annotated[datetime, "when it happened, as the venue says"]
     sent_at: Annotated[datetime | None, "when the venue sent it, as the venue says"]
     received_at: Annotated[datetime, "when it arrived here"]

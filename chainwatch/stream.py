@@ -94,7 +94,7 @@ class _Stream:
         self._rows: list[ExchangeLiquidation] = []
         self._news: list[Row] = []
         self._specs: dict[str, Contract] = {}
-        self._seen: dict[str, None] = {}
+        self._seen: dict[tuple[str, str, datetime, str], None] = {}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -201,11 +201,12 @@ class _Stream:
         """Store specifications that are new or changed."""
         now = self.feed.now()
         for contract in listed:
-            if self._specs.get(contract.symbol) != contract:
-                self._specs[contract.symbol] = contract
-                row = instrument(
-                    self.channel.source, self.channel.venue, contract, self.channel.market, now
-                )
+            row = instrument(
+                self.channel.source, self.channel.venue, contract, self.channel.market, now
+            )
+            stored = contract_of(row)
+            if self._specs.get(contract.symbol) != stored:
+                self._specs[contract.symbol] = stored
                 self._news.append(row)
         for symbol in self.reader.unlisted.keys() & {c.symbol for c in listed}:
             del self.reader.unlisted[symbol]
@@ -265,7 +266,7 @@ class _Stream:
     def _keep(self, rows: Sequence[ExchangeLiquidation]) -> None:
         spans, seen = self.spans, self._seen
         for row in rows:
-            key = f"{row.market} {row.event}"
+            key = row.market, row.symbol, row.time, row.event
             if key in seen:
                 spans.duplicates += 1
                 continue

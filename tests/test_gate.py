@@ -1,7 +1,9 @@
 """Gate: a negative order closes a long, contracts times their multiplier, REST counts positions."""
 
 import json
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from chainwatch.exchange import Contract, Reader
@@ -22,6 +24,64 @@ def test_sides_sizes_and_values_of_linear_contracts_and_equal_rows_of_a_frame_co
     )
     assert len({row.event for row in found}) == 3
     assert len(json.loads(found[1].raw)["result"]) == 1
+
+
+def update(result: object, **head: int) -> bytes:
+    given = {"time": 1786327033, "channel": "futures.public_liquidates", "event": "update"}
+    return json.dumps({**given, **head, "result": result}).encode()
+
+
+LIVE = {"contract": "HEI_USDT", "price": "0.13827", "time": 1786327033531, "size": -23}
+
+
+@pytest.mark.parametrize(
+    ("result", "at_ms", "size"),
+    [
+        (LIVE, 1786327033531, 23.0),
+        ([LIVE], 1786327033531, 23.0),
+        ([{**LIVE, "size": "-23"}], 1786327033531, 23.0),
+        ([{**LIVE, "size": "-124.5"}], 1786327033531, 124.5),
+        ([{**LIVE, "size": -124.5, "price": 0.13827}], 1786327033531, 124.5),
+        # Older documents give seconds, with the milliseconds beside them or not.
+        ([{**LIVE, "time": 1786327033}], 1786327033000, 23.0),
+        ([{**LIVE, "time": 1786327033, "time_ms": 1786327033531}], 1786327033531, 23.0),
+        ({**LIVE, "time": "1786327033531"}, 1786327033531, 23.0),
+    ],
+)
+def test_each_documented_and_each_captured_form_is_read(
+    result: object, at_ms: int, size: float
+) -> None:
+    reader = Reader("gate-usdt", "gate", "usdt")
+    reader.received = datetime(2026, 8, 10, 3, tzinfo=UTC)
+    found = gate.parse(update(result, time_ms=1786327033532), reader)
+    assert found.rejects == []
+    (row,) = found.rows
+    assert (row.side, row.raw_side, row.contracts, row.price) == ("long", "-", size, 0.13827)
+    assert row.time.timestamp() * 1000 == at_ms
+    reader.contracts = {"HEI_USDT": msgspec.structs.replace(BTC, symbol="HEI_USDT", size=10.0)}
+    (sized,) = gate.parse(update(result), reader).rows
+    assert sized.quantity_base == pytest.approx(size * 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": "many"}, "size is 'many'"),
+        ({"size": "nan"}, "size is 'nan'"),
+        ({"size": 0}, "size is '0.0'"),
+        ({"time": None}, "no time in milliseconds"),
+        ({"size": None}, "size"),
+        ({"time": 12}, "no time in milliseconds"),
+        ({"time": "soon"}, "time is 'soon'"),
+    ],
+)
+def test_a_form_that_nobody_documents_is_rejected_alone(
+    change: dict[str, object], words: str
+) -> None:
+    found = gate.parse(update([{**LIVE, **change}, LIVE]), Reader("gate-usdt", "gate", "usdt"))
+    assert len(found.rows) == 1
+    ((_, reason),) = found.rejects
+    assert words in reason
 
 
 def test_an_inverse_contract_is_a_dollar() -> None:

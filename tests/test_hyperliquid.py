@@ -1,6 +1,13 @@
 """Hyperliquid: what the liquidator vault takes over, and no more, which the sampling says."""
 
+import json
+from pathlib import Path
+
+from chainwatch import query
+from chainwatch.exchange import Reader
+from chainwatch.rows import ExchangeLiquidation
 from chainwatch.sources import hyperliquid
+from chainwatch.store import Store
 from tests.venues.fixtures import check_figures, rows, seen
 
 
@@ -11,11 +18,12 @@ def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() ->
         [
             ("BTC", "long", 0.4, 0.4, 69_500.0, 27_800.0, 27_800.0),
             ("HYPE", "short", 120.0, 120.0, 41.5, 4_980.0, 4_980.0),
-            # The liquidated account itself: what it sold was its long.
+            # The vault itself is rid of a long that it took over: counted already.
             ("BTC", "long", 0.05, 0.05, 69_000.0, 3_450.0, 3_450.0),
         ],
     )
     assert [row.price_kind for row in found] == ["takeover", "takeover", "trade"]
+    assert [row.kind for row in found] == ["fill", "fill", "adl"]
     assert {row.usd_rule for row in found} == {"USDC = 1 USD"}
 
 
@@ -28,9 +36,55 @@ def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None
     assert found[-1].refused == "Invalid subscription"
 
 
-def test_what_is_not_published_is_told_wherever_a_sum_is() -> None:
+def test_what_is_not_read_is_told_wherever_a_sum_is() -> None:
     assert hyperliquid.HYPERLIQUID.sampling.startswith("partial: what the liquidator vault")
-    assert "market liquidations are not published" in hyperliquid.HYPERLIQUID.sampling
+    assert "not published" not in hyperliquid.HYPERLIQUID.sampling
+    assert "not published" not in str(hyperliquid.__doc__)
+
+
+def fill(coin: str, side: str, size: str, user: str, tid: int, **more: object) -> dict[str, object]:
+    mark = {"liquidatedUser": user, "markPx": "3400.0", "method": "backstop"}
+    given = {"coin": coin, "px": "3400.0", "sz": size, "side": side, "time": 1770091506091}
+    return {**given, "tid": tid, "liquidation": mark, **more}
+
+
+def stored(home: Path, fills: list[dict[str, object]]) -> Store:
+    data = {"user": hyperliquid.LIQUIDATOR, "fills": fills}
+    frame = json.dumps({"channel": "userFills", "data": data}).encode()
+    reader = Reader("hyperliquid", "hyperliquid", "perpetual")
+    found = hyperliquid.parse(frame, reader)
+    assert found.rejects == []
+    store = Store(home)
+    store.create()
+    store.append(list(found.rows), source="hyperliquid")
+    return store
+
+
+def test_what_is_taken_over_and_deleveraged_counts_once(tmp_path: Path) -> None:
+    """As on 2025-10-10: fills that deleverage name the vault as the liquidated user."""
+    vault = hyperliquid.LIQUIDATOR
+    fills = [
+        fill("ETH", "B", "10.0", "0x" + "ab" * 20, 1),
+        fill("ETH", "A", "6.0", vault, 2),
+        fill("ETH", "A", "4.0", vault.upper().replace("0X", "0x"), 3),
+    ]
+    with query.open_catalog(stored(tmp_path, fills)) as catalog:
+        sums = catalog.run("SELECT count(*), sum(usd) FROM liquidation_events()").rows
+        kinds = catalog.run("SELECT kind, count(*) FROM exchange_liquidations GROUP BY 1").rows
+    assert sums == [(1, 34_000.0)]
+    assert sorted(kinds) == [("adl", 2), ("fill", 1)]
+
+
+def test_a_number_of_a_trade_is_one_of_its_coin_and_time(tmp_path: Path) -> None:
+    user = "0x" + "ab" * 20
+    fills = [fill(coin, "B", "1", user, 77) for coin in ("ETH", "SOL", "ETH")]
+    fills.append(fill("ETH", "B", "1", user, 77, time=1770091506092))
+    rows = stored(tmp_path, fills).rows(ExchangeLiquidation, "true ORDER BY time, symbol")
+    assert [(r.symbol, r.time.microsecond) for r in rows] == [
+        ("ETH", 91_000),
+        ("SOL", 91_000),
+        ("ETH", 92_000),
+    ]
 
 
 def test_delisted_contracts_are_left_out() -> None:

@@ -75,6 +75,30 @@ def test_the_list_of_contracts_gives_sizes_in_coins_or_dollars() -> None:
         "BTC-USDT-SWAP": ("linear", 0.01, "BTC", "USDT", "USDT"),
         "ETH-USDT-SWAP": ("linear", 0.01, "ETH", "USDT", "USDT"),
         "BTC-USD-SWAP": ("inverse", 100.0, "BTC", "USD", "BTC"),
+        "BTC-USD_UM-SWAP": ("linear", 0.01, "BTC", "USD", "USDC"),
     }
     with pytest.raises(ValueError, match="51000 no"):
         okx.listed(b'{"code":"51000","msg":"no","data":[]}')
+
+
+def test_history_is_asked_for_by_the_family_of_each_contract() -> None:
+    """Contracts margined in USD share their underlying with those margined in coins."""
+    listed = [
+        {"instId": f"{family}-SWAP", "instType": "SWAP", "instFamily": family, "uly": uly}
+        for family, uly in (
+            ("BTC-USD", "BTC-USD"),
+            ("BTC-USD_UM", "BTC-USD"),
+            ("XAU-USD_UM", "XAU-USD"),
+        )
+    ]
+    future = {"instId": "BTC-USD_UM-261225", "instType": "FUTURES", "uly": "BTC-USD"}
+    listed.append({**future, "instFamily": "BTC-USD_UM"})
+    body = json.dumps({"code": "0", "msg": "", "data": listed}).encode()
+    contracts = {c.symbol: c for c in okx.listed(body)}
+    assert okx.families(contracts) == [
+        "SWAP BTC-USD",
+        "SWAP BTC-USD_UM",
+        "SWAP XAU-USD_UM",
+        "FUTURES BTC-USD_UM",
+    ]
+    assert {c.base for c in contracts.values()} == {"BTC", "XAU"}

@@ -17,6 +17,7 @@ import pytest
 from chainwatch.rows import Coverage, Reject
 from chainwatch.sources import binance, bybit, okx
 from tests.venues.client import CANARY_SECONDS, FAST, OTHERS, Collecting, Loopback, quick, until
+from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS, PROTOCOLS, dump
 
 USDM = quick(binance.USDM)
@@ -114,6 +115,27 @@ async def test_what_is_sent_again_after_a_reconnect_counts_once(
         assert states(spans) == ["down", "up"] * 4, channel.source
         reasons = {s.reason for s in spans if s.state == "down"}
         assert reasons == {"connecting", "the connection broke"}
+
+
+async def test_an_id_tells_apart_what_happened_to_one_contract_only(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    """Deribit numbers trades by currency, Hyperliquid's numbers repeat on other coins."""
+    several = [c for c in CHANNELS if len(ALL[c.source].symbols) > 1]
+    assert len(several) > 10
+    async with Collecting(exchange, tmp_path, *several) as running:
+        await running.alive()
+        for channel in several:
+            protocol = ALL[channel.source]
+            texts = [text for _, text in protocol.frames(0, 0)]
+            texts += [text.replace(*protocol.symbols[:2]) for text in texts]
+            again = [{"text": text} for text in (*texts, *texts)]
+            await exchange.tell("send", channel.source, frames=again)
+        await running.counted(rows=2, duplicates=2)
+    for channel in several:
+        found = running.liquidations(channel)
+        assert len({r.symbol for r in found}) == 2, channel.source
+        assert len(found) == 2 * len({r.kind for r in found}), channel.source
 
 
 async def test_a_second_run_finds_the_rows_of_the_first_and_says_what_nobody_watched(

@@ -1,11 +1,14 @@
 """Liquidation orders on Gate futures, settled in USDT (linear) and in BTC (inverse).
 
-At the most one order per contract and second is sent. `size` counts contracts.
+`size` counts contracts, as a number or as text, whole or decimal. A live frame of 2026-08-10 holds
+one order as an object, whose `time` is in milliseconds; documents since 2026-08-20 give an array of
+orders, gathered for a second and no longer dropped; older ones give `time_ms`, with `time` in
+seconds. All of these are read.
 
 Unproven, needs a live check: that the stream's `size` is the order's, so that a negative one closes
-a long; the documents call it the quantity of the liquidation order. Over REST it is the position's
-and has the opposite sign. There the time is in whole seconds, so that the two never meet in one
-row: the history counts only where the stream was not alive.
+a long. The documents call it the quantity of the liquidation order and say nothing of its sign.
+Over REST it is the position's and has the opposite sign. There the time is in whole seconds, so
+that the two never meet in one row: of a history counts only what the stream did not see.
 """
 
 from __future__ import annotations
@@ -19,18 +22,22 @@ from chainwatch.history import History
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
+from chainwatch.text import visible
 
 LIQUIDATIONS = "futures.public_liquidates"
 TICKERS = "futures.tickers"
-SAMPLING = "sampled: at the most one order per contract and second, since 2025-02-19"
+SAMPLING = "full: every order, gathered for a second, as documented since 2026-08-20"
 PAGE = 1_000
+# A time below this is in seconds: in milliseconds it would lie in 1973.
+_SECONDS_BELOW = 100_000_000_000
 
 
 class _Liquidation(msgspec.Struct):
     contract: str
-    size: float
+    size: float | str
     price: float | str
-    time_ms: int
+    time_ms: int | str | None = None
+    time: int | str | None = None
 
 
 class _Error(msgspec.Struct):
@@ -55,7 +62,7 @@ class _Listed(msgspec.Struct):
 class _Past(msgspec.Struct):
     time: int
     contract: str
-    size: float
+    size: float | str
     fill_price: str
     order_price: str = ""
 
@@ -80,17 +87,18 @@ def parse(raw: bytes, reader: Reader) -> Seen:
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         one = _liquidation.decode(element)
+        size, at_ms = _signed(one.size), _at_ms(one)
         return [
             reader.row(
                 symbol=one.contract,
-                side="long" if one.size < 0 else "short",
-                raw_side="-" if one.size < 0 else "+",
-                at_ms=one.time_ms,
+                side="long" if size < 0 else "short",
+                raw_side="-" if size < 0 else "+",
+                at_ms=at_ms,
                 sent_ms=frame.time_ms,
-                contracts=abs(one.size),
+                contracts=abs(size),
                 price=one.price,
                 price_kind="order",
-                identity=(one.contract, f"{one.time_ms}", f"{one.size}", f"{one.price}"),
+                identity=(one.contract, f"{at_ms}", f"{size}", f"{one.price}"),
                 raw=text,
             )
         ]
@@ -99,7 +107,26 @@ def parse(raw: bytes, reader: Reader) -> Seen:
         alone = msgspec.Raw(b"[" + bytes(element) + b"]")
         return msgspec.json.encode(msgspec.structs.replace(frame, result=alone))
 
-    return reader.each(reader.begin(raw), _elements.decode(frame.result), read, envelope)
+    alone = bytes(frame.result).lstrip().startswith(b"{")
+    orders = [frame.result] if alone else _elements.decode(frame.result)
+    return reader.each(reader.begin(raw), orders, read, envelope)
+
+
+def _signed(size: float | str) -> float:
+    try:
+        return float(size)
+    except ValueError:
+        raise ValueError(f"size is {visible(f'{size}', 40)!r}") from None
+
+
+def _at_ms(one: _Liquidation) -> int:
+    """The time in milliseconds, whichever of its two fields gives it."""
+    given = one.time if one.time_ms is None else one.time_ms
+    try:
+        number = int(given or 0)
+    except ValueError:
+        raise ValueError(f"time is {visible(f'{given}', 40)!r}") from None
+    return number * 1000 if abs(number) < _SECONDS_BELOW else number
 
 
 def subscribe(topics: Sequence[str], number: int) -> Request:
@@ -147,13 +174,14 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         one = _past.decode(element)
+        size = _signed(one.size)
         return [
             reader.row(
                 symbol=one.contract,
-                side="long" if one.size > 0 else "short",
-                raw_side="+" if one.size > 0 else "-",
+                side="long" if size > 0 else "short",
+                raw_side="+" if size > 0 else "-",
                 at_ms=one.time * 1000,
-                contracts=abs(one.size),
+                contracts=abs(size),
                 price=one.fill_price,
                 price_kind="fill",
                 kind="fill",
@@ -161,7 +189,7 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
                     "rest",
                     one.contract,
                     f"{one.time}",
-                    f"{one.size}",
+                    f"{size}",
                     one.order_price,
                     one.fill_price,
                 ),
@@ -226,8 +254,8 @@ BTC = msgspec.structs.replace(
 )
 
 DOCS = "https://www.gate.com/docs/developers/futures/ws/en/#public-liquidates-order-api"
-stream(USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: one per contract and second.")
-stream(BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: one per contract and second.")
+stream(USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: all of them, as documented.")
+stream(BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: all of them, as documented.")
 for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
     history(
         History(

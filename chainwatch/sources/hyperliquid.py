@@ -1,11 +1,15 @@
-"""Liquidations on Hyperliquid, as far as it publishes them: what its liquidator vault takes over.
+"""Liquidations on Hyperliquid, as far as they are read here: what its liquidator vault takes over.
 
 There is no feed of all liquidations: its trades carry no mark, and a fill carries one only in the
 feed of an address that took part in it. The vault that takes positions over when the market does
-not (a backstop) is such an address; the far more frequent market liquidations, and the auto-
-deleveraging on 2025-10-10 and since, are not here. Sums are therefore a small part, and say so.
+not (a backstop) is such an address. Market liquidations stand in the fills of their counterparties
+and of the venue's nodes, which are not read: backstops are about one liquidation in a thousand.
+Sums are therefore a small part, and say so.
 
-A fill's `side` is B where the vault bought: then a long was liquidated.
+A fill's `side` is B where the vault bought: then a long was liquidated. A fill that names the vault
+itself as liquidated rids it of what it took over, as auto-deleveraging does: its kind is `adl`,
+which no sum counts, for the takeover is counted already. The number of a trade is unique only with
+its time and coin.
 
 Unproven, needs a live check: that this address takes over all backstop liquidations (there may be
 others beside it), and how often all mid prices come, which are the canary.
@@ -117,7 +121,7 @@ def _reading(user: str, reader: Reader) -> _Read:
         if one.side not in ("A", "B"):
             raise ValueError(f"side is {one.side!r}")
         own = one.liquidation.liquidated_user.lower() == own_address
-        # In a fill of the liquidated account itself the side is its own, else the opposite.
+        # In a fill that liquidates the address itself the side is its own, else the opposite.
         sold = (one.side == "A") == own
         return [
             reader.row(
@@ -128,7 +132,7 @@ def _reading(user: str, reader: Reader) -> _Read:
                 base=one.sz,
                 price=one.px,
                 price_kind="takeover" if one.liquidation.method == "backstop" else "trade",
-                kind="fill",
+                kind="adl" if own else "fill",
                 event=f"{one.tid}",
                 quote_currency="USDC",
                 raw=text,
@@ -207,7 +211,7 @@ HYPERLIQUID = Channel(
     market="perpetual",
     ws="wss://api.hyperliquid.xyz/ws",
     rest="https://api.hyperliquid.xyz",
-    sampling="partial: what the liquidator vault takes over; market liquidations are not published",
+    sampling="partial: what the liquidator vault takes over, about one liquidation in a thousand",
     canary="mid prices",
     canary_seconds=5.0,
     canary_topics=("allMids",),

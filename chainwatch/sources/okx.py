@@ -83,6 +83,7 @@ class _Listed(msgspec.Struct, rename="camel"):
     inst_id: str
     inst_type: str
     uly: str = ""
+    inst_family: str = ""
     settle_ccy: str = ""
     ct_val: str = ""
     ct_mult: str = ""
@@ -215,6 +216,7 @@ def _contract(one: _Listed) -> Contract:
         kind=one.ct_type or "unknown",
         size=size,
         market=one.inst_type.lower(),
+        family=one.inst_family or one.uly,
     )
 
 
@@ -235,8 +237,8 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
 
 
 def families(contracts: Mapping[str, Contract]) -> list[str]:
-    """What REST is asked for, such as "SWAP BTC-USDT"."""
-    return list(dict.fromkeys(f"{c.market.upper()} {c.base}-{c.quote}" for c in contracts.values()))
+    """What REST is asked for, such as "SWAP BTC-USDT"; several families share an underlying."""
+    return list(dict.fromkeys(f"{c.market.upper()} {c.family}" for c in contracts.values()))
 
 
 async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:

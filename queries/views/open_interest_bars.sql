@@ -35,7 +35,7 @@ WITH bar AS (
   JOIN exchange_liquidations AS e
     ON e.venue = n.venue AND e.market = n.market AND e.symbol = n.symbol
    AND to_timestamp((floor(epoch(e.time) / n.seconds) + 1e0) * n.seconds) = n.to_time
-  WHERE e.kind <> 'trigger'
+  WHERE e.kind IN ('order', 'fill')
   GROUP BY n.venue, n.market, n.symbol, n.bar
 )
 SELECT n.base, n.venue, n.market, n.symbol, n.bar, n.from_time, n.to_time, n.units, n.usd,

@@ -12,8 +12,10 @@ SELECT * FROM (VALUES
    'full: every liquidation, each 0.5 s'),
   ('okx', 'all', TIMESTAMPTZ '2021-01-01 00:00Z', NULL, 'sampled',
    'sampled: at the most one order per contract and second'),
-  ('gate', 'all', TIMESTAMPTZ '2025-02-19 00:00Z', NULL, 'sampled',
-   'sampled: at the most one order per contract and second, since 2025-02-19'),
+  ('gate', 'all', TIMESTAMPTZ '2025-02-19 00:00Z', TIMESTAMPTZ '2026-08-20 00:00Z', 'sampled',
+   'sampled: at the most one order per contract and second'),
+  ('gate', 'all', TIMESTAMPTZ '2026-08-20 00:00Z', NULL, 'full',
+   'full: every order, gathered for a second, as documented since 2026-08-20'),
   ('htx', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'unknown',
    'unknown: no limit is documented'),
   ('bitget', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'unknown',
@@ -29,5 +31,5 @@ SELECT * FROM (VALUES
   ('dydx', 'all', TIMESTAMPTZ '2023-10-26 00:00Z', NULL, 'full',
    'full: every trade carries its type'),
   ('hyperliquid', 'all', TIMESTAMPTZ '2023-01-01 00:00Z', NULL, 'partial',
-   'partial: what the liquidator vault takes over; market liquidations are not published')
+   'partial: what the liquidator vault takes over, about one liquidation in a thousand')
 ) AS e(venue, market, from_time, to_time, class, rule)

@@ -65,15 +65,16 @@ class Gate(Protocol):
         return dump({**head, "result": result})
 
     def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        """In turn as live frames, as documents since 2026-08-20 and as older ones have it."""
         at = (at_ms or BASE_MS) + n
-        size = n % 400 + 1
-        row = {
-            "price": float(self.price(n)),
-            "size": -size if n % 2 == 0 else size,
-            "time_ms": at,
-            "contract": self.symbol(n),
-        }
-        yield "futures.public_liquidates !all", self.pushed("futures.public_liquidates", at, [row])
+        size = (n % 400 + 1) * (-1 if n % 2 == 0 else 1)
+        head = {"contract": self.symbol(n), "price": self.price(n)}
+        form: Any = (
+            {**head, "size": size, "time": at},
+            [{**head, "size": f"{size}", "time": at}],
+            [{**head, "price": float(self.price(n)), "size": size, "time_ms": at}],
+        )[n % 3]
+        yield "futures.public_liquidates !all", self.pushed("futures.public_liquidates", at, form)
 
     def rest(
         self, path: str, query: dict[str, str], body: bytes, history: list[Past]

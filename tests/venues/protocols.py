@@ -228,7 +228,13 @@ class Bybit(Protocol):
 
 
 class Okx(Protocol):
-    symbols = ("BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USD-SWAP", "BTC-USD-261225")
+    symbols = (
+        "BTC-USDT-SWAP",
+        "ETH-USDT-SWAP",
+        "BTC-USD-SWAP",
+        "BTC-USD-261225",
+        "BTC-USD_UM-SWAP",
+    )
 
     def answer(self, text: str, denied: set[str]) -> Answer:
         if text == "ping":
@@ -270,7 +276,7 @@ class Okx(Protocol):
             "instFamily": "-".join(symbol.split("-")[:2]),
             "instId": symbol,
             "instType": self.kind(symbol),
-            "uly": "-".join(symbol.split("-")[:2]),
+            "uly": "-".join(symbol.split("-")[:2]).removesuffix("_UM"),
         }
 
     def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
@@ -304,13 +310,14 @@ class Okx(Protocol):
 
     def listed(self, symbol: str) -> dict[str, Any]:
         base, quote = symbol.split("-")[:2]
-        linear = quote == "USDT"
+        linear = quote != "USD"
+        settle = {"USD": base, "USD_UM": "USDC"}.get(quote, quote)
         return {
             "instId": symbol,
             "instType": self.kind(symbol),
             "instFamily": f"{base}-{quote}",
-            "uly": f"{base}-{quote}",
-            "settleCcy": quote if linear else base,
+            "uly": f"{base}-{quote.removesuffix('_UM')}",
+            "settleCcy": settle,
             "ctVal": "0.01" if linear else "100",
             "ctMult": "1",
             "ctType": "linear" if linear else "inverse",
