@@ -332,7 +332,7 @@ def verify(
         jobs.append(Job(found, target=name))
     if not jobs:
         raise UsageError("no market has been read yet: run `chainwatch collect` first")
-    only: dict[str, object] = {"p_market": jobs[0].target} if len(jobs) == 1 else {}
+    only: dict[str, object] = scope(market, None)
     with current.teller:
         _announce(jobs)
         results, mismatches = _compare(jobs, sample, with_web3)
@@ -721,7 +721,10 @@ def run_query(
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"a parameter is given as p_name=value, not {pair!r}")
-        bound[key if key.startswith("p_") else f"p_{key}"] = value
+        key = key if key.startswith("p_") else f"p_{key}"
+        if key in bound:
+            raise UsageError(f"{key} is given twice: give it once")
+        bound[key] = value
     if engine == "duckdb":
         emit_query(name, bound, output)
         return

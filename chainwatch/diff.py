@@ -22,6 +22,8 @@ import msgspec
 
 from chainwatch import query
 from chainwatch.errors import UsageError
+from chainwatch.markets import ALL, asked
+from chainwatch.report import require_markets
 from chainwatch.store import Catalog, Store
 
 PARTS = (
@@ -224,9 +226,12 @@ def _pairs(
             }
 
         older, newer = standing(since), standing(until)
-    what = "a market" if market == "all" else f"market {market!r}"
+        require_markets(catalog, newer, {"p_market": market})
+    wanted = asked(market)
     for when, found in ((since, older), (until, newer)):
-        if not found:
+        late = [name for name in wanted if name not in (*found, ALL)]
+        if late or not found:
+            what = f"market {late[0]!r}" if late else "a market"
             raise UsageError(
                 f"no snapshot of {what} up to {when:%Y-%m-%d %H:%M:%S}Z: `chainwatch status` shows "
                 "what there is"

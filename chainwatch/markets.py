@@ -83,6 +83,12 @@ def find_market(settings: Settings, protocol: str, name: str) -> Market:
     )
 
 
+def asked(text: str) -> list[str]:
+    """The markets that a list with commas names, each once; ["all"] where all is among them."""
+    names = [name.strip() for name in text.split(",")]
+    return [ALL] if ALL in names else list(dict.fromkeys(names))
+
+
 def endpoints(settings: Settings, market: Market) -> tuple[str, ...]:
     """The JSON-RPC URLs for a market: those set for its chain, else its own."""
     value = settings.rpc_urls(market.chain)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from chainwatch import query, show
 from chainwatch.errors import UsageError
+from chainwatch.markets import ALL, asked
 from chainwatch.query import Query
 from chainwatch.show import Report
 from chainwatch.store import Catalog, Result
@@ -34,6 +35,8 @@ def make(
     Raises UsageError where there is no snapshot yet, or the factor does not exist.
     """
     chosen = query.find(name)
+    if "p_market" in values:
+        values = {**values, "p_market": ",".join(asked(str(values["p_market"])))}
     if all(p.name != "p_as_of" for p in chosen.params):
         return _make(catalog, chosen, values, None, runner)
     scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
@@ -68,7 +71,7 @@ def _make(
     meta: dict[str, Any] = {}
     if standing is not None:
         scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
-        _require_snapshot(catalog, standing, scope)
+        require_markets(catalog, [m["market"] for m in standing.dicts()], scope)
         header += [market_line(m) for m in standing.dicts()]
         header += _lost_lines(catalog, standing)
         meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
@@ -80,8 +83,10 @@ def _make(
                 catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
             )
             header += _moves_lines(moved, factor)
+            axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor})
             if chosen.name == "walls":
-                header += axis_lines(factors, factor)
+                header += axis_lines(axes, factor, split=bool(values.get("p_split")))
+            meta["axes"] = [axis for axis in axes.dicts() if axis["price"] is not None]
             meta["moves"] = [
                 {k: m[k] for k in ("market", "asset", "symbol", "beta")}
                 for m in moved.dicts()
@@ -362,8 +367,10 @@ def stale_lines(report: Report) -> list[str]:
     ]
 
 
-def _require_snapshot(catalog: Catalog, standing: Result, scope: Mapping[str, object]) -> None:
-    if standing.rows:
+def require_markets(catalog: Catalog, found: Collection[str], scope: Mapping[str, object]) -> None:
+    """UsageError where there is no snapshot, or none of one of the markets that are asked for."""
+    wanted = asked(str(scope.get("p_market", ALL)))
+    if found and (wanted == [ALL] or set(wanted) <= set(found)):
         return
     stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")
     known = [row[0] for row in stored.rows]
@@ -372,30 +379,32 @@ def _require_snapshot(catalog: Catalog, standing: Result, scope: Mapping[str, ob
             "no market has been read yet: run `chainwatch collect aave-v3 --market ethereum`, "
             "or `chainwatch demo` for a local chain"
         )
-    wanted = str(scope.get("p_market", "all"))
-    if wanted != "all" and wanted not in known:
-        close = difflib.get_close_matches(wanted, known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"no snapshot of market {wanted!r}; {hint}stored: {', '.join(known)}")
-    raise UsageError("no snapshot is as old as that: `chainwatch status` shows what there is")
+    for name in wanted:
+        if name != ALL and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"no snapshot of market {name!r}; {hint}stored: {', '.join(known)}")
+    late = [name for name in wanted if name not in (*found, ALL)] if found else []
+    what = f"no snapshot of {', '.join(late)}" if late else "no snapshot"
+    raise UsageError(f"{what} is as old as that: `chainwatch status` shows what there is")
 
 
 MARKET = "MARKET"
 
 
-def axis_lines(factors: Result, factor: str) -> list[str]:
-    """What prices of a factor mean where its markets have different ones: the highest rules."""
-    prices = [
-        float(row["factor_price"])
-        for row in factors.dicts()
-        if str(row["factor"]).lower() == factor.lower() and row["factor_price"] is not None
-    ]
+def axis_lines(axes: Result, factor: str, *, split: bool = False) -> list[str]:
+    """What prices of a factor mean where its markets have different ones; `axes`: rows of axes."""
+    found = {str(row["market"]): row for row in axes.dicts() if row["price"] is not None}
+    prices = [row["price"] for row in found.values()]
     if not prices or min(prices) == max(prices):
         return []
-    low, high = show.price(min(prices)), show.price(max(prices))
+    low, high, whose = show.price(min(prices)), show.price(max(prices)), found[ALL]["axis_market"]
+    differ = f"the markets' prices of {factor} differ ({low} to {high}): "
+    if split:
+        return [f"{differ}the rows of each market stand at its own"]
     return [
-        f"the markets' prices of {factor} differ ({low} to {high}): each trigger is shown as far "
-        f"from {high} as it is from its own market's price"
+        f"{differ}sums stand at {whose}'s {high}, each trigger as far from it as from its own "
+        "market's price"
     ]
 
 

@@ -1,6 +1,6 @@
 -- name: accounts
 -- title: Accounts, riskiest first
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most

@@ -1,7 +1,7 @@
 -- name: break_levels
 -- title: Break levels: outside prices at which a fall starts to feed itself, and where it lands
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
@@ -53,9 +53,9 @@ WITH step AS (
   ASOF LEFT JOIN step AS s
     ON s.depth_scale = b.depth_scale AND b.trigger_price * 0.99e0 <= s.trigger_price
 ), spot AS (
-  SELECT max(factor_price) AS spot
-  FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
-  WHERE lower(factor) = lower($p_factor)
+  SELECT price AS spot, axis_market
+  FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
+  WHERE market = 'all'
 ), point AS (
   SELECT depth_scale, level, 'after' AS what, q_after / depth_scale AS sold FROM ahead
   UNION ALL
@@ -99,7 +99,7 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        sum(a.later_units) OVER by_level AS cum_later_units,
        sum(a.usd) OVER by_level AS cum_usd,
        CAST(sum(a.new_accounts) OVER by_level AS BIGINT) AS cum_accounts,
-       s.spot AS spot_price
+       s.spot AS spot_price, s.axis_market
 FROM ahead AS a
 JOIN moved AS m ON m.depth_scale = a.depth_scale AND m.level = a.level
 CROSS JOIN spot AS s

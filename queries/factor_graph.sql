@@ -1,6 +1,6 @@
 -- name: factor_graph
 -- title: What moves each asset's price: asset, feeds and factors, as the price sources say on chain
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: market asset price_usd factor kind beta factor_price cap_price collateral_usd debt_usd feed
 -- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; fixed = never moves; unknown = a price source that is not understood, a factor of its own

@@ -1,7 +1,7 @@
 -- name: fall_band
 -- title: Where outside falls come to rest: without impact, and with depth × 1, 0.5, 0.1 and 0.02
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_depth_scale DOUBLE = 1  depth times this, before the band's own 1, 0.5, 0.1 and 0.02
@@ -43,5 +43,6 @@ SELECT drop_share, max(outside_price) AS outside_price,
        max(CASE WHEN place = 2 THEN sold_units END) AS sold_units_full,
        max(CASE WHEN place = 2 THEN later_units END) AS later_units_full,
        max(CASE WHEN place = 2 THEN toxic_usd END) AS toxic_usd,
-       max(CASE WHEN place = 2 THEN bad_debt_usd END) AS bad_debt_usd
+       max(CASE WHEN place = 2 THEN bad_debt_usd END) AS bad_debt_usd,
+       max(spot_price) AS spot_price, max(axis_market) AS axis_market
 FROM fall GROUP BY drop_share ORDER BY drop_share

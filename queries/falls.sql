@@ -1,7 +1,7 @@
 -- name: falls
 -- title: Where the price comes to rest after an outside fall, once forced sales meet the order books
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_scales TEXT = 'inf,1,0.5,0.1,0.02'  depth times each of these; 'inf' is a market that no sale moves
@@ -24,9 +24,9 @@ WITH level AS (
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
     p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
 ), spot AS (
-  SELECT max(factor_price) AS spot
-  FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
-  WHERE lower(factor) = lower($p_factor)
+  SELECT price AS spot, axis_market
+  FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
+  WHERE market = 'all'
 ), outside AS (
   SELECT CAST(trim(value) AS DOUBLE) AS drop_share
   FROM (SELECT unnest(string_split($p_drops, ',')) AS value) AS given
@@ -34,7 +34,7 @@ WITH level AS (
   SELECT DISTINCT c.depth_scale,
          CASE WHEN $p_price IS NULL THEN o.drop_share ELSE 1e0 - $p_price / s.spot END AS drop_share,
          CASE WHEN $p_price IS NULL THEN s.spot * (1e0 - o.drop_share) ELSE $p_price END AS outside_price,
-         s.spot
+         s.spot, s.axis_market
   FROM (SELECT CAST(trim(value) AS DOUBLE) AS depth_scale
         FROM (SELECT unnest(string_split($p_scales, ',')) AS value) AS given) AS c
   CROSS JOIN outside AS o CROSS JOIN spot AS s
@@ -67,6 +67,6 @@ SELECT CASE WHEN l.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
          AS amplification,
        CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.later_units, l.usd,
        coalesce(s.toxic_usd, 0e0) AS toxic_usd, coalesce(s.bad_debt_usd, 0e0) AS bad_debt_usd,
-       l.spot AS spot_price
+       l.spot AS spot_price, l.axis_market
 FROM landed AS l LEFT JOIN short AS s ON s.final_price = l.final_price
 ORDER BY l.drop_share, l.depth_scale DESC

@@ -1,6 +1,6 @@
 -- name: health
 -- title: Health-factor distribution: accounts, collateral and debt per bucket
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd

@@ -2,7 +2,7 @@
 -- title: MODEL: how many daily moves accounts' margins are away from liquidation, all factors moving together
 -- param: p_days DOUBLE = 30  horizon of the probability-like figure, in days
 -- param: p_window BIGINT = 90  days of closes that the covariance is of
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and closes not later than this; null: newest of all

@@ -1,7 +1,7 @@
 -- name: liquidation_totals
 -- title: Liquidations on chain: debt repaid and collateral seized, at the oracle's prices then
 -- param: p_by TEXT = 'day'  hour, day, market, asset (collateral) or kind
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
 -- bar: coll_seized_usd

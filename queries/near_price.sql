@@ -3,7 +3,7 @@
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_price DOUBLE = NULL  the price looked at; null: today's
 -- param: p_width DOUBLE = 0.02  how far around it, as a share of it
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
 -- show: part name accounts usd=USD units part_share=share

@@ -2,7 +2,7 @@
 -- title: Accounts nearest to their trigger as one factor moves (x = price / price now)
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_way TEXT = 'all'  now, down, up or all of these
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'

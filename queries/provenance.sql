@@ -1,6 +1,6 @@
 -- name: provenance
 -- title: What the reports stand on: block, age, coverage and verification of each market
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: market protocol provenance block_number block_time age_seconds accounts accounts_failed checked mismatched
 SELECT market, protocol, provenance, block_number, block_time,

@@ -1,7 +1,7 @@
 -- name: recentred_book
 -- title: Where outside falls come to rest, round by round, with the order book re-centred at the outside price
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_scale DOUBLE = 1  depth times this

@@ -1,7 +1,7 @@
 -- name: sold_on_the_way
 -- title: What has fired of all that moves on a straight way down, and how far that moves one factor's price
 -- param: p_factor TEXT = 'BTC'  whose books are asked
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_scale DOUBLE = 1  depth times this

@@ -1,7 +1,7 @@
 -- name: triggers
 -- title: Where each account becomes liquidatable as one factor moves (x = price / price now)
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price

@@ -1,6 +1,6 @@
 -- name: verification
 -- title: The newest snapshot of each market against the chain's own figures
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: market block_number accounts checked equal different max_abs_error method endpoint
 -- note: collateral, debt and health factor of each account are compared as integers

@@ -2,7 +2,7 @@
 -- title: Collateral that becomes liquidatable as a factor moves, per price bin
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: all volatile ones (1 = prices now)
 -- param: p_way TEXT = 'down'  down, up or both
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_split BOOLEAN = false  true: one set of rows per market
 -- param: p_range DOUBLE = 0.3  how far from the price now, as a share of it
 -- param: p_step_abs DOUBLE = NULL  bin width in USD (or units of a ratio); bins are its multiples
@@ -17,14 +17,15 @@
 -- note: seize_to_heal: collateral for the smallest repayments that bring health factors back to 1; all of it where accounts are absorbed
 -- note: units: max_seizable that moves with the factor, in units of the factor (of the token, for a ratio) at the trigger
 -- note: down: whoever a fall liquidates, having as collateral what moves; up: whoever a rise does, owing it
+-- note: axis_market, axis_price: whose price of the factor the bins are of; rows of one market stand at its own, sums at the highest, each trigger as far from it as from its own market's price
 -- note: the account's largest collateral is taken to pay its largest debt first; liquidators may choose otherwise
 -- portable: yes
 WITH step AS (
   SELECT way AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_way := $p_way,
                                           p_market := $p_market, p_as_of := $p_as_of)
 ), axis AS (
-  SELECT spot, step, pct FROM (
-    SELECT spot, $p_step_pct AS pct,
+  SELECT market, axis_market, spot, step, pct FROM (
+    SELECT market, axis_market, spot, $p_step_pct AS pct,
       CASE WHEN $p_step_abs IS NOT NULL THEN $p_step_abs
            WHEN $p_step_pct IS NOT NULL THEN spot * $p_step_pct
            ELSE magnitude * CASE WHEN ratio < 1.5e0 THEN 1e0 WHEN ratio < 2.25e0 THEN 2e0
@@ -32,14 +33,12 @@ WITH step AS (
                                  ELSE 10e0 END
       END AS step
     FROM (
-      SELECT spot, magnitude, 0.01e0 * spot / magnitude AS ratio
+      SELECT market, axis_market, spot, magnitude, 0.01e0 * spot / magnitude AS ratio
       FROM (
-        SELECT spot, power(10e0, floor(log10(0.01e0 * spot) + 1e-9)) AS magnitude
-        FROM (
-          SELECT max(factor_price) AS spot
-          FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
-          WHERE factor IS NOT NULL
-        ) AS newest WHERE spot > 0e0
+        SELECT market, axis_market, price AS spot,
+               power(10e0, floor(log10(0.01e0 * price) + 1e-9)) AS magnitude
+        FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
+        WHERE price > 0e0 AND $p_split = (market <> 'all')
       ) AS sized_price
     ) AS scaled_price
   ) AS stepped WHERE step > 0e0
@@ -50,21 +49,21 @@ WITH step AS (
     CASE WHEN p.kind = 'now' THEN 0 ELSE CAST(least(greatest(p.place_exact, 1e0), 1e6) AS INT) END
       AS place
   FROM (
-    SELECT s.*,
+    SELECT s.*, a.market AS group_name, a.spot,
       CASE WHEN s.kind = 'down' AND a.pct IS NULL
-             THEN ceil(a.spot / a.step - 1e-9) - floor(s.x * s.factor_price / a.step + 1e-9)
+             THEN ceil(a.spot / a.step - 1e-9) - floor(s.x * a.spot / a.step + 1e-9)
            WHEN s.kind = 'down'
-             THEN floor((a.spot - s.x * s.factor_price) / a.step - 1e-9) + 1e0
+             THEN floor((a.spot - s.x * a.spot) / a.step - 1e-9) + 1e0
            WHEN a.pct IS NULL
-             THEN ceil(s.x * s.factor_price / a.step - 1e-9) - floor(a.spot / a.step + 1e-9)
-           ELSE ceil((s.x * s.factor_price - a.spot) / a.step - 1e-9) END AS place_exact
-    FROM step AS s CROSS JOIN axis AS a
+             THEN ceil(s.x * a.spot / a.step - 1e-9) - floor(a.spot / a.step + 1e-9)
+           ELSE ceil((s.x * a.spot - a.spot) / a.step - 1e-9) END AS place_exact
+    FROM step AS s JOIN axis AS a ON a.market = CASE WHEN $p_split THEN s.market ELSE 'all' END
   ) AS p
 ), digit AS (
   SELECT * FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS d(n)
 ), edge AS (
   -- Bins 1 … of each way, from the price now outwards; bin 0 is what is liquidatable already.
-  SELECT w.kind, g.n AS place,
+  SELECT a.market, w.kind, g.n AS place,
     CASE WHEN w.kind = 'now' THEN a.spot
          WHEN w.kind = 'down' AND a.pct IS NULL THEN greatest((ceil(a.spot / a.step - 1e-9) - g.n) * a.step, 0e0)
          WHEN w.kind = 'down' THEN greatest(a.spot - g.n * a.step, 0e0)
@@ -86,33 +85,31 @@ WITH step AS (
      OR (w.kind = 'up' AND g.n > 0 AND $p_way IN ('up', 'both')
          AND CASE WHEN a.pct IS NULL THEN (floor(a.spot / a.step + 1e-9) + g.n - 1) * a.step
                   ELSE a.spot + (g.n - 1) * a.step END < a.spot * (1e0 + $p_range) - 1e-9 * a.spot)
-), group_name AS (
-  SELECT DISTINCT CASE WHEN $p_split THEN market ELSE 'all' END AS market
-  FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), binned AS (
-  SELECT CASE WHEN $p_split THEN market ELSE 'all' END AS market, kind, place,
+  SELECT group_name AS market, kind, place,
          sum(is_account) AS accounts, sum(risk_usd) AS risk_usd, max(risk_usd) AS top_usd,
          sum(seize_usd) AS seize_usd,
          sum(units) AS units,
-         sum(heal0) AS heal0, sum(heal1 / nullif(factor_price, 0e0)) AS heal1_per_price,
+         sum(heal0) AS heal0, sum(heal1 / nullif(spot, 0e0)) AS heal1_per_price,
          sum(heal_now) AS heal_now
   FROM placed
-  GROUP BY CASE WHEN $p_split THEN market ELSE 'all' END, kind, place
+  GROUP BY group_name, kind, place
 ), far AS (
-  SELECT kind, max(place) AS place FROM edge GROUP BY kind
+  SELECT market, kind, max(place) AS place FROM edge GROUP BY market, kind
 ), folded AS (
   -- What lies beyond the last bin becomes one row, so that nothing is dropped.
   SELECT b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1) AS place,
          sum(b.accounts) AS accounts, sum(b.risk_usd) AS risk_usd, max(b.top_usd) AS top_usd,
          sum(b.seize_usd) AS seize_usd, sum(b.units) AS units, sum(b.heal0) AS heal0,
          sum(b.heal1_per_price) AS heal1_per_price, sum(b.heal_now) AS heal_now
-  FROM binned AS b LEFT JOIN far AS f ON f.kind = b.kind
+  FROM binned AS b LEFT JOIN far AS f ON f.market = b.market AND f.kind = b.kind
   GROUP BY b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1)
 ), row_of AS (
-  SELECT n.market, e.kind, e.place, e.price_near, e.price_far FROM group_name AS n CROSS JOIN edge AS e
+  SELECT market, kind, place, price_near, price_far FROM edge
   UNION ALL
-  SELECT n.market, f.kind, f.place + 1, e.price_far, NULL
-  FROM group_name AS n CROSS JOIN far AS f JOIN edge AS e ON e.kind = f.kind AND e.place = f.place
+  SELECT f.market, f.kind, f.place + 1, e.price_far, NULL
+  FROM far AS f
+  JOIN edge AS e ON e.market = f.market AND e.kind = f.kind AND e.place = f.place
   WHERE f.kind <> 'now'
 ), filled AS (
   SELECT r.market, r.kind, r.place, r.price_near, r.price_far,
@@ -149,8 +146,9 @@ SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.k
        sum(h.risk_usd) OVER by_place AS cum_collateral_at_risk_usd,
        sum(h.seize_usd) OVER by_place AS cum_max_seizable_usd,
        h.heal_cum_usd AS cum_seize_to_heal_usd,
-       CASE WHEN lower($p_factor) <> 'market' THEN sum(h.units) OVER by_place END AS cum_units
-FROM healed AS h CROSS JOIN axis AS a
+       CASE WHEN lower($p_factor) <> 'market' THEN sum(h.units) OVER by_place END AS cum_units,
+       a.axis_market, a.spot AS axis_price
+FROM healed AS h JOIN axis AS a ON a.market = h.market
 WINDOW by_place AS (PARTITION BY h.market, h.kind ORDER BY h.place
                     ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ORDER BY h.market, CASE h.kind WHEN 'now' THEN 0 WHEN 'down' THEN 1 ELSE 2 END, h.place

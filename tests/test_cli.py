@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from chainwatch import cli, commands, query
 from chainwatch.demo import recording
@@ -235,6 +236,84 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
 def test_a_wrong_word_is_one_line_and_exit_2(lake: Path) -> None:
     found = at_once([partial(run, *arguments, home=lake) for arguments, _ in WRONG])
     for (_, words), done in zip(WRONG, found, strict=True):
+        told(done, Exit.USAGE, *words)
+
+
+def options_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every option of the command line, with the words that lead to it."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, (*path, name))
+    for param in command.params:
+        if param.param_type_name == "option":
+            yield path, param
+
+
+def test_an_option_of_one_value_refuses_a_second() -> None:
+    """Click keeps the last one: the first would be believed to count."""
+    found = list(options_of(typer.main.get_command(cli.app)))
+    single = [(path, p) for path, p in found if not (p.multiple or p.is_flag or p.count)]
+    assert len(single) > 60
+    assert {"--as-of", "--home", "--limit", "--out"} <= {o for _, p in single for o in p.opts}
+    root = typer.main.get_command(cli.app)
+    for path, option in single:
+        words = [*path, option.opts[0], "1", f"{option.opts[-1]}=2"]
+        with pytest.raises(Exception, match=f"{option.opts[0]} takes one value") as refused:
+            root.main(words, prog_name="chainwatch", standalone_mode=False)
+        assert "given twice" in refused.value.format_message(), words
+
+
+def test_a_second_value_is_one_line_and_exit_2(lake: Path) -> None:
+    words = ("health", "--as-of", "2026-01-01", "--as-of", "2026-02-01")
+    told(run(*words, home=lake), Exit.USAGE, "--as-of takes one value", "chainwatch health --help")
+    words = ("query", "walls", "p_market=demo", "p_market=comet")
+    told(run(*words, home=lake), Exit.USAGE, "p_market is given twice")
+
+
+def rows_here(lake: Path, out: Path, *words: str) -> list[dict[str, Any]]:
+    """The rows that a report writes, run in this process."""
+    root = typer.main.get_command(cli.app)
+    where = ("--jsonl", "-o", str(out))
+    root.main(["--home", str(lake), "-q", *words, *where], "chainwatch", standalone_mode=False)
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path) -> None:
+    """A report over both markets of the lake, named one by one, is the report over all."""
+    out = tmp_path / "rows.jsonl"
+    root = typer.main.get_command(cli.app)
+    taking = {path[0] for path, p in options_of(root) if "--market" in p.opts} - {
+        "collect",
+        "import",
+        "verify",
+    }
+    assert {"walls", "triggers", "health", "cascade", "accounts", "distance", "diff"} <= taking
+    both = ("--market", "demo", "--market", "comet")
+    for command in sorted(taking):
+        words = (command, *READING[command])
+        every = rows_here(lake, out, *words)
+        one = rows_here(lake, out, *words, "--market", "demo")
+        assert every != one, command
+        for more in (both, ("--market", "comet, demo")):
+            named = rows_here(lake, out, *words, *more)
+            assert len(named) == len(every), command
+            for row, whole in zip(named, every, strict=True):
+                for figure, value in whole.items():
+                    near = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+                    assert row[figure] == near, (command, figure)
+    asked = rows_here(lake, out, "query", "health", "p_market=comet,demo")
+    assert [r["accounts"] for r in asked] == [r["accounts"] for r in rows_here(lake, out, "health")]
+
+
+def test_each_of_several_markets_must_be_stored(lake: Path) -> None:
+    both = ("--market", "demo", "--market", "comt")
+    words = ("'comt'", "did you mean comet?", "stored: comet, demo")
+    old = ("--from", "2026-01-29T01:27:46Z", "--to", "2026-01-29")
+    for done in at_once(
+        [
+            partial(run, "walls", "ETH", *both, home=lake),
+            partial(run, "diff", *old, *both, home=lake),
+        ]
+    ):
         told(done, Exit.USAGE, *words)
 
 

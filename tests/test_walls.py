@@ -307,6 +307,89 @@ def test_the_markets_add_up_to_all_of_them(store: Store) -> None:
     assert [{**row, "market": "two"} for row in alone] == [r for r in apart if r["market"] == "two"]
 
 
+def priced_at(store: Store, name: str, price: float, *triggers: float) -> None:
+    """A market that reads BTC at a price, and an account of 1 BTC for each trigger price."""
+    book = Book(
+        Asset("BTC", price, lt=0.78, bonus=0.05, betas={"BTC": 1.0}),
+        Asset("USD", 1.0, lt=0.75, bonus=0.045, betas={"USD": 1.0}),
+        market=name,
+    )
+    for trigger in triggers:
+        book.account(f"{trigger}", {"BTC": 1}, {"USD": at(trigger)})
+    book.store(store)
+
+
+def filled(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    wanted = ("market", "price_from", "price_to", "axis_market", "axis_price")
+    return [tuple(row[name] for name in wanted) for row in rows if row["accounts"]]
+
+
+def test_split_rows_stand_at_their_own_markets_price(store: Store) -> None:
+    priced_at(store, "one", 100_000.0, 90_500)
+    priced_at(store, "two", 80_000.0, 70_500)
+    assert filled(walls(store, split=True)) == [
+        ("one", 90_000, 91_000, "one", 100_000),
+        ("two", 70_000, 71_000, "two", 80_000),
+    ]
+    in_mart = filled(ask(store, "mart_walls", factor="BTC"))
+    assert [row[0] for row in in_mart] == ["one", "two"]
+    assert in_mart[1] == ("two", close(70_400), close(71_200), "two", 80_000)
+    # 70,500 is as far from 80,000 as 88,125 is from 100,000.
+    assert filled(walls(store)) == [
+        ("all", 90_000, 91_000, "one", 100_000),
+        ("all", 88_000, 89_000, "one", 100_000),
+    ]
+
+
+def test_a_market_without_the_factor_stands_on_the_axis_of_the_sum(store: Store) -> None:
+    priced_at(store, "one", 100_000.0)
+    priced_at(store, "two", 80_000.0)
+    bare = Book(Asset("USD", 1.0, lt=0.75, betas={"USD": 1.0}), market="bare")
+    bare.account("due", {"USD": 1}, {"USD": 1})
+    bare.store(store)
+    split = walls(store, split=True)
+    axis = {row["market"]: (row["axis_market"], row["axis_price"]) for row in split}
+    assert axis == {"one": ("one", 1e5), "two": ("two", 8e4), "bare": ("one", 1e5)}
+    assert ("bare", 100_000, 100_000, "one", 100_000) in filled(split)
+    priced_at(store, "three", 100_000.0)
+    alike = walls(store, market="one,three")
+    assert {row["axis_market"] for row in alike} == {"all"}
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(
+    st.lists(st.floats(0.01, 1e6), min_size=2, max_size=2),
+    st.lists(st.floats(0.5, 1.6), min_size=1, max_size=4),
+    st.sampled_from([{}, {"step_pct": 0.03}]),
+)
+def test_each_market_of_a_split_wall_is_its_wall_alone(
+    tmp_path_factory: pytest.TempPathFactory,
+    prices: list[float],
+    distances: list[float],
+    step: dict[str, float],
+) -> None:
+    store = Store(tmp_path_factory.mktemp("lake"))
+    store.create()
+    names = [f"m{n}" for n in range(len(prices))]
+    for name, price in zip(names, prices, strict=True):
+        priced_at(store, name, price, *(price * d for d in distances))
+    split = walls(store, split=True, way="both", **step)
+    for name in names:
+        alone = walls(store, market=name, way="both", **step)
+        mine = [row for row in split if row["market"] == name]
+        assert len(mine) == len(alone) > 3
+        for row, whole in zip(mine, alone, strict=True):
+            for figure, value in whole.items():
+                if figure != "market":
+                    near = close(value) if isinstance(value, float) else value
+                    assert row[figure] == near, (name, figure)
+
+
 def test_a_pool_that_lets_small_positions_be_closed_at_once_is_counted_so(store: Store) -> None:
     """From 3.3 on: half of all debt, but all of it where debt or collateral is under 2,000 USD."""
     book = market(close_rule="position-half")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chainwatch.tell import Teller
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # A query that is interrupted ends within moments; what does not is left behind.
 INTERRUPT_SECONDS = 2.0
@@ -53,7 +54,40 @@ Examples:
 
 EPILOG = "Exit codes: " + " · ".join(f"{code.value} {text}" for code, text in EXIT_MEANING.items())
 
-app = typer.Typer(
+
+class _Once:
+    """Refuses a second value of an option that takes one: the parser would keep the last."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> Any:
+        command: Any = self
+        _, _, order = command.make_parser(context).parse_args(list(arguments))
+        for option in (p for p in order if p.param_type_name == "option"):
+            single = not (option.multiple or option.count or option.is_flag)
+            if single and order.count(option) > 1:
+                context.fail(f"{option.opts[0]} takes one value and is given twice.")
+        inherited: Any = super()
+        return inherited.parse_args(context, arguments)
+
+
+class Command(_Once, typer.core.TyperCommand):
+    """A command of the application."""
+
+
+class Group(_Once, typer.core.TyperGroup):
+    """A command that has commands."""
+
+
+class App(typer.Typer):
+    """An application whose options take no second value where they take one."""
+
+    def __init__(self, *, cls: type[typer.core.TyperGroup] = Group, **settings: Any) -> None:
+        super().__init__(cls=cls, **settings)
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        return super().command(name, **{"cls": Command, **settings})
+
+
+app = App(
     name="chainwatch",
     help=EXAMPLES,
     epilog=EPILOG,
@@ -265,7 +299,8 @@ def listing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 MarketOption = Annotated[
-    str | None, typer.Option("--market", metavar="NAME", help="One market; all without it.")
+    list[str] | None,
+    typer.Option("--market", metavar="NAME", help="This market; repeatable; all without it."),
 ]
 MarketsOption = Annotated[
     list[str] | None,
@@ -341,10 +376,12 @@ def past(text: str, flag: str) -> datetime:
     return value
 
 
-def scope(market: str | None, as_of: str | None) -> dict[str, object]:
+def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
+    from chainwatch.markets import asked
+
     values: dict[str, object] = {}
-    if market is not None:
-        values["p_market"] = market
+    if market:
+        values["p_market"] = ",".join(asked(",".join(market)))
     if as_of is not None:
         values["p_as_of"] = moment(as_of, "--as-of")
     return values

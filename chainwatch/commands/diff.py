@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import MarketOption, Output, app, listing, moment, setup, share
+from chainwatch.commands import MarketOption, Output, app, listing, moment, scope, setup, share
 from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def diff(
             factor,
             begin,
             end,
-            market=market or "all",
+            market=str(scope(market, None).get("p_market", "all")),
             way=way,
             reach=reach,
             movers=MOVERS if explain else 0,

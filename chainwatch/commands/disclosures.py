@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from chainwatch.commands import (
+    App,
+    Group,
     Output,
     app,
     emit_query,
@@ -24,7 +26,7 @@ from chainwatch.errors import UsageError
 ASSETS = ("BTC", "ETH")
 
 
-class _Titled(typer.core.TyperGroup):
+class _Titled(Group):
     """A group whose command `show` runs where none is named: `reserves USDT`."""
 
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
@@ -33,12 +35,12 @@ class _Titled(typer.core.TyperGroup):
             named[0] not in self.commands and named[0] not in context.help_option_names
         ):
             arguments = ["show", *arguments]
-        return super().parse_args(context, arguments)
+        return list(super().parse_args(context, arguments))
 
 
-reserves_app = typer.Typer(cls=_Titled, rich_markup_mode=None)
+reserves_app = App(cls=_Titled, rich_markup_mode=None)
 app.add_typer(reserves_app, name="reserves", epilog="Example: chainwatch reserves USDT --history")
-indicators_app = typer.Typer(cls=_Titled, rich_markup_mode=None)
+indicators_app = App(cls=_Titled, rich_markup_mode=None)
 app.add_typer(
     indicators_app,
     name="indicators",

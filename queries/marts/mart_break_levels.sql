@@ -17,6 +17,9 @@
 -- column: top1_share  part of the largest account
 -- column: cum_units  units from the price down to here
 -- column: cum_usd  USD from the price down to here
+-- column: axis_price  price of the factor that the levels are of: the highest of the markets'
+-- column: axis_market  market that has it; all where they agree
 SELECT $p_factor AS factor, depth, way, break_price, trigger_price, landing_price,
-       endogenous_share, loop_gain, accounts, units, usd, top1_share, cum_units, cum_usd
+       endogenous_share, loop_gain, accounts, units, usd, top1_share, cum_units, cum_usd,
+       spot_price AS axis_price, axis_market
 FROM break_levels(p_factor := $p_factor, p_as_of := $p_as_of)

@@ -21,8 +21,11 @@
 -- column: cum_max_seizable_usd  max_seizable from the price to the far end of the bin
 -- column: cum_seize_to_heal_usd  seize_to_heal from the price to the far end of the bin
 -- column: cum_units  units from the price to the far end of the bin
+-- column: axis_market  market whose price the bins are of: this one, if it has a price of the factor
+-- column: axis_price  that price
 SELECT $p_factor AS factor, market, way, price_from, price_to, move_share, accounts,
        collateral_at_risk_usd, max_seizable_usd, seize_to_heal_usd, units, top1_share, cum_accounts,
-       cum_collateral_at_risk_usd, cum_max_seizable_usd, cum_seize_to_heal_usd, cum_units
+       cum_collateral_at_risk_usd, cum_max_seizable_usd, cum_seize_to_heal_usd, cum_units,
+       axis_market, axis_price
 FROM walls(p_factor := $p_factor, p_way := 'both', p_split := true, p_step_pct := 0.01e0,
            p_as_of := $p_as_of)

@@ -1,7 +1,7 @@
 -- name: break_steps
 -- title: The outside price at which each step of the wall fires, given what fired above it
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
 -- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves

@@ -1,6 +1,6 @@
 -- name: factors_at
 -- title: What moves with each factor at the newest snapshot of each market
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- portable: yes
 SELECT s.market, f.factor, f.kind, f.beta, r.symbol, r.price_usd, f.factor_price, f.cap_x, f.feed,

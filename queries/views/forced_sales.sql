@@ -2,7 +2,7 @@
 -- title: What liquidators may take from each account as a factor moves: one row per step of the wall
 -- param: p_factor TEXT = 'BTC'  which factor moves
 -- param: p_way TEXT = 'down'  down, up or both; what is liquidatable already is always there
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
 -- note: step: trigger = the first liquidation; rest = what the full close factor adds at health factor 0.95; heal-cap = healing takes all collateral from here on (nothing is sold)
@@ -10,9 +10,9 @@
 -- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
 -- portable: yes
 WITH spot AS (
-  SELECT max(factor_price) AS factor_price
-  FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
-  WHERE factor IS NOT NULL
+  SELECT price AS factor_price
+  FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
+  WHERE market = 'all'
 ), t AS (
   SELECT *, way AS kind
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)

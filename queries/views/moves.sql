@@ -2,7 +2,7 @@
 -- title: What one factor moves, or MARKET: all volatile ones at once, and by how much
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: every volatile one, by its beta
 -- param: p_betas TEXT = ''  betas of factors: 'eth=1.3,xau=0.2'; without, for MARKET 1 if volatile, 0 if not, else 0
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: volatile: a feed in USD of anything but money (a feed that names a currency or a token of one) and metals; ratios, fixed prices and unknown sources stay unless given a beta
 -- note: own_beta: the part of beta that is of the named factor itself (none for MARKET)

@@ -1,6 +1,6 @@
 -- name: snapshots_at
 -- title: The newest snapshot of each market, with what is known of its verification
--- param: p_market TEXT = 'all'  one market, or all
+-- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- portable: yes
 WITH checked AS (
@@ -19,7 +19,8 @@ FROM snapshots AS s
 LEFT JOIN checked AS c ON c.snapshot = s.snapshot
 LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
 WHERE o.snapshot IS NULL
-  AND ($p_market = 'all' OR s.market = $p_market)
+  AND ($p_market = 'all'
+       OR strpos(',' || replace($p_market, ', ', ',') || ',', ',' || s.market || ',') > 0)
   AND ($p_as_of IS NULL OR s.block_time <= $p_as_of)
 -- An import has no block: its time is its place.
 QUALIFY row_number() OVER (PARTITION BY s.market
