@@ -393,13 +393,17 @@ def story(
         f"({against['usd']:,.0f} USD seized, {_count(against['accounts'], 'account')}) "
         f"bring it to {show.price(against['landing_price'])}"
     )
-    gain = against["loop_gain"]
+    gain, fed = against["loop_gain"], against["fed_accounts"]
     feeds = "n/a" if gain is None else f"{gain:.2g}"
     lines.append(
         f"MODEL: an outside price of {show.price(against['break_price'])} "
         f"({against['move_share']:+.1%}) fires what begins at "
         f"{show.price(against['trigger_price'])}; {own}. Loop gain there {feeds}: "
-        + ("the fall feeds itself." if gain is not None and gain >= 1 else "the fall dies out.")
+        + (
+            f"its sales fire {_count(fed, 'further account')}, so the fall feeds itself."
+            if fed
+            else "its sales fire no further account, so the fall does not feed itself."
+        )
     )
     return lines
 

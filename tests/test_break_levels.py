@@ -396,6 +396,34 @@ def test_the_loop_gain_reaches_one_where_the_fall_feeds_itself(store: Store) -> 
     assert fed[0]["steps"] > 100
 
 
+@pytest.mark.parametrize("rule", ["whole", "reserve-half"])
+def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> None:
+    made = Steps(close_rule=rule)
+    made.account("whale", {"BTC": 1_000}, {"USD": 1_000 * 95_000 * THRESHOLD})
+    made.step("far", 40_000, 1)
+    made.store(store)
+    bids(store, [(0.1, 3_000.0)])
+    whale = levels(store)[0]
+    assert whale["endogenous_share"] > 0.015
+    assert (whale["loop_gain"], whale["fed_accounts"]) == (0, 0)
+    # Its own second half, brought about by the first, is no other account.
+    thin = levels(store, 0.1)[0]
+    assert (thin["loop_gain"], thin["fed_accounts"]) == (0, 0)
+    assert thin["steps"] == (2 if rule == "reserve-half" else 1)
+
+
+def test_who_fires_by_the_sales_of_others_is_told_from_who_starts_the_fall(store: Store) -> None:
+    wall(store, [(95_000.0, 300.0), (95_000.0, 200.0), (94_500.0, 200.0), (90_000.0, 50.0)])
+    bids(store, [(0.1, 3_000.0)])
+    first, last = levels(store)
+    assert (first["accounts"], first["fed_accounts"]) == (3, 1)
+    # 200 BTC within one percent below, over that percent; not the 500 that trigger at 95,000.
+    assert first["loop_gain"] == close(0.1 * 200 / 3_000 / 0.01)
+    assert (last["fed_accounts"], last["loop_gain"]) == (0, 0)
+    # Without impact nothing fires by another's sales.
+    assert {row["fed_accounts"] for row in levels(store, inf)} == {0}
+
+
 def test_a_late_oracle_bounds_the_break_from_below(store: Store) -> None:
     steps = [(95_000.0, 300.0), (94_000.0, 300.0), (80_000.0, 100.0)]
     wall(store, steps)
