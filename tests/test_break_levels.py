@@ -412,7 +412,7 @@ def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> 
     assert thin["steps"] == (2 if rule == "reserve-half" else 1)
 
 
-def test_who_fires_by_the_sales_of_others_is_told_from_who_starts_the_fall(store: Store) -> None:
+def test_who_is_fired_by_others_is_told_from_who_starts_it(store: Store) -> None:
     wall(store, [(95_000.0, 300.0), (95_000.0, 200.0), (94_500.0, 200.0), (90_000.0, 50.0)])
     bids(store, [(0.1, 3_000.0)])
     first, last = levels(store)
