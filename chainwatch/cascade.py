@@ -24,8 +24,7 @@ ROUNDS = 200
 CHART_RANGE = 0.3
 CHART_STEPS = 60
 SETTLED = 1e-9
-# A rise by less than this share is the way's own unevenness: which events lie on a straight way
-# depends a little on where it ends.
+# A rise by less than this share is none.
 TURNED = 1e-6
 
 
@@ -394,13 +393,17 @@ def story(
         f"({against['usd']:,.0f} USD seized, {_count(against['accounts'], 'account')}) "
         f"bring it to {show.price(against['landing_price'])}"
     )
-    gain = against["loop_gain"]
+    gain, fed = against["loop_gain"], against["fed_accounts"]
     feeds = "n/a" if gain is None else f"{gain:.2g}"
     lines.append(
         f"MODEL: an outside price of {show.price(against['break_price'])} "
         f"({against['move_share']:+.1%}) fires what begins at "
         f"{show.price(against['trigger_price'])}; {own}. Loop gain there {feeds}: "
-        + ("the fall feeds itself." if gain is not None and gain >= 1 else "the fall dies out.")
+        + (
+            f"its sales fire {_count(fed, 'further account')}, so the fall feeds itself."
+            if fed
+            else "its sales fire no further account, so the fall does not feed itself."
+        )
     )
     return lines
 
@@ -489,6 +492,17 @@ def several(catalog: Catalog, terms: Sequence[Terms], drops: Mapping[str, float]
     )
 
 
+def _bought_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether what is bought more outweighs what is sold less.
+
+    A price may also rise a little from round to round with nothing bought: on another way to these
+    prices, accounts trigger elsewhere, where the same debt is worth fewer units.
+    """
+    more: float = after["bought_units"] - before["bought_units"]
+    less: float = before["sold_units"] - after["sold_units"]
+    return more > max(less, 0.0)
+
+
 def _vector(
     catalog: Catalog,
     terms: Sequence[Terms],
@@ -499,9 +513,10 @@ def _vector(
     asked = query.find("sold_on_the_way")
     outside = {t.factor: spots[t.factor] * (1 - drops[t.factor]) for t in terms}
     now = dict(outside)
-    state, told, rounds = f"not converged in {ROUNDS} rounds", {}, 0
+    state, rounds = f"not converged in {ROUNDS} rounds", 0
+    told: dict[str, dict[str, Any]] = {}
     for rounds in range(1, ROUNDS + 1):
-        before = dict(now)
+        before, last = dict(now), dict(told)
         for each in terms:
             x = now[each.factor] / spots[each.factor]
             way = {
@@ -517,7 +532,9 @@ def _vector(
             (told[each.factor],) = query.run(catalog, asked, values).dicts()
             now[each.factor] = outside[each.factor] * (1 - told[each.factor]["impact"])
         moved = max(abs(now[f] / before[f] - 1) for f in now)
-        if any(now[f] > before[f] * (1 + TURNED) for f in now) and rounds > 1:
+        if rounds > 1 and any(
+            now[f] > before[f] * (1 + TURNED) and _bought_back(last[f], told[f]) for f in now
+        ):
             state = "not converged: purchases turn the fall back"
             break
         if any(now[f] >= spots[f] for f in now):

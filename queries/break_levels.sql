@@ -17,7 +17,8 @@
 -- show: units usd=seized_USD top1_share=top_1 cum_units=sum_units
 -- bar: usd
 -- note: break: the outside price at which the group fires; trigger: the traded price then; landing: the traded price after all its sales
--- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop made by what triggers in the next 1 % below, over that 1 %: at 1 and above the fall feeds itself
+-- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop made by what triggers in the next 1 % below, without what fires at the trigger itself, over that 1 %: where it is 1 and above, sales carry the fall on
+-- note: fed_accounts: accounts of the group that trigger below its trigger, so that not the outside price but the sales of others fire them: with none, the fall does not feed itself
 -- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
 WITH step AS (
   SELECT * FROM break_steps(
@@ -29,29 +30,37 @@ WITH step AS (
                      p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)
 ), member AS (
   SELECT depth_scale, level, market, account, count(*) AS steps, max(is_account) AS is_account,
-         max(trigger_price) AS trigger_price, min(trigger_price) AS last_price,
+         max(trigger_price) AS trigger_price,
          sum(units) AS units, sum(sold_units) AS sold_units,
          sum(units - sold_units) AS later_units, sum(seize_usd) AS usd,
-         max(q_after) AS q_after, max(factor_price) AS factor_price,
-         max(CASE WHEN way = 'now' THEN 1 ELSE 0 END) AS is_now
+         max(q_after) AS q_after
   FROM step GROUP BY depth_scale, level, market, account
 ), grouped AS (
   SELECT depth_scale, level, count(*) AS accounts, sum(is_account) AS new_accounts,
-         sum(steps) AS steps, max(trigger_price) AS trigger_price, min(last_price) AS last_price,
+         sum(steps) AS steps, max(trigger_price) AS trigger_price,
          sum(units) AS units, sum(sold_units) AS sold_units,
          sum(later_units) AS later_units, sum(usd) AS usd,
-         max(usd) / nullif(sum(usd), 0e0) AS top1_share, max(q_after) AS q_after,
-         max(is_now) AS is_now
+         max(usd) / nullif(sum(usd), 0e0) AS top1_share, max(q_after) AS q_after
   FROM member GROUP BY depth_scale, level
-), before AS (
-  SELECT *, coalesce(lag(q_after) OVER (PARTITION BY depth_scale ORDER BY level DESC), 0e0) AS q_before
-  FROM grouped
+), fed AS (
+  SELECT m.depth_scale, m.level, count(*) AS accounts
+  FROM member AS m JOIN grouped AS g ON g.depth_scale = m.depth_scale AND g.level = m.level
+  WHERE m.trigger_price < g.trigger_price * (1e0 - 1e-12)
+  GROUP BY m.depth_scale, m.level
+), sold AS (
+  SELECT depth_scale, trigger_price, max(q_after) AS q_after FROM step GROUP BY depth_scale, trigger_price
+), outset AS (
+  -- What the outside price fires by itself is sold, at the trigger, before anything feeds the fall.
+  SELECT g.*, coalesce(f.accounts, 0) AS fed_accounts, s.q_after AS q_outset
+  FROM grouped AS g
+  JOIN sold AS s ON s.depth_scale = g.depth_scale AND s.trigger_price = g.trigger_price
+  LEFT JOIN fed AS f ON f.depth_scale = g.depth_scale AND f.level = g.level
 ), ahead AS (
   -- What has triggered one percent further down.
-  SELECT b.*, s.q_after AS q_ahead
-  FROM before AS b
-  ASOF LEFT JOIN step AS s
-    ON s.depth_scale = b.depth_scale AND b.trigger_price * 0.99e0 <= s.trigger_price
+  SELECT o.*, s.q_after AS q_ahead
+  FROM outset AS o
+  ASOF LEFT JOIN sold AS s
+    ON s.depth_scale = o.depth_scale AND o.trigger_price * 0.99e0 <= s.trigger_price
 ), spot AS (
   SELECT price AS spot, axis_market
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
@@ -59,13 +68,13 @@ WITH step AS (
 ), point AS (
   SELECT depth_scale, level, 'after' AS what, q_after / depth_scale AS sold FROM ahead
   UNION ALL
-  SELECT depth_scale, level, 'before', q_before / depth_scale FROM ahead
+  SELECT depth_scale, level, 'outset', q_outset / depth_scale FROM ahead
   UNION ALL
   SELECT depth_scale, level, 'ahead', q_ahead / depth_scale FROM ahead
 ), moved AS (
   SELECT depth_scale, level,
     max(CASE WHEN what = 'after' THEN impact END) AS impact_after,
-    max(CASE WHEN what = 'before' THEN impact END) AS impact_before,
+    max(CASE WHEN what = 'outset' THEN impact END) AS impact_outset,
     max(CASE WHEN what = 'ahead' THEN impact END) AS impact_ahead
   FROM (
     SELECT p.depth_scale, p.level, p.what, CASE WHEN p.sold <= 0e0 THEN 0e0
@@ -87,8 +96,9 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        a.level * (1e0 - m.impact_after) AS landing_price,
        a.level * (1e0 - m.impact_after) * (1e0 - $p_oracle_deviation) AS landing_price_late,
        1e0 - a.level * (1e0 - m.impact_after) / a.trigger_price AS endogenous_share,
-       a.level * (m.impact_ahead - m.impact_before) / (0.01e0 * a.trigger_price) AS loop_gain,
+       a.level * (m.impact_ahead - m.impact_outset) / (0.01e0 * a.trigger_price) AS loop_gain,
        CAST(a.accounts AS BIGINT) AS accounts,
+       CAST(a.fed_accounts AS BIGINT) AS fed_accounts,
        CAST(a.new_accounts AS BIGINT) AS new_accounts,
        CAST(a.steps AS BIGINT) AS steps,
        a.units, a.sold_units, a.later_units, a.usd, a.top1_share,

@@ -18,7 +18,7 @@
 -- show: amplification_tenth=×_0.1_ wall_units=wall_units wall_usd=wall_USD
 -- show: toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
 -- note: no impact: the outside price itself; × 1 … × 0.02: where it lands with so much of the measured depth; wall: what fires at the outside price alone
--- note: amplification: whole fall over outside fall; toxic and bad debt at the landing with depth × 1, as if nobody was liquidated on the way: upper bounds
+-- note: amplification: whole fall over outside fall; toxic and bad debt at the landing with depth × 1: debt that the collateral does not pay for with its bonus, and what is left of it if it is liquidated there; as if nobody was liquidated on the way, which only makes them less
 WITH fall AS (
   SELECT *, dense_rank() OVER (ORDER BY coalesce(depth_scale, 'inf') DESC) AS place
   FROM falls(

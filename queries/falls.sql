@@ -16,7 +16,7 @@
 -- show: depth drop_share=outside_drop outside_price final_price final_share=fall amplification accounts
 -- show: sold_units usd=seized_USD later_units=not_sold toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
 -- note: final price: largest fixed point of price = outside price × (1 - impact of all that fires at it); amplification: whole fall over outside fall
--- note: toxic: debt of accounts whose liquidation makes them worse (collateral below debt with its bonus) at the final price; bad debt: debt above collateral; both as if nobody was liquidated on the way: upper bounds
+-- note: toxic: debt of accounts that are liquidatable at the final price and whose collateral does not pay for it with the bonus; bad debt: what is left of it if they are liquidated there; both as if nobody was liquidated on the way, which only makes them less
 -- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
 WITH level AS (
   SELECT * FROM break_levels(
@@ -48,16 +48,20 @@ WITH level AS (
   ASOF LEFT JOIN level AS l
     ON l.depth_scale = a.depth_scale AND a.outside_price <= l.break_price
 ), account AS (
-  SELECT c0, c1, d0, d1, bonus
+  SELECT x AS x_hit, cover0, cover1, d0, d1, x_min
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
   WHERE way IN ('now', 'down')
 ), short AS (
-  SELECT f.final_price,
-    sum(CASE WHEN (c0 + c1 * f.x) < (d0 + d1 * f.x) * (1e0 + bonus) THEN d0 + d1 * f.x ELSE 0e0 END)
-      AS toxic_usd,
-    sum(greatest(d0 + d1 * f.x - c0 - c1 * f.x, 0e0)) AS bad_debt_usd
-  FROM (SELECT DISTINCT final_price, final_price / spot AS x FROM landed) AS f CROSS JOIN account
-  GROUP BY f.final_price
+  -- Down to x_min at the most: beyond it another price that moves along would be negative.
+  SELECT final_price, sum(CASE WHEN paid < owed THEN owed ELSE 0e0 END) AS toxic_usd,
+         sum(greatest(owed - paid, 0e0)) AS bad_debt_usd
+  FROM (
+    SELECT f.final_price, cover0 + cover1 * greatest(f.x, x_min) AS paid,
+           d0 + d1 * greatest(f.x, x_min) AS owed
+    FROM (SELECT DISTINCT final_price, final_price / spot AS x FROM landed) AS f
+    JOIN account ON f.x <= x_hit
+  ) AS there
+  GROUP BY final_price
 )
 SELECT CASE WHEN l.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g', l.depth_scale) END AS depth,
        CASE WHEN l.depth_scale < 'inf' THEN l.depth_scale END AS depth_scale,

@@ -18,7 +18,7 @@ WITH place AS (
   FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   CROSS JOIN place AS p
-  WHERE f.step <> 'heal-cap'
+  WHERE f.step IN ('trigger', 'rest')
     AND f.trigger_price BETWEEN p.price * (1e0 - $p_width) AND p.price * (1e0 + $p_width)
 ), member AS (
   SELECT market, account, sum(usd) AS usd, sum(units) AS units FROM step GROUP BY market, account

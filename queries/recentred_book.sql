@@ -18,7 +18,7 @@ WITH RECURSIVE wall AS (
            * $p_sold_share AS units
   FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
-  WHERE f.step <> 'heal-cap'
+  WHERE f.step IN ('trigger', 'rest')
   GROUP BY CAST(floor(f.x * 1000 + 1e-9) AS INT)
 ), segment AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,

@@ -22,7 +22,7 @@ WITH fired AS (
   FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
-  WHERE f.step <> 'heal-cap' AND f.x >= $p_x
+  WHERE f.step IN ('trigger', 'rest') AND f.x >= $p_x
 ), met AS (
   SELECT *, (sold_units - bought_units) / $p_scale AS net_sold,
          (bought_units - sold_units) / $p_scale AS net_bought FROM fired

@@ -63,7 +63,7 @@ WITH spot AS (
 SELECT l.depth, c.depth_scale, s.spot AS spot_price, s.price, 1e0 - s.price / s.spot AS drop_share,
        CASE WHEN c.depth_scale < 'inf' THEN h.bid_units * c.depth_scale END AS bid_units, h.reach,
        l.break_price, l.move_share, l.trigger_price, l.landing_price,
-       l.endogenous_share, l.loop_gain, l.accounts, l.steps, l.sold_units, l.usd, l.top1_share
+       l.endogenous_share, l.loop_gain, l.accounts, l.fed_accounts, l.steps, l.sold_units, l.usd, l.top1_share
 FROM spot AS s CROSS JOIN held AS h CROSS JOIN scale AS c
 LEFT JOIN reached AS r ON r.depth_scale = c.depth_scale
 LEFT JOIN level AS l ON l.break_price = r.level AND l.depth_scale = r.depth_scale

@@ -5,6 +5,8 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price
+-- note: x_full: where its health factor is 0.95 (1 if it is there already), with nobody liquidated before; full_outside: only where prices are not linear any more
+-- note: cover0 + cover1 · x: the debt that all of its collateral pays for, each with its own bonus; x_min, x_max: between them prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
 -- show: market account factor way x trigger_price hf collateral_usd debt_usd tolerance
@@ -25,7 +27,7 @@ WITH asset_move AS (
   SELECT l.snapshot, l.account, l.side, l.usd, l.amount,
          CASE WHEN l.category_priced THEN 0e0 ELSE coalesce(m.beta, 0e0) END AS beta,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.beta, 0e0) END AS moving_usd,
-         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.own_beta, 0e0) END AS own_usd,
+         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
          l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
          -- Of balances worth the same, the one with the higher threshold counts as the largest.
@@ -46,7 +48,8 @@ WITH asset_move AS (
     sum(CASE WHEN side = 'debt' THEN usd - moving_usd ELSE 0e0 END)        AS d0,
     sum(CASE WHEN side = 'debt' THEN moving_usd ELSE 0e0 END)              AS d1,
     sum(CASE WHEN side = 'debt' THEN own_usd ELSE 0e0 END)                 AS d_own,
-    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE usd * bonus END)             AS bonus_usd,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE (usd - moving_usd) / (1e0 + bonus) END) AS cover0,
+    sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd / (1e0 + bonus) END)         AS cover1,
     min(CASE WHEN side <> 'debt' THEN lt END) AS lt_min,
     max(CASE WHEN side <> 'debt' THEN lt END) AS lt_max,
     max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x,
@@ -107,9 +110,10 @@ WITH asset_move AS (
     CASE WHEN cut = 0e0 THEN x_near
          WHEN slope > 0e0 THEN greatest(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step))
          ELSE least(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step)) END AS x_raw,
-    CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) ELSE 0e0 END AS x_min,
+    CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) + 1e-9 ELSE 0e0 END AS x_min,
     least(coalesce(CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END, cap_x),
-          coalesce(cap_x, CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END)) AS x_max
+          coalesce(cap_x, CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END))
+      - 1e-9 AS x_max
   FROM edge
 ), classed AS (
   SELECT s.*,
@@ -120,14 +124,25 @@ WITH asset_move AS (
            OR (abs(s.m1) > 1e-9 * (s.d0 + s.d1) AND s.m1 < 0e0) THEN 'now'
          WHEN s.beta_max = 0e0 AND s.beta_min = 0e0 THEN 'flat'
          WHEN s.slope > 0e0 AND s.x_raw > 0e0
-           THEN CASE WHEN s.x_raw <= s.x_min + 1e-9 THEN 'outside' ELSE 'down' END
+           THEN CASE WHEN s.x_raw <= greatest(s.x_min, 1e-9) THEN 'outside' ELSE 'down' END
          WHEN s.slope < 0e0 AND s.x_raw > 0e0
-           THEN CASE WHEN s.x_raw >= s.x_max - 1e-9 THEN 'outside' ELSE 'up' END
+           THEN CASE WHEN s.x_raw >= s.x_max THEN 'outside' ELSE 'up' END
          ELSE 'never' END AS way
   FROM solved AS s
   LEFT JOIN account_health AS e
     ON e.snapshot = s.snapshot AND e.account = s.account
    AND abs(s.m1) <= 1e-9 * (s.d0 + s.d1)
+), full_close AS (
+  -- The health factor only falls on from the trigger, or, if it is passed, from the price now.
+  SELECT *,
+    CASE WHEN way = 'now' AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
+         WHEN x_full_weighted > 0e0 AND (way = 'now' OR (way = 'down' AND x_full_weighted <= x_raw)
+                                      OR (way = 'up' AND x_full_weighted >= x_raw))
+           THEN x_full_weighted END AS x_095
+  FROM classed
+), ranged AS (
+  SELECT *, x_095 > x_min AND (x_095 <= 1e0 OR x_max IS NULL OR x_095 < x_max) AS full_inside
+  FROM full_close
 )
 SELECT market, account, factor, way,
        CASE WHEN way = 'now' THEN 1e0 WHEN way IN ('down', 'up') THEN x_raw END AS x,
@@ -139,9 +154,9 @@ SELECT market, account, factor, way,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
        c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
        d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,
-       CASE WHEN way IN ('down', 'up') THEN x_full_weighted END AS x_full,
-       bonus_usd / nullif(c0 + c1, 0e0) AS bonus,
+       CASE WHEN full_inside THEN x_095 END AS x_full, coalesce(NOT full_inside, false) AS full_outside,
+       cover0, cover1, x_min, x_max,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
        debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd, close_rule,
        block_number, block_time, snapshot
-FROM classed
+FROM ranged

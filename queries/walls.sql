@@ -13,12 +13,14 @@
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
 -- note: collateral_at_risk: all flagged collateral of the accounts whose trigger lies in the bin, at their trigger
--- note: max_seizable: what the close factor lets liquidators take: Aave v3 for half of a debt (all of a small one) at health factor 1, the rest at 0.95; Aave v2 and Compound v2 for half; Morpho Blue for all of it; Aave v4 up to its target health factor; Compound III absorbs all collateral at once
+-- note: max_seizable: what the close factor lets liquidators take: Aave v3 for half of a debt (all of a small one) at health factor 1, what that leaves at 0.95 (of the account as it is now); Aave v2 and Compound v2 for half; Morpho Blue for all of it; Aave v4 up to its target health factor; Compound III absorbs all collateral at once
+-- note: max_seizable: of no asset more than the account holds; a call that lies where prices are not linear any more is in no row
 -- note: seize_to_heal: collateral for the smallest repayments that bring health factors back to 1; all of it where accounts are absorbed
+-- note: now: what is liquidatable at today's prices; what a move adds to it stands in the rows of that move
 -- note: units: max_seizable that moves with the factor, in units of the factor (of the token, for a ratio) at the trigger
 -- note: down: whoever a fall liquidates, having as collateral what moves; up: whoever a rise does, owing it
 -- note: axis_market, axis_price: whose price of the factor the bins are of; rows of one market stand at its own, sums at the highest, each trigger as far from it as from its own market's price
--- note: the account's largest collateral is taken to pay its largest debt first; liquidators may choose otherwise
+-- note: the account's largest collateral is taken to pay its largest debt first, then the same share of all that is left; liquidators may choose otherwise, and call more often
 -- portable: yes
 WITH step AS (
   SELECT way AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_way := $p_way,

@@ -396,6 +396,34 @@ def test_the_loop_gain_reaches_one_where_the_fall_feeds_itself(store: Store) -> 
     assert fed[0]["steps"] > 100
 
 
+@pytest.mark.parametrize("rule", ["whole", "reserve-half"])
+def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> None:
+    made = Steps(close_rule=rule)
+    made.account("whale", {"BTC": 1_000}, {"USD": 1_000 * 95_000 * THRESHOLD})
+    made.step("far", 40_000, 1)
+    made.store(store)
+    bids(store, [(0.1, 3_000.0)])
+    whale = levels(store)[0]
+    assert whale["endogenous_share"] > 0.015
+    assert (whale["loop_gain"], whale["fed_accounts"]) == (0, 0)
+    # Its own second half, brought about by the first, is no other account.
+    thin = levels(store, 0.1)[0]
+    assert (thin["loop_gain"], thin["fed_accounts"]) == (0, 0)
+    assert thin["steps"] == (2 if rule == "reserve-half" else 1)
+
+
+def test_who_is_fired_by_others_is_told_from_who_starts_it(store: Store) -> None:
+    wall(store, [(95_000.0, 300.0), (95_000.0, 200.0), (94_500.0, 200.0), (90_000.0, 50.0)])
+    bids(store, [(0.1, 3_000.0)])
+    first, last = levels(store)
+    assert (first["accounts"], first["fed_accounts"]) == (3, 1)
+    # 200 BTC within one percent below, over that percent; not the 500 that trigger at 95,000.
+    assert first["loop_gain"] == close(0.1 * 200 / 3_000 / 0.01)
+    assert (last["fed_accounts"], last["loop_gain"]) == (0, 0)
+    # Without impact nothing fires by another's sales.
+    assert {row["fed_accounts"] for row in levels(store, inf)} == {0}
+
+
 def test_a_late_oracle_bounds_the_break_from_below(store: Store) -> None:
     steps = [(95_000.0, 300.0), (94_000.0, 300.0), (80_000.0, 100.0)]
     wall(store, steps)
@@ -456,9 +484,65 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
     for outside in (99_000.0, 80_000.0, 72_000.0, 50_000.0):
         found = rest(store, outside)
         price = found["final_price"]
-        debts = [(units * trigger * THRESHOLD, units * price) for trigger, units in steps]
-        assert found["bad_debt_usd"] == close(sum(max(0.0, d - c) for d, c in debts))
+        debts = [
+            (units * trigger * THRESHOLD, units * price)
+            for trigger, units in steps
+            if price <= trigger
+        ]
+        assert found["bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
         assert found["toxic_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
+
+
+@pytest.mark.parametrize(
+    ("price", "left"), [(85_361.0, 0.0), (85_359.0, 77_600 - 85_359 / 1.1), (80_000.0, 4_872.73)]
+)
+def test_bad_debt_is_what_liquidating_at_that_price_leaves(
+    store: Store, price: float, left: float
+) -> None:
+    """1 BTC with a bonus of 10 % against 77,600 dollars: the last 10 % go to liquidators, too."""
+    made = Steps()
+    made.account("a", {"BTC": 1}, {"USD": 77_600}, bonus={"BTC": 0.1})
+    made.store(store)
+    found = rest(store, price, inf)
+    assert found["bad_debt_usd"] == pytest.approx(left, abs=0.01)
+    assert found["toxic_usd"] == (77_600 if left else 0)
+
+
+def test_bad_debt_of_several_collaterals_is_each_with_its_own_bonus(store: Store) -> None:
+    made = Steps()
+    made.account("a", {"BTC": 1, "ETH": 10}, {"USD": 90_000}, bonus={"BTC": 0.1, "ETH": 0.05})
+    made.store(store)
+    found = rest(store, 60_000, inf)
+    assert found["bad_debt_usd"] == close(90_000 - 60_000 / 1.1 - 30_000 / 1.05)
+    # Where ETH, twice as fast, would be worth less than nothing, it is worth nothing.
+    found = rest(store, 40_000, inf, betas="eth=2")
+    assert found["bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
+
+
+@reused
+@given(
+    debt=st.floats(60_000, 79_000),
+    bonus=st.floats(0.0, 0.2),
+    calls=st.lists(st.tuples(st.floats(0.5, 1.0), st.floats(0.0, 1.0)), max_size=6),
+    final=st.floats(0.4, 0.95),
+)
+def test_liquidations_on_the_way_never_leave_more_bad_debt(
+    store: Store, debt: float, bonus: float, calls: list[tuple[float, float]], final: float
+) -> None:
+    made = Steps(block=block_after(store))
+    made.account("a", {"BTC": 1}, {"USD": debt}, bonus={"BTC": bonus})
+    made.store(store)
+    told = rest(store, SPOT * final, inf)["bad_debt_usd"]
+    bonus = round(bonus * 10_000) / 10_000  # as it is stored
+    held, owed = 1.0, debt
+    for x, share in [*sorted((c for c in calls if c[0] > final), reverse=True), (final, 1.0)]:
+        if held * x * SPOT * THRESHOLD < owed:
+            repaid = min(share * owed, held * x * SPOT / (1 + bonus))
+            held, owed = held - repaid * (1 + bonus) / (x * SPOT), owed - repaid
+    left = owed if held < 1e-9 else 0.0
+    assert left <= told + 1e-6
+    if not [c for c in calls if c[0] > final] and SPOT * final * THRESHOLD < debt:
+        assert told == pytest.approx(left, abs=1e-3)
 
 
 def test_another_factor_that_moves_along_brings_triggers_forward_and_is_not_sold_as_this_one(

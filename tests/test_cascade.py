@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -266,6 +267,40 @@ def test_one_factor_by_rounds_is_the_largest_fixed_point_of_its_break_levels(hom
         # What an account owes of the factor itself is bought back, which break levels leave out.
         assert row["final_price"] == pytest.approx(wanted["final_price"], rel=0.01)
         assert row["final_price"] >= wanted["final_price"] * (1 - 1e-9)
+
+
+def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
+    """A price may rise by a trifle from round to round: on another way to nearly the same prices
+    accounts trigger elsewhere, where the same debt is worth fewer units."""
+    store, rng = Store(tmp_path), Random(2)
+    made = Book(
+        Asset("WBTC", 90_000.0, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
+        Asset("WETH", 3_000.0, lt=0.8, bonus=0.05, betas={"ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, bonus=0.045, betas={"USDC": 1.0}),
+        time=NOW,
+    )
+    for i in range(40):
+        held = {"WBTC": rng.uniform(0, 20), "WETH": rng.uniform(0, 600)}
+        if rng.random() < 0.3:
+            del held["WBTC"]
+        elif rng.random() < 0.3:
+            del held["WETH"]
+        power = 0.8 * (held.get("WBTC", 0) * 90_000 + held.get("WETH", 0) * 3_000)
+        made.account(str(i), held, {"USDC": power / rng.uniform(1.0, 1.3)})
+    made.store(store)
+    for factor, mid, units in (("BTC", 90_000.0, 5.0), ("ETH", 3_000.0, 125.0)):
+        for side in ("bid", "ask"):
+            points = [(0.005, units), (0.01, 3 * units), (0.05, 12 * units)]
+            store.append(
+                depth(points, factor=factor, mid=mid, time=NOW, side=side, volume_24h=100 * units),
+                source="depth",
+            )
+    found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.12})
+    assert {row["state"] for row in found} == {"ok"}
+    assert {row["bought_units"] for row in found} == {0}
+    for factor in ("BTC", "ETH"):
+        landed = [row["final_price"] for row in found if row["factor"] == factor]
+        assert landed == sorted(landed, reverse=True)
 
 
 def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> None:

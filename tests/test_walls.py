@@ -559,10 +559,24 @@ class Position:
             low, high = (low, middle) if refuses(middle) else (middle, high)
         return min((low if refuses(most) else most) * (1 + bonus), held)
 
-    def whole(self, x: float) -> float:
-        """Close factor of one: all debt with the average bonus, at most all collateral."""
-        bonus = sum(v * b for v, _, b, _ in self.collateral) / self.held(1)
-        return min(self.owed(x) * (1 + bonus), self.held(x))
+    def second(self, hit: float, x: float) -> tuple[float, float]:
+        """Close factor of one at x, after the first call at `hit`: the same share of all that is
+        left pays the debt that is left, each with its bonus. USD, and the part that moves."""
+        held, owed, bonus = self.pair(hit)
+        taken = self.first(hit) / held
+        repaid = self.first(hit) / (1 + bonus) / owed
+        left = [
+            (v * (x if moves else 1) * (1 - taken * (each == self.largest)), b, moves)
+            for each in self.collateral
+            for v, _, b, moves in [each]
+        ]
+        debt = sum(
+            v * (x if moves else 1) * (1 - repaid * ((v, moves) == max(self.debt)))
+            for v, moves in self.debt
+        )
+        pays = sum(v / (1 + b) for v, b, _ in left)
+        share = min(1.0, debt / pays) if pays else 0.0
+        return share * sum(v for v, *_ in left), share * sum(v for v, _, moves in left if moves)
 
     def healing(self, x: float) -> float:
         """Collateral for the smallest repayment that restores a health factor of 1:
@@ -586,30 +600,32 @@ def expected_cum(
 
     for each in positions:
         found = each.reaches(1)
-        if found is None or found[0] != kind:
+        if found is None:
             continue
-        hit = 1.0 if kind == "now" else found[1]
-        if kind != "now" and not passed(hit):
-            continue
-        sums["accounts"] += 1
-        sums["at_risk"] += each.held(hit)
-        first = each.first(hit)
-        sums["seizable"] += first
-        if each.largest[3]:
-            sums["units"] += first / (spot * hit)
+        way, hit = found
+        if way == kind and (kind == "now" or passed(hit)):
+            sums["accounts"] += 1
+            sums["at_risk"] += each.held(hit)
+            first = each.first(hit)
+            sums["seizable"] += first
+            if each.largest[3]:
+                sums["units"] += first / (spot * hit)
+            sums["to_heal"] += healed(each, hit, 1.0 if kind == "now" else x)
+        elif way == "now" and kind != "now":
+            # What it takes more than now, on the way on which it takes more.
+            sums["to_heal"] += max(0.0, healed(each, 1.0, x) - healed(each, 1.0, 1.0))
         deep = each.reaches(0.95)
         if deep is not None and deep[0] == kind and (kind == "now" or passed(deep[1])):
-            rest = max(0.0, each.whole(deep[1]) - first)
+            rest, moving = each.second(hit, deep[1])
             sums["seizable"] += rest
-            moving = sum(v for v, _, _, moves in each.collateral if moves) * deep[1]
-            sums["units"] += rest * moving / each.held(deep[1]) / (spot * deep[1])
-        if kind == "now":
-            sums["to_heal"] += min(each.healing(1), each.held(1))
-        else:
-            # Once it takes everything, it stays at what everything was worth then.
-            cap = everything_at(each, hit, x)
-            sums["to_heal"] += each.held(cap) if cap is not None else each.healing(x)
+            sums["units"] += moving / (spot * deep[1])
     return sums
+
+
+def healed(position: Position, hit: float, x: float) -> float:
+    """Once it takes everything, it stays at what everything was worth then."""
+    cap = everything_at(position, hit, x)
+    return position.held(cap) if cap is not None else position.healing(x)
 
 
 def everything_at(position: Position, hit: float, x: float) -> float | None:

@@ -10,7 +10,7 @@
 -- column: trigger_price  traded price then
 -- column: landing_price  traded price after all its sales
 -- column: endogenous_share  how far below its trigger the group's own sales push the price
--- column: loop_gain  price drop by what triggers in the next 1 % below, over that 1 %
+-- column: loop_gain  price drop by what triggers in the next 1 % below, without what fires at the trigger itself, over that 1 %
 -- column: accounts  accounts in the group
 -- column: units  units seized
 -- column: usd  their value in USD

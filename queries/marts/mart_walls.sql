@@ -12,7 +12,7 @@
 -- column: move_share  far end of the bin as a move of the factor from its price
 -- column: accounts  accounts whose trigger lies in the bin
 -- column: collateral_at_risk_usd  all flagged collateral of these accounts at their trigger
--- column: max_seizable_usd  collateral that the close-factor rules let liquidators take
+-- column: max_seizable_usd  collateral that the close-factor rules let liquidators take, of no asset more than is held
 -- column: seize_to_heal_usd  collateral for the smallest repayments that bring health factors to 1
 -- column: units  max_seizable that moves with the factor, in units of the factor
 -- column: top1_share  part of the largest account in collateral_at_risk_usd

@@ -23,7 +23,7 @@ WITH sale AS (
   FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
-  WHERE f.step <> 'heal-cap'
+  WHERE f.step IN ('trigger', 'rest')
 ), ordered AS (
   -- Equal prices in the order of a key, so that the same wall always gives the same rows.
   SELECT *, row_number() OVER w AS n, sum(sold_units) OVER w AS q_after

@@ -5,7 +5,8 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
--- note: step: trigger = the first liquidation; rest = what the full close factor adds at health factor 0.95; heal-cap = healing takes all collateral from here on (nothing is sold)
+-- note: step: trigger = the first liquidation; rest = what the full close factor adds where the health factor would be 0.95 had nobody called before: the same share of all that is left; nothing is sold by the others: heal = from here on healing takes more of what is liquidatable already, heal-cap = it takes no more (all collateral, or prices are not linear any more)
+-- note: of no asset more is taken than the account holds, nor bought than it owes; a step that lies where prices are not linear any more is in no row (full_outside in triggers)
 -- note: units: what is seized of the factor's own assets, in units of the factor (of the token, for a ratio) at the trigger
 -- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
 -- portable: yes
@@ -13,19 +14,14 @@ WITH spot AS (
   SELECT price AS factor_price
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
-), t AS (
-  SELECT *, way AS kind
+), hit AS (
+  SELECT *, way AS kind, x AS x_hit, close_rule IN ('absorb', 'whole') AS by_account,
+    CASE WHEN collateral_top_usd > 0e0 THEN
+      1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap,
+    CASE WHEN close_rule LIKE 'target %' THEN CAST(substr(close_rule, 8) AS DOUBLE) END AS target
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
   WHERE way = 'now' OR (way = 'down' AND $p_way IN ('down', 'both'))
      OR (way = 'up' AND $p_way IN ('up', 'both'))
-), priced AS (
-  -- x, the point where the full close factor applies, and the terms of seize_to_heal, which is
-  -- linear in x: heal0 + heal1 · x from the trigger on, until it takes all collateral at x_cap.
-  SELECT t.*,
-    CASE WHEN kind = 'now' THEN 1e0 ELSE x END AS x_hit,
-    CASE WHEN collateral_top_usd > 0e0 THEN
-      1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap
-  FROM t
 ), closed AS (
   -- What one call may repay at the trigger (close factor), by the pool's rule.
   SELECT *,
@@ -47,78 +43,90 @@ WITH spot AS (
            (target * (d0 + d1 * x_hit) - a0 - a1 * x_hit)
              / nullif(target - (1e0 + collateral_top_bonus) * collateral_top_lt, 0e0)
              AS to_target_usd
-    FROM (
-      SELECT *, CASE WHEN close_rule LIKE 'target %'
-                  THEN CAST(substr(close_rule, 8) AS DOUBLE) END AS target
-      FROM priced
-    ) AS aimed
-  ) AS hit
+    FROM hit
+  ) AS at_hit
 ), first AS (
-  -- What the first liquidation takes, and how much of that is the factor's own assets: of one
+  -- The share of its collateral that the first call takes, and of its debt that it repays: of one
   -- pair of assets, or of the whole account where the rule is for the account.
   SELECT *,
-    CASE WHEN close_rule = 'absorb' THEN c0 + c1 * x_hit
-         WHEN close_rule = 'whole'
-           THEN least((d0 + d1 * x_hit) * (1e0 + bonus), c0 + c1 * x_hit)
-         ELSE least(repayable_usd * (1e0 + collateral_top_bonus), collateral_hit_usd)
-    END AS first_usd,
-    CASE WHEN close_rule IN ('absorb', 'whole')
-           THEN CASE WHEN c0 + c1 * x_hit > 0e0 THEN c_own * x_hit / (c0 + c1 * x_hit) ELSE 0e0 END
-         WHEN collateral_hit_usd > 0e0 THEN collateral_top_own_usd * x_hit / collateral_hit_usd
-         ELSE 0e0 END AS first_own,
+    coalesce(CASE WHEN close_rule = 'absorb' THEN 1e0
+                  WHEN by_account
+                    THEN least((d0 + d1 * x_hit) / nullif(cover0 + cover1 * x_hit, 0e0), 1e0)
+                  ELSE least(repayable_usd * (1e0 + collateral_top_bonus)
+                             / nullif(collateral_hit_usd, 0e0), 1e0) END, 0e0) AS taken,
     -- What is repaid of the factor's own assets has to be bought first.
-    CASE WHEN close_rule = 'absorb' THEN 0e0
-         WHEN close_rule = 'whole'
-           THEN least(d0 + d1 * x_hit, (c0 + c1 * x_hit) / (1e0 + bonus))
-                * d_own * x_hit / nullif(d0 + d1 * x_hit, 0e0)
-         ELSE least(repayable_usd, collateral_hit_usd / (1e0 + collateral_top_bonus))
-                * debt_top_own_usd * x_hit / nullif(debt_hit_usd, 0e0) END AS first_bought_usd
+    coalesce(CASE WHEN close_rule = 'absorb' THEN 0e0
+                  WHEN by_account
+                    THEN least((cover0 + cover1 * x_hit) / nullif(d0 + d1 * x_hit, 0e0), 1e0)
+                  ELSE least(repayable_usd, collateral_hit_usd / (1e0 + collateral_top_bonus))
+                         / nullif(debt_hit_usd, 0e0) END, 0e0) AS repaid,
+    CASE WHEN close_rule IN ('reserve-half', 'position-half') THEN x_full END AS x_rest
   FROM closed
+), left_over AS (
+  -- Collateral, what it pays for, and debt that the first call leaves, at the full close factor.
+  SELECT *,
+    CASE WHEN by_account THEN c0 + c1 * x_hit ELSE collateral_hit_usd END AS part_usd,
+    CASE WHEN by_account THEN c_own ELSE collateral_top_own_usd END AS part_own_usd,
+    CASE WHEN by_account THEN d_own ELSE debt_top_own_usd END AS debt_part_own_usd,
+    greatest(c0 + c1 * x_rest - taken * collateral_rest_usd, 0e0) AS left_usd,
+    greatest(cover0 + cover1 * x_rest - taken * collateral_rest_usd / (1e0 + collateral_top_bonus),
+             0e0) AS left_cover_usd,
+    greatest(d0 + d1 * x_rest - repaid * debt_rest_usd, 0e0) AS left_debt_usd
+  FROM (
+    SELECT *, collateral_top_usd + collateral_top_moving_usd * (x_rest - 1e0) AS collateral_rest_usd,
+           debt_top_usd + debt_top_moving_usd * (x_rest - 1e0) AS debt_rest_usd
+    FROM first
+  ) AS at_rest
 ), sized AS (
   SELECT *,
-    -- Healing starts from nothing at the trigger, also where truncating put that before the point
-    -- at which debt and weighted collateral are equal.
+    coalesce(least(left_debt_usd / nullif(left_cover_usd, 0e0), 1e0), 0e0) AS rest_taken,
+    coalesce(least(left_cover_usd / nullif(left_debt_usd, 0e0), 1e0), 0e0) AS rest_repaid,
+    -- seize_to_heal is linear: heal0 + heal1 · x from the trigger on, until it takes everything.
+    -- It starts from nothing at the trigger, also where truncating put that before the point at
+    -- which debt and weighted collateral are equal; from what is missing where it is passed.
     CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap
-                * CASE WHEN kind = 'now' THEN d0 - a0 ELSE (a1 - d1) * x_hit END
+                * (CASE WHEN kind = 'now' THEN greatest(d0 + d1 - a0 - a1, 0e0) ELSE 0e0 END
+                   + (a1 - d1) * x_hit)
          ELSE c0 + c1 * x_hit END AS heal0,
-    CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap * (d1 - a1)
-         ELSE 0e0 END AS heal1,
-    -- health factor 0.95 lies beyond the trigger; for accounts past it, and where it is never
-    -- reached, see the step `rest` below
-    CASE WHEN close_rule NOT IN ('reserve-half', 'position-half') THEN NULL
-         WHEN kind = 'now' THEN CASE WHEN hf <= 0.95e0 THEN 1e0 END
-         WHEN kind = 'down' AND x_full > 0e0 AND x_full <= x THEN x_full
-         WHEN kind = 'up' AND x_full >= x THEN x_full END AS x_rest
-  FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM first) AS f
-), capped AS (
-  SELECT *, CASE WHEN kind = 'now' THEN 1e0 ELSE
-      (c0 - heal0) / nullif(heal1 - c1, 0e0) END AS x_cap_raw,
-    CASE WHEN kind = 'now' THEN least(heal0 + heal1, c0 + c1) END AS heal_now
+    CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap * (d1 - a1) ELSE 0e0 END AS heal1
+  FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM left_over) AS f
+), healing AS (
+  SELECT *, CASE WHEN kind <> 'now' THEN kind WHEN heal1 < 0e0 THEN 'down' ELSE 'up' END AS heal_way,
+    (c0 - heal0) / nullif(heal1 - c1, 0e0) AS x_cap,
+    CASE WHEN kind = 'now' THEN least(heal0 + heal1, c0 + c1) ELSE 0e0 END AS heal_now,
+    heals AND (kind <> 'now' OR heal0 + heal1 < c0 + c1) AND heal1 <> 0e0 AS heals_on
   FROM sized
+), ended AS (
+  SELECT *,
+    CASE WHEN heal_way = 'down' THEN greatest(CASE WHEN x_cap < x_hit THEN x_cap ELSE 0e0 END, x_min)
+         WHEN x_cap > x_hit THEN least(x_cap, coalesce(x_max, x_cap))
+         ELSE x_max END AS x_end
+  FROM healing
 ), step AS (
-  -- Up to three steps per account: the trigger, the full close factor, the cap of seize_to_heal.
-  SELECT market, account, close_rule, kind, unit_usd, 'trigger' AS step, x_hit AS x,
-         1 AS is_account, c0 + c1 * x_hit AS risk_usd, first_usd AS seize_usd,
-         first_usd * first_own AS seize_own_usd, first_bought_usd AS bought_own_usd, heal0, heal1, heal_now
-  FROM capped
+  SELECT market, account, close_rule, kind AS way, unit_usd, 'trigger' AS step, x_hit AS x,
+         1 AS is_account, c0 + c1 * x_hit AS risk_usd, taken * part_usd AS seize_usd,
+         taken * part_own_usd AS own_usd, repaid * debt_part_own_usd AS bought_own_usd,
+         heal0, heal1, heal_now
+  FROM ended
   UNION ALL
-  SELECT market, account, close_rule, kind, unit_usd, 'rest', x_rest, 0, 0e0,
-         greatest(least((d0 + d1 * x_rest) * (1e0 + bonus), c0 + c1 * x_rest) - first_usd, 0e0),
-         greatest(least((d0 + d1 * x_rest) * (1e0 + bonus), c0 + c1 * x_rest) - first_usd, 0e0)
-           * CASE WHEN c0 + c1 * x_rest > 0e0 THEN c_own * x_rest / (c0 + c1 * x_rest) ELSE 0e0 END,
-         greatest(least((d0 + d1 * x_rest) * (1e0 + bonus), c0 + c1 * x_rest) - first_usd, 0e0)
-           / (1e0 + bonus) * d_own * x_rest / nullif(d0 + d1 * x_rest, 0e0),
-         0e0, 0e0, 0e0
-  FROM capped WHERE x_rest IS NOT NULL
+  SELECT market, account, close_rule,
+         CASE WHEN kind <> 'now' OR x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END,
+         unit_usd, 'rest', x_rest, 0, 0e0, rest_taken * left_usd,
+         rest_taken * (c_own - taken * collateral_top_own_usd),
+         rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
+  FROM ended WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, close_rule, kind, unit_usd, 'heal-cap', x_cap_raw, 0, 0e0,
-         0e0, 0e0, 0e0, c0 + c1 * x_cap_raw - heal0, -heal1, 0e0
-  FROM capped
-  WHERE heals AND ((kind = 'down' AND x_cap_raw > 0e0 AND x_cap_raw < x_hit)
-                          OR (kind = 'up' AND x_cap_raw > x_hit))
+  SELECT market, account, close_rule, heal_way, unit_usd, 'heal', x_hit, 0, 0e0, 0e0, 0e0, 0e0,
+         heal0 - heal_now, heal1, 0e0
+  FROM ended WHERE kind = 'now' AND heals_on
+  UNION ALL
+  SELECT market, account, close_rule, heal_way, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
+         heal1 * x_end, -heal1, 0e0
+  FROM ended WHERE heals_on AND x_end > 0e0
 )
-SELECT market, account, close_rule, kind AS way, step, x, x * spot.factor_price AS trigger_price,
-       is_account, risk_usd, seize_usd, seize_own_usd / nullif(unit_usd * x, 0e0) AS units,
-       bought_own_usd / nullif(unit_usd * x, 0e0) AS bought_units,
+SELECT market, account, close_rule, way, step, x, x * spot.factor_price AS trigger_price,
+       is_account, risk_usd, seize_usd, own_usd / nullif(unit_usd, 0e0) AS units,
+       bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd
 FROM step CROSS JOIN spot
+WHERE way = 'now' OR $p_way IN (way, 'both')
