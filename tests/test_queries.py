@@ -658,8 +658,12 @@ MOVES_WITH_THE_CLOCK = {"age_seconds"}
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return filled_lake(tmp_path_factory.mktemp("lake") / "home")
+
+
+def filled_lake(home: Path) -> Store:
     """Two markets, reserves and indicators: something for every query."""
-    store = Store(tmp_path_factory.mktemp("lake") / "home")
+    store = Store(home)
     story.disclose(store, disclosures.Quiet())
     made = sound(store)
     for name in CHECKS:
