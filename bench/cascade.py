@@ -84,11 +84,11 @@ def ours(folder: Path) -> dict[str, Any]:
         "factors_at": f"SELECT 'BTC' AS factor, {SPOT} AS factor_price",
     }
     needed = ("depth_at", "traded_daily", "book_segments", "break_steps", "break_levels")
-    statements = []
+    statements = ["CREATE SCHEMA unbound"]
     for name, text in instead.items():
         heads = ", ".join(f"{p.name} := NULL" for p in query.find(name).params)
-        statements.append(f"CREATE MACRO {name}({heads}) AS TABLE {text}")
-    statements += [query.find(name).macro for name in needed]
+        statements.append(f"CREATE MACRO unbound.{name}({heads}) AS TABLE {text}")
+    statements += [macro for name in needed for macro in query.find(name).macros]
     best = float("inf")
     with store.catalog(statements) as catalog:
         for _ in range(RUNS):

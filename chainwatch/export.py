@@ -272,13 +272,13 @@ def _fill(
         turns = [fixed | {name: row[0]} for row in catalog.run(text, used).rows]
     # A turn that is none still gives the table its columns.
     bound = query.bind(catalog, mart.query.params, fixed)
-    catalog.keep(table, f"FROM (\n{mart.query.text}\n) LIMIT 0", bound)
+    catalog.keep(table, f"FROM (\n{mart.query.body}\n) LIMIT 0", bound)
     for values in turns:
         if runner is not None and mart.query.portable:
             catalog.add(table, runner(mart.query, values))
             continue
         bound = query.bind(catalog, mart.query.params, values)
-        catalog.keep(table, mart.query.text, bound, append=True)
+        catalog.keep(table, mart.query.body, bound, append=True)
 
 
 def _standing(catalog: Catalog, day: date) -> list[dict[str, Any]]:

@@ -14,6 +14,11 @@ and `on: feeds` that its figures stand on exchange feeds, whose coverage goes in
 
 A file lives three lives: `run` binds it, the catalog publishes it as a table macro
 (`FROM walls(p_factor := 'ETH')`), and anybody may run the raw text with bound parameters.
+A macro of DuckDB pastes its arguments as text, where inner aliases, columns and CTEs would capture
+the caller's names. So each query is two macros: that of the schema `unbound` is pasted, and only
+ours call it, with values or parameters; the published one binds its arguments once, in a CTE
+`<name>_parameters` that stands before anything else, and hands those on. Texts inside macros name
+tables with their schema, which no CTE of a caller can hide.
 Files in queries/views are building blocks (macros too), files in queries/checks return the rows
 that are wrong.
 """
@@ -30,6 +35,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chainwatch.errors import UsageError
+from chainwatch.rows import tables
 from chainwatch.store import Result, Store
 
 if TYPE_CHECKING:
@@ -38,6 +44,8 @@ if TYPE_CHECKING:
 _HEADER = re.compile(
     r"^--\s*(name|title|param|show|bar|note|on|portable|each|column|once):\s*(.*)$"
 )
+# Arguments that mean the same wherever they are pasted.
+_ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
 _PARAM = re.compile(r"^(p_\w+)\s+([A-Z ]+?)\s*=\s*('(?:[^']|'')*'|[^\s]+)\s*(.*)$")
 
 
@@ -66,12 +74,27 @@ class Query(msgspec.Struct, frozen=True):
     portable: bool = False
 
     @property
-    def macro(self) -> str:
-        """The statement that publishes it in the catalog."""
+    def body(self) -> str:
+        """The text; what it reads with plain values is pasted, which is planned sooner."""
+        plain = rf"\(\s*(?:{_ARGUMENT}\s*(?:,\s*{_ARGUMENT}\s*)*)?\)"
+        return re.sub(rf"(?<![\w.])({'|'.join(load_all())})(?={plain})", r"unbound.\1", self.text)
+
+    @property
+    def macros(self) -> tuple[str, str]:
+        """The statements that publish it: the one that is pasted and the one that binds."""
         # `::` binds before a sign, so a default is cast with its parentheses.
         heads = ", ".join(f"{p.name} := CAST({p.default} AS {p.type})" for p in self.params)
-        body = re.sub(r"\$(p_\w+)", r"\1", self.text)
-        return f"CREATE MACRO {self.name}({heads}) AS TABLE\n{body}"
+        body = re.sub(rf"\b(FROM|JOIN)(\s+)({'|'.join(tables())})\b", r"\1\2main.\3", self.body)
+        body = re.sub(r"\$(p_\w+)", r"\1", body)
+        own = f"{self.name}_parameters"
+        bound = ", ".join(f"CAST({p.name} AS {p.type}) AS {p.name}" for p in self.params)
+        given = ", ".join(f"{p.name} := (SELECT {own}.{p.name} FROM {own})" for p in self.params)
+        leading = f"WITH {own} AS (SELECT {bound})\n" if bound else ""
+        return (
+            f"CREATE MACRO unbound.{self.name}({heads}) AS TABLE\n{body}",
+            f"CREATE MACRO {self.name}({heads}) AS TABLE\n"
+            f"{leading}FROM unbound.{self.name}({given})",
+        )
 
 
 def folder() -> Path:
@@ -162,9 +185,9 @@ def find(name: str) -> Query:
 
 def definitions() -> list[str]:
     """The statements that publish every query as a macro; its comment is title and parameters."""
-    statements: list[str] = []
+    statements = ["CREATE SCHEMA unbound"]
     for query in load_all().values():
-        statements.append(query.macro)
+        statements += query.macros
         words = [query.title, *(f"{p.name} {p.type}: {p.meaning}" for p in query.params)]
         comment = "; ".join(words).replace("'", "''")
         statements.append(f"COMMENT ON MACRO TABLE {query.name} IS '{comment}'")
@@ -189,7 +212,7 @@ def run(catalog: Catalog, query: Query, values: Mapping[str, object] | None = No
             f"{', '.join(p.name for p in query.params) or 'none'}"
         )
     bound = bind(catalog, query.params, values)
-    return catalog.run(query.text, bound)
+    return catalog.run(query.body, bound)
 
 
 def bind(

@@ -428,7 +428,6 @@ class Store:
                 )
             for statement in definitions:
                 connection.execute(statement)
-            connection.execute("SET threads = 1")
         except duckdb.Error as failure:
             connection.close()
             self._refuse_reading(failure, place)
@@ -950,7 +949,9 @@ def _parts(group: Sequence[tuple[str, Load]]) -> Iterator[list[tuple[str, Load]]
 class Catalog:
     """A read-only connection to the views and macros.
 
-    `refuse` raises StoreError for what no query is to blame for.
+    `refuse` raises StoreError for what no query is to blame for. One thread reads, in the order of
+    the segments' names: threads add floating-point numbers in any order, and the same question to
+    the same lake has the same bytes as its answer.
     """
 
     def __init__(
@@ -963,6 +964,7 @@ class Catalog:
         self._refuse = refuse
         self.path = path
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET threads = 1")
 
     def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
         """Run one SELECT; UsageError carries the engine's own message in one line.

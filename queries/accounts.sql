@@ -5,6 +5,7 @@
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most
 -- note: fall: how far all of an account's collateral must fall against its debt until it is liquidatable
+-- note: whom the contract calls liquidatable stands first, whatever the health factor, and has no fall
 -- show: market account status hf collateral_usd debt_usd fall_share top_collateral top_debt emode
 WITH chosen AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
@@ -18,11 +19,12 @@ WITH chosen AS (
   GROUP BY l.snapshot, l.account
 )
 SELECT a.market, a.account, a.status, a.hf, a.collateral_usd, a.debt_usd,
-       CASE WHEN a.hf > 1e0 THEN 1e0 - 1e0 / a.hf END AS fall_share,
-       b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.block_number, a.read_block
+       CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS fall_share,
+       b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.class = 1 AS liquidatable,
+       a.block_number, a.read_block
 FROM chosen AS s
-JOIN account_health AS a ON a.snapshot = s.snapshot
+JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
 LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account
 WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
-ORDER BY a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account
+ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account
 LIMIT $p_limit

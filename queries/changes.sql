@@ -23,17 +23,17 @@ WITH newer AS (
   SELECT p.market, w.which, count(a.account) AS accounts,
          CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.collateral_usd) END AS collateral_usd,
          CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.debt_usd) END AS debt_usd,
-         sum(CASE WHEN a.hf_wad < 1000000000000000000 THEN 1 ELSE 0 END) AS liquidatable,
-         CASE WHEN count(*) FILTER (a.hf_wad < 1000000000000000000) = 0 THEN 0e0
-              ELSE sum(a.debt_usd) FILTER (a.hf_wad < 1000000000000000000) END AS liquidatable_usd,
+         sum(CASE WHEN a.class = 1 THEN 1 ELSE 0 END) AS liquidatable,
+         CASE WHEN count(*) FILTER (a.class = 1) = 0 THEN 0e0
+              ELSE sum(a.debt_usd) FILTER (a.class = 1) END AS liquidatable_usd,
          CASE WHEN count(a.account) = 0 THEN 0e0
               ELSE sum(CASE WHEN a.debt_usd > a.collateral_usd THEN a.debt_usd - a.collateral_usd
                             WHEN a.debt_usd <= a.collateral_usd THEN 0e0 END) END AS bad_debt_usd,
-         CASE WHEN count(*) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) = 0 THEN 0e0
-              ELSE sum(a.debt_usd) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) END AS near_usd
+         CASE WHEN count(*) FILTER (a.class IN (2, 3)) = 0 THEN 0e0
+              ELSE sum(a.debt_usd) FILTER (a.class IN (2, 3)) END AS near_usd
   FROM pair AS p
   CROSS JOIN (VALUES ('before'), ('after')) AS w(which)
-  LEFT JOIN account_health AS a
+  LEFT JOIN classified_accounts() AS a
     ON a.snapshot = CASE WHEN w.which = 'before' THEN p.before_id ELSE p.after_id END
   GROUP BY p.market, w.which
 ), figure AS (

@@ -4,7 +4,8 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd
--- note: {within_5pct_share} of all debt is within 5 % of liquidation (1 ≤ health factor < 1.05)
+-- note: {within_5pct_share} of all debt is within 5 % of liquidation (not liquidatable, health factor < 1.05)
+-- note: the contract's verdict decides first: < 1 is whoever is liquidatable, 1 – 1.02 also who is not in spite of a health factor below 1
 -- note: in no sum, for lack of a price in USD: {unpriced_accounts} accounts
 -- portable: yes
 WITH bucket AS (
@@ -15,17 +16,11 @@ WITH bucket AS (
     (9, '≥ 3', 3e0, 1e300), (10, 'no debt', NULL, NULL), (11, 'n/a', NULL, NULL)
   ) AS b(place, bucket, hf_from, hf_to)
 ), account AS (
-  -- The contract decides whether an account is liquidatable, not a rounded figure.
   SELECT a.collateral_usd,
          CASE WHEN a.status = 'no debt' THEN coalesce(a.debt_usd, 0e0) ELSE a.debt_usd END AS debt_usd,
-         CASE WHEN a.status = 'no debt' THEN 10
-              WHEN a.status <> 'ok' THEN 11
-              WHEN coalesce(a.liquidatable, a.hf_wad < 1000000000000000000) THEN 1
-              WHEN a.hf < 1.02e0 THEN 2 WHEN a.hf < 1.05e0 THEN 3 WHEN a.hf < 1.1e0 THEN 4
-              WHEN a.hf < 1.25e0 THEN 5 WHEN a.hf < 1.5e0 THEN 6 WHEN a.hf < 2e0 THEN 7
-              WHEN a.hf < 3e0 THEN 8 ELSE 9 END AS place
+         a.class AS place
   FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
-  JOIN account_health AS a ON a.snapshot = s.snapshot
+  JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
 ), total AS (
   SELECT sum(debt_usd) AS debt_usd,
          sum(CASE WHEN place IN (2, 3) THEN debt_usd ELSE 0e0 END) AS near_usd,

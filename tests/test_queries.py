@@ -121,6 +121,37 @@ def test_health_decides_at_one_by_the_contracts_integer(store: Store) -> None:
     assert (row["account"], row["hf_wad"]) == (account, 10**18 - 1)
 
 
+def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None:
+    """Liquidatable with a health factor of 1.0127, and not liquidatable with 0.9988."""
+    for block in (100, 200):
+        made = book(block=block)
+        verdicts = {1.0127: True, 0.9988: False, 1.03: False, 1.04: None, 0.99: None, 1.2: None}
+        names = {hf: owing(made, str(hf), hf, debt=2.0**i) for i, hf in enumerate(verdicts)}
+        made.accounts = [
+            msgspec.structs.replace(account, liquidatable=verdict)
+            for account, verdict in zip(made.accounts, verdicts.values(), strict=True)
+        ]
+        made.store(store)
+    counts = {row["bucket"]: row["accounts"] for row in ask(store, "health") if row["accounts"]}
+    assert counts == {"< 1": 2, "1 – 1.02": 1, "1.02 – 1.05": 2, "1.1 – 1.25": 1}
+    near, all_debt, liquidatable = 2 + 4 + 8, 63, 1 + 16
+    (share,) = {row["within_5pct_share"] for row in ask(store, "health")}
+    assert share == close(near / all_debt)
+    (totals,) = ask(store, "mart_totals")
+    assert totals["accounts_liquidatable"] == 2
+    assert (totals["liquidatable_usd"], totals["near_usd"]) == (liquidatable, near)
+    changes = {row["what"]: row["after"] for row in ask(store, "changes")}
+    assert changes["accounts liquidatable"] == 2
+    assert changes["debt liquidatable USD"] == liquidatable
+    assert changes["debt within 5 % of liquidation USD"] == near
+    (alert,) = ask(store, "alert_health_share")
+    assert alert["value"] == close(near / all_debt)
+    rows = ask(store, "accounts")
+    assert [row["account"] for row in rows[:3]] == [names[0.99], names[1.0127], names[0.9988]]
+    assert [row["liquidatable"] for row in rows[:3]] == [True, True, False]
+    assert [row["fall_share"] for row in rows[:3]] == [None] * 3
+
+
 def test_health_of_a_market_without_debt_has_no_share(store: Store) -> None:
     made = book()
     made.account("a", {"BTC": 1})
@@ -658,8 +689,12 @@ MOVES_WITH_THE_CLOCK = {"age_seconds"}
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return filled_lake(tmp_path_factory.mktemp("lake") / "home")
+
+
+def filled_lake(home: Path) -> Store:
     """Two markets, reserves and indicators: something for every query."""
-    store = Store(tmp_path_factory.mktemp("lake") / "home")
+    store = Store(home)
     story.disclose(store, disclosures.Quiet())
     made = sound(store)
     for name in CHECKS:

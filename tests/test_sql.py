@@ -115,7 +115,7 @@ def test_every_table_column_and_macro_carries_a_comment_in_the_catalog(lake: Pat
         macros = dict(
             client.execute(
                 "SELECT function_name, comment FROM duckdb_functions() "
-                "WHERE NOT internal AND function_type = 'table_macro'"
+                "WHERE NOT internal AND function_type = 'table_macro' AND schema_name = 'main'"
             ).fetchall()
         )
     assert set(views) == set(tables())

@@ -1,10 +1,10 @@
 -- name: alert_health_share
--- title: Much debt near liquidation: the share with a health factor from 1 to below 1.05
+-- title: Much debt near liquidation: the share that is not liquidatable and has a health factor below 1.05
 -- param: p_share DOUBLE = 0.1  raised from this share of all debt
 -- param: p_hold DOUBLE = 0.8  and held until it is below this share of that
 WITH near AS (
-  SELECT s.market, sum(a.debt_usd) FILTER (a.hf >= 1e0 AND a.hf < 1.05e0) / nullif(sum(a.debt_usd), 0e0) AS part
-  FROM snapshots_at() AS s JOIN account_health AS a ON a.snapshot = s.snapshot
+  SELECT s.market, sum(a.debt_usd) FILTER (a.class IN (2, 3)) / nullif(sum(a.debt_usd), 0e0) AS part
+  FROM snapshots_at() AS s JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
   GROUP BY s.market
 )
 SELECT market AS subject, CASE WHEN part >= $p_share THEN 'raise' ELSE 'hold' END AS state,

@@ -10,21 +10,20 @@
 -- column: debt_usd  debt of all accounts with figures, USD
 -- column: accounts_liquidatable  accounts that may be liquidated, as the contract says
 -- column: liquidatable_usd  their debt in USD
--- column: near_usd  debt with a health factor from 1 to below 1.05, USD
+-- column: near_usd  debt of accounts that are not liquidatable and have a health factor below 1.05, USD
 -- column: bad_debt_usd  debt above the collateral of its account, USD
 SELECT s.market, s.protocol, s.block_number, s.accounts, s.accounts_failed,
        CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.collateral_usd) END AS collateral_usd,
        CASE WHEN count(a.account) = 0 THEN 0e0 ELSE sum(a.debt_usd) END AS debt_usd,
-       count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS accounts_liquidatable,
-       CASE WHEN count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) = 0 THEN 0e0
-            ELSE sum(a.debt_usd) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) END
-         AS liquidatable_usd,
-       CASE WHEN count(*) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) = 0 THEN 0e0
-            ELSE sum(a.debt_usd) FILTER (a.hf_wad >= 1000000000000000000 AND a.hf < 1.05e0) END AS near_usd,
+       count(*) FILTER (a.class = 1) AS accounts_liquidatable,
+       CASE WHEN count(*) FILTER (a.class = 1) = 0 THEN 0e0
+            ELSE sum(a.debt_usd) FILTER (a.class = 1) END AS liquidatable_usd,
+       CASE WHEN count(*) FILTER (a.class IN (2, 3)) = 0 THEN 0e0
+            ELSE sum(a.debt_usd) FILTER (a.class IN (2, 3)) END AS near_usd,
        CASE WHEN count(a.account) = 0 THEN 0e0
             ELSE sum(CASE WHEN a.debt_usd > a.collateral_usd THEN a.debt_usd - a.collateral_usd
                           WHEN a.debt_usd <= a.collateral_usd THEN 0e0 END) END AS bad_debt_usd
 FROM snapshots_at(p_as_of := $p_as_of) AS s
-LEFT JOIN account_health AS a ON a.snapshot = s.snapshot
+LEFT JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
 GROUP BY ALL
 ORDER BY s.market
