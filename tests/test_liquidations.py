@@ -326,6 +326,65 @@ def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole
     assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
 
 
+def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path: Path) -> None:
+    def past(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
+        told = {"source": "binance-usdm-history", "delivery": "history"}
+        return order(n, time=at(hours), received_at=at(2), **told | changes)
+
+    second = 1 / 3_600
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            span(0, 1),
+            span(1, 1.5, "rejecting", reason="a frame cannot be read: x", rejects=4),
+            span(1.5, 2),
+            order(1),
+            order(2, time=at(1.5 - second / 2)),  # the next that was read, and sent at 1.5
+            past(11, 0.5),  # the stream has it
+            past(12, 0.75),  # the stream was up, and did not send it
+            past(13, 1 - second),  # this old may a frame be that is rejected first
+            past(14, 1.25),
+            past(15, 1.25),
+            past(16, 1.5 - second),  # the second of which the stream told
+            past(17, 1.5 - second, symbol="ETHUSDT"),
+            past(18, 1.5),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        (row,) = ask(opened, "liquidations")
+        counted = opened.run("SELECT event FROM counted_liquidations() ORDER BY event").rows
+        (feed,) = ask(opened, "feeds")
+        made = report.make(opened, "liquidations", WINDOW)
+        (mart,) = [
+            r
+            for r in query.run(opened, query.find("mart_feeds"), {}).dicts()
+            if r["state"] == "rejecting"
+        ]
+    assert [event for (event,) in counted] == ["e1", "e13", "e14", "e15", "e17", "e2"]
+    assert (row["orders"], row["covered_share"]) == (6, pytest.approx(0.75))
+    assert (feed["rejecting_share"], feed["state"]) == (pytest.approx(0.25), "up")
+    assert made.header[1] == (
+        "binance-usdm (sampled: the latest order per contract and second): REJECTING for a while: "
+        "a frame cannot be read: x; covered 75.0 % of the time, rejecting 25.0 %, "
+        "2 liquidations in 30 frames and 4 rejects"
+    ) or made.header[1].endswith("2 liquidations in 30 frames, 4 rejects")
+    assert mart["seconds"] == 1_800
+    early = {**WINDOW, "p_until": at(1.25)}
+    with query.open_catalog(store) as opened:
+        made = report.make(opened, "liquidations", early)
+    assert ": REJECTING: a frame cannot be read: x; covered 80.0 %" in made.header[1]
+    assert report.stale_lines(made) == ["binance-usdm is rejecting: a frame cannot be read: x"]
+
+
+def test_crash_sums_count_of_a_history_what_no_stream_saw(tmp_path: Path) -> None:
+    """The sums of crashes follow the same rule as those of the reports."""
+    text = query.find("exchange_sums").text
+    assert "counted_liquidations()" in text
+    assert "exchange_liquidations" not in text
+
+
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
     (window,) = query.run(catalog, query.find("liquidation_window")).dicts()
     assert (window["since"], window["until"]) == (at(2) - 24 * HOUR, at(2))
