@@ -378,13 +378,6 @@ def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path
     assert report.stale_lines(made) == ["binance-usdm is rejecting: a frame cannot be read: x"]
 
 
-def test_crash_sums_count_of_a_history_what_no_stream_saw(tmp_path: Path) -> None:
-    """The sums of crashes follow the same rule as those of the reports."""
-    text = query.find("exchange_sums").text
-    assert "counted_liquidations()" in text
-    assert "exchange_liquidations" not in text
-
-
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
     (window,) = query.run(catalog, query.find("liquidation_window")).dicts()
     assert (window["since"], window["until"]) == (at(2) - 24 * HOUR, at(2))
@@ -431,6 +424,48 @@ def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path
         ).dicts()
     assert found["orders"] < 0.5 * 7_200
     assert found["model_orders"] == pytest.approx(7_200, rel=0.05)
+
+
+def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path) -> None:
+    """3 orders a second, thinned to the largest of each: their mean is not that of all."""
+    import random
+
+    chance = random.Random(4)
+    largest: dict[int, float] = {}
+    for _ in range(10_800):
+        second, usd = int(chance.uniform(0, 3_600)), chance.lognormvariate(5, 1.5)
+        largest[second] = max(usd, largest.get(second, 0.0))
+    store = Store(tmp_path)
+    store.create()
+    rows: list[Row] = [span(0, 1, sampling="sampled: the largest order per contract and second")]
+    rows += [
+        order(n, time=BEGIN + timedelta(seconds=n), notional_usd=usd, notional_quote=usd)
+        for n, usd in largest.items()
+    ]
+    store.append(rows, source="test")
+    scope = {"p_since": at(0), "p_until": at(1)}
+    with query.open_catalog(store) as catalog:
+        (found,) = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
+    assert found["model_orders"] == pytest.approx(10_800, rel=0.1)
+    assert (found["model_usd"], found["model_factor"]) == (None, None)
+    assert found["model_rule"].startswith("n/a in USD (")
+    assert found["at_least_usd"] == pytest.approx(sum(largest.values()))
+
+
+def test_markets_of_one_venue_have_eras_of_their_own(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    day = datetime(2026, 5, 28, tzinfo=UTC)
+    rows: list[Row] = [span(0, 1, from_time=day - HOUR, to_time=day + HOUR)]
+    store.append(rows, source="test")
+    with query.open_catalog(store) as opened:
+        scope = {"p_since": day - HOUR, "p_until": day + HOUR}
+        (row,) = query.run(opened, query.find("liquidations"), scope).dicts()
+    assert row["sampling"] == (
+        "usdm: sampled: the latest order per contract and second until 2026-05-28, then sampled: "
+        "the largest order per contract and second; "
+        "coinm: sampled: the latest order per contract and second"
+    )
 
 
 @pytest.mark.parametrize(
