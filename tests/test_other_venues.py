@@ -105,6 +105,7 @@ async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
             await at_once(exchange, "send", frames=[frame])
             await at_once(exchange, "burst", count=1, start=n)
         await running.counted(rows=len(GARBAGE), rejects=len(GARBAGE))
+        await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans)[:3] == ["down", "up", "rejecting"], channel.source

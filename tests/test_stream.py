@@ -573,6 +573,7 @@ async def test_what_cannot_be_read_goes_to_rejects_with_a_reason_and_the_stream_
             await exchange.tell("burst", USDM.source, count=1, start=10 + n)
         await running.counted(rows=len(bad) + 1, rejects=len(bad) - 1)
         assert (await exchange.tell("state", USDM.source))["opened"] == opened
+        await running.alive()
     rejects = running.store.rows(
         Reject, "source = $source ORDER BY received_at", {"source": USDM.source}
     )
