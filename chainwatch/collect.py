@@ -16,6 +16,7 @@ import msgspec
 from chainwatch import frames
 from chainwatch.documents import Raw
 from chainwatch.errors import ChainwatchError, PartialError, Reorged, StoreError
+from chainwatch.exchange import unread
 from chainwatch.markets import Market, endpoints, find_market
 from chainwatch.net import Http
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject, Row, Verification
@@ -168,10 +169,13 @@ async def follow(store: Store, sources: Sequence[str], listener: Listener) -> No
         await asyncio.sleep(FOLLOW_SECONDS)
 
 
-def replay(store: Store | None, path: Path) -> dict[str, tuple[int, int, int, int]]:
+def replay(
+    store: Store | None, path: Path, rejected: Callable[[str], None] = lambda line: None
+) -> dict[str, tuple[int, int, int, int]]:
     """Read recorded frames and store what they hold; (frames, rows, rejects, canaries) by source.
 
-    Rows that are stored already count once. Nothing is claimed to be covered.
+    Rows that are stored already count once. Nothing is claimed to be covered. `rejected` is told
+    at once of the first frame or row of each source that cannot be read.
     """
     if store is not None:
         store.create()
@@ -187,6 +191,8 @@ def replay(store: Store | None, path: Path) -> dict[str, tuple[int, int, int, in
         seen, before = one.seen, counts.get(one.source, (0, 0, 0, 0))
         found = (1, len(seen.rows), len(seen.rejects), int(seen.canary))
         counts[one.source] = tuple(map(sum, zip(before, found, strict=True)))  # type: ignore[assignment]
+        if seen.rejects and not before[2]:
+            rejected(f"{one.source}: {unread(*seen.rejects[0])}")
         pending += seen.rows
         pending += [
             Reject(

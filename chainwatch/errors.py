@@ -8,6 +8,7 @@ ChainwatchError
 │   ├── RpcError       3   a JSON-RPC endpoint refused or answered nonsense
 │   └── Reorged        3   the chain changed under a read; reading again is safe
 ├── PartialError       4   some of what was asked for was done, some not
+│   └── Unread         4   an exchange sent frames or rows that cannot be read
 └── StoreError         5   the lake cannot be read or written
     └── StoreBusy      5   another process holds it
 """
@@ -78,6 +79,10 @@ class PartialError(ChainwatchError):
     """Some targets were done and some failed; what was done is stored."""
 
     code = Exit.PARTIAL
+
+
+class Unread(PartialError):
+    """Some frames or rows of an exchange could not be read; the others are stored."""
 
 
 class StoreError(ChainwatchError):

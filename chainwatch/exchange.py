@@ -350,6 +350,11 @@ def reason_of(failure: BaseException) -> str:
     return visible(f"{failure}" or type(failure).__name__, 300)
 
 
+def unread(text: str, reason: str) -> str:
+    """What could not be read and why, in one line that may be shown."""
+    return f"a frame or row cannot be read: {reason}; it begins {visible(text, 160)!r}"
+
+
 def instrument(
     source: str, venue: str, contract: Contract, market: str, since: datetime
 ) -> Instrument:

@@ -1,19 +1,20 @@
 """The one back-fill: asks a venue's REST interface for past liquidations, window by window.
 
 It resumes where it stopped, and begins where the option `since` says, or a day ago. What it finds
-counts only where no stream of the venue was alive; it claims no coverage, because no venue says
-how complete its history is.
+counts only where no stream of the venue was alive and could be read; it claims no coverage, because
+no venue says how complete its history is. A window of which something cannot be read is kept in the
+cursor and asked for again by the next run, as long as that is so; the run ends with `Unread`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from chainwatch.errors import UsageError
-from chainwatch.exchange import READ_ERRORS, Channel, Contract, Reader, Seen, reason_of
+from chainwatch.errors import Unread, UsageError
+from chainwatch.exchange import READ_ERRORS, Channel, Contract, Reader, Seen, reason_of, unread
 from chainwatch.net import Failed, Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import Batch, Feed
@@ -21,6 +22,8 @@ from chainwatch.source import Batch, Feed
 DEFAULT_PAST = timedelta(days=1)
 # What is younger may still be on its way to a stream, whose row of it is to be the first stored.
 YOUNGEST = timedelta(minutes=1)
+# Scope, and first and last millisecond, the last not part of it.
+Window = tuple[str, int, int]
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,23 +59,58 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
     now = feed.now()
     end = int((now - YOUNGEST).timestamp() * 1000)
     begin = int((_since(feed) or now - DEFAULT_PAST).timestamp() * 1000)
-    done: dict[str, int] = dict((feed.cursor or {}).get("until_ms", {}))
+    cursor = feed.cursor or {}
+    done: dict[str, int] = dict(cursor.get("until_ms", {}))
+    left: list[Window] = [(scope, start, stop) for scope, start, stop in cursor.get("unread", [])]
     scopes = past.scopes(reader.contracts)
+    first: list[str] = []
+
+    async def read(window: Window) -> Batch:
+        scope, start, stop = window
+        rows, rejects = await _window(feed, past, rest, reader, window)
+        left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
+        if rejects:
+            left.append(window)
+            told = f"{past.source}: {unread(*rejects[0])}"
+            if not first:
+                feed.note(told)
+            first.append(told)
+        done[scope] = max(stop, done.get(scope, 0))
+        return Batch(rows, cursor={"until_ms": dict(done)} | ({"unread": [*left]} if left else {}))
+
+    waiting = list(left)
+    windows = _windows(past, scopes, done, begin, end, again=_since(feed) is not None)
+    for number, window in enumerate(windows):
+        yield await read(window)
+        feed.progress(f"{past.source} windows", number + 1, len(windows))
+    for window in waiting:
+        if window in left:
+            yield await read(window)
+    if first:
+        raise Unread(
+            f"{first[0]} ({len(first):,} windows hold such, and are asked for again by the next "
+            "run)"
+        )
+
+
+def _windows(
+    past: History,
+    scopes: Sequence[str],
+    done: Mapping[str, int],
+    begin: int,
+    end: int,
+    *,
+    again: bool,
+) -> list[Window]:
+    """What is to be asked for; `again`: also where what was read before reaches back less far."""
     width = past.window_seconds * 1000
-    # Where `since` is earlier than what was read before, what lies between is read too.
-    first = {
-        scope: done[scope] if scope in done and not _since(feed) else begin for scope in scopes
-    }
-    starts = list(range(min(first.values(), default=end), end, width))
-    for number, start in enumerate(starts):
-        for scope in scopes:
-            stop = min(start + width, end)
-            if stop <= first[scope]:
-                continue
-            rows = await _window(feed, past, rest, reader, scope, max(start, first[scope]), stop)
-            done[scope] = max(stop, done.get(scope, 0))
-            yield Batch(rows, cursor={"until_ms": dict(done)})
-        feed.progress(f"{past.source} windows", number + 1, len(starts))
+    first = {scope: done[scope] if scope in done and not again else begin for scope in scopes}
+    return [
+        (scope, max(start, first[scope]), min(start + width, end))
+        for start in range(min(first.values(), default=end), end, width)
+        for scope in scopes
+        if min(start + width, end) > first[scope]
+    ]
 
 
 async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
@@ -84,23 +122,28 @@ async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
 
 
 async def _window(
-    feed: Feed, past: History, rest: Rest, reader: Reader, scope: str, start: int, stop: int
-) -> list[ExchangeLiquidation]:
-    """The rows of one window; raises Failed where an answer cannot be read: it stays to be done."""
+    feed: Feed, past: History, rest: Rest, reader: Reader, window: Window
+) -> tuple[list[ExchangeLiquidation], list[tuple[str, str]]]:
+    """Rows and rejects of one window.
+
+    Raises Failed where an answer cannot be read as a whole: it stays to be done.
+    """
     rows: list[ExchangeLiquidation] = []
+    rejects: list[tuple[str, str]] = []
     body = b""
     try:
-        async for body in past.pages(rest, scope, start, stop):
+        async for body in past.pages(rest, *window):
             reader.received = feed.now()
-            seen = past.parse(scope, body, reader)
+            seen = past.parse(window[0], body, reader)
             rows += seen.rows
+            rejects += seen.rejects
             for text, reason in seen.rejects:
                 feed.reject(text, reason)
     except READ_ERRORS as failure:
         reason = reason_of(failure)
         feed.reject(body.decode("utf-8", "replace"), reason)
         raise Failed(rest.base, f"the answer cannot be read ({reason})") from None
-    return rows
+    return rows, rejects
 
 
 def _since(feed: Feed) -> datetime | None:

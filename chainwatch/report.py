@@ -320,6 +320,8 @@ def feed_line(feed: Mapping[str, Any]) -> str:
     words = [f"covered {covered} of the time"]
     if feed["stale_share"]:
         words.append(f"stale {show.text_cell('stale_share', feed['stale_share'])}")
+    if feed["rejecting_share"]:
+        words.append(f"rejecting {show.text_cell('rejecting_share', feed['rejecting_share'])}")
     if feed["subscribed"] is not None:
         words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
     rejects = f"{feed['rejects']:,} rejects"
@@ -330,6 +332,8 @@ def feed_line(feed: Mapping[str, Any]) -> str:
         words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
         words += [rejects] * bool(feed["rejects"])
     trouble = "" if state in ("up", "partial", "off") else f"{state.upper()}: {feed['reason']}; "
+    if feed["rejecting_share"] and not trouble:
+        trouble = f"REJECTING for a while: {feed['rejecting_reason']}; "
     return f"{feed['source']} ({demo}{feed['sampling']}): {trouble}{', '.join(words)}"
 
 
@@ -358,7 +362,7 @@ def stale_lines(report: Report) -> list[str]:
     return [
         f"{f['source']} is {f['state']}: {f['reason'] or 'no reason known'}"
         for f in report.meta.get("feeds", [])
-        if f["provenance"] == "live" and f["state"] in ("down", "stale")
+        if f["provenance"] == "live" and f["state"] in ("down", "stale", "rejecting")
     ] + [
         f"{m['market']} is {show.duration(m['age_seconds'])} old: "
         f"`chainwatch collect {m['protocol']} --market {m['market']}` reads it anew"

@@ -600,7 +600,9 @@ class Coverage(Row, frozen=True, kw_only=True):
     from_time: Annotated[datetime, "start of the span"]
     to_time: Annotated[datetime, "end of the span, not part of it"]
     state: Annotated[
-        str, "up, partial (some connections), stale (alive but no event for long), down or off"
+        str,
+        "up, partial (some connections), stale (alive but no event for long), rejecting (frames "
+        "cannot be read), down or off",
     ]
     reason: Annotated[str, "why it is in that state, or why the span ended"]
     subscribed: Annotated[int | None, "contracts whose feed was alive; null if not counted"]

@@ -8,6 +8,11 @@ A subscription counts once it is acknowledged *and* something arrives: venues ac
 that they then never send. What proves life is the canary, a stream on the same socket that is
 never silent, or a liquidation. A span of coverage ends at the last proof of life, so that a dead
 socket is never claimed as covered, however late its death is noticed.
+
+A frame or row that cannot be read may be a liquidation: from the last proof before it until the
+next liquidation that can be read, the feed is `rejecting`, which is not covered. A frame in which
+one row can be read and another cannot ends what it begins. A run in which this happened ends with
+`Unread`.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chainwatch.errors import NetworkError
+from chainwatch.errors import NetworkError, Unread
 from chainwatch.exchange import (
     NOW,
     READ_ERRORS,
@@ -33,6 +38,7 @@ from chainwatch.exchange import (
     contract_of,
     instrument,
     reason_of,
+    unread,
 )
 from chainwatch.net import Backoff, Closed, Failed, Frame, Refused, Rest, Socket, inflate
 from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument, Row
@@ -47,6 +53,8 @@ BACKLOG = 100_000
 TURN = 200
 # Rejects kept per minute; further ones are counted only.
 REJECTS_KEPT = 100
+# What is told of a feed that rejects is told again after this many seconds at the earliest.
+TOLD_AGAIN = 60.0
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -69,7 +77,10 @@ class Silent(NetworkError):
 
 
 async def run(feed: Feed, channel: Channel, timing: Timing | None = None) -> AsyncGenerator[Batch]:
-    """Batches of a channel until `feed.stopped`; raises `Silent` if it is not alive then."""
+    """Batches of a channel until `feed.stopped`.
+
+    Raises `Silent` if it is not alive then, and `Unread` if something could not be read.
+    """
     batches = _Stream(feed, channel, timing or Timing()).batches()
     async with contextlib.aclosing(batches):
         async for batch in batches:
@@ -121,6 +132,8 @@ class _Stream:
             yield batch
         if not alive:
             raise Silent(f"{self.channel.source} was not alive at the end: {reason}")
+        if told := self.spans.unread:
+            raise Unread(told)
 
     async def _next(self, stopping: asyncio.Future[Any], tasks: set[asyncio.Task[None]]) -> None:
         """Wait until there is something to store, or a span is due."""
@@ -248,10 +261,7 @@ class _Stream:
             text = data.decode("utf-8", "replace")
             seen = Seen(rejects=[(text, reason_of(failure))])
         self.feed.record(data, now)
-        spans = self.spans
-        spans.frames += 1
-        if seen.canary:
-            spans.canaries += 1
+        self.spans.heard(now, seen)
         for text, reason in seen.rejects:
             self._reject(text, reason)
         if seen.rows:
@@ -283,7 +293,6 @@ class _Stream:
         self.wake()
 
     def _reject(self, text: str, reason: str) -> None:
-        self.spans.rejects += 1
         minute = int(time.monotonic() // 60)
         kept = self._reject_minute[1] if self._reject_minute[0] == minute else 0
         self._reject_minute = (minute, kept + 1)
@@ -551,6 +560,12 @@ class _Spans:
         self._standing = _Standing("down", 0, None)
         self._reason = "connecting"
         self._told = ""
+        # Why frames cannot be read since the last liquidation that could be, or nothing.
+        self._rejecting = ""
+        self._told_rejecting = float("-inf")
+        self._first_reject = ""
+        self._rejected_seconds = 0.0
+        self._unread_frames = 0
         self._done: list[Coverage] = []
         self.frames = self.rows = self.duplicates = self.rejects = self.canaries = 0
         self.total_rows = 0
@@ -593,10 +608,52 @@ class _Spans:
         part.alive = False
         if until is not None:
             self._change(until, reason)
-        self._reason = reason
+        if self._standing.state != "rejecting":
+            self._reason = reason
         if self._told != reason:
             self._told = reason
             self._stream.feed.note(f"{self._name}: {reason}; connecting again")
+
+    def heard(self, now: datetime, seen: Seen) -> None:
+        """Count a frame, and judge whether the feed can be read."""
+        begins = bool(seen.rejects) and not self._rejecting
+        if begins:
+            self._begin_rejecting(now, *seen.rejects[0])
+        self.frames += 1
+        self.canaries += seen.canary
+        self.rejects += len(seen.rejects)
+        self._unread_frames += bool(seen.rejects)
+        if begins and self._standing.state == "rejecting":
+            # What is known of it is stored at once.
+            self._end_span(now, self._reason)
+        if seen.rows and self._rejecting:
+            self._rejecting = ""
+            self._change(now)
+
+    def _begin_rejecting(self, now: datetime, text: str, reason: str) -> None:
+        """Nothing is covered since the last proof before what cannot be read."""
+        self._rejecting = f"a frame or row cannot be read: {reason}"
+        said = unread(text, reason)
+        self._first_reject = self._first_reject or said
+        clock = self._stream.clock()
+        if clock - self._told_rejecting >= TOLD_AGAIN:
+            self._told_rejecting = clock
+            self._stream.feed.note(
+                f"{self._name}: {said}; not covered until a liquidation can be read"
+            )
+        if self._standing.state != "down":
+            self._change(self._proven(now))
+
+    @property
+    def unread(self) -> str:
+        """What could not be read in this run, in one line, or nothing."""
+        if not self._first_reject:
+            return ""
+        return (
+            f"{self._name} was not covered for {self._rejected_seconds:,.1f} s: "
+            f"{self._unread_frames:,} frames with something that cannot be read; the first: "
+            f"{self._first_reject}"
+        )
 
     def tick(self) -> None:
         """Close the span at what is proven once it has lasted long enough."""
@@ -627,6 +684,8 @@ class _Spans:
         count = sum(p.subscribed for p in alive) if stream.channel.per_contract else None
         if not alive:
             state = "down"
+        elif self._rejecting:
+            state = "rejecting"
         elif len(alive) < len(stream.parts):
             state = "partial"
         else:
@@ -643,11 +702,17 @@ class _Spans:
         return min(proofs, default=now)
 
     def _change(self, at: datetime, reason: str = "") -> None:
-        self._end_span(at, reason or self._reason)
+        was = self._standing.state
+        # A span that rejects keeps saying what, also where it ends with its connection.
+        self._end_span(at, self._reason if was == "rejecting" else reason or self._reason)
         self._standing = self._judge()
         match self._standing.state:
             case "up":
                 self._reason = ""
+            case "rejecting":
+                self._reason = self._rejecting
+            case "partial" if was == "rejecting":
+                self._reason = "some connections are not alive"
             case "stale":
                 quiet = self._stream.channel.max_quiet_seconds or 0.0
                 self._reason = f"no liquidation for {quiet:,.0f} s although {self._canary} comes"
@@ -666,6 +731,8 @@ class _Spans:
 
     def _close(self, since: datetime, until: datetime, standing: _Standing, reason: str) -> None:
         stream, channel = self._stream, self._stream.channel
+        if standing.state == "rejecting":
+            self._rejected_seconds += (until - since).total_seconds()
         self._done.append(
             Coverage(
                 source=channel.source,

@@ -6,6 +6,7 @@
 -- show: source covered_share=covered state reason quiet_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
 -- note: covered: share of the time in which a feed was alive, by its last sign of life, times the share of contracts subscribed to
 -- note: stale is not covered: the socket lives, but no liquidation came for longer than is believed
+-- note: rejecting is not covered: frames came that cannot be read, until a liquidation could be; histories count for that time
 -- note: rows: liquidations of the time looked at; frames, duplicates and rejects: of the whole spans that touch it
 -- note: quiet for: from the newest liquidation to the end of the time looked at
 WITH bounds AS (
@@ -25,13 +26,17 @@ WITH bounds AS (
                     ELSE least(1e0, subscribed / listed) END END), 0e0) AS covered_seconds,
          coalesce(sum(CASE WHEN inside AND state = 'stale' THEN seconds END), 0e0)
            AS stale_seconds,
+         coalesce(sum(CASE WHEN inside AND state = 'rejecting' THEN seconds END), 0e0)
+           AS rejecting_seconds,
+         arg_max(reason, CASE WHEN inside AND state = 'rejecting' THEN to_time END)
+           AS rejecting_reason,
          count(*) FILTER (inside AND state IN ('down', 'off')) AS gaps,
          coalesce(sum(frames) FILTER (inside), 0)::BIGINT AS frames,
          coalesce(sum(duplicates) FILTER (inside), 0)::BIGINT AS duplicates,
          coalesce(sum(rejects) FILTER (inside), 0)::BIGINT AS rejects,
          coalesce(bool_or(reaches_beyond) FILTER (inside), false) AS cut,
          arg_max(state, to_time) AS last_state, arg_max(reason, to_time) AS last_reason,
-         arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale') THEN to_time END)
+         arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale', 'rejecting') THEN to_time END)
            AS subscribed,
          arg_max(listed, to_time) AS listed, arg_max(sampling, to_time) AS sampling,
          max(to_time) AS watched_until
@@ -44,8 +49,12 @@ WITH bounds AS (
 )
 SELECT s.source, s.venue, s.market, s.covered_seconds / nullif(s.window_seconds, 0) AS covered_share,
        s.stale_seconds / nullif(s.window_seconds, 0) AS stale_share,
-       s.covered_seconds, s.window_seconds, s.gaps,
-       s.last_state AS state, s.last_reason AS reason,
+       s.rejecting_seconds / nullif(s.window_seconds, 0) AS rejecting_share, s.rejecting_reason,
+       s.covered_seconds, s.rejecting_seconds, s.window_seconds, s.gaps,
+       s.last_state AS state,
+       CASE WHEN s.rejecting_seconds > 0 AND s.last_state <> 'rejecting'
+            THEN concat_ws('; ', nullif(s.last_reason, ''), 'REJECTING for a while: ' || s.rejecting_reason)
+            ELSE s.last_reason END AS reason,
        CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS quiet_seconds,
        s.frames, coalesce(n.rows, 0) AS rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
        n.last_event, s.watched_until, s.cut, s.provenance

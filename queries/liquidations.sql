@@ -63,15 +63,19 @@ WITH bounds AS (
          CASE WHEN count(DISTINCT sampling) = 1 THEN max(sampling)
               ELSE string_agg(DISTINCT split_part(sampling, ':', 1), ', ') END AS sampling
   FROM per_source GROUP BY of
-), era AS (
-  SELECT e.venue,
+), market_era AS (
+  SELECT e.venue, e.market, count(DISTINCT e.rule) AS several,
          string_agg(e.rule || CASE WHEN e.to_time < b.until
                                    THEN ' until ' || strftime(e.to_time, '%Y-%m-%d') ELSE '' END,
                     ', then ' ORDER BY e.from_time) AS rules
   FROM sampling_eras() AS e, bounds AS b
   WHERE e.from_time < b.until AND (e.to_time IS NULL OR e.to_time > b.since)
     AND $p_by = 'venue'
-  GROUP BY e.venue HAVING count(DISTINCT e.rule) > 1 AND count(DISTINCT e.market) = 1
+  GROUP BY e.venue, e.market
+), era AS (
+  SELECT venue, string_agg(CASE WHEN market = 'all' THEN '' ELSE market || ': ' END || rules,
+                           '; ' ORDER BY market DESC) AS rules
+  FROM market_era GROUP BY venue HAVING max(several) > 1
 ), groups AS (
   SELECT origin, of FROM summed
   UNION

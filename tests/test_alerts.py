@@ -184,6 +184,8 @@ def wrong(name: str) -> list[Row]:
             return [*book(NOW - timedelta(days=1), 100, lt=0.7).rows(), *newer.rows()]
         case "alert_feed_silent":
             return [span(0, 1), span(1, 2, "down", reason="no canary for 9 s")]
+        case "alert_feed_rejecting":
+            return [span(0, 1), span(1, 2, "rejecting", reason="size is 'x'")]
         case "alert_reserve_drift":
             return QUARTERS
     raise ValueError(f"say what {name} is for")
@@ -225,6 +227,23 @@ def test_a_feed_that_fell_silent_is_told_with_its_reason_and_cleared_once_it_spe
         [span(2, 3), span(2, 3, "stale", source="okx", venue="okx", market="swap")], source="test"
     )
     assert [(kind, subject) for kind, subject, _ in told(3)] == [("cleared", "binance-usdm")]
+
+
+def test_a_feed_that_rejects_is_told_until_a_day_without_it(store: Store) -> None:
+    def told(hours: int) -> list[tuple[str, str]]:
+        rules = ["alert_feed_rejecting"]
+        found = alerts.run(store, [], only=rules, now=NOW + timedelta(hours=hours))
+        assert found.failures == []
+        return [(n.kind, n.message) for n in found.notices]
+
+    store.append([span(0, 1)], source="test")
+    assert told(1) == []
+    store.append([span(1, 2, "rejecting", reason="size is 'x'"), span(2, 3)], source="test")
+    assert told(3) == [
+        ("raised", "binance-usdm is not covered for 3600.0 s of the last day: size is 'x'")
+    ]
+    store.append([span(3, 30)], source="test")
+    assert [kind for kind, _ in told(30)] == ["cleared"]
 
 
 def test_a_class_of_a_reserve_that_moved_is_told_once_per_disclosure(store: Store) -> None:

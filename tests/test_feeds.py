@@ -10,17 +10,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from chainwatch.rows import Coverage, ExchangeLiquidation, Load
+from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject
 from chainwatch.store import Store
 from tests import shell, terminal
 from tests.venues.client import Loopback, until
 from tests.venues.protocols import BASE_MS
 
-USDM, COINM, OKX = "binance-usdm", "binance-coinm", "okx"
+USDM, COINM, OKX, GATE = "binance-usdm", "binance-coinm", "okx", "gate-usdt"
 SOURCES = (USDM, COINM, "bybit-linear", "bybit-inverse", OKX)
 
 
@@ -164,6 +165,76 @@ async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
         r"silent: no mark price for [78]\.\d s", done.lines[-1]
     )  # within 3 periods of 3 s
     assert {s.state for s in Store(tmp_path).rows(Coverage)} == {"down"}
+
+
+async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    """A venue changes its frames while it is listened to."""
+    env = exchange.environment(GATE)
+    await exchange.tell("fault", GATE, faults={"spoil": True})
+    process = shell.start("collect", GATE, "--for", "8s", home=tmp_path, env=env)
+    await subscribed(exchange, GATE)
+    await asyncio.sleep(0.6)
+    await exchange.tell("burst", GATE, count=3, at_ms=int(time.time() * 1000))
+    done = await ended(process)
+    assert done.code == 4, done.err
+    told = [line for line in done.lines if "a frame or row cannot be read: " in line]
+    assert told[0].startswith(f"{GATE}: a frame or row cannot be read: ")
+    assert "not covered until a liquidation can be read" in told[0]
+    assert re.match(rf"chainwatch: {GATE} was not covered for \d\.\d s: 3 frames ", done.lines[-1])
+    for command in ("feeds", "liquidations"):
+        shown = shell.run(command, home=tmp_path)
+        assert shown.code == 0
+        assert "REJECTING for a while: a frame or row cannot be read: " in shown.out + shown.err
+    checks = shell.run("checks", home=tmp_path)
+    assert checks.code == 1
+    assert "feed_rejects found rows" in checks.err
+    await exchange.tell("fault", GATE)
+
+
+def test_a_recording_that_cannot_be_read_is_exit_4(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    lines = [
+        {"source": GATE, "received_at": "2026-02-03T04:05:06Z", "frame": frame}
+        for frame in ('{"channel":"futures.tickers"}', "\x1b[31m{", '{"channel":1}')
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = shell.run("replay", str(path), "--json", home=tmp_path)
+    assert done.code == 4
+    assert [r["rejects"] for r in shell.rows_of(done.out, "--json")] == [2]
+    told = [line for line in done.lines if line.startswith(f"{GATE}: a frame or row cannot be ")]
+    assert len(told) == 1
+    assert f"chainwatch: some frames or rows cannot be read: {told[0]}" == done.lines[-1]
+    assert "\x1b" not in done.err
+
+
+async def test_a_collector_that_is_killed_while_a_feed_rejects_leaves_no_claim(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await exchange.tell("fault", GATE)
+    process = shell.start("collect", GATE, home=tmp_path, env=exchange.environment(GATE))
+    await subscribed(exchange, GATE)
+    await exchange.tell("burst", GATE, count=3)
+    await exchange.tell("fault", GATE, faults={"spoil": True})
+    before = datetime.now(UTC)
+    await exchange.tell("burst", GATE, count=3, start=3)
+    store = Store(tmp_path)
+
+    async def stored() -> bool:
+        return await asyncio.to_thread(
+            lambda: store.exists and bool(store.rows(Coverage, "state = 'rejecting'"))
+        )
+
+    await until(stored)
+    os.kill(process.pid, signal.SIGKILL)
+    await ended(process)
+    await exchange.tell("fault", GATE)
+    spans = store.rows(Coverage, "true ORDER BY from_time")
+    assert spans[-1].state == "rejecting"
+    assert all(s.to_time <= before + timedelta(seconds=0.5) for s in spans if s.state == "up")
+    (reject, *_) = store.rows(Reject, "true ORDER BY received_at")
+    assert all(s.to_time <= reject.received_at for s in spans if s.state == "up")
 
 
 async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(

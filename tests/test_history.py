@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from chainwatch import collect, query
-from chainwatch.errors import NetworkError
+from chainwatch.errors import Exit, NetworkError
 from chainwatch.rows import Coverage, ExchangeLiquidation, Reject
 from chainwatch.settings import Settings
 from chainwatch.source import Source, discover, find
+from chainwatch.sources import gate
 from chainwatch.store import Store
 from tests import shell
-from tests.venues.client import Loopback, Notes
+from tests.venues.client import Collecting, Loopback, Notes, quick
 from tests.venues.others import ALL
 
 HISTORIES = [s for s in discover().values() if s.name.endswith("-history")]
@@ -171,6 +172,50 @@ async def test_an_answer_that_cannot_be_read_is_a_reject_and_stays_to_be_done(
     assert [r.source for r in reading.store.rows(Reject)] == ["gate-usdt-history"]
 
 
+@pytest.mark.parametrize("source", HISTORIES, ids=named)
+async def test_a_window_that_cannot_be_read_stays_to_be_done(
+    server: Loopback, tmp_path: Path, source: Source
+) -> None:
+    reading = Reading(server, _unpaced(source), tmp_path)
+    await server.tell("rest", reading.stream, history=past(300), statuses=[])
+    await server.tell("fault", reading.stream, faults={"spoil": True})
+    failure = (await reading.run()).failure
+    assert failure is not None
+    assert "cannot be read" in str(failure)
+    assert reading.rows() == []
+    assert reading.store.rows(Reject)
+    await server.tell("fault", reading.stream)
+    assert (await reading.run(since=None)).failure is None
+    assert len(reading.rows()) == 300
+
+
+async def test_a_row_that_cannot_be_read_costs_no_other_and_is_asked_for_again(
+    server: Loopback, tmp_path: Path
+) -> None:
+    reading = Reading(server, find("gate-usdt-history"), tmp_path)
+    await server.tell("rest", "gate-usdt", history=past(300), statuses=[])
+    await server.tell("fault", "gate-usdt", faults={"spoil_one": True})
+    failure = (await reading.run()).failure
+    assert failure is not None
+    assert failure.code == Exit.PARTIAL
+    assert "windows hold such, and are asked for again by the next run" in str(failure)
+    some = len(reading.rows())
+    assert 290 < some < 300
+    left = (reading.store.cursor("gate-usdt-history") or {})["unread"]
+    assert len(left) == 300 - some
+    await reading.asked()
+    # As long as that is so, only these windows are asked for again, and told of.
+    again = (await reading.run(since=None)).failure
+    assert again is not None
+    assert again.code == Exit.PARTIAL
+    assert len(await reading.asked()) == len(left) + 1
+    assert (reading.store.cursor("gate-usdt-history") or {})["unread"] == left
+    await server.tell("fault", "gate-usdt")
+    assert (await reading.run(since=None)).failure is None
+    assert len(reading.rows()) == 300
+    assert "unread" not in (reading.store.cursor("gate-usdt-history") or {})
+
+
 async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(
     server: Loopback, tmp_path: Path
 ) -> None:
@@ -202,6 +247,39 @@ async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(
     with query.open_catalog(reading.store) as catalog:
         counted = catalog.run("SELECT min(time), count(*) FROM liquidation_events()").rows[0]
     assert counted == (BEGIN + timedelta(hours=1), 180)
+
+
+async def test_a_history_fills_in_what_its_stream_rejected(
+    server: Loopback, tmp_path: Path
+) -> None:
+    def second() -> int:
+        return int(time.time()) * 1000
+
+    async with Collecting(server, tmp_path, quick(gate.USDT)) as running:
+        await server.tell("fault", "gate-usdt")
+        await running.alive()
+        read = second()
+        await server.tell("burst", "gate-usdt", count=6, at_ms=read)
+        await running.counted(rows=6)
+        await asyncio.sleep(1.1)
+        await server.tell("fault", "gate-usdt", faults={"spoil": True})
+        rejected = second()
+        await server.tell("burst", "gate-usdt", count=6, start=6, at_ms=rejected)
+        await running.counted(rows=6, rejects=6)
+    await server.tell("fault", "gate-usdt")
+    told = [(n, read if n < 6 else rejected) for n in range(12)]
+    await server.tell("rest", "gate-usdt", history=told, statuses=[])
+    reading = Reading(server, find("gate-usdt-history"), tmp_path)
+    now = datetime.now(UTC)
+    outcome = await reading.run(now + timedelta(minutes=2), since=now - timedelta(minutes=5))
+    assert outcome.failure is None
+    with query.open_catalog(reading.store) as catalog:
+        counted = catalog.run(
+            "SELECT delivery, count(*) FROM counted_liquidations() GROUP BY 1 ORDER BY 1"
+        ).rows
+        stored = catalog.run("SELECT count(*) FROM exchange_liquidations").rows
+    assert counted == [("history", 6), ("stream", 6)]
+    assert stored == [(18,)]
 
 
 def test_since_in_the_future_and_a_history_to_watch_are_exit_2(tmp_path: Path) -> None:

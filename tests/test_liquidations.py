@@ -326,6 +326,58 @@ def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole
     assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
 
 
+def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path: Path) -> None:
+    def past(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
+        told = {"source": "binance-usdm-history", "delivery": "history"}
+        return order(n, time=at(hours), received_at=at(2), **told | changes)
+
+    second = 1 / 3_600
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            span(0, 1),
+            span(1, 1.5, "rejecting", reason="a frame cannot be read: x", rejects=4),
+            span(1.5, 2),
+            order(1),
+            order(2, time=at(1.5 - second / 2)),  # the next that was read, and sent at 1.5
+            past(11, 0.5),  # the stream has it
+            past(12, 0.75),  # the stream was up, and did not send it
+            past(13, 1 - second),  # this old may a frame be that is rejected first
+            past(14, 1.25),
+            past(15, 1.25),
+            past(16, 1.5 - second),  # the second of which the stream told
+            past(17, 1.5 - second, symbol="ETHUSDT"),
+            past(18, 1.5),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        (row,) = ask(opened, "liquidations")
+        counted = opened.run("SELECT event FROM counted_liquidations() ORDER BY event").rows
+        (feed,) = ask(opened, "feeds")
+        made = report.make(opened, "liquidations", WINDOW)
+        (mart,) = [
+            r
+            for r in query.run(opened, query.find("mart_feeds"), {}).dicts()
+            if r["state"] == "rejecting"
+        ]
+    assert [event for (event,) in counted] == ["e1", "e13", "e14", "e15", "e17", "e2"]
+    assert (row["orders"], row["covered_share"]) == (6, pytest.approx(0.75))
+    assert (feed["rejecting_share"], feed["state"]) == (pytest.approx(0.25), "up")
+    assert made.header[1] == (
+        "binance-usdm (sampled: the latest order per contract and second): REJECTING for a while: "
+        "a frame cannot be read: x; covered 75.0 % of the time, rejecting 25.0 %, "
+        "2 liquidations in 30 frames and 4 rejects"
+    ) or made.header[1].endswith("2 liquidations in 30 frames, 4 rejects")
+    assert mart["seconds"] == 1_800
+    early = {**WINDOW, "p_until": at(1.25)}
+    with query.open_catalog(store) as opened:
+        made = report.make(opened, "liquidations", early)
+    assert ": REJECTING: a frame cannot be read: x; covered 80.0 %" in made.header[1]
+    assert report.stale_lines(made) == ["binance-usdm is rejecting: a frame cannot be read: x"]
+
+
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
     (window,) = query.run(catalog, query.find("liquidation_window")).dicts()
     assert (window["since"], window["until"]) == (at(2) - 24 * HOUR, at(2))
@@ -372,6 +424,48 @@ def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path
         ).dicts()
     assert found["orders"] < 0.5 * 7_200
     assert found["model_orders"] == pytest.approx(7_200, rel=0.05)
+
+
+def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path) -> None:
+    """3 orders a second, thinned to the largest of each: their mean is not that of all."""
+    import random
+
+    chance = random.Random(4)
+    largest: dict[int, float] = {}
+    for _ in range(10_800):
+        second, usd = int(chance.uniform(0, 3_600)), chance.lognormvariate(5, 1.5)
+        largest[second] = max(usd, largest.get(second, 0.0))
+    store = Store(tmp_path)
+    store.create()
+    rows: list[Row] = [span(0, 1, sampling="sampled: the largest order per contract and second")]
+    rows += [
+        order(n, time=BEGIN + timedelta(seconds=n), notional_usd=usd, notional_quote=usd)
+        for n, usd in largest.items()
+    ]
+    store.append(rows, source="test")
+    scope = {"p_since": at(0), "p_until": at(1)}
+    with query.open_catalog(store) as catalog:
+        (found,) = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
+    assert found["model_orders"] == pytest.approx(10_800, rel=0.1)
+    assert (found["model_usd"], found["model_factor"]) == (None, None)
+    assert found["model_rule"].startswith("n/a in USD (")
+    assert found["at_least_usd"] == pytest.approx(sum(largest.values()))
+
+
+def test_markets_of_one_venue_have_eras_of_their_own(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    day = datetime(2026, 5, 28, tzinfo=UTC)
+    rows: list[Row] = [span(0, 1, from_time=day - HOUR, to_time=day + HOUR)]
+    store.append(rows, source="test")
+    with query.open_catalog(store) as opened:
+        scope = {"p_since": day - HOUR, "p_until": day + HOUR}
+        (row,) = query.run(opened, query.find("liquidations"), scope).dicts()
+    assert row["sampling"] == (
+        "usdm: sampled: the latest order per contract and second until 2026-05-28, then sampled: "
+        "the largest order per contract and second; "
+        "coinm: sampled: the latest order per contract and second"
+    )
 
 
 @pytest.mark.parametrize(

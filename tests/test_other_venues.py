@@ -105,9 +105,12 @@ async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
             await at_once(exchange, "send", frames=[frame])
             await at_once(exchange, "burst", count=1, start=n)
         await running.counted(rows=len(GARBAGE), rejects=len(GARBAGE))
+        await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
-        assert states(spans) == ["down", "up"], channel.source
+        assert states(spans)[:3] == ["down", "up", "rejecting"], channel.source
+        assert states(spans)[-1] == "up", channel.source
+        assert {s.state for s in spans if s.rejects} == {"rejecting"}, channel.source
         assert sum(s.rejects for s in spans) == len(GARBAGE), channel.source
         rejects = running.store.rows(Reject, "source = $s", {"s": channel.source})
         assert len(rejects) == len(GARBAGE), channel.source

@@ -550,6 +550,8 @@ def planted(check: str, made: Book) -> list[Row]:
             return [liquidation(coll_seized_usd=1_046.0)]
         case "coverage_overlaps":
             return [span(0, 1), span(0.5, 2)]
+        case "feed_rejects":
+            return [span(0, 1), span(1, 2, rejects=3), span(2, 3, "rejecting", rejects=1)]
         case "liquidation_figures":
             return [order(1, notional_quote=-100.0, notional_usd=-100.0)]
         case "reserve_sums":

@@ -347,6 +347,85 @@ async def test_a_feed_whose_canary_sings_while_no_liquidation_comes_for_long_is_
     assert len(running.liquidations(quiet)) == 4
 
 
+async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "burst", count=5)
+        await running.counted(rows=5)
+        await running.alive()
+        await at_once(exchange, "fault", faults={"spoil": True})
+        await at_once(exchange, "burst", count=5, start=5)
+        await running.counted(rows=5, rejects=5)
+        await running.told("cannot be read")
+        for channel in CHANNELS:  # the canary goes on, which proves nothing now
+            await running.stands(
+                channel, lambda span: span.state == "rejecting" and span.rejects == 0
+            )
+        await at_once(exchange, "fault")
+        await at_once(exchange, "burst", count=1, start=10)
+        await running.counted(rows=6)
+        await running.alive()
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        check_spans(spans)
+        assert states(spans) == ["down", "up", "rejecting", "up"], channel.source
+        for span in spans:
+            assert bool(span.rejects) <= (span.state == "rejecting"), channel.source
+        bad = [s for s in spans if s.state == "rejecting"]
+        assert sum(s.rejects for s in bad) >= 5
+        assert all("cannot be read: " in s.reason for s in bad)
+        # It begins with the last proof before the first reject, not with the reject,
+        rejected = running.store.rows(Reject, "source = $s", {"s": channel.source})
+        rows = running.liquidations(channel)
+        assert bad[0].from_time < min(r.received_at for r in rejected)
+        assert bad[0].from_time >= max(r.received_at for r in rows[:5])
+        # and ends with the next liquidation that is read.
+        assert bad[-1].to_time == min(r.received_at for r in rows if r not in rows[:5])
+        said = [line for line in running.voice.said if line.startswith(f"{channel.source}: a fr")]
+        assert len(said) == 1
+        assert "it begins" in said[0]
+        assert len(said[0]) < 700
+
+
+async def test_a_feed_rejects_through_a_reconnect_and_to_the_end(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, USDM) as running:
+        await running.alive()
+        await exchange.tell("fault", USDM.source, faults={"spoil": True})
+        await exchange.tell("burst", USDM.source, count=1)
+        await running.counted(rejects=1)
+        await exchange.tell("drop", USDM.source)
+        await running.told("the connection broke")
+        await running.stands(USDM, lambda span: span.state == "rejecting" and span.frames > 2)
+    spans = running.coverage(USDM)
+    check_spans(spans)
+    assert states(spans) == ["down", "up", "rejecting", "down", "rejecting"]
+
+
+async def test_a_frame_of_which_a_part_is_read_ends_what_it_begins(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    topic = "allLiquidation.BTCUSDT"
+    good = {"T": BASE_MS, "s": "BTCUSDT", "S": "Buy", "v": "0.5", "p": "20001.5"}
+    frame = {"topic": topic, "type": "snapshot", "ts": BASE_MS + 5}
+    mixed = dump({**frame, "data": [good, {**good, "p": "none"}]})
+    async with Collecting(exchange, tmp_path, LINEAR) as running:
+        await running.alive()
+        await exchange.tell("send", LINEAR.source, frames=[{"text": mixed}])
+        await running.counted(rows=1, rejects=1)
+        await running.alive()
+    spans = running.coverage(LINEAR)
+    check_spans(spans)
+    assert states(spans) == ["down", "up", "rejecting", "up"]
+    (bad,) = [s for s in spans if s.state == "rejecting"]
+    (row,) = running.liquidations(LINEAR)
+    assert (bad.rejects, bad.to_time) == (1, row.received_at)
+    assert bad.to_time - bad.from_time < timedelta(seconds=CANARY_SECONDS * 2.5)
+
+
 # --- many contracts ---------------------------------------------------------------------------
 
 
@@ -492,8 +571,9 @@ async def test_what_cannot_be_read_goes_to_rejects_with_a_reason_and_the_stream_
         for n, (frame, _) in enumerate(bad):
             await exchange.tell("send", USDM.source, frames=[frame])
             await exchange.tell("burst", USDM.source, count=1, start=10 + n)
-        await running.counted(rows=len(bad) + 1, rejects=len(bad))
+        await running.counted(rows=len(bad) + 1, rejects=len(bad) - 1)
         assert (await exchange.tell("state", USDM.source))["opened"] == opened
+        await running.alive()
     rejects = running.store.rows(
         Reject, "source = $source ORDER BY received_at", {"source": USDM.source}
     )
@@ -509,8 +589,12 @@ async def test_what_cannot_be_read_goes_to_rejects_with_a_reason_and_the_stream_
     ]
     assert unlisted[0].notional_quote == pytest.approx(0.002 * 20_001.5)
     spans = running.coverage(USDM)
-    assert states(spans) == ["down", "up"]
-    assert sum(s.rejects for s in spans) == len(bad)
+    check_spans(spans)
+    assert states(spans)[:3] == ["down", "up", "rejecting"]
+    assert states(spans)[-1] == "up"
+    # That of the contract that is not listed is a note: its row was read.
+    assert sum(s.rejects for s in spans) == len(bad) - 1
+    assert {s.state for s in spans if s.rejects} == {"rejecting"}
 
 
 async def test_a_flood_of_garbage_is_counted_in_full_and_kept_in_part(

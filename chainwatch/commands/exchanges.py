@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainwatch.commands import Output, app, emit_query, jobs_of, listing, moment, run, setup, span
-from chainwatch.errors import UsageError
+from chainwatch.errors import Unread, UsageError
 
 if TYPE_CHECKING:
     from chainwatch.collect import Job
@@ -218,9 +218,17 @@ def replay(
     from chainwatch.show import Report
     from chainwatch.store import Result
 
-    store = None if dry_run else setup().store
-    found = collecting.replay(store, file)
+    current = setup()
+    unread: list[str] = []
+
+    def rejected(line: str) -> None:
+        unread.append(line)
+        current.teller.note(line)
+
+    found = collecting.replay(None if dry_run else current.store, file, rejected)
     rows = [(name, *counts) for name, counts in sorted(found.items())]
     columns = ("source", "frames", "liquidations", "rejects", "canaries")
     kinds = ("VARCHAR", *("BIGINT",) * 4)
     output.emit(Report(Result(columns, kinds, list(rows)), "replay"))
+    if unread:
+        raise Unread(f"some frames or rows cannot be read: {'; '.join(unread)}")

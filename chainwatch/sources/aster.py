@@ -24,7 +24,7 @@ ASTER = msgspec.structs.replace(
     ws="wss://fstream.asterdex.com/ws",
     rest="https://fapi.asterdex.com",
     parse=parse,
-    sampling="unknown: as Binance's protocol, which sends the latest order per contract and second",
+    sampling="unknown: Binance's protocol, in which that sends one order per contract and second",
     max_quiet_seconds=None,
 )
 

@@ -1,6 +1,7 @@
 """Liquidation orders on Binance futures: USD-M (linear) and COIN-M (inverse).
 
-Both send one order per contract and second at the most, the latest, since 2021-04-27; before, all.
+Both send one order per contract and second at the most since 2021-04-27; before, all. Of USD-M it
+is the largest (documents of 2026-05-28; earlier ones said the latest), of COIN-M the latest.
 The order's side is the reverse of the position's. `z` is what was filled in all, `l` only the last
 fill. The legacy route of USD-M still acknowledges subscriptions and sends nothing: only /market
 carries these streams, and the mark price on the same socket tells.
@@ -20,7 +21,8 @@ from chainwatch.source import stream
 
 SIDES = {"SELL": "long", "BUY": "short"}
 LEAD = b'{"e":"forceOrder",'
-SAMPLING = "sampled: the latest order per contract and second"
+LARGEST = "sampled: the largest order per contract and second"
+LATEST = "sampled: the latest order per contract and second"
 
 
 class _Order(msgspec.Struct):
@@ -152,7 +154,7 @@ USDM = Channel(
     market="usdm",
     ws="wss://fstream.binance.com/market/ws",
     rest="https://fapi.binance.com",
-    sampling=SAMPLING,
+    sampling=LARGEST,
     canary="mark price",
     # Pushed every 3 s.
     canary_seconds=3.0,
@@ -170,6 +172,7 @@ COINM = msgspec.structs.replace(
     market="coinm",
     ws="wss://dstream.binance.com/ws",
     rest="https://dapi.binance.com",
+    sampling=LATEST,
     canary_topics=("btcusd_perp@markPrice",),
     # Hours without a liquidation are usual here.
     max_quiet_seconds=None,
@@ -180,7 +183,7 @@ stream(
     USDM,
     docs="https://developers.binance.com/docs/derivatives/usds-margined-futures/"
     "websocket-market-streams/All-Market-Liquidation-Order-Streams",
-    summary="Liquidations on Binance USD-M futures: the latest order per contract and second.",
+    summary="Liquidations on Binance USD-M futures: the largest order per contract and second.",
 )
 stream(
     COINM,

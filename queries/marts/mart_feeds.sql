@@ -1,10 +1,10 @@
 -- name: mart_feeds
--- title: How long each exchange feed was up, partial, stale or down
+-- title: How long each exchange feed was up, partial, stale, rejecting or down
 -- param: p_since TIMESTAMPTZ = '1970-01-01 00:00:00+00'  beginning of the day
 -- param: p_until TIMESTAMPTZ = '9999-01-01 00:00:00+00'  end of the day, exclusive
 -- column: source  source
 -- column: venue  venue
--- column: state  up, partial, stale, down or off
+-- column: state  up, partial, stale, rejecting, down or off
 -- column: seconds  seconds of the day in that state
 -- column: intervals  intervals in that state
 -- column: sampling  what the venue publishes

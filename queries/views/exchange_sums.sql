@@ -5,8 +5,8 @@ WITH reported AS (
   SELECT e.event, sum(l.notional_usd) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
          string_agg(DISTINCT l.venue, ', ' ORDER BY l.venue) AS names
   FROM crash_events() AS e
-  JOIN exchange_liquidations AS l ON l.time >= e.window_from AND l.time < e.window_to
-  WHERE l.kind IN ('order', 'fill') AND l.provenance <> 'demo'
+  JOIN counted_liquidations() AS l ON l.time >= e.window_from AND l.time < e.window_to
+  WHERE l.provenance <> 'demo'
   GROUP BY e.event
 ), feed AS (
   SELECT e.event, c.source,

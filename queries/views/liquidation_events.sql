@@ -2,8 +2,7 @@
 -- title: Every liquidation that counts, of exchanges and of lending protocols, in one shape
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
--- note: triggers announce fills and do not count; of Compound III the absorbed collateral counts
--- note: what a history tells counts only where the stream of that venue was not alive
+-- note: what of exchanges counts: see counted_liquidations; of Compound III the absorbed collateral counts
 -- note: on chain, long: a dollar was owed; short: a dollar was the collateral; else n/a
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
@@ -20,12 +19,7 @@ WITH bounds AS (
 SELECT 'exchange' AS origin, l.venue, l.market, l.symbol, coalesce(l.base, l.symbol) AS asset,
        l.side, l.time, l.notional_usd AS usd, l.price, l.price_kind, l.quantity_base AS quantity,
        l.provenance, l.delivery, l.source
-FROM exchange_liquidations AS l, bounds AS b
-WHERE l.kind IN ('order', 'fill') AND l.time >= b.since AND l.time < b.until
-  AND NOT (l.delivery = 'history' AND EXISTS (
-    FROM coverage AS c
-    WHERE c.source || '-history' = l.source AND c.state IN ('up', 'partial', 'stale')
-      AND c.from_time <= l.time AND l.time < c.to_time))
+FROM counted_liquidations(p_since := (SELECT since FROM bounds), p_until := (SELECT until FROM bounds)) AS l
 UNION ALL BY NAME
 SELECT 'chain' AS origin, c.protocol AS venue, c.market,
        coalesce(c.coll_symbol, c.coll_asset) || '/' || coalesce(c.debt_symbol, c.debt_asset, o.symbol, o.asset, 'base')

@@ -32,10 +32,9 @@ WITH bar AS (
          sum(CASE WHEN e.side = 'short' THEN e.quantity_base ELSE 0e0 END) AS short_units,
          bool_or(e.quantity_base IS NULL) AS unsized
   FROM numbered AS n
-  JOIN exchange_liquidations AS e
+  JOIN counted_liquidations() AS e
     ON e.venue = n.venue AND e.market = n.market AND e.symbol = n.symbol
    AND to_timestamp((floor(epoch(e.time) / n.seconds) + 1e0) * n.seconds) = n.to_time
-  WHERE e.kind IN ('order', 'fill')
   GROUP BY n.venue, n.market, n.symbol, n.bar
 )
 SELECT n.base, n.venue, n.market, n.symbol, n.bar, n.from_time, n.to_time, n.units, n.usd,

@@ -1,10 +1,16 @@
 -- name: sampling_eras
 -- title: What each venue published when: sums of different eras do not compare
--- note: from_time: at the latest since then; to_time null: still so; unknown: the venue documents no limit and nobody has measured one
+-- note: from_time: at the latest since then, where documents changed their date; to_time null: still so; unknown: the venue documents no limit and nobody has measured one
 SELECT * FROM (VALUES
-  ('binance', 'all', TIMESTAMPTZ '2019-09-13 00:00Z', TIMESTAMPTZ '2021-04-27 00:00Z', 'full',
+  ('binance', 'usdm', TIMESTAMPTZ '2019-09-13 00:00Z', TIMESTAMPTZ '2021-04-27 00:00Z', 'full',
    'full: every order, at once'),
-  ('binance', 'all', TIMESTAMPTZ '2021-04-27 00:00Z', NULL, 'sampled',
+  ('binance', 'usdm', TIMESTAMPTZ '2021-04-27 00:00Z', TIMESTAMPTZ '2026-05-28 00:00Z', 'sampled',
+   'sampled: the latest order per contract and second'),
+  ('binance', 'usdm', TIMESTAMPTZ '2026-05-28 00:00Z', NULL, 'sampled',
+   'sampled: the largest order per contract and second'),
+  ('binance', 'coinm', TIMESTAMPTZ '2019-09-13 00:00Z', TIMESTAMPTZ '2021-04-27 00:00Z', 'full',
+   'full: every order, at once'),
+  ('binance', 'coinm', TIMESTAMPTZ '2021-04-27 00:00Z', NULL, 'sampled',
    'sampled: the latest order per contract and second'),
   ('bybit', 'all', TIMESTAMPTZ '2021-09-01 00:00Z', TIMESTAMPTZ '2025-02-26 00:00Z', 'sampled',
    'sampled: about one order per contract and second (unproven)'),
@@ -21,7 +27,7 @@ SELECT * FROM (VALUES
   ('bitget', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'unknown',
    'unknown: no limit is documented'),
   ('aster', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'unknown',
-   'unknown: as Binance''s protocol, which sends the latest order per contract and second'),
+   'unknown: Binance''s protocol, in which that sends one order per contract and second'),
   ('deribit', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'full',
    'full: every trade carries its mark'),
   ('bitfinex', 'all', TIMESTAMPTZ '2020-01-01 00:00Z', NULL, 'full',

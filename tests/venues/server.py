@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import ssl
 import struct
 import sys
@@ -140,7 +141,7 @@ class Exchange:
             if rate and (ahead := begun + (n - start) / rate - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
             for topic, text in venue.protocol.frames(n, order.get("at_ms", 0)):
-                await venue.push(text, topic)
+                await venue.push(spoilt(text) if venue.faults.get("spoil") else text, topic)
                 venue.sent += 1
         return {"seconds": time.perf_counter() - begun}
 
@@ -159,7 +160,8 @@ class Exchange:
         return {}
 
     async def do_fault(self, venue: Venue, order: dict[str, Any]) -> Any:
-        """Behave badly from now on: mute, no_ack, deny, refuse, beat; nothing given: behave."""
+        """Behave badly from now on: mute, no_ack, deny, refuse, beat, spoil (liquidations in a
+        shape that nobody knows), spoil_one (one of each REST answer); nothing given: behave."""
         venue.faults = order.get("faults", {})
         return {}
 
@@ -226,6 +228,10 @@ class Exchange:
         answer = venue.protocol.rest(path, dict(request.query), body, venue.history)
         if answer is None:
             return web.Response(status=404, text="no such path")
+        if venue.faults.get("spoil") and not _LISTS.search(path):
+            answer = spoilt(answer)
+        if venue.faults.get("spoil_one") and not _LISTS.search(path):
+            answer = spoilt(answer, 1)
         return web.Response(text=answer, content_type="application/json")
 
     async def plain_rest(self, request: web.Request) -> web.Response:
@@ -247,6 +253,15 @@ class Exchange:
         self.rest_faults = await request.json()
         asked, self.asked = self.asked, []
         return web.json_response(asked)
+
+
+def spoilt(text: str, count: int = 0) -> str:
+    """A frame as a venue writes it after a change nobody was told of: figures are objects."""
+    return _FIGURE.sub('{"value":"1.5"}', text, count)
+
+
+_LISTS = re.compile("contract|instruments")
+_FIGURE = re.compile(r'(?<=[:,\[])(?:"-?\d+\.\d+"|-?\d+\.\d+)(?=[,\]}])')
 
 
 async def _in_pieces(connection: Connection, pieces: list[str]) -> None:

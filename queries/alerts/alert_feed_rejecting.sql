@@ -1,0 +1,6 @@
+-- name: alert_feed_rejecting
+-- title: A feed of an exchange sent what cannot be read in the last day that was watched
+SELECT source AS subject, 'raise' AS state,
+       source || ' is not covered for ' || printf('%.1f', rejecting_seconds) || ' s of the last day: ' || rejecting_reason AS message,
+       rejecting_share AS value
+FROM feeds() WHERE rejecting_share > 0

@@ -1,0 +1,38 @@
+-- name: counted_liquidations
+-- title: Liquidations of exchanges that count: orders and fills, of a history those that its stream did not see
+-- param: p_since TIMESTAMPTZ = NULL  from this time on; null: all
+-- param: p_until TIMESTAMPTZ = NULL  before this time; null: all
+-- note: triggers announce fills and adl rids a liquidator of what it took over: neither counts
+-- note: a history counts where no stream of the venue was alive, and where it rejected frames, from 2 s before: what cannot be read may be that old when it comes
+-- note: of such a time, a history counts for no second, contract and side of which the stream told, for one liquidation may be two rows there
+WITH of_history AS (
+  SELECT source, symbol, side, min(time) AS since, max(time) AS until
+  FROM exchange_liquidations
+  WHERE delivery = 'history' AND ($p_since IS NULL OR time >= $p_since)
+    AND ($p_until IS NULL OR time < $p_until)
+  GROUP BY source, symbol, side
+), told AS (
+  SELECT DISTINCT l.source || '-history' AS source, l.symbol, l.side,
+         date_trunc('second', l.time) AS second
+  FROM exchange_liquidations AS l
+  JOIN of_history AS h ON h.source = l.source || '-history' AND h.symbol = l.symbol
+   AND h.side = l.side AND l.time >= h.since - INTERVAL 1 SECOND
+   AND l.time <= h.until + INTERVAL 1 SECOND
+  WHERE l.delivery <> 'history' AND l.kind IN ('order', 'fill')
+)
+SELECT l.*
+FROM exchange_liquidations AS l
+WHERE l.kind IN ('order', 'fill') AND ($p_since IS NULL OR l.time >= $p_since)
+  AND ($p_until IS NULL OR l.time < $p_until)
+  AND (l.delivery <> 'history' OR (
+    NOT EXISTS (
+      FROM told AS t WHERE t.source = l.source AND t.symbol = l.symbol AND t.side = l.side
+       AND t.second = date_trunc('second', l.time))
+    AND (NOT EXISTS (
+      FROM coverage AS c
+      WHERE c.source || '-history' = l.source AND c.state IN ('up', 'partial', 'stale')
+        AND c.from_time <= l.time AND l.time < c.to_time)
+    OR EXISTS (
+      FROM coverage AS c
+      WHERE c.source || '-history' = l.source AND c.state = 'rejecting'
+        AND c.from_time - INTERVAL 2 SECOND <= l.time AND l.time < c.to_time))))
