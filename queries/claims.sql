@@ -4,7 +4,7 @@
 -- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
 -- show: articles=in claim verdict finding as_of age_seconds=age origin=source
 -- note: claims are quoted in short and never enter the tables of observations; causes, forecasts and figures of companies are not checkable here
--- note: supported, contradicted: by the instrument and the session that the claim speaks of, on a whole window; sources that differ, or a session or a measure that decides: depends on it
+-- note: supported, contradicted: by the instrument and the session that the claim speaks of, on a whole window; where the source, the session, the window or the measure decides: depends on it
 -- note: proxy only: another instrument, or one of many venues where the claim names none; its figure decides nothing. n/a (k of n …): part of the window is stored
 -- note: figures marked sample are invented and decide nothing
 -- note: a finding that names no source is the claim's own arithmetic, which can contradict it and proves nothing
@@ -19,9 +19,9 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   (8, 'C', '1 bn USD liquidated on Aave and Compound', 'seized on chain from 29 to 31 January, as far as stored', 'no on-chain liquidations of that window are stored'),
   (9, 'C', 'Tether moves reserves into physical gold', 'ounces (at a stored price of gold, by more than 2 %) and share of 2025-12-31 above those of 2025-09-30', 'the reports of 2025-09-30 and 2025-12-31 are not stored'),
   (10, 'C', 'Tether thereby lowers its digital assets', 'fewer bitcoin and a smaller share on 2025-12-31 than on 2025-09-30', 'the reports of 2025-09-30 and 2025-12-31 are not stored'),
-  (11, 'C', 'VIX: volatility keeps rising (late January)', 'VIX of 29 January above that of 22 January, five sessions before', 'VIX of January 2026 is not stored'),
+  (11, 'C', 'VIX: volatility keeps rising (late January)', 'VIX of 29 January above that of 1 and of 5 sessions before', 'VIX of January 2026 is not stored'),
   (12, 'C', 'BTC MVRV near 1.0', 'MVRV of 29 January within 10 % of 1.0', 'MVRV of January 2026 is not stored'),
-  (13, 'C', 'the dollar is being pushed up', 'ICE dollar index of 29 January above that of 30 December, 20 sessions before', 'the ICE dollar index is not stored (import dxy)'),
+  (13, 'C', 'the dollar is being pushed up', 'ICE dollar index of 29 January above that of 1, of 5 and of 20 sessions before', 'the ICE dollar index is not stored (import dxy)'),
   (14, 'A B', 'the dollar is near a two-year low', 'lowest close of January 2026 within 1 % of the lowest of two years', 'the ICE dollar index is not stored (import dxy)'),
   (15, 'C', 'Microsoft spent 37.5 bn USD in a quarter', 'none', 'company filings are not collected'),
   (16, 'A B', 'this fall is of the kind of March 2020', 'highest VIX z-score of 29 January to 6 February at least 3: one measure of many', 'VIX of early 2026 is not stored'),
@@ -116,7 +116,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   FROM candle WHERE subject = 'BTC 1h'
 ), quoted AS (
   SELECT v.series AS subject, s.rank, v.source || CASE v.provenance WHEN 'sample' THEN ' sample' ELSE '' END AS party,
-         s.instrument AS used, v.as_of, v.value, v.source, v.provenance, v.observed_at
+         s.instrument || CASE v.source WHEN 'import' THEN ', as imported' ELSE '' END AS used, v.as_of, v.value, v.source, v.provenance, v.observed_at
   FROM indicator_values AS v
   JOIN series() AS s ON s.series = v.series AND s.source = v.source
   WHERE v.series IN ('vix', 'btc_mvrv', 'btc_sth_mvrv', 'dxy', 'nasdaq', 'silver', 'jgb40', 'sofr')
@@ -183,6 +183,18 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   SELECT s.n, s.subject, q.party, s.as_of, q.as_of_before, q.move, q.move_before,
          abs(100 * q.move - s.wanted_pct) <= s.within AS named, abs(100 * q.move_before - s.wanted_pct) <= s.within AS day_before
   FROM session AS s JOIN quote AS q ON q.subject = s.subject AND q.as_of = s.as_of
+), baseline(subject, as_of, sessions) AS (
+  VALUES ('vix', DATE '2026-01-28', 1), ('vix', DATE '2026-01-22', 5),
+         ('dxy', DATE '2026-01-28', 1), ('dxy', DATE '2026-01-22', 5), ('dxy', DATE '2025-12-30', 20)
+), trend AS (
+  -- A rise up to 29 January: above every baseline. Where a window decides, that is said.
+  SELECT n.subject, n.party, n.as_of, n.value, any_value(n.z) AS z, bool_and(n.value > b.value) AS over_all, bool_or(n.value > b.value) AS over_any,
+         string_agg(format('{} {:,.2f}', d.sessions, b.value), ', ' ORDER BY d.sessions) AS earlier
+  FROM quote AS n
+  JOIN baseline AS d ON d.subject = n.subject
+  JOIN quote AS b ON b.subject = d.subject AND b.as_of = d.as_of AND b.party = n.party
+  WHERE n.as_of = '2026-01-29'
+  GROUP BY n.subject, n.party, n.as_of, n.value
 ), fact(n, subject, party, holds, depends, value, finding, as_of) AS (
   SELECT 1, subject, party, CASE WHEN max(sure_share) > 0.5 THEN true WHEN max(most_share) <= 0.5 THEN false END, NULL, -max(most_share),
          format('{:+.1f} % close to close; at most high {:,.0f} to low {:,.0f}: {:+.1f} %, within up to 48 hours', 100 * any_value(close / close_before - 1) FILTER (as_of = '2020-03-12'),
@@ -228,10 +240,9 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
            || coalesce(format(': {:+.2f} by quantity, {:+.2f} by price', quantity_effect_usd / 1e9, price_effect_usd / 1e9), ', by quantity or by price is not known'), as_of
   FROM (SELECT *, CASE WHEN modelled THEN -0.02 ELSE 0 END AS bound FROM held) AS bounded WHERE asset_class = 'bitcoin'
   UNION ALL
-  SELECT CASE n.subject WHEN 'vix' THEN 11 ELSE 13 END, n.subject, n.party, n.value > b.value, NULL, n.value,
-         format('{:,.2f}, {} sessions before {:,.2f}', n.value, CASE n.subject WHEN 'vix' THEN 'five' ELSE '20' END, b.value) || coalesce(CASE n.subject WHEN 'vix' THEN format('; z-score {:,.2f}', n.z) END, ''), n.as_of
-  FROM quote AS n JOIN quote AS b ON b.subject = n.subject AND b.party = n.party AND b.as_of = CASE n.subject WHEN 'vix' THEN DATE '2026-01-22' ELSE DATE '2025-12-30' END
-  WHERE n.as_of = '2026-01-29' AND n.subject IN ('vix', 'dxy')
+  SELECT CASE subject WHEN 'vix' THEN 11 ELSE 13 END, subject, party, over_all, CASE WHEN over_all <> over_any THEN 'window' END, value,
+         format('{:,.2f}; sessions before: {}', value, earlier) || CASE subject WHEN 'vix' THEN coalesce(format('; z-score {:,.2f}', z), '') ELSE '' END, as_of
+  FROM trend
   UNION ALL
   SELECT 12, subject, party, value BETWEEN 0.9 AND 1.1, NULL, value, format('MVRV {:.3f}', value), as_of FROM quote WHERE subject IN ('btc_mvrv', 'btc_sth_mvrv') AND as_of = '2026-01-29'
   UNION ALL
@@ -294,7 +305,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   LEFT JOIN covered AS c ON c.n = t.n AND c.sessions > 0
   LEFT JOIN source_of AS o ON o.n = t.n AND t.clock = ''
   LEFT JOIN fact AS f ON f.n = t.n AND f.party = coalesce(c.party, o.party) AND f.subject = coalesce(c.subject, '')
-  WHERE coalesce(c.party, o.party) IS NOT NULL
+  WHERE c.n IS NOT NULL OR f.n IS NOT NULL
 ), judged AS (
   SELECT *, count(*) FILTER (decided AND holds) OVER claim AS sources_for, count(*) FILTER (decided AND NOT holds) OVER claim AS sources_against,
          string_agg(party || ': ' || finding, '; ') FILTER (decided) OVER claim AS findings

@@ -493,7 +493,7 @@ def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
         4,
         6,
     )
-    assert found["finding"].startswith("so far 17.00, ")
+    assert found["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
 
 
 def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
@@ -539,6 +539,18 @@ def test_a_session_before_keeps_a_claim_from_being_refuted(
     assert finding == f"30 January {named:+.2f} %, 29 January {before:+.2f} %"
 
 
+def test_a_trend_that_a_choice_of_window_decides_is_told(fill: Fill) -> None:
+    falling = {"2026-01-28": 97.0, "2026-01-29": 96.0}
+    assert verdict(closes("dxy", falling, 98.0), fill, 13) == (
+        "contradicted",
+        "96.00; sessions before: 1 97.00, 5 98.00, 20 98.00",
+    )
+    found = verdict(closes("dxy", falling | {"2026-01-22": 95.0}, 98.0), fill, 13)
+    assert found[0] == "depends on the window"
+    rising = closes("dxy", {"2026-01-28": 98.5, "2026-01-29": 99.0}, 98.0)
+    assert verdict(rising, fill, 13)[0] == "supported"
+
+
 def test_sources_that_disagree_refute_nothing(fill: Fill) -> None:
     rows = [
         *closes("vix", {"2026-01-29": 15.0}, 16.0, source="cboe"),
@@ -550,8 +562,8 @@ def test_sources_that_disagree_refute_nothing(fill: Fill) -> None:
         1,
         1,
     )
-    assert "cboe: 15.00, five" in found["finding"]
-    assert "import: 17.00, five" in found["finding"]
+    assert "cboe: 15.00; sessions before: 1 16.00, 5 16.00" in found["finding"]
+    assert "import: 17.00; sessions before: 1 16.00, 5 16.00" in found["finding"]
     # A source that has part of the window has no say.
     rows = [r for r in rows if (r.source, r.as_of) != ("import", date(2026, 1, 27))]  # type: ignore[attr-defined]
     assert judge(fill(rows), 11)["verdict"] == "contradicted"
