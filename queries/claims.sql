@@ -308,7 +308,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   WHERE c.n IS NOT NULL OR f.n IS NOT NULL
 ), judged AS (
   SELECT *, count(*) FILTER (decided AND holds) OVER claim AS sources_for, count(*) FILTER (decided AND NOT holds) OVER claim AS sources_against,
-         string_agg(party || ': ' || finding, '; ') FILTER (decided) OVER claim AS findings
+         string_agg(party || ': ' || finding, '; ' ORDER BY party) FILTER (decided) OVER claim AS findings
   FROM heard
   WINDOW claim AS (PARTITION BY n)
   QUALIFY row_number() OVER (PARTITION BY n ORDER BY decided DESC, provenance = 'sample' NULLS FIRST, sessions DESC, rank, party) = 1
