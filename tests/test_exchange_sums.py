@@ -46,7 +46,7 @@ def test_a_watched_window_without_liquidations_is_a_zero_and_an_unwatched_one_is
     assert found["exchange liquidations"]["value"] is None
 
 
-def test_a_sum_of_exchanges_supports_a_claim_and_refutes_none(fill: Fill) -> None:
+def test_a_sum_of_exchanges_proves_no_count_of_accounts(fill: Fill) -> None:
     time = day("2026-02-06")
     store = fill([order(1, time=time, notional_usd=1e9)])
     claim = next(r for r in ask(store, "claims") if r["number"] == 24)
@@ -56,4 +56,5 @@ def test_a_sum_of_exchanges_supports_a_claim_and_refutes_none(fill: Fill) -> Non
     )
     store.append([order(2, time=time, notional_usd=2e9)], source="test")
     claim = next(r for r in ask(store, "claims") if r["number"] == 24)
-    assert claim["verdict"] == "supported"
+    assert claim["verdict"] == "proxy only"
+    assert claim["finding"].startswith("at least 3,000,000,000 USD on binance (orders of the")

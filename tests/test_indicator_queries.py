@@ -5,15 +5,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
 
+from chainwatch.reserves import BITCOIN, PRECIOUS_METALS, TREASURY_BILLS, Line
+from chainwatch.reserves import statement as stated
 from chainwatch.rows import ChainLiquidation, IndicatorValue, Retraction, Row
 from chainwatch.store import Store
-from tests.disclosures import ask, candle, put, reported, value
+from tests.disclosures import ask, candle, put, raw, reported, value
 
 Fill = Callable[[Sequence[Row]], Store]
 SEEN = datetime(2026, 9, 20, tzinfo=UTC)
@@ -412,16 +415,10 @@ def test_a_claim_without_data_is_not_checkable_and_says_what_is_lacking(fill: Fi
     rows = ask(fill([]), "claims")
     assert len(rows) == 37
     by_number = {r["number"]: r for r in rows}
-    own = {
-        18: "supported",
-        28: "contradicted",
-        34: "contradicted",
-        35: "contradicted",
-        36: "supported",
-    }
     for number, row in by_number.items():
-        assert row["verdict"] == own.get(number, "not checkable")
-        assert row["finding"].startswith("n/a (") == (number not in own)
+        # 34 is ten times too large by its own figures.
+        assert row["verdict"] == ("contradicted" if number == 34 else "not checkable")
+        assert row["finding"].startswith("n/a (") == (number != 34)
 
 
 def test_sample_figures_decide_nothing(fill: Fill) -> None:
@@ -431,6 +428,250 @@ def test_sample_figures_decide_nothing(fill: Fill) -> None:
     assert found[5]["finding"] == "n/a (sample data)"
     real: list[Row] = [candle(day("2026-01-29"), 80_000.0, 90_000.0, 85_000.0)]
     assert {r["number"]: r["verdict"] for r in ask(fill(real), "claims")}[5] == "supported"
+
+
+def judge(store: Store, number: int) -> dict[str, Any]:
+    """A claim as judged: verdict, finding and what it stands on."""
+    (found,) = [r for r in ask(store, "claims") if r["number"] == number]
+    return found
+
+
+def verdict(rows: Sequence[Row], fill: Fill, number: int) -> tuple[str, str]:
+    found = judge(fill(rows), number)
+    return found["verdict"], found["finding"]
+
+
+# The sessions of New York that the claims of early 2026 need.
+CLOSED = {date(2025, 12, 25), date(2026, 1, 1), date(2026, 1, 19)}
+SESSIONS = [d for d in weekdays(date(2025, 12, 22), 40) if d not in CLOSED]
+
+
+def closes(name: str, changed: dict[str, float], usual: float, **other: Any) -> list[Row]:
+    """A close for each session: the usual one, or what is said for the day."""
+    at = {date.fromisoformat(d): v for d, v in changed.items()}
+    return [value(name, d, at.get(d, usual), **other) for d in SESSIONS]
+
+
+def test_arithmetic_of_a_claim_is_told_against_both_figures(fill: Fill) -> None:
+    """9.8 is above 9.37 expected, and 2 % short of 10: no contradiction, and no proof."""
+    found = judge(fill([]), 35)
+    assert found["finding"].startswith("n/a (9.8 is +4.6 % against 9.37 and -2.0 % against 10: ")
+    assert (found["holds"], found["verdict"]) == (True, "not checkable")
+
+
+@pytest.mark.parametrize(
+    ("number", "rows", "figure"),
+    [
+        (37, [value("jgb40", date(2026, 1, 20), 3.901, source="mof")], "3.901 %"),
+        (37, [value("jgb40", date(2026, 1, 20), 4.101, source="mof")], "4.101 %"),
+        (27, closes("silver", {"2026-01-30": 75.5}, 105.57), "30 January -28.48 %"),
+        (26, closes("silver", {"2026-02-05": 88.9, "2026-02-06": 93.6}, 105.57), "-15.79 %"),
+        (25, closes("nasdaq", {"2026-02-06": 102.0}, 100.0, source="fred"), "6 February +2.00 %"),
+        (29, closes("silver", {"2025-12-31": 64.42}, 105.57), "+63.9 %"),
+        (30, closes("silver", {"2026-01-30": 80.0}, 70.0), "80.00 to 70.00: -12.5 %"),
+    ],
+)
+def test_a_proxy_decides_nothing_and_is_named(
+    fill: Fill, number: int, rows: list[Row], figure: str
+) -> None:
+    """Constant maturity for a quote, an import for a contract, one index for another."""
+    found = judge(fill(rows), number)
+    assert found["verdict"] == "proxy only"
+    assert figure in found["finding"]
+    assert found["finding"].endswith(f"({found['used']}; the claim: {found['instrument']})")
+
+
+def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
+    one = [r for r in closes("silver", {}, 100.0) if r.as_of == date(2026, 1, 30)]  # type: ignore[attr-defined]
+    assert verdict(one, fill, 30)[0] == "n/a (1 of 23 sessions)"
+    hole = {date(2026, 1, 23), date(2026, 1, 26)}
+    vix = closes("vix", {"2026-01-29": 17.0}, 16.0, source="cboe")
+    assert verdict(vix, fill, 11)[0] == "supported"
+    found = judge(fill([r for r in vix if r.as_of not in hole]), 11)  # type: ignore[attr-defined]
+    assert (found["verdict"], found["sessions"], found["sessions_wanted"]) == (
+        "n/a (4 of 6 sessions)",
+        4,
+        6,
+    )
+    assert found["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
+
+
+def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
+    """Whatever days are missing: the verdict of the whole, or n/a with the count."""
+    whole: list[Row] = [
+        *closes("vix", {"2026-01-29": 15.0}, 16.0, source="cboe"),
+        *closes("dxy", {"2026-01-29": 96.2, "2026-01-30": 96.3}, 98.0),
+        *closes("sofr", {}, 3.65, source="nyfed"),
+        *closes("iorb", {}, 3.65, source="fred"),
+        *closes("silver", {"2026-01-28": 110.0}, 100.0),
+        *(candle(day(f"2026-01-{n:02d}"), 88_500.0, 90_000.0, 89_000.0) for n in range(1, 32)),
+    ]
+    numbers = (6, 11, 13, 14, 17, 26, 27, 29, 30, 31)
+    full = {r["number"]: r["verdict"] for r in ask(fill(whole), "claims")}
+    assert {full[n] for n in (11, 13, 17, 31)} == {"contradicted"}
+    chance = Random(5)
+    for share in (0.02, 0.1, 0.5, 0.9):
+        rows = [r for r in whole if chance.random() > share]
+        for found in ask(fill(rows), "claims"):
+            if found["number"] not in numbers:
+                continue
+            part = found["sessions"] is None or found["sessions"] < found["sessions_wanted"]
+            wanted = "n/a (" if part else full[found["number"]]
+            assert found["verdict"].startswith((wanted, "not checkable") if part else wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "named", "wanted"),
+    [
+        (0.0, 0.8, "supported"),
+        (0.8, 0.8, "supported"),
+        (0.8, -0.1, "depends on the session"),
+        (0.0, -0.1, "contradicted"),
+    ],
+)
+def test_a_session_before_keeps_a_claim_from_being_refuted(
+    fill: Fill, before: float, named: float, wanted: str
+) -> None:
+    first = 100 * (1 + before / 100)
+    rows = closes("dxy", {"2026-01-29": first, "2026-01-30": first * (1 + named / 100)}, 100.0)
+    said, finding = verdict(rows, fill, 31)
+    assert said == wanted
+    assert finding == f"30 January {named:+.2f} %, 29 January {before:+.2f} %"
+
+
+def test_a_trend_that_a_choice_of_window_decides_is_told(fill: Fill) -> None:
+    falling = {"2026-01-28": 97.0, "2026-01-29": 96.0}
+    assert verdict(closes("dxy", falling, 98.0), fill, 13) == (
+        "contradicted",
+        "96.00; sessions before: 1 97.00, 5 98.00, 20 98.00",
+    )
+    found = verdict(closes("dxy", falling | {"2026-01-22": 95.0}, 98.0), fill, 13)
+    assert found[0] == "depends on the window"
+    rising = closes("dxy", {"2026-01-28": 98.5, "2026-01-29": 99.0}, 98.0)
+    assert verdict(rising, fill, 13)[0] == "supported"
+
+
+def test_sources_that_disagree_refute_nothing(fill: Fill) -> None:
+    rows = [
+        *closes("vix", {"2026-01-29": 15.0}, 16.0, source="cboe"),
+        *closes("vix", {"2026-01-29": 17.0}, 16.0, source="import"),
+    ]
+    found = judge(fill(rows), 11)
+    assert (found["verdict"], found["sources_for"], found["sources_against"]) == (
+        "depends on the source",
+        1,
+        1,
+    )
+    assert found["finding"].startswith("cboe: 15.00; sessions before: 1 16.00, 5 16.00")
+    assert "import: 17.00; sessions before: 1 16.00, 5 16.00" in found["finding"]
+    # A source that has part of the window has no say.
+    rows = [r for r in rows if (r.source, r.as_of) != ("import", date(2026, 1, 27))]  # type: ignore[attr-defined]
+    assert judge(fill(rows), 11)["verdict"] == "contradicted"
+
+
+def test_one_venue_supports_a_price_and_cannot_deny_it(fill: Fill) -> None:
+    at = day("2026-02-06")
+    binance = {"venue": "binance", "symbol": "BTC/USDT", "source": "candles"}
+    low, high = candle(at, 60_000.0, 66_000.0, 65_000.0), candle(at, 61_000.0, 66_000.0, 65_000.0)
+    assert verdict([low], fill, 20) == ("supported", "low 60,000")
+    found = judge(fill([high]), 20)
+    assert (found["verdict"], found["used"]) == ("proxy only", "BTC as imported, venue not stated")
+    other = candle(at, 61_000.0, 66_000.0, 65_000.0, **binance)
+    assert judge(fill([low, other]), 20)["verdict"] == "depends on the source"
+    # That 88,000 had never broken is refuted by one venue on which it had.
+    january = candle(day("2026-01-20"), 87_000.0, 90_000.0, 89_000.0)
+    assert verdict([january], fill, 6)[0] == "contradicted"
+
+
+def may(falls: dict[int, tuple[float, float, float]]) -> list[Row]:
+    """Daily candles of May 2021: low, high, close of some days, else 50,000."""
+    first = day("2021-05-01")
+    return [
+        candle(first + timedelta(days=n), *falls.get(n + 1, (50_000.0, 50_000.0, 50_000.0)))
+        for n in range(32)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("falls", "wanted", "holds"),
+    [
+        ({12: (47_000.0, 57_939.0, 47_500.0)}, "supported", True),
+        # The high may have come after the low, or a day before the next low.
+        ({12: (49_151.0, 57_939.0, 49_151.0), 13: (46_980.0, 51_000.0, 49_700.0)}, "open", None),
+        ({19: (30_681.0, 43_546.0, 37_002.0)}, "proxy only", False),
+    ],
+)
+def test_daily_candles_bound_a_fall_within_24_hours(
+    fill: Fill, falls: dict[int, tuple[float, float, float]], wanted: str, holds: bool | None
+) -> None:
+    found = judge(fill(may(falls)), 2)
+    assert found["holds"] is holds
+    assert found["verdict"] == ("not checkable" if wanted == "open" else wanted)
+    assert ("daily candles leave 24 hours open" in found["finding"]) == (wanted == "open")
+
+
+def quarters(gold: tuple[int, int], bitcoin: tuple[int, int], prices: tuple[str, str]) -> list[Row]:
+    """Tether's reports of the last quarters of 2025: USD of a reserve of 1,000."""
+    rows: list[Row] = []
+    for n, as_of in enumerate((date(2025, 9, 30), date(2025, 12, 31))):
+        lines = [
+            Line("gold", PRECIOUS_METALS, Decimal(gold[n])),
+            Line("bitcoin", BITCOIN, Decimal(bitcoin[n]), Decimal(prices[n]), "BTC"),
+            Line("bills", TREASURY_BILLS, Decimal(1000 - gold[n] - bitcoin[n])),
+        ]
+        rows += stated(
+            raw("", fetched_at=SEEN),
+            token="USDT",
+            issuer="Tether",
+            kind="quarterly report",
+            evidence="attestation",
+            as_of=as_of,
+            assets=Decimal(1000),
+            lines=lines,
+            gate="test",
+        )
+    return rows
+
+
+OUNCES = [value("gold", date(2025, 9, 30), 10.0), value("gold", date(2025, 12, 31), 12.0)]
+
+
+@pytest.mark.parametrize(
+    ("gold", "known", "wanted", "words"),
+    [
+        ((100, 150), OUNCES, "supported", "(+25.0 % of the ounces, MODEL)"),
+        ((100, 120), OUNCES, "depends on the measure", ": +0.00 by quantity (+0.0 %"),
+        ((100, 90), OUNCES, "contradicted", "gold 9.00 % of the reserve, 10.00 %"),
+        ((100, 150), [], "not checkable", "by quantity or by price is not known (import gold)"),
+        ((100, 90), [], "not checkable", "by quantity or by price is not known (import gold)"),
+    ],
+)
+def test_a_move_into_gold_is_told_by_ounces_beside_share(
+    fill: Fill, gold: tuple[int, int], known: list[Row], wanted: str, words: str
+) -> None:
+    """Ounces held constant while the price rises raise the share: that moves nothing."""
+    said, finding = verdict([*quarters(gold, (10, 10), ("1", "1")), *known], fill, 9)
+    assert said == wanted
+    assert words in finding
+
+
+@pytest.mark.parametrize(
+    ("bitcoin", "prices", "wanted"),
+    [
+        ((100, 80), ("10", "10"), "supported"),
+        ((100, 80), ("10", "5"), "depends on the measure"),
+        ((100, 120), ("10", "10"), "contradicted"),
+    ],
+)
+def test_fewer_bitcoin_are_told_by_coins_beside_share(
+    fill: Fill, bitcoin: tuple[int, int], prices: tuple[str, str], wanted: str
+) -> None:
+    store = fill(quarters((100, 100), bitcoin, prices))
+    found = judge(store, 10)
+    assert found["verdict"] == wanted
+    (split,) = [r for r in ask(store, "reserves") if r["asset_class"] == BITCOIN]
+    by_quantity, by_price = split["quantity_effect_usd"] / 1e9, split["price_effect_usd"] / 1e9
+    assert found["finding"].endswith(f"{by_quantity:+.2f} by quantity, {by_price:+.2f} by price")
 
 
 def test_claims_of_one_article_are_chosen_by_its_letter(fill: Fill) -> None:
