@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from chainwatch import query, show
-from chainwatch.errors import UsageError
+from chainwatch.errors import StoreError, UsageError
 from chainwatch.markets import ALL, asked
 from chainwatch.query import Query
 from chainwatch.show import Report
@@ -73,7 +73,8 @@ def _make(
         scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
         require_markets(catalog, [m["market"] for m in standing.dicts()], scope)
         header += [market_line(m) for m in standing.dicts()]
-        header += _lost_lines(catalog, standing)
+        catalog.require(chosen.text)
+        _require_accounts(catalog, standing)
         meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
         if "p_factor" in params:
             factor, betas = _chosen(chosen, values, "p_factor"), str(values.get("p_betas", ""))
@@ -120,20 +121,21 @@ def _make(
     )
 
 
-def _lost_lines(catalog: Catalog, standing: Result) -> list[str]:
-    """A line for each market of which fewer accounts are stored than were read."""
+def _require_accounts(catalog: Catalog, standing: Result) -> None:
+    """StoreError for a market of which other accounts are stored than were read."""
     found = catalog.run(
         "SELECT snapshot, count(*) FROM account_health "
         "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
         {"snapshots": _snapshots(standing)},
     )
     stored: dict[str, int] = dict(found.rows)
-    return [
-        f"{m['market']}: {stored.get(m['snapshot'], 0):,} of {m['accounts']:,} accounts are "
-        "stored: `chainwatch checks`"
-        for m in standing.dicts()
-        if stored.get(m["snapshot"], 0) < m["accounts"]
-    ]
+    for m in standing.dicts():
+        if (here := stored.get(m["snapshot"], 0)) != m["accounts"]:
+            raise StoreError(
+                f"{here:,} accounts of {m['market']} are stored, {m['accounts']:,} were read at "
+                f"block {m['block_number']}: read it anew with `chainwatch collect "
+                f"{m['protocol']} --market {m['market']} --full`"
+            )
 
 
 def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:
