@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +93,10 @@ def _make(
                 for m in moved.dicts()
                 if m["beta"]
             ]
+        if "p_factor" in params or chosen.name in _OF_ACCOUNTS:
+            left_out = in_no_sum(catalog, values)
+            header += no_sum_lines(left_out)
+            meta["in_no_sum"] = left_out
     if "p_token" in params:
         header += _statement_lines(catalog, values, _chosen(chosen, values, "p_token"))
     if chosen.on == "feeds":
@@ -122,7 +126,7 @@ def _make(
 
 
 def _require_accounts(catalog: Catalog, standing: Result) -> None:
-    """StoreError for a market of which other accounts are stored than were read."""
+    """StoreError for a market of which fewer accounts are stored than were read."""
     found = catalog.run(
         "SELECT snapshot, count(*) FROM account_health "
         "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
@@ -130,12 +134,33 @@ def _require_accounts(catalog: Catalog, standing: Result) -> None:
     )
     stored: dict[str, int] = dict(found.rows)
     for m in standing.dicts():
-        if (here := stored.get(m["snapshot"], 0)) != m["accounts"]:
+        if (here := stored.get(m["snapshot"], 0)) < m["accounts"]:
             raise StoreError(
                 f"{here:,} accounts of {m['market']} are stored, {m['accounts']:,} were read at "
                 f"block {m['block_number']}: read it anew with `chainwatch collect "
                 f"{m['protocol']} --market {m['market']} --full`"
             )
+
+
+# Reports over accounts without a factor; those with one are over accounts anyhow.
+_OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
+
+
+def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The accounts that sums leave out: market, reason, accounts, debt_usd."""
+    chosen = query.find("in_no_sum")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    return query.run(catalog, chosen, scope).dicts()
+
+
+def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per market that says how many accounts are in no sum, and why."""
+    said: dict[str, list[str]] = {}
+    for row in left_out:
+        debt = row["debt_usd"]
+        owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
+        said.setdefault(row["market"], []).append(f"{row['accounts']:,} {row['reason']} ({owed})")
+    return [f"{market}: accounts in no sum: {', '.join(words)}" for market, words in said.items()]
 
 
 def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:

@@ -5,7 +5,6 @@
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd
 -- note: {within_5pct_share} of all debt is within 5 % of liquidation (1 ≤ health factor < 1.05)
--- note: in no sum, for lack of a price in USD: {unpriced_accounts} accounts
 -- portable: yes
 WITH bucket AS (
   SELECT * FROM (VALUES

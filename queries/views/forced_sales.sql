@@ -8,6 +8,7 @@
 -- note: step: trigger = the first liquidation; rest = what the full close factor adds at health factor 0.95; heal-cap = healing takes all collateral from here on (nothing is sold)
 -- note: units: what is seized of the factor's own assets, in units of the factor (of the token, for a ratio) at the trigger
 -- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
+-- note: paused: of what is liquidatable already, nothing is seized where the reserve of the largest collateral or debt is paused
 -- portable: yes
 WITH spot AS (
   SELECT price AS factor_price
@@ -57,7 +58,8 @@ WITH spot AS (
   -- What the first liquidation takes, and how much of that is the factor's own assets: of one
   -- pair of assets, or of the whole account where the rule is for the account.
   SELECT *,
-    CASE WHEN close_rule = 'absorb' THEN c0 + c1 * x_hit
+    CASE WHEN kind = 'now' AND paused THEN 0e0
+         WHEN close_rule = 'absorb' THEN c0 + c1 * x_hit
          WHEN close_rule = 'whole'
            THEN least((d0 + d1 * x_hit) * (1e0 + bonus), c0 + c1 * x_hit)
          ELSE least(repayable_usd * (1e0 + collateral_top_bonus), collateral_hit_usd)
@@ -67,7 +69,7 @@ WITH spot AS (
          WHEN collateral_hit_usd > 0e0 THEN collateral_top_own_usd * x_hit / collateral_hit_usd
          ELSE 0e0 END AS first_own,
     -- What is repaid of the factor's own assets has to be bought first.
-    CASE WHEN close_rule = 'absorb' THEN 0e0
+    CASE WHEN close_rule = 'absorb' OR (kind = 'now' AND paused) THEN 0e0
          WHEN close_rule = 'whole'
            THEN least(d0 + d1 * x_hit, (c0 + c1 * x_hit) / (1e0 + bonus))
                 * d_own * x_hit / nullif(d0 + d1 * x_hit, 0e0)
@@ -86,7 +88,7 @@ WITH spot AS (
     -- health factor 0.95 lies beyond the trigger; for accounts past it, and where it is never
     -- reached, see the step `rest` below
     CASE WHEN close_rule NOT IN ('reserve-half', 'position-half') THEN NULL
-         WHEN kind = 'now' THEN CASE WHEN hf <= 0.95e0 THEN 1e0 END
+         WHEN kind = 'now' THEN CASE WHEN hf <= 0.95e0 AND NOT paused THEN 1e0 END
          WHEN kind = 'down' AND x_full > 0e0 AND x_full <= x THEN x_full
          WHEN kind = 'up' AND x_full >= x THEN x_full END AS x_rest
   FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM first) AS f
