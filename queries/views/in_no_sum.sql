@@ -5,7 +5,6 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: paused: liquidatable, but the reserve of the largest collateral or debt is: at risk, and nothing of it seizable now
--- portable: yes
 WITH unvalued AS (
   SELECT s.market, a.debt_usd,
          CASE WHEN a.status IN ('ok', 'no debt') THEN 'no price in USD' ELSE a.status END AS reason
