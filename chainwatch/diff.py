@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from chainwatch import query
 from chainwatch.errors import UsageError
 from chainwatch.markets import ALL, asked
-from chainwatch.report import require_markets
+from chainwatch.report import in_no_sum, require_markets
 from chainwatch.store import Catalog, Store
 
 PARTS = (
@@ -74,6 +75,7 @@ class Difference(msgspec.Struct, frozen=True):
     pairs: list[tuple[Standing, Standing]]
     parts: list[Part]
     movers: list[Mover]
+    in_no_sum: list[dict[str, Any]]
 
 
 # A change below this is rounding and names nobody.
@@ -169,7 +171,7 @@ def split(
     down or up; `movers` is how many accounts are named per part. Raises UsageError where a market
     or the factor is not stored at both times.
     """
-    pairs = _pairs(store, since, until, market)
+    pairs, left_out = _pairs(store, factor, since, until, market)
     ids = sorted({s.snapshot for pair in pairs for s in pair})
     parts: list[Part] = []
     named: list[Mover] = []
@@ -207,12 +209,13 @@ def split(
                 if step and movers:
                     named += _movers(older.market, part, risk_before, risk)[:movers]
                 before, risk_before = walls, risk
-    return Difference(pairs, parts, named)
+    return Difference(pairs, parts, named, left_out)
 
 
 def _pairs(
-    store: Store, since: datetime, until: datetime, market: str
-) -> list[tuple[Standing, Standing]]:
+    store: Store, factor: str, since: datetime, until: datetime, market: str
+) -> tuple[list[tuple[Standing, Standing]], list[dict[str, Any]]]:
+    """The older and newer states, and the accounts that are in no sum of either."""
     with query.open_catalog(store) as catalog:
         chosen = query.find("snapshots_at")
 
@@ -227,6 +230,11 @@ def _pairs(
 
         older, newer = standing(since), standing(until)
         require_markets(catalog, newer, {"p_market": market})
+        left_out = [
+            row | {"as_of": time}
+            for time in (since, until)
+            for row in in_no_sum(catalog, {"p_factor": factor, "p_market": market, "p_as_of": time})
+        ]
     wanted = asked(market)
     for when, found in ((since, older), (until, newer)):
         late = [name for name in wanted if name not in (*found, ALL)]
@@ -246,7 +254,7 @@ def _pairs(
             f"no market has a snapshot of its own up to {since:%Y-%m-%d %H:%M:%S}Z and a newer one "
             f"up to {until:%Y-%m-%d %H:%M:%S}Z"
         )
-    return pairs
+    return pairs, left_out
 
 
 def _require_factor(catalog: Catalog, factor: str, older: Standing, newer: Standing) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from chainwatch import query, show
-from chainwatch.errors import UsageError
+from chainwatch.errors import StoreError, UsageError
 from chainwatch.markets import ALL, asked
 from chainwatch.query import Query
 from chainwatch.show import Report
@@ -73,7 +73,8 @@ def _make(
         scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
         require_markets(catalog, [m["market"] for m in standing.dicts()], scope)
         header += [market_line(m) for m in standing.dicts()]
-        header += _lost_lines(catalog, standing)
+        catalog.require(chosen.text)
+        _require_accounts(catalog, standing)
         meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
         if "p_factor" in params:
             factor, betas = _chosen(chosen, values, "p_factor"), str(values.get("p_betas", ""))
@@ -92,6 +93,10 @@ def _make(
                 for m in moved.dicts()
                 if m["beta"]
             ]
+        if "p_factor" in params or chosen.name in _OF_ACCOUNTS:
+            left_out = in_no_sum(catalog, values)
+            header += no_sum_lines(left_out)
+            meta["in_no_sum"] = left_out
     if "p_token" in params:
         header += _statement_lines(catalog, values, _chosen(chosen, values, "p_token"))
     if chosen.on == "feeds":
@@ -120,20 +125,42 @@ def _make(
     )
 
 
-def _lost_lines(catalog: Catalog, standing: Result) -> list[str]:
-    """A line for each market of which fewer accounts are stored than were read."""
+def _require_accounts(catalog: Catalog, standing: Result) -> None:
+    """StoreError for a market of which fewer accounts are stored than were read."""
     found = catalog.run(
         "SELECT snapshot, count(*) FROM account_health "
         "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
         {"snapshots": _snapshots(standing)},
     )
     stored: dict[str, int] = dict(found.rows)
-    return [
-        f"{m['market']}: {stored.get(m['snapshot'], 0):,} of {m['accounts']:,} accounts are "
-        "stored: `chainwatch checks`"
-        for m in standing.dicts()
-        if stored.get(m["snapshot"], 0) < m["accounts"]
-    ]
+    for m in standing.dicts():
+        if (here := stored.get(m["snapshot"], 0)) < m["accounts"]:
+            raise StoreError(
+                f"{here:,} accounts of {m['market']} are stored, {m['accounts']:,} were read at "
+                f"block {m['block_number']}: read it anew with `chainwatch collect "
+                f"{m['protocol']} --market {m['market']} --full`"
+            )
+
+
+# Reports over accounts without a factor; those with one are over accounts anyhow.
+_OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
+
+
+def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The accounts that sums leave out: market, reason, accounts, debt_usd."""
+    chosen = query.find("in_no_sum")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    return query.run(catalog, chosen, scope).dicts()
+
+
+def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per market that says how many accounts are in no sum, and why."""
+    said: dict[str, list[str]] = {}
+    for row in left_out:
+        debt = row["debt_usd"]
+        owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
+        said.setdefault(row["market"], []).append(f"{row['accounts']:,} {row['reason']} ({owed})")
+    return [f"{market}: accounts in no sum: {', '.join(words)}" for market, words in said.items()]
 
 
 def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:

@@ -31,7 +31,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -277,8 +277,8 @@ class Store:
         if path := self._unreadable(failure):
             reason = _one_line(str(failure)).replace(str(path), path.name)
             raise StoreError(
-                f"{path} cannot be read ({reason}): put a copy of it back, or move it away: "
-                "what it held is missing then"
+                f"{path} cannot be read ({reason}): put a copy of it back, or move it and "
+                f"{self._receipt_of(path)} away: nothing of that load counts then"
             ) from None
 
     def _unreadable(self, failure: Exception) -> Path | None:
@@ -305,10 +305,55 @@ class Store:
                         return path
         return None
 
+    def _receipt_of(self, segment: Path) -> str:
+        """Where the row in `loads` is that makes a segment count, within the home folder."""
+        path = self.lake / Load.table / segment.parent.name / segment.name
+        return str(path.relative_to(self.home))
+
+    def _refuse_lost(self, path: Path, rows: int, more: int) -> NoReturn:
+        others = f", nor are {more:,} more segments of that table" if more else ""
+        raise StoreError(
+            f"{path} is not there{others}: its load stored {rows:,} rows of {path.parts[-3]} in "
+            f"it. Put a copy of it back, or move {self._receipt_of(path)} away: nothing of that "
+            "load counts then"
+        )
+
+    def _lost(self, engine: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Path, int]]]:
+        """Segments that are not there though a load stored them, with their rows, by table."""
+        text = f"SELECT load, day::VARCHAR, tables FROM ({self._table_sql(Load)})"
+
+        def stored() -> dict[Path, int]:
+            return {
+                self._segment(name, day, load): rows
+                for load, day, counts in _read(lambda: engine.execute(text).fetchall())
+                for name, rows in json.loads(counts).items()
+            }
+
+        expected = stored()
+        missing = expected.keys() - _listed(self.lake)
+        if missing:
+            # A merged load may have taken the place of one meanwhile: that one's files may go.
+            missing &= stored().keys()
+        found: dict[str, list[tuple[Path, int]]] = {}
+        for path in sorted(missing):
+            found.setdefault(path.parts[-3], []).append((path, expected[path]))
+        return found
+
+    def _require_whole(
+        self, lost: Mapping[str, Sequence[tuple[Path, int]]], names: Collection[str]
+    ) -> None:
+        """Raise StoreError where a segment of one of these tables is not there."""
+        for table, paths in lost.items():
+            if table in names:
+                self._refuse_lost(*paths[0], len(paths) - 1)
+
     # --- reading -------------------------------------------------------------------------
 
     def rows(self, row: type[R], where: str = "", values: Mapping[str, object] = {}) -> list[R]:
-        """Rows of a table as objects, each key once; `where` is SQL with $names from `values`."""
+        """Rows of a table as objects, each key once; `where` is SQL with $names from `values`.
+
+        Raises StoreError where a segment cannot be read, or one with parts of snapshots is lost.
+        """
         self._seed(row, Load)
         selected = ", ".join(_read_back(c) for c in columns(row))
         text = f"SELECT {selected} FROM ({self._table_sql(row)})"
@@ -318,6 +363,8 @@ class Store:
 
         try:
             with _engine() as engine:
+                if "snapshot" in row.key:
+                    self._require_whole(self._lost(engine), [row.table])
                 found = _read(lambda: engine.execute(text, dict(values)).fetchall())
         except duckdb.Error as failure:
             self._refuse_storage(failure, self.home)
@@ -384,7 +431,32 @@ class Store:
                     connection.execute(statement)
             except duckdb.Error as failure:
                 self._refuse_reading(failure, self.home)
-        return Catalog(connection, path, lambda failure: self._refuse_storage(failure, self.home))
+        return self._guarded(connection, path, self.home, definitions)
+
+    def _guarded(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        folder: Path,
+        definitions: Sequence[str],
+        copied: Collection[str] = (),
+    ) -> Catalog:
+        """A catalog that refuses what stands on tables of which segments are lost."""
+        import duckdb
+
+        try:
+            lost = self._lost(connection)
+        except duckdb.Error as failure:
+            self._refuse_reading(failure, folder)
+        self._require_whole(lost, copied)
+
+        def refuse(failure: Exception) -> None:
+            self._refuse_storage(failure, folder)
+
+        def require(text: str) -> None:
+            self._require_whole(lost, _words_of(text, definitions) if lost else ())
+
+        return Catalog(connection, path, refuse, require)
 
     @contextlib.contextmanager
     def frozen(
@@ -431,9 +503,8 @@ class Store:
         except duckdb.Error as failure:
             connection.close()
             self._refuse_reading(failure, place)
-        with Catalog(
-            connection, path, lambda failure: self._refuse_storage(failure, place)
-        ) as catalog:
+        copied = [name for name, row in tables().items() if "snapshot" in row.key]
+        with self._guarded(connection, path, place, definitions, copied) as catalog:
             yield catalog
 
     def _refuse_reading(self, failure: Exception, folder: Path) -> NoReturn:
@@ -541,6 +612,33 @@ class Store:
             f"read_parquet({_quoted(str(files))}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
         )
+
+
+def _listed(lake: Path) -> set[Path]:
+    """Every segment that is there."""
+    found = set()
+    for folder in lake.glob("*/day=*"):
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            found |= {folder / entry.name for entry in entries}
+    return found
+
+
+def _words_of(text: str, definitions: Sequence[str]) -> set[str]:
+    """The words of a statement and of the macros that it calls: its tables are among them."""
+    bodies = {}
+    for definition in definitions:
+        if match := re.match(r"CREATE MACRO (\w+)\(", definition):
+            bodies[match[1]] = definition[match.end() :]
+    found: set[str] = set()
+    done: set[str] = set()
+    todo = [text]
+    while todo:
+        bare = re.sub(r"--[^\n]*|'(?:[^']|'')*'", "", todo.pop())
+        found |= set(re.findall(r"\w+\b(?!\s*\()", bare))
+        called = set(re.findall(r"\b(\w+)\s*\(", bare)) & bodies.keys() - done
+        done |= called
+        todo += [bodies[name] for name in called]
+    return found
 
 
 def _lacks(failure: Exception) -> str:
@@ -884,11 +982,13 @@ class Merger:
         load = f"{group[0][0].split('-')[0]}-{secrets.token_hex(4)}{_MERGED}"
         with self._store._publishing() as publish, _engine() as engine:
             for table in counts:
-                parts = [
-                    str(self._store._segment(table, day, old))
-                    for old, receipt in group
-                    if table in json.loads(receipt.tables)
-                ]
+                parts = []
+                for old, receipt in group:
+                    if (rows := json.loads(receipt.tables).get(table)) is not None:
+                        path = self._store._segment(table, day, old)
+                        if not path.exists():
+                            self._store._refuse_lost(path, rows, 0)
+                        parts.append(str(path))
                 draft = self._store._draft(load, table)
                 publish.append((draft, self._store._segment(table, day, load)))
                 engine.execute(
@@ -949,9 +1049,10 @@ def _parts(group: Sequence[tuple[str, Load]]) -> Iterator[list[tuple[str, Load]]
 class Catalog:
     """A read-only connection to the views and macros.
 
-    `refuse` raises StoreError for what no query is to blame for. One thread reads, in the order of
-    the segments' names: threads add floating-point numbers in any order, and the same question to
-    the same lake has the same bytes as its answer.
+    `refuse` raises StoreError for what no query is to blame for, and `require` for a statement
+    that stands on tables of which segments are lost. One thread reads, in the order of the
+    segments' names: threads add floating-point numbers in any order, and the same question to the
+    same lake has the same bytes as its answer.
     """
 
     def __init__(
@@ -959,9 +1060,11 @@ class Catalog:
         connection: duckdb.DuckDBPyConnection,
         path: Path,
         refuse: Callable[[Exception], None] = lambda failure: None,
+        require: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._connection = connection
         self._refuse = refuse
+        self.require = require
         self.path = path
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET threads = 1")
@@ -969,9 +1072,11 @@ class Catalog:
     def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
         """Run one SELECT; UsageError carries the engine's own message in one line.
 
-        Raises StoreError where a segment cannot be read or the disk is full.
+        Raises StoreError where a segment cannot be read or is lost, or the disk is full.
         """
         import duckdb
+
+        self.require(text)
 
         def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
             cursor = self._connection.execute(text, dict(parameters) if parameters else None)

@@ -6,7 +6,6 @@
 -- bar: debt_usd
 -- note: {within_5pct_share} of all debt is within 5 % of liquidation (not liquidatable, health factor < 1.05)
 -- note: the contract's verdict decides first: < 1 is whoever is liquidatable, 1 – 1.02 also who is not in spite of a health factor below 1
--- note: in no sum, for lack of a price in USD: {unpriced_accounts} accounts
 -- portable: yes
 WITH bucket AS (
   SELECT * FROM (VALUES

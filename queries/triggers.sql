@@ -24,7 +24,7 @@ WITH asset_move AS (
   SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
   FROM moved GROUP BY snapshot
 ), leg AS (
-  SELECT l.snapshot, l.account, l.side, l.usd, l.amount,
+  SELECT l.snapshot, l.account, l.side, l.usd, l.amount, coalesce(r.paused, false) AS paused,
          CASE WHEN l.category_priced THEN 0e0 ELSE coalesce(m.beta, 0e0) END AS beta,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.beta, 0e0) END AS moving_usd,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
@@ -36,6 +36,7 @@ WITH asset_move AS (
   FROM chosen AS c
   JOIN legs AS l ON l.snapshot = c.snapshot
   LEFT JOIN moved AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
+  LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
   WHERE l.side <> 'idle'
 ), pos AS (
   -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
@@ -62,6 +63,8 @@ WITH asset_move AS (
     max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_lt,
     max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_bonus,
     max(CASE WHEN side <> 'debt' THEN usd END) AS collateral_top_usd,
+    max_by(paused, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_paused,
+    max_by(paused, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_paused,
     max(CASE WHEN usd IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account
 ), ruled AS (
@@ -158,5 +161,6 @@ SELECT market, account, factor, way,
        cover0, cover1, x_min, x_max,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
        debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd, close_rule,
+       coalesce(debt_paused OR collateral_paused, false) AS paused,
        block_number, block_time, snapshot
 FROM ranged

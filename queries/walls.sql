@@ -20,6 +20,7 @@
 -- note: units: max_seizable that moves with the factor, in units of the factor (of the token, for a ratio) at the trigger
 -- note: down: whoever a fall liquidates, having as collateral what moves; up: whoever a rise does, owing it
 -- note: axis_market, axis_price: whose price of the factor the bins are of; rows of one market stand at its own, sums at the highest, each trigger as far from it as from its own market's price
+-- note: now: without what a paused reserve keeps from liquidators, which stays at risk
 -- note: the account's largest collateral is taken to pay its largest debt first, then the same share of all that is left; liquidators may choose otherwise, and call more often
 -- portable: yes
 WITH step AS (

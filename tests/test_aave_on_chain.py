@@ -29,7 +29,7 @@ from chainwatch.demo.aave import (
     Reserve,
     deploy,
 )
-from chainwatch.demo.chain import DEPLOYER, Chain, Tx, encode, own_artifact
+from chainwatch.demo.chain import DEPLOYER, Chain, Reverted, Tx, encode, own_artifact
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import Exit, NetworkError, UsageError
 from chainwatch.rows import (
@@ -521,6 +521,43 @@ def test_paused_and_frozen_reserves_keep_their_figures_and_say_so(
     assert flags["WETH"] == (True, False)
     assert flags["USDC"] == (False, True)
     assert flags["WBTC"] == (False, False)
+
+
+def test_what_a_paused_reserve_holds_is_not_seizable_now(
+    aave_market: AaveMarket, watch: Callable[..., Watched]
+) -> None:
+    """While the chain refuses the liquidation, walls count it at risk and not as seizable."""
+    market, liquidator = aave_market, accounts.LIQUIDATORS[0]
+    borrower(market)
+    market.set_price("WETH", 1_000 * 10**8)
+    market.chain.send_all(
+        [market.mint("USDC", liquidator, 10**12), market.approve(liquidator, "USDC")]
+    )
+    watched = watch(market)
+    attempt = [market.liquidate(liquidator, "WETH", "USDC", USER, 10**6)]
+
+    def now() -> tuple[float, float, list[tuple[str, int]]]:
+        watched.collect(full="yes")
+        (row,) = [r for r in ask(watched.store, "walls", factor="BTC") if r["way"] == "now"]
+        left_out = ask(watched.store, "in_no_sum", factor="BTC")
+        return (
+            row["max_seizable_usd"],
+            row["collateral_at_risk_usd"],
+            [(each["reason"], each["accounts"]) for each in left_out],
+        )
+
+    for asset in ("WETH", "USDC"):
+        market.pause(asset)
+        with pytest.raises(Reverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
+            market.chain.send_all(attempt)
+        seizable, at_risk, left_out = now()
+        assert (seizable, left_out) == (0, [("paused", 1)])
+        assert at_risk > 0
+        market.pause(asset, False)
+    seizable, _, left_out = now()
+    assert seizable > 0
+    assert left_out == []
+    assert market.chain.send_all(attempt)[0].ok
 
 
 # --- prices that are none -----------------------------------------------------------------------

@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 import pytest
 
-from chainwatch import query, report
+from chainwatch import query, report, show
 from chainwatch.demo import story
 from chainwatch.demo.story import failed_checks
 from chainwatch.errors import ConfigError, Exit, UsageError
@@ -209,8 +209,21 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
     found = {row["bucket"]: row for row in ask(store, "health")}["1.1 – 1.25"]
     assert (found["accounts"], found["unpriced_accounts"], found["debt_usd"]) == (2, 1, 1_000)
     with query.open_catalog(store) as catalog:
-        notes = report.make(catalog, "health", {}).notes
-    assert notes[-1] == "in no sum, for lack of a price in USD: 1 accounts"
+        made = {
+            name: report.make(catalog, name, values)
+            for name, values in (
+                ("health", {}),
+                ("accounts", {}),
+                ("changes", {}),
+                ("walls", {"p_factor": "BTC"}),
+                ("nearest", {"p_factor": "BTC"}),
+            )
+        }
+    left_out = {"market": "eth", "reason": "no price in USD", "accounts": 1, "debt_usd": None}
+    for name, each in made.items():
+        assert each.meta["in_no_sum"] == [left_out], name
+        assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in each.header, name
+    assert json.loads(show.text_of(made["walls"], show.Format.JSON))["in_no_sum"] == [left_out]
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -684,6 +697,7 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "walls": {"p_factor": "MARKET", "p_betas": "btc=1.5", "p_step_abs": 0.02},
     "triggers": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
     "moves": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
+    "in_no_sum": {"p_market": "eth,m"},
     "mart_parameter_changes": {"p_since": FIRST_BLOCK_TIME + timedelta(seconds=12 * 350)},
 }
 MOVES_WITH_THE_CLOCK = {"age_seconds"}
@@ -701,6 +715,9 @@ def filled_lake(home: Path) -> Store:
     made = sound(store)
     for name in CHECKS:
         store.append(planted(name, made), source="fault")
+    unpriced = book("eth")
+    owing(unpriced, "unpriced", 1.2)
+    store.append(in_ether(unpriced), source="import", target="eth")
     return store
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import query, report
+from chainwatch import export, query, report
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
 from chainwatch.rows import (
     Account,
@@ -42,6 +42,7 @@ from chainwatch.rows import (
     columns,
     tables,
 )
+from chainwatch.show import Report
 from chainwatch.store import CATALOG_FORMAT, CATALOG_NAME, Merger, Store
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 
@@ -814,9 +815,14 @@ def test_a_damaged_segment_is_named_wherever_it_is_read(
             read()
         text = str(caught.value)
         assert text.startswith(f"{path} cannot be read (")
-        assert text.endswith("put a copy of it back, or move it away: what it held is missing then")
+        receipt = store.lake / "loads" / path.parent.name / path.name
+        assert text.endswith(
+            f"put a copy of it back, or move it and {receipt.relative_to(store.home)} away: "
+            "nothing of that load counts then"
+        )
         assert "\n" not in text
     path.unlink()
+    receipt.unlink()
     assert len(store.rows(Account)) == 1
     assert len(ask(store, "health")) >= 10
 
@@ -843,18 +849,72 @@ def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store:
         assert chainwatch(store.home, "sql", text).returncode == Exit.USAGE
 
 
-def test_a_lost_segment_of_accounts_is_told_in_the_header(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("table", "whole"),
+    [
+        ("account_health", False),
+        ("legs", False),
+        ("legs", True),
+        ("reserves", False),
+        ("factors", True),
+        ("snapshots", False),
+    ],
+)
+def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
+    store: Store, table: str, whole: bool
+) -> None:
     made_market(store)
+    made_market(store)
+    kept, path = sorted((store.lake / table).glob("day=2*/*.parquet"))
+    receipt = store.lake / "loads" / path.parent.name / path.name
+    rows = 2 if table in ("legs", "reserves") else 1
+    if whole:
+        kept, path = path, kept
+        shutil.rmtree(store.lake / table)
+    else:
+        path.unlink()
 
-    def header() -> list[str]:
-        with query.open_catalog(store) as catalog:
-            return report.make(catalog, "health", {}).header
+    def exported() -> None:
+        export.export(store, store.home / "out", date(2026, 1, 29))
 
-    assert not any("are stored" in line for line in header())
-    only_segment(store, "account_health").unlink()
-    assert header()[1:] == ["m: 0 of 1 accounts are stored: `chainwatch checks`"]
-    done = chainwatch(store.home, "health")
-    assert "m: 0 of 1 accounts are stored: `chainwatch checks`" in done.stdout
+    for read in (
+        lambda: made(store, "walls"),
+        lambda: sql(store, f"SELECT count(*) FROM {table}"),
+        lambda: sql(store, "FROM walls()"),
+        lambda: store.rows(tables()[table]),
+        exported,
+    ):
+        with pytest.raises(StoreError) as caught:
+            read()
+        text = str(caught.value)
+        assert text.startswith(f"{path} is not there"), text
+        assert f"its load stored {rows} rows of {table} in it" in text
+        assert (", nor are 1 more segments of that table: " in text) == whole
+        assert text.endswith("away: nothing of that load counts then")
+    done = chainwatch(store.home, "walls", "BTC", "--json")
+    assert (done.returncode, done.stdout) == (Exit.STORE, "")
+    assert done.stderr.startswith(f"chainwatch: {path} is not there")
+    assert len(done.stderr.splitlines()) == 1
+    assert sql(store, "SELECT count(*) FROM candles").rows == [(0,)]
+    if not whole:
+        # The way out that is told: without the receipt the load before it stands.
+        receipt.unlink()
+        assert sum(row["accounts"] for row in made(store, "health").result.dicts()) == 1
+
+
+def made(store: Store, name: str) -> Report:
+    with query.open_catalog(store) as catalog:
+        return report.make(catalog, name, {})
+
+
+def test_fewer_accounts_than_were_read_are_no_report(store: Store) -> None:
+    book = Book(Asset("BTC", 90_000.0, betas={"BTC": 1.0}), Asset("USD", 1.0))
+    book.account("a", {"BTC": 1}, {"USD": 60_000})
+    book.account("b", {"BTC": 1}, {"USD": 60_000})
+    gone = next(row for row in book.rows() if isinstance(row, Account))
+    store.append([row for row in book.rows() if row != gone], source="test")
+    with pytest.raises(StoreError, match="1 accounts of m are stored, 2 were read at block"):
+        made(store, "walls")
 
 
 # --- a disk that is full ------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def end_of(text: str, flag: str) -> datetime:
 
 def _report(found: Difference, factor: str, way: str, reach: float, explain: bool) -> Report:
     from chainwatch.diff import FIGURES
+    from chainwatch.report import no_sum_lines
     from chainwatch.show import Report
     from chainwatch.store import Result
 
@@ -86,6 +87,12 @@ def _report(found: Difference, factor: str, way: str, reach: float, explain: boo
         f"block {new.block_number} of {new.block_time:%Y-%m-%d %H:%M:%S}Z"
         for old, new in found.pairs
     ]
+    header += [
+        f"as of {row['as_of']:%Y-%m-%d %H:%M:%S}Z {line}"
+        for row in found.in_no_sum
+        for line in no_sum_lines([row])
+    ]
+    meta = {"in_no_sum": found.in_no_sum}
     title = f"How the {factor} wall moved ({way} to {reach:.0%} of the price then), part by part"
     if explain:
         rows: list[tuple[object, ...]] = [
@@ -96,7 +103,12 @@ def _report(found: Difference, factor: str, way: str, reach: float, explain: boo
         kinds: tuple[str, ...] = ("VARCHAR",) * 3 + ("DOUBLE",) * 2
         notes = [f"the {MOVERS} accounts whose collateral at risk each part changed most"]
         return Report(
-            Result(names, kinds, rows), name="diff", title=title, header=header, notes=notes
+            Result(names, kinds, rows),
+            name="diff",
+            title=title,
+            header=header,
+            meta=meta,
+            notes=notes,
         )
     rows = []
     for old, _ in found.pairs:
@@ -110,6 +122,7 @@ def _report(found: Difference, factor: str, way: str, reach: float, explain: boo
         name="diff",
         title=title,
         header=header,
+        meta=meta,
         notes=[
             "each part: all else held as it was before it, in this order; they add up exactly",
             "borrowed and repaid (or supplied and withdrawn) between the two blocks net out",

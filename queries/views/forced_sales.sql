@@ -9,6 +9,7 @@
 -- note: of no asset more is taken than the account holds, nor bought than it owes; a step that lies where prices are not linear any more is in no row (full_outside in triggers)
 -- note: units: what is seized of the factor's own assets, in units of the factor (of the token, for a ratio) at the trigger
 -- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
+-- note: paused: of what is liquidatable already, nothing is seized where the reserve of the largest collateral or debt is paused
 -- portable: yes
 WITH spot AS (
   SELECT price AS factor_price
@@ -49,18 +50,20 @@ WITH spot AS (
   -- The share of its collateral that the first call takes, and of its debt that it repays: of one
   -- pair of assets, or of the whole account where the rule is for the account.
   SELECT *,
-    coalesce(CASE WHEN close_rule = 'absorb' THEN 1e0
+    coalesce(CASE WHEN kind = 'now' AND paused THEN 0e0
+                  WHEN close_rule = 'absorb' THEN 1e0
                   WHEN by_account
                     THEN least((d0 + d1 * x_hit) / nullif(cover0 + cover1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd * (1e0 + collateral_top_bonus)
                              / nullif(collateral_hit_usd, 0e0), 1e0) END, 0e0) AS taken,
     -- What is repaid of the factor's own assets has to be bought first.
-    coalesce(CASE WHEN close_rule = 'absorb' THEN 0e0
+    coalesce(CASE WHEN close_rule = 'absorb' OR (kind = 'now' AND paused) THEN 0e0
                   WHEN by_account
                     THEN least((cover0 + cover1 * x_hit) / nullif(d0 + d1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd, collateral_hit_usd / (1e0 + collateral_top_bonus))
                          / nullif(debt_hit_usd, 0e0) END, 0e0) AS repaid,
-    CASE WHEN close_rule IN ('reserve-half', 'position-half') THEN x_full END AS x_rest
+    CASE WHEN close_rule IN ('reserve-half', 'position-half')
+              AND NOT (kind = 'now' AND paused) THEN x_full END AS x_rest
   FROM closed
 ), left_over AS (
   -- Collateral, what it pays for, and debt that the first call leaves, at the full close factor.
