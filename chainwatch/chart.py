@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from chainwatch import show
 from chainwatch.errors import ConfigError, UsageError
+from chainwatch.text import ScriptJson, visible
 
 if TYPE_CHECKING:
     from chainwatch.cascade import Drawing
 
 ENDINGS = (".png", ".svg", ".html")
+# What the menu of a page offers: to show its source it would write the chart's names into a new
+# page as they are, and the editor lies on somebody else's server.
+ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}
 WIDTH = 1_040  # with axes and labels about 1,200 pixels
 HEIGHT = 270
 # Column of fall_band, words, dash and shade of its line.
@@ -51,7 +55,10 @@ def draw(drawing: Drawing, path: Path) -> None:
     made = _chart(drawing)
     try:
         if path.suffix.lower() == ".html":
-            path.write_text(made.to_html(inline=True), encoding="utf-8")
+            page = made.to_html(
+                inline=True, json_kwds={"cls": ScriptJson}, embed_options={"actions": ACTIONS}
+            )
+            path.write_text(page, encoding="utf-8")
         else:
             made.save(str(path), format=path.suffix.lower()[1:])
     except OSError as failure:
@@ -69,8 +76,10 @@ def _chart(drawing: Drawing) -> Any:
         alt.vconcat(top, bottom, spacing=18)
         .properties(
             title=alt.TitleParams(
-                f"{drawing.factor}: wall, break levels and where falls land",
-                subtitle=[part for line in drawing.header for part in textwrap.wrap(line, 190)],
+                f"{visible(drawing.factor)}: wall, break levels and where falls land",
+                subtitle=[
+                    part for line in drawing.header for part in textwrap.wrap(visible(line), 190)
+                ],
                 anchor="start",
                 fontSize=18,
                 subtitleFontSize=11,
@@ -190,7 +199,7 @@ def _landings(drawing: Drawing, axis: Any) -> Any:
     x = alt.X(
         "outside:Q",
         scale=axis,
-        title=f"outside price of {drawing.factor} (above: traded price)",
+        title=f"outside price of {visible(drawing.factor)} (above: traded price)",
         axis=alt.Axis(format=",~r"),
     )
     ends = [{"outside": row["outside_price"]} for row in drawing.band]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,6 +17,7 @@ from chainwatch.cascade import Terms
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import UsageError
 from chainwatch.store import Store
+from tests import browser
 from tests.builders import Asset, Book, ask, depth
 from tests.shell import Done, run
 
@@ -372,6 +375,62 @@ def test_a_chart_is_drawn_without_network(
             assert words in text
     if name.endswith("html"):
         assert b"https://cdn" not in data
+
+
+def hostile_market(home: Path, name: str) -> Store:
+    """A market whose asset, factor and name are all that text."""
+    store = Store(home)
+    made = Book(
+        Asset(name, 90_000.0, lt=0.8, betas={name: 1.0}),
+        Asset("USDC", 1.0, betas={"USDC": 1.0}),
+        market=name,
+        time=NOW,
+    )
+    made.account("a", {name: 100}, {"USDC": 100 * 88_500 * 0.8})
+    made.store(store)
+    store.append(depth([(0.05, 240.0)], factor=name, venue=name, time=NOW), source="depth")
+    return store
+
+
+def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    browser.program()
+    page = tmp_path / "c.html"
+    with browser.listening() as (url, asked):
+        name = f"</script><script src={url}/ran.js></script><!--<script>"
+        hostile_market(tmp_path, name)
+        done = command(tmp_path, name, "--chart", str(page))
+        assert done.code == 0, done.err
+        shown = browser.opened(page)
+        assert asked == []
+        # The chart is drawn, and the name stands in it as the text that it is.
+        assert re.search(r"<(canvas|svg)[^>]*marks", shown), shown[-500:]
+        spec = json.loads(re.search(r"const spec = (.*);\n", page.read_text("utf-8"))[1])  # type: ignore[index]
+        assert spec["title"]["text"].startswith(f"{name}: wall")
+        # What the viewer's menu writes into a new page is not made safe by anybody.
+        assert re.findall(r">(Save as \w+|View [\w ]+|Open in [\w ]+)</a>", shown) == [
+            "Save as SVG",
+            "Save as PNG",
+        ]
+        # The same page without the escapes does run it: the browser would have told.
+        text = page.read_text("utf-8").replace("\\u003c", "<").replace("\\u003e", ">")
+        page.write_text(text, "utf-8")
+        browser.opened(page)
+        assert asked == ["/ran.js"]
+
+
+def test_a_chart_of_any_name_is_well_formed_svg(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    name = "<script>\"'\\\x1b[31m&\u202e\u2028]]>"
+    hostile_market(tmp_path, name)
+    path = tmp_path / "c.svg"
+    done = command(tmp_path, name, "--chart", str(path))
+    assert done.code == 0, done.err
+    drawn = ElementTree.fromstring(path.read_text("utf-8"))
+    assert {each.tag.rpartition("}")[2] for each in drawn.iter()} >= {"svg", "path", "text"}
+    assert not [each for each in drawn.iter() if each.tag.endswith("script")]
+    words = "".join(drawn.itertext())
+    assert "<script>\"'\\\\x1b[31m&\\u202e\\u2028]]>: wall" in words
 
 
 # --- from the wire ------------------------------------------------------------------------------
