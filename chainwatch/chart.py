@@ -109,8 +109,10 @@ def _wall(drawing: Drawing, axis: Any) -> Any:
         }
         for row in drawing.wall
     ]
-    sums = [{"price": drawing.spot, "sum": 0}] + [
-        {"price": row["price_from"], "sum": row["cum_max_seizable_usd"]} for row in drawing.wall
+    already = drawing.now["max_seizable_usd"]
+    sums = [{"price": drawing.spot, "sum": already}] + [
+        {"price": row["price_from"], "sum": already + row["cum_max_seizable_usd"]}
+        for row in drawing.wall
     ]
     money = alt.Axis(format="~s")
     wall = (
@@ -130,17 +132,37 @@ def _wall(drawing: Drawing, axis: Any) -> Any:
             x=alt.X("price:Q", scale=axis),
             y=alt.Y(
                 "sum:Q",
-                title="sum from today down (line)",
+                title="sum from now down (line)",
                 axis=alt.Axis(orient="right", format="~s", grid=False),
             ),
         )
     )
-    marks = [*_breaks(drawing, axis), *_today(drawing, axis)]
+    marks = [*_now(drawing, axis), *_breaks(drawing, axis), *_today(drawing, axis)]
     return (
         alt.layer(alt.layer(wall, *marks), total)
         .resolve_scale(y="independent")
         .properties(width=WIDTH, height=HEIGHT)
     )
+
+
+def _now(drawing: Drawing, axis: Any) -> list[Any]:
+    """A bar right of today's price for what is liquidatable already, with its USD; none for 0."""
+    import altair as alt
+
+    usd = drawing.now["max_seizable_usd"]
+    if not usd:
+        return []
+    words = f"liquidatable now: {show.text_cell('usd', usd)} USD"
+    bar = {"from": drawing.spot, "to": drawing.spot * 1.01, "usd": usd, "zero": 0, "words": words}
+    data = _data([bar])
+    return [
+        alt.Chart(data)
+        .mark_rect(color="#a33b20", opacity=0.8, stroke="#5c2a1a", strokeWidth=0.7)
+        .encode(x=alt.X("from:Q", scale=axis), x2="to:Q", y="zero:Q", y2="usd:Q"),
+        alt.Chart(data)
+        .mark_text(align="right", dx=-18, fontSize=12, color="#8c2f17")
+        .encode(x=alt.X("from:Q", scale=axis), y=alt.value(HEIGHT * 0.2), text="words:N"),
+    ]
 
 
 def _breaks(drawing: Drawing, axis: Any) -> list[Any]:

@@ -377,6 +377,39 @@ def test_a_chart_is_drawn_without_network(
         assert b"https://cdn" not in data
 
 
+def rows_in(part: Any) -> Iterator[dict[str, Any]]:
+    """Every row of data in a chart's specification."""
+    if isinstance(part, dict):
+        yield from part.get("data", {}).get("values", [])
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from rows_in(each)
+
+
+def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    store = Store(tmp_path)
+    made = market()
+    made.account("past", {"WBTC": 10}, {"USDC": 10 * 91_000 * 0.8})
+    made.store(store)
+    store.append(depth([(0.05, 240.0)], time=NOW), source="depth")
+    bins = ask(store, "walls", factor="BTC", range=cascade.CHART_RANGE)
+    already = next(row["max_seizable_usd"] for row in bins if row["way"] == "now")
+    below = [row for row in bins if row["way"] == "down"]
+    assert already > 0
+    page = tmp_path / "c.html"
+    done = command(tmp_path, "BTC", "--chart", str(page))
+    assert done.code == 0, done.err
+    found = re.search(r"const spec = (.*);\n", page.read_text("utf-8"))
+    assert found is not None
+    drawn = list(rows_in(json.loads(found[1])))
+    sums = [row["sum"] for row in drawn if "sum" in row]
+    assert (sums[0], sums[-1]) == (already, already + below[-1]["cum_max_seizable_usd"])
+    bar, *others = [row for row in drawn if str(row.get("words")).startswith("liquidatable now")]
+    assert all(row == bar for row in others), "the bar and its words"
+    assert (bar["from"], bar["usd"]) == (90_000, already)
+    assert bar["words"] == f"liquidatable now: {already:,.0f} USD"
+
+
 def hostile_market(home: Path, name: str) -> Store:
     """A market whose asset, factor and name are all that text."""
     store = Store(home)
