@@ -8,13 +8,13 @@ export CHAINWATCH_SHARED ?= ../shared
 PROGRAMS := $(CURDIR)/.cache/programs
 export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
-.PHONY: help demo test everything test-evm-36 check format lint types contracts portable bench build recording docs clean
+.PHONY: help demo test everything browser test-evm-36 check format lint types contracts portable bench build recording docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a local chain, in under two minutes"
 	@echo "make test       the tests"
-	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler"
+	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler, a browser"
 	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
 	@echo "make check      format, lint, types, import contracts, portable queries, tests: what CI runs"
 	@echo "make bench      figures against alternatives, one JSON line each"
@@ -42,11 +42,18 @@ test: $(VENV)/made-dev
 	@PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest -n auto
 
 # Harlequin pins its own click and textual, so it gets an environment of its own.
-everything: $(VENV)/made-dev
-	@echo "installing Spark, apprise, harlequin and a Solidity compiler" >&2
+everything: $(VENV)/made-dev browser
+	@echo "installing Spark, apprise, harlequin, a Solidity compiler and a browser" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,spark,alerts]'
 	@test -x $(PROGRAMS)/harlequin/bin/harlequin || { $(PYTHON) -m venv $(PROGRAMS)/harlequin && $(PROGRAMS)/harlequin/bin/python -m pip install --quiet --disable-pip-version-check 'harlequin==2.17.0'; }
 	@test -d $(CHAINWATCH_SOLC) || ! command -v npm >/dev/null || npm install --silent --no-save --no-package-lock --prefix $(PROGRAMS)/solc solc@0.8.27
+
+# Charts are opened in Chromium. Where it cannot be installed the test of them is skipped.
+browser:
+	@mkdir -p $(PROGRAMS) && rm -f $(PROGRAMS)/no-browser
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome \
+	  || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }; } >/dev/null 2>&1 \
+	  || { touch $(PROGRAMS)/no-browser; echo "Chromium is not there and could not be installed (needs root and apt-get): charts are not opened" >&2; }
 
 # Its sources are under BUSL-1.1: fetched and compiled into the ignored cache, on request only.
 test-evm-36: $(VENV)/made-dev

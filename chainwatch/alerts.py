@@ -8,7 +8,9 @@ A rule returns
     value     the figure behind it, or null
 
 so that the distance between `raise` and the rows that are no longer returned is its hysteresis.
-`-- once: yes` says that nobody needs to hear of its end. Rules lie in queries/alerts and in
+`-- once: yes` says that nobody needs to hear of its end, and a parameter `p_now` gets the time of
+the run, so that what is long over is no news. A rule is one SELECT: nothing but the lake is open
+to it, and it is stopped after a while. Rules lie in queries/alerts and in
 <home>/alerts; one of the same name there replaces the one that ships.
 
 What is raised and cleared is stored before it is sent, and what a channel did not take is sent
@@ -29,16 +31,19 @@ from typing import Any, Protocol
 
 import msgspec
 
-from chainwatch import query
+from chainwatch import query, reading
 from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
 from chainwatch.net import Http, mask, require_http
 from chainwatch.query import Query
 from chainwatch.rows import Delivery, Notice
 from chainwatch.store import Catalog, Store
+from chainwatch.text import visible
 
 COLUMNS = ("subject", "state", "message", "value")
 STATES = ("raise", "hold")
 STDOUT = "stdout"
+NOW = "p_now"  # a rule that has this parameter gets the time of the run
+RULE_SECONDS = 60.0
 BATCH = 50  # notices in one message to a channel
 _ONCE = re.compile(r"^--\s*once:\s*yes\s*$", re.MULTILINE)
 
@@ -91,14 +96,19 @@ def rules(home: Path) -> tuple[dict[str, Query], dict[str, ChainwatchError]]:
     return dict(sorted(found.items())), failures
 
 
-def evaluate(catalog: Catalog, rule: Query) -> list[Finding]:
-    """The rows of a rule; UsageError names its file, and the line where its SQL is wrong."""
+def evaluate(catalog: Catalog, rule: Query, now: datetime, seconds: float) -> list[Finding]:
+    """The rows of a rule, on a catalog that is enclosed (see reading).
+
+    Raises UsageError that names its file, and the line where its SQL is wrong.
+    """
     try:
         if not catalog.statement_kinds(rule.text):
             raise UsageError("there is no SQL below its header")
-        found = query.run(catalog, rule)
+        given = {p.name: now for p in rule.params if p.name == NOW}
+        bound = reading.within(seconds, catalog, lambda: query.bind(catalog, rule.params, given))
+        found = reading.rows(catalog, rule.text, bound, seconds, "a rule")
     except (UsageError, OverflowError) as failure:
-        line = _faulty_line(catalog, rule)
+        line = _faulty_line(catalog, rule, seconds)
         where = f"{rule.path} line {line}" if line else f"{rule.path}"
         raise UsageError(f"{where}: {failure}") from None
     missing = [c for c in COLUMNS if c not in found.columns]
@@ -107,9 +117,12 @@ def evaluate(catalog: Catalog, rule: Query) -> list[Finding]:
     return [_finding(rule, row) for row in found.dicts()]
 
 
-def _faulty_line(catalog: Catalog, rule: Query) -> int | None:
-    try:
+def _faulty_line(catalog: Catalog, rule: Query, seconds: float) -> int | None:
+    def look() -> int | None:
         return catalog.faulty_line(rule.text, query.bind(catalog, rule.params, {}))
+
+    try:
+        return reading.within(seconds, catalog, look)
     except UsageError:  # a default that is none: it stands in the header
         return None
 
@@ -185,12 +198,14 @@ def run(
     *,
     only: Sequence[str] = (),
     now: datetime | None = None,
+    seconds: float = RULE_SECONDS,
     show: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Run the rules, store what they raise and clear, and send what no channel has taken yet.
 
-    `show` writes the outcome to stdout. A rule that cannot be run and a channel that is down stop
-    nobody else: they are in `failures`. Raises StoreBusy where another process does the same.
+    `show` writes the outcome to stdout. A rule that cannot be run, or not within so many seconds,
+    and a channel that is down stop nobody else: they are in `failures`. Raises StoreBusy where
+    another process does the same.
     """
     now = now or datetime.now(UTC)
     chosen, unusable = rules(store.home)
@@ -206,11 +221,12 @@ def run(
         standing = active(stored)
         new: list[Notice] = []
         with query.open_catalog(store) as catalog:
+            reading.enclose(catalog, store.lake)
             for name, rule in chosen.items():
                 if only and name not in only:
                     continue
                 try:
-                    found = evaluate(catalog, rule)
+                    found = evaluate(catalog, rule, now, seconds)
                 except ChainwatchError as failure:
                     failures.append(failure)
                     continue
@@ -302,7 +318,8 @@ def sample(now: datetime | None = None) -> Notice:
 def text_of(notices: Sequence[Notice]) -> str:
     """Notices as lines for people."""
     return "\n".join(
-        f"{'✔' if n.kind == 'cleared' else '▲'} {n.rule.removeprefix('alert_')}: {n.message}"
+        f"{'✔' if n.kind == 'cleared' else '▲'} {n.rule.removeprefix('alert_')}: "
+        f"{visible(n.message)}"
         for n in notices
     )
 
@@ -357,9 +374,12 @@ class Apprise:
             ) from None
         self.name = _name("apprise", url)
         self._sender = apprise.Apprise()
+        self._plain = apprise.NotifyFormat.TEXT  # or names would be HTML in a mail
         if not self._sender.add(url):
             raise ConfigError(f"CHAINWATCH_NOTIFY: {url.split(':', 1)[0]}://… is no apprise URL")
 
     def send(self, notices: Sequence[Notice]) -> None:
-        if not self._sender.notify(title="chainwatch", body=text_of(notices)):
+        if not self._sender.notify(
+            title="chainwatch", body=text_of(notices), body_format=self._plain
+        ):
             raise NetworkError(f"{self.name.rsplit(' ', 1)[0]} did not take the notices")

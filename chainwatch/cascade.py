@@ -75,10 +75,14 @@ def betas_text(betas: Mapping[str, float]) -> str:
 
 
 class Drawing(msgspec.Struct, frozen=True):
-    """Rows that a chart draws: of walls, break_levels and fall_band, with the header's lines."""
+    """Rows that a chart draws: of walls, break_levels and fall_band, with the header's lines.
+
+    `wall` lies below the price; `now` is what is liquidatable already.
+    """
 
     factor: str
     spot: float
+    now: dict[str, Any]
     wall: list[dict[str, Any]]
     levels: list[dict[str, Any]]
     band: list[dict[str, Any]]
@@ -436,6 +440,7 @@ def drawing(catalog: Catalog, terms: Terms) -> Drawing:
     return Drawing(
         factor=terms.factor,
         spot=spot,
+        now=next(row for row in wall if row["way"] == "now"),
         wall=[row for row in wall if row["way"] == "down"],
         levels=[row for row in levels if row["break_price"] >= spot * (1 - CHART_RANGE)],
         band=band,

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from chainwatch import show
 from chainwatch.errors import ConfigError, UsageError
+from chainwatch.text import ScriptJson, visible
 
 if TYPE_CHECKING:
     from chainwatch.cascade import Drawing
 
 ENDINGS = (".png", ".svg", ".html")
+# What the menu of a page offers: to show its source it would write the chart's names into a new
+# page as they are, and the editor lies on somebody else's server.
+ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}
 WIDTH = 1_040  # with axes and labels about 1,200 pixels
 HEIGHT = 270
 # Column of fall_band, words, dash and shade of its line.
@@ -51,7 +55,10 @@ def draw(drawing: Drawing, path: Path) -> None:
     made = _chart(drawing)
     try:
         if path.suffix.lower() == ".html":
-            path.write_text(made.to_html(inline=True), encoding="utf-8")
+            page = made.to_html(
+                inline=True, json_kwds={"cls": ScriptJson}, embed_options={"actions": ACTIONS}
+            )
+            path.write_text(page, encoding="utf-8")
         else:
             made.save(str(path), format=path.suffix.lower()[1:])
     except OSError as failure:
@@ -69,8 +76,10 @@ def _chart(drawing: Drawing) -> Any:
         alt.vconcat(top, bottom, spacing=18)
         .properties(
             title=alt.TitleParams(
-                f"{drawing.factor}: wall, break levels and where falls land",
-                subtitle=[part for line in drawing.header for part in textwrap.wrap(line, 190)],
+                f"{visible(drawing.factor)}: wall, break levels and where falls land",
+                subtitle=[
+                    part for line in drawing.header for part in textwrap.wrap(visible(line), 190)
+                ],
                 anchor="start",
                 fontSize=18,
                 subtitleFontSize=11,
@@ -100,8 +109,10 @@ def _wall(drawing: Drawing, axis: Any) -> Any:
         }
         for row in drawing.wall
     ]
-    sums = [{"price": drawing.spot, "sum": 0}] + [
-        {"price": row["price_from"], "sum": row["cum_max_seizable_usd"]} for row in drawing.wall
+    already = drawing.now["max_seizable_usd"]
+    sums = [{"price": drawing.spot, "sum": already}] + [
+        {"price": row["price_from"], "sum": already + row["cum_max_seizable_usd"]}
+        for row in drawing.wall
     ]
     money = alt.Axis(format="~s")
     wall = (
@@ -121,17 +132,37 @@ def _wall(drawing: Drawing, axis: Any) -> Any:
             x=alt.X("price:Q", scale=axis),
             y=alt.Y(
                 "sum:Q",
-                title="sum from today down (line)",
+                title="sum from now down (line)",
                 axis=alt.Axis(orient="right", format="~s", grid=False),
             ),
         )
     )
-    marks = [*_breaks(drawing, axis), *_today(drawing, axis)]
+    marks = [*_now(drawing, axis), *_breaks(drawing, axis), *_today(drawing, axis)]
     return (
         alt.layer(alt.layer(wall, *marks), total)
         .resolve_scale(y="independent")
         .properties(width=WIDTH, height=HEIGHT)
     )
+
+
+def _now(drawing: Drawing, axis: Any) -> list[Any]:
+    """A bar right of today's price for what is liquidatable already, with its USD; none for 0."""
+    import altair as alt
+
+    usd = drawing.now["max_seizable_usd"]
+    if not usd:
+        return []
+    words = f"liquidatable now: {show.text_cell('usd', usd)} USD"
+    bar = {"from": drawing.spot, "to": drawing.spot * 1.01, "usd": usd, "zero": 0, "words": words}
+    data = _data([bar])
+    return [
+        alt.Chart(data)
+        .mark_rect(color="#a33b20", opacity=0.8, stroke="#5c2a1a", strokeWidth=0.7)
+        .encode(x=alt.X("from:Q", scale=axis), x2="to:Q", y="zero:Q", y2="usd:Q"),
+        alt.Chart(data)
+        .mark_text(align="right", dx=-18, fontSize=12, color="#8c2f17")
+        .encode(x=alt.X("from:Q", scale=axis), y=alt.value(HEIGHT * 0.2), text="words:N"),
+    ]
 
 
 def _breaks(drawing: Drawing, axis: Any) -> list[Any]:
@@ -190,7 +221,7 @@ def _landings(drawing: Drawing, axis: Any) -> Any:
     x = alt.X(
         "outside:Q",
         scale=axis,
-        title=f"outside price of {drawing.factor} (above: traded price)",
+        title=f"outside price of {visible(drawing.factor)} (above: traded price)",
         axis=alt.Axis(format=",~r"),
     )
     ends = [{"outside": row["outside_price"]} for row in drawing.band]

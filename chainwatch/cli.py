@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -604,67 +603,23 @@ def read_and_emit(
     statement: str, output: Output, explain: bool = False, seconds: float | None = None
 ) -> None:
     """Run one statement that only reads and emit its rows, or its plan."""
-    from chainwatch.commands.sql import within
+    from chainwatch import reading
     from chainwatch.show import Report
 
     lake = setup().store.lake
-    if explain and not _EXPLAIN.match(statement):
+    if explain and not reading.is_explain(statement):
         statement = f"EXPLAIN {statement}"
 
     def read(catalog: Catalog) -> tuple[Result, bool]:
-        try:
-            explains = require_reading(catalog, lake, statement)
-            return within(seconds, catalog, lambda: catalog.run(statement)), explains
-        except UsageError as failure:
-            if "disabled by configuration" not in str(failure):
-                raise
-            raise UsageError(
-                f"{failure}: only the lake is open here, the duckdb shell opens other files"
-            ) from None
+        reading.enclose(catalog, lake)
+        explains = reading.require_reading(catalog, statement)
+        with reading.told("`chainwatch sql`"):
+            return reading.within(seconds, catalog, lambda: catalog.run(statement)), explains
 
     found, explains = on_catalog(read)
     if explains and output.for_people:
         found = _plan_lines(found)
     output.emit(Report(found, name="sql"))
-
-
-_EXPLAIN = re.compile(
-    r"(?is)^(?:\s|--[^\n]*\n|/\*.*?\*/)*EXPLAIN\b\s*(?:ANALYZE\b\s*)?(?:\([^()]*\)\s*)?"
-)
-
-
-def require_reading(catalog: Catalog, lake: Path, statement: str) -> bool:
-    """Whether the statement is an EXPLAIN; UsageError unless it is one that only reads."""
-    # The kind of a statement does not tell all: EXPLAIN ANALYZE runs what it explains, WITH may
-    # hold a COPY, and some functions write files. So nothing but the lake is open to the engine,
-    # and the statement has to be one that a query may stand on, which a COPY in WITH may not.
-    folder = str(lake).replace("'", "''")
-    catalog.run(f"SET allowed_directories = ['{folder}']")
-    catalog.run("SET enable_external_access = false")
-    kinds = catalog.statement_kinds(statement)
-    if not kinds:
-        raise UsageError("there is no SQL statement in that text")
-    explains = kinds == ["EXPLAIN"]
-    body = _EXPLAIN.sub("", statement) if explains else statement
-    if explains:
-        kinds = catalog.statement_kinds(body)
-    for kind in kinds:
-        if kind == "MULTI":
-            raise UsageError("PIVOT has to name its values here: PIVOT … ON column IN (…)")
-        if kind != "SELECT":
-            raise UsageError(
-                f"`chainwatch sql` only reads: {kind} is refused (write to a database of your "
-                "own with the duckdb shell)"
-            )
-    if len(kinds) != 1:
-        raise UsageError("`chainwatch sql` takes one statement at a time")
-    try:
-        catalog.run("EXPLAIN SELECT * FROM query($statement)", {"statement": body})
-    except UsageError as failure:
-        if "must be at the top level" not in str(failure):
-            raise
-        raise UsageError("`chainwatch sql` only reads: WITH may hold SELECT only") from None
-    return explains
 
 
 def _plan_lines(explained: Result) -> Result:

@@ -12,6 +12,10 @@ A mart gets the day through p_since (its beginning), p_until (its end, exclusive
 p_known_at (the last microsecond of it). Balances and parameters are those of the newest snapshot
 of that day; a market without one that day has no rows, and no entry among the manifest's snapshots.
 
+The manifest says what the marts were made from: the snapshots they stand on, and per table how many
+rows there were and a digest of them. A day of which more was stored since is outdated; one whose
+snapshots were removed since (retention) stays as it is, and is not written again.
+
 The same stored rows give the same bytes whenever and wherever they are exported. Sums over tables
 that belong to no snapshot are decimals, so that the order of segments does not matter. A day is
 written beside its place and renamed: a reader sees all of it or none.
@@ -37,7 +41,7 @@ import msgspec
 
 import chainwatch
 from chainwatch import query, show
-from chainwatch.errors import UsageError
+from chainwatch.errors import CheckFailed, UsageError
 from chainwatch.query import Query
 from chainwatch.show import Report
 from chainwatch.store import Catalog, Result, Store, engine_version, parquet_shape, refuse_full
@@ -167,12 +171,14 @@ def export(
     formats: Sequence[str] = ("parquet",),
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
     runner: Runner | None = None,
+    force: bool = False,
 ) -> Exported:
     """Write one day's marts to <out>/day=…, whole or not at all.
 
     `runner` may compute portable marts elsewhere. Where the same bytes lie there already, they
-    stay untouched. Raises UsageError where `out` cannot be written, StoreError where its disk is
-    full.
+    stay untouched. Raises CheckFailed where marts there stand on snapshots that are no longer
+    stored (unless with `force`), UsageError where `out` cannot be written, StoreError where its
+    disk is full.
     """
     out = out.expanduser().absolute()
     target = out / f"day={day:%Y-%m-%d}"
@@ -182,8 +188,21 @@ def export(
         _sweep(out)
         night = draft / "night"
         night.mkdir(parents=True)
+        # Before the marts read the same tables: what is stored meanwhile makes the day outdated.
+        with query.open_catalog(store) as catalog:
+            made_from = inputs(catalog, day).get(day, {})
+            orphans = _orphans(catalog)
         with day_catalog(store, day, draft / "work.duckdb") as catalog:
+            standing = _standing(catalog, day)
+            lost = _lost(_manifest(target), standing, orphans)
+            if lost and not force:
+                raise CheckFailed(
+                    f"{target} stands on snapshots that are no longer stored "
+                    f"({', '.join(sorted(lost))}): its files stay as they are, and --force "
+                    "replaces them"
+                )
             manifest = _write_marts(catalog, day, night, formats, tell, runner)
+        manifest |= standing | {"inputs": made_from}
         text = json.dumps(manifest, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
         _write_file(night / MANIFEST, text.encode())
         _flush(night)
@@ -250,7 +269,6 @@ def _write_marts(
         "layout": LAYOUT,
         "day": f"{day:%Y-%m-%d}",
         "versions": {"chainwatch": chainwatch.__version__, "duckdb": engine_version()},
-        "snapshots": _standing(catalog, day),
         "marts": written,
     }
 
@@ -281,24 +299,123 @@ def _fill(
         catalog.keep(table, mart.query.body, bound, append=True)
 
 
-def _standing(catalog: Catalog, day: date) -> list[dict[str, Any]]:
-    """What the figures stand on: each market's snapshot with its block and verification."""
-    found = query.run(catalog, query.find("snapshots_at"), {"p_as_of": bounds(day)["p_as_of"]})
-    return [
-        {
-            "market": s["market"],
-            "protocol": s["protocol"],
-            "provenance": s["provenance"],
-            "snapshot": s["snapshot"],
-            "block_number": s["block_number"],
-            "block_hash": s["block_hash"],
-            "block_time": s["block_time"].astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            "verified": "n/a (not compared with the chain)"
-            if s["checked"] is None
-            else f"{s['checked'] - s['mismatched']}/{s['checked']} equal",
-        }
-        for s in sorted(found.dicts(), key=lambda s: str(s["market"]))
-    ]
+def _standing(catalog: Catalog, day: date) -> dict[str, list[dict[str, Any]]]:
+    """What the figures stand on: each market's snapshot with its block and verification, and the
+    one before, which parameters are compared with."""
+    begin = bounds(day)["p_since"]
+    assert isinstance(begin, datetime)
+    chosen = query.find("snapshots_at")
+    found = query.run(catalog, chosen, {"p_as_of": bounds(day)["p_as_of"]}).dicts()
+    before = query.run(catalog, chosen, {"p_as_of": begin - timedelta(microseconds=1)}).dicts()
+    return {
+        "snapshots": [
+            {
+                **_place(s["market"], s["snapshot"], s["block_number"], s["block_time"]),
+                "protocol": s["protocol"],
+                "provenance": s["provenance"],
+                "block_hash": s["block_hash"],
+                "verified": "n/a (not compared with the chain)"
+                if s["checked"] is None
+                else f"{s['checked'] - s['mismatched']}/{s['checked']} equal",
+            }
+            for s in sorted(found, key=lambda s: str(s["market"]))
+            if s["block_time"] >= begin
+        ],
+        "compared_with": [
+            _place(s["market"], s["snapshot"], s["block_number"], s["block_time"])
+            for s in sorted(before, key=lambda s: str(s["market"]))
+        ],
+    }
+
+
+def _place(market: str, snapshot: str, number: int, time: datetime) -> dict[str, Any]:
+    return {
+        "market": market,
+        "snapshot": snapshot,
+        "block_number": number,
+        "block_time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+# --- what a day was made from ---------------------------------------------------------------------
+
+
+def inputs(catalog: Catalog, day: date | None = None) -> dict[date, dict[str, dict[str, Any]]]:
+    """Per stored day (or of one) and table, how many rows its marts are made from, and a digest."""
+    found: dict[date, dict[str, dict[str, Any]]] = {}
+    for row in query.run(catalog, query.find("day_inputs"), {"p_day": day}).dicts():
+        part = {"rows": row["rows"], "digest": row["digest"]}
+        found.setdefault(row["day"], {})[row["what"]] = part
+    return found
+
+
+def outdated(store: Store, out: Path) -> dict[date, str]:
+    """The stored days that are not in `out`, or not as they would be written now, and why.
+
+    Those whose marts stand on snapshots that are no longer stored are none of them.
+    """
+    with query.open_catalog(store) as catalog:
+        stored = inputs(catalog)
+        orphans = _orphans(catalog)
+        places: dict[date, dict[str, list[dict[str, Any]]]] = {}
+        for s in query.run(catalog, query.find("day_snapshots")).dicts():
+            here = places.setdefault(s["day"], {"snapshots": [], "compared_with": []})
+            mine = _place(s["market"], s["snapshot"], s["block_number"], s["block_time"])
+            here["snapshots"].append(mine)
+            if s["before"] is not None:
+                earlier = _place(s["market"], s["before"], s["before_number"], s["before_time"])
+                here["compared_with"].append(earlier)
+    found = {}
+    for day, parts in sorted(stored.items()):
+        manifest = _manifest(out / f"day={day:%Y-%m-%d}")
+        why = _differs(manifest, parts)
+        if why and not _lost(manifest, places.get(day, {}), orphans):
+            found[day] = why
+    return found
+
+
+def _differs(manifest: Mapping[str, Any] | None, parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was stored since a manifest was written, or nothing."""
+    if manifest is None:
+        return "is missing"
+    then = manifest.get("inputs")
+    if not isinstance(then, dict):
+        return "does not say what it was made from: export the day again"
+    changed = [what for what in sorted(then.keys() | parts) if then.get(what) != parts.get(what)]
+    return f"is older than what is stored ({', '.join(changed)}): export the day again" * bool(
+        changed
+    )
+
+
+def _orphans(catalog: Catalog) -> set[str]:
+    return {row[0] for row in catalog.run("SELECT snapshot FROM orphans").rows}
+
+
+def _lost(old: Mapping[str, Any] | None, new: Mapping[str, Any], orphans: set[str]) -> list[str]:
+    """The snapshots a manifest names in whose place there would be none, or an older one.
+
+    One whose block left the chain is none of them.
+    """
+    found = []
+    for part in ("snapshots", "compared_with"):
+        there = {s["market"]: (s["block_number"], s["block_time"]) for s in new.get(part, [])}
+        for s in (old or {}).get(part, []):
+            place = (s["block_number"], s["block_time"])
+            if s["snapshot"] not in orphans and there.get(s["market"], (-1, "")) < place:
+                found.append(s["snapshot"])
+    return found
+
+
+def _manifest(night: Path) -> dict[str, Any] | None:
+    """What a day's manifest says; None where there is none that is whole."""
+    try:
+        found = json.loads((night / MANIFEST).read_text("utf-8"))
+        for part in ("snapshots", "compared_with"):
+            for s in found.get(part, []):
+                _ = s["market"], s["snapshot"], s["block_number"] + 0, s["block_time"] + ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(found)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -366,10 +483,9 @@ def _sweep(out: Path) -> None:
 # --- checking -------------------------------------------------------------------------------------
 
 
-def check(folder: Path) -> tuple[int, list[Fault]]:
-    """Compare an export (or one day of it) with its manifests: days looked at, and faults.
-
-    Raises UsageError where there is no export.
+def check(folder: Path, store: Store | None = None) -> tuple[int, list[Fault]]:
+    """Compare an export (or one day of it) with its manifests, and those with what is stored, if a
+    lake is given: days looked at, and faults. Raises UsageError where there is no export.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -377,7 +493,17 @@ def check(folder: Path) -> tuple[int, list[Fault]]:
     nights = [folder] if folder.name.startswith("day=") else sorted(folder.glob("day=*"))
     if not nights:
         raise UsageError(f"{folder} holds no export: no day=YYYY-MM-DD in it")
-    return len(nights), [fault for night in nights for fault in _faults(night)]
+    faults = [fault for night in nights for fault in _faults(night)]
+    if store is not None:
+        root = folder.parent if nights == [folder] else folder
+        old = {root / f"day={day:%Y-%m-%d}": why for day, why in outdated(store, root).items()}
+        wrong = {fault.path for fault in faults}
+        faults += [
+            Fault(night / MANIFEST, old[night])
+            for night in nights
+            if night in old and night / MANIFEST not in wrong
+        ]
+    return len(nights), faults
 
 
 def _faults(night: Path) -> Iterator[Fault]:

@@ -2,7 +2,9 @@
 
 A night is a UTC day. Its record, <home>/nightly/2026-11-21.json, names each step with how it
 ended; a run does what is not done yet, so that a second one does nothing twice, an interrupted one
-is continued, and what failed is tried again. Every step is safe to repeat. One process at a time.
+is continued, and what failed is tried again. A day is exported again where other rows are stored
+of it than its manifest was made from, however old it is. Every step is safe to repeat. One process
+at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +40,7 @@ FUTURE_SECONDS = 3_600.0
 # A collector merges its own loads in between; so long a turn is waited for.
 MERGE_PATIENCE_SECONDS = 60.0
 
+_EXPORT = "export "
 _KEEP = re.compile(r"^hourly (\d+)d, daily (?:(\d+)d|(forever))$")
 
 
@@ -59,10 +62,14 @@ class Collector(Protocol):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One thing to do: its name in the record, and the work, which says what it did."""
+    """One thing to do: its name in the record, and the work, which says what it did.
+
+    `again`: what it works on is not what it was when the record says that it was done.
+    """
 
     name: str
     work: Callable[[], str]
+    again: bool = False
 
 
 class Night(msgspec.Struct):
@@ -249,7 +256,7 @@ def run(
             patience,
             more,
         ):
-            if night.done(step.name):
+            if night.done(step.name) and not step.again:
                 continue
             tell(step.name)
             begun = time.monotonic()
@@ -284,7 +291,9 @@ def _steps(
     more: Sequence[Step],
 ) -> Iterator[Step]:
     """What belongs to the night, in order; what is due is decided when its turn comes."""
+    more_stored = False
     for name, job in _planned(store, night, now, due_seconds, only).items():
+        more_stored = more_stored or not night.done(name)
         yield Step(name, lambda job=job: f"{collector.collect(job)} rows")  # type: ignore[misc]
         if job.source.verify is not None and night.done(name):
             yield Step(
@@ -292,19 +301,19 @@ def _steps(
                 lambda job=job: f"{collector.verify(job)} accounts equal",  # type: ignore[misc]
             )
     how: dict[str, float] = {"settle": settle, "grace": grace, "patience": patience}
-    yield Step("compact", lambda: compact(store, **how))
-    yield Step("retention", lambda: thin(store, policy, now, **how))
-    yield Step("checks", lambda: _check(store))
-    for day in export.stored_days(store):
-        if day >= now.date():
-            continue  # it is not over
-        here = out / f"day={day:%Y-%m-%d}" / export.MANIFEST
-        # Yesterday may have grown since it was exported; older days are over and stay.
-        if day == now.date() - timedelta(days=1) or not here.exists():
-            yield Step(
-                f"export {day:%Y-%m-%d}",
-                lambda day=day: _export(store, out, day, formats),  # type: ignore[misc]
-            )
+    yield Step("compact", lambda: compact(store, **how), more_stored)
+    yield Step("retention", lambda: thin(store, policy, now, **how), more_stored)
+    yield Step("checks", lambda: _check(store), more_stored)
+    # Days that are over and of which other rows are stored than their manifest was made from:
+    # what a second run collected, a history, a block that left the chain.
+    days = {day for day in export.outdated(store, out) if day < now.date()}
+    failed = (n.removeprefix(_EXPORT) for n in night.failed if n.startswith(_EXPORT))
+    for day in sorted(days | {date.fromisoformat(text) for text in failed}):
+        yield Step(
+            f"{_EXPORT}{day:%Y-%m-%d}",
+            lambda day=day: _export(store, out, day, formats),  # type: ignore[misc]
+            again=True,
+        )
     yield from more
 
 
@@ -354,7 +363,7 @@ def summary(night: Night) -> str:
     """The night in one line."""
     done = sum(s["state"] == "done" for s in night.steps.values())
     text = f"night {night.night}: {done} of {len(night.steps)} steps done"
-    exports = [n.removeprefix("export ") for n in night.steps if n.startswith("export ")]
+    exports = [n.removeprefix(_EXPORT) for n in night.steps if n.startswith(_EXPORT)]
     if exports:
         text += f", exported {', '.join(exports[-3:])}"
     if night.failed:

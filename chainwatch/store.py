@@ -1132,7 +1132,9 @@ class Catalog:
         import duckdb
 
         try:
-            self._connection.execute(f"EXPLAIN {text}", dict(parameters) or None)
+            # Of several statements EXPLAIN would run all but the first.
+            if len(self._connection.extract_statements(text)) < 2:
+                self._connection.execute(f"EXPLAIN {text}", dict(parameters) or None)
         except duckdb.Error as failure:
             found = re.search(r"^LINE (\d+):", str(failure), re.MULTILINE)
             return int(found[1]) if found else None

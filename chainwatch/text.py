@@ -1,5 +1,6 @@
-"""Text that came from outside: made safe for a terminal, a table and a spreadsheet."""
+"""Text that came from outside: made safe for a terminal, a table, a spreadsheet and a page."""
 
+import json
 import unicodedata
 
 # Control, format (bidirectional overrides among them), surrogate, private use, unassigned,
@@ -21,6 +22,20 @@ def _escape(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class ScriptJson(json.JSONEncoder):
+    """JSON to stand in a <script> of a page: nothing in it ends the script or begins a comment.
+
+    HTML reads a script up to "</script" and knows no escapes there, JavaScript before 2019 ends
+    a line at U+2028 and U+2029. All of them occur in strings only, where JSON may escape them.
+    """
+
+    def encode(self, o: object) -> str:
+        return super().encode(o).translate(_IN_SCRIPT)
+
+
+_IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def contract_text(data: bytes, limit: int = 32) -> str:

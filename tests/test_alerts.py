@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ from chainwatch import alerts, query
 from chainwatch.alerts import Finding, Webhook
 from chainwatch.errors import ChainwatchError, ConfigError, Exit, NetworkError, UsageError
 from chainwatch.net import Failed
-from chainwatch.rows import Delivery, Notice, Row
+from chainwatch.rows import Account, Delivery, Notice, Row
 from chainwatch.store import Store
 from tests import shell
 from tests.builders import Asset, Book
+from tests.test_cli import WRITES
 from tests.test_liquidations import span
-from tests.test_reserve_queries import QUARTERS
+from tests.test_reserve_queries import Q1, QUARTERS, report
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
+MAY = datetime(2026, 5, 15, tzinfo=UTC)
 SHIPPED = [name for name, q in query.load_all().items() if q.group == "alerts"]
 
 
@@ -172,12 +175,24 @@ def book(time: datetime, block: int, lt: float = 0.8) -> Book:
     return made
 
 
+def fallen(part: float = 1.0, block: int = 200) -> Book:
+    """A market in which that part of the large account's collateral is gone: nobody is near."""
+    made = Book(
+        Asset("BTC", 90_000.0, lt=0.8, betas={"BTC": 1.0}), Asset("USD", 1.0), time=NOW, block=block
+    )
+    made.account("sound", {"BTC": 1_000.0}, {"USD": 10e6})
+    made.account("fallen", {"BTC": 1_000.0}, {"USD": 1_000.0 * 90_000 * 0.8 * (1 + 0.1 * part)})
+    return made
+
+
 def wrong(name: str) -> list[Row]:
     """What each rule that ships is for."""
     newer = book(NOW, 200)
     match name:
         case "alert_wall" | "alert_health_share":
             return newer.rows()
+        case "alert_liquidatable_debt":
+            return fallen().rows()
         case "alert_verify_mismatch":
             return [*newer.rows(), newer.verified(mismatched=1)]
         case "alert_parameter_change":
@@ -249,11 +264,168 @@ def test_a_feed_that_rejects_is_told_until_a_day_without_it(store: Store) -> Non
 def test_a_class_of_a_reserve_that_moved_is_told_once_per_disclosure(store: Store) -> None:
     store.append(QUARTERS, source="test")
     rules = ["alert_reserve_drift"]
-    (first,) = alerts.run(store, [], only=rules, now=NOW).notices
+    (first,) = alerts.run(store, [], only=rules, now=MAY).notices
     assert first.message == (
         "USDT: US treasuries moved by -10.0 points to 60.0 % of the reserve on 2026-03-31"
     )
-    assert alerts.run(store, [], only=rules, now=NOW + timedelta(days=1)).notices == []
+    assert alerts.run(store, [], only=rules, now=MAY + timedelta(days=1)).notices == []
+
+
+@pytest.mark.parametrize(("days", "told"), [(119, 1), (120, 1), (121, 0), (900, 0)])
+def test_a_disclosure_of_long_ago_is_no_news(store: Store, days: int, told: int) -> None:
+    store.append(QUARTERS, source="test")
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC) + timedelta(days=days)
+    found = alerts.run(store, [], only=["alert_reserve_drift"], now=now)
+    assert (len(found.notices), found.failures) == (told, [])
+
+
+def test_only_the_newest_disclosure_of_a_token_is_news(store: Store) -> None:
+    """One in which nothing moved takes the place of the one before, which had told a move."""
+    third = report(
+        date(2026, 6, 30), datetime(2026, 5, 10, tzinfo=UTC).date(), Q1, liabilities=1150
+    )
+    store.append([*QUARTERS, *third], source="test")
+    assert alerts.run(store, [], only=["alert_reserve_drift"], now=MAY).notices == []
+
+
+@pytest.mark.parametrize(
+    "name", ["alert_parameter_change", "alert_verify_mismatch", "alert_feed_silent"]
+)
+def test_what_is_long_over_raises_nothing_and_ends_nothing(store: Store, name: str) -> None:
+    store.append(wrong(name), source="test")
+    later = NOW + timedelta(days=30)
+    assert alerts.run(store, [], only=[name], now=later).notices == []
+    assert [n.kind for n in alerts.run(store, [], only=[name], now=NOW).notices] == ["raised"]
+    found = alerts.run(store, [], only=[name], now=later)
+    assert (found.notices, found.failures) == ([], []), "that nobody looked is no end"
+
+
+# --- what is liquidatable already ---------------------------------------------------------------
+
+
+def told_of(store: Store, *names: str) -> dict[str, str]:
+    found = alerts.run(store, [], only=names, now=NOW)
+    assert found.failures == []
+    return {n.rule: n.message for n in found.notices if n.kind == "raised"}
+
+
+def test_debt_past_liquidation_rings_although_nobody_is_near(store: Store) -> None:
+    names = ("alert_health_share", "alert_wall", "alert_liquidatable_debt")
+    store.append(fallen().rows(), source="test")
+    debt = 1_000 * 90_000 * 0.8 * 1.1
+    told = told_of(store, *names)
+    assert sorted(told) == sorted(names)
+    share = 100 * debt / (debt + 10e6)
+    assert told["alert_health_share"] == (
+        f"{share:.1f} % of all debt on m is within 5 % of liquidation or past it, "
+        "as of 2026-02-01 00:00Z"
+    )
+    assert told["alert_liquidatable_debt"] == (
+        f"{debt:,.0f} USD of debt of 1 accounts on m may be liquidated now, {share:.1f} % of all "
+        "debt, as of 2026-02-01 00:00Z"
+    )
+    assert told["alert_wall"].endswith("below the price of BTC, 83,160,000 USD of that now")
+
+
+def test_the_contracts_verdict_decides_what_is_liquidatable(store: Store) -> None:
+    for n, (verdict, rings) in enumerate(((False, False), (True, True), (None, False))):
+        rows = [
+            msgspec.structs.replace(row, liquidatable=verdict)
+            if isinstance(row, Account) and row.debt_usd == pytest.approx(72e6)
+            else row
+            for row in fallen(0, 300 + n).rows()
+        ]
+        assert any(isinstance(row, Account) and row.liquidatable == verdict for row in rows)
+        store.append(rows, source="test")
+        assert bool(told_of(store, "alert_liquidatable_debt")) == rings, verdict
+
+
+def test_liquidatable_debt_is_held_between_its_levels_and_then_over(store: Store) -> None:
+    told = []
+    for n, debt in enumerate((4e6, 5.5e6, 4.2e6, 3.9e6)):
+        made = Book(Asset("BTC", 90_000.0, lt=0.8), Asset("USD", 1.0), time=NOW, block=200 + n)
+        made.account("sound", {"BTC": 100_000.0}, {"USD": 2e9})
+        made.account("fallen", {"BTC": 1.0}, {"USD": debt})
+        store.append(made.rows(), source="test")
+        found = alerts.run(store, [], only=["alert_liquidatable_debt"], now=NOW)
+        told.append([notice.kind for notice in found.notices])
+    assert told == [[], ["raised"], [], ["cleared"]]
+
+
+# --- rules of one's own -------------------------------------------------------------------------
+
+HEAD = "-- name: mine\n-- title: t\n"
+
+
+def mine(store: Store, text: str) -> Path:
+    folder = store.home / "alerts"
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.sql").write_text(HEAD + text)
+    return folder / "mine.sql"
+
+
+def test_a_rule_can_write_nothing_and_opens_nothing_but_the_lake(store: Store) -> None:
+    level(store, 120)
+    assert len(alerts.run(store, [], only=["level"], now=NOW).notices) == 1
+    outside, inside = store.home / "evil", store.lake / "legs" / "day=2026-01-01" / "evil.parquet"
+    before = {p: p.stat().st_mtime_ns for p in store.lake.rglob("*") if p.is_file()}
+    for text in WRITES:
+        for target in (outside, inside) if "TARGET" in text else (outside,):
+            path = mine(store, text.replace("TARGET", str(target)))
+            found = alerts.run(store, [], only=["mine"], now=NOW)
+            assert found.notices == [], text
+            (failure,) = found.failures
+            assert str(failure).startswith(str(path)), text
+            assert "a rule returns" not in str(failure), f"{text} was run"
+            assert not target.exists(), text
+    assert {p: p.stat().st_mtime_ns for p in store.lake.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("COPY (SELECT 1) TO 'TARGET'", ": a rule only reads: COPY is refused"),
+        ("WITH t AS (COPY (SELECT 1) TO 'TARGET') FROM t", "WITH may hold SELECT only"),
+        ("SELECT 1; COPY (SELECT 1) TO 'TARGET'", ": a rule only reads: COPY is refused"),
+        ("SELECT 1; SELECT 2", ": a rule takes one statement at a time"),
+        (
+            "SELECT 's' AS subject, 'raise' AS state, content AS message, 1 AS value\n"
+            "FROM read_text('/etc/hostname')",
+            "only the lake is open here",
+        ),
+    ],
+)
+def test_a_rule_that_does_more_than_read_is_told_why(store: Store, text: str, told: str) -> None:
+    target = store.home / "evil"
+    mine(store, text.replace("TARGET", str(target)))
+    found = alerts.run(store, [], only=["mine"], now=NOW)
+    assert found.notices == []
+    assert told in str(found.failures[0])
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message, count(*) AS value\n"
+        "FROM range(10000000000) AS a, range(1000)",
+        "-- param: p_n BIGINT = (SELECT(count(*))FROM(range(10000000000)),range(1000))  endless\n"
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message, $p_n AS value",
+    ],
+)
+def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text: str) -> None:
+    level(store, 120)
+    path = mine(store, text)
+    begun = time.monotonic()
+    found = alerts.run(store, [], only=["level", "mine"], now=NOW, seconds=1.0)
+    assert [n.rule for n in found.notices] == ["level"]
+    (failure,) = found.failures
+    assert str(failure).startswith(str(path))
+    assert "stopped after 1 s: ask for less, or raise --timeout" in str(failure)
+    assert time.monotonic() - begun < 60
+    done = shell.run("alert", "mine", "--timeout", "1s", home=store.home)
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert "stopped after 1 s" in done.err
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -512,6 +684,11 @@ def test_what_apprise_knows_is_a_channel_too(store: Store) -> None:
         with contextlib.suppress(KeyError):  # its JSON has no `notices`
             channel.send([alerts.sample(NOW)])
         assert "a test of chainwatch's alerts" in json.dumps(box.got)
+        page = alerts.Apprise(f"{url}?format=html")
+        named = msgspec.structs.replace(alerts.sample(NOW), message="<script>x</script>")
+        with contextlib.suppress(KeyError):
+            page.send([named])
+        assert "&lt;script&gt;x" in box.got[-1]["message"], "a name is no part of a page"
         box.status = 500
         with pytest.raises(NetworkError, match="did not take"):
             channel.send([alerts.sample(NOW)])

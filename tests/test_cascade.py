@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +18,7 @@ from chainwatch.cascade import Terms
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import UsageError
 from chainwatch.store import Store
+from tests import browser
 from tests.builders import Asset, Book, ask, depth
 from tests.shell import Done, run
 
@@ -416,6 +419,95 @@ def test_a_chart_is_drawn_without_network(
             assert words in text
     if name.endswith("html"):
         assert b"https://cdn" not in data
+
+
+def rows_in(part: Any) -> Iterator[dict[str, Any]]:
+    """Every row of data in a chart's specification."""
+    if isinstance(part, dict):
+        yield from part.get("data", {}).get("values", [])
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from rows_in(each)
+
+
+def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    store = Store(tmp_path)
+    made = market()
+    made.account("past", {"WBTC": 10}, {"USDC": 10 * 91_000 * 0.8})
+    made.store(store)
+    store.append(depth([(0.05, 240.0)], time=NOW), source="depth")
+    bins = ask(store, "walls", factor="BTC", range=cascade.CHART_RANGE)
+    already = next(row["max_seizable_usd"] for row in bins if row["way"] == "now")
+    below = [row for row in bins if row["way"] == "down"]
+    assert already > 0
+    page = tmp_path / "c.html"
+    done = command(tmp_path, "BTC", "--chart", str(page))
+    assert done.code == 0, done.err
+    found = re.search(r"const spec = (.*);\n", page.read_text("utf-8"))
+    assert found is not None
+    drawn = list(rows_in(json.loads(found[1])))
+    sums = [row["sum"] for row in drawn if "sum" in row]
+    assert (sums[0], sums[-1]) == (already, already + below[-1]["cum_max_seizable_usd"])
+    bar, *others = [row for row in drawn if str(row.get("words")).startswith("liquidatable now")]
+    assert all(row == bar for row in others), "the bar and its words"
+    assert (bar["from"], bar["usd"]) == (90_000, already)
+    assert bar["words"] == f"liquidatable now: {already:,.0f} USD"
+
+
+def hostile_market(home: Path, name: str) -> Store:
+    """A market whose asset, factor and name are all that text."""
+    store = Store(home)
+    made = Book(
+        Asset(name, 90_000.0, lt=0.8, betas={name: 1.0}),
+        Asset("USDC", 1.0, betas={"USDC": 1.0}),
+        market=name,
+        time=NOW,
+    )
+    made.account("a", {name: 100}, {"USDC": 100 * 88_500 * 0.8})
+    made.store(store)
+    store.append(depth([(0.05, 240.0)], factor=name, venue=name, time=NOW), source="depth")
+    return store
+
+
+def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    browser.program()
+    page = tmp_path / "c.html"
+    with browser.listening() as (url, asked):
+        name = f"</script><script src={url}/ran.js></script><!--<script>"
+        hostile_market(tmp_path, name)
+        done = command(tmp_path, name, "--chart", str(page))
+        assert done.code == 0, done.err
+        shown = browser.opened(page)
+        assert asked == []
+        # The chart is drawn, and the name stands in it as the text that it is.
+        assert re.search(r"<(canvas|svg)[^>]*marks", shown), shown[-500:]
+        spec = json.loads(re.search(r"const spec = (.*);\n", page.read_text("utf-8"))[1])  # type: ignore[index]
+        assert spec["title"]["text"].startswith(f"{name}: wall")
+        # What the viewer's menu writes into a new page is not made safe by anybody.
+        assert re.findall(r">(Save as \w+|View [\w ]+|Open in [\w ]+)</a>", shown) == [
+            "Save as SVG",
+            "Save as PNG",
+        ]
+        # The same page without the escapes does run it: the browser would have told.
+        text = page.read_text("utf-8").replace("\\u003c", "<").replace("\\u003e", ">")
+        page.write_text(text, "utf-8")
+        browser.opened(page)
+        assert asked == ["/ran.js"]
+
+
+def test_a_chart_of_any_name_is_well_formed_svg(tmp_path: Path) -> None:
+    pytest.importorskip("altair", reason="the extra `charts` is not installed")
+    name = "<script>\"'\\\x1b[31m&\u202e\u2028]]>"
+    hostile_market(tmp_path, name)
+    path = tmp_path / "c.svg"
+    done = command(tmp_path, name, "--chart", str(path))
+    assert done.code == 0, done.err
+    drawn = ElementTree.fromstring(path.read_text("utf-8"))
+    assert {each.tag.rpartition("}")[2] for each in drawn.iter()} >= {"svg", "path", "text"}
+    assert not [each for each in drawn.iter() if each.tag.endswith("script")]
+    words = "".join(drawn.itertext())
+    assert "<script>\"'\\\\x1b[31m&\\u202e\\u2028]]>: wall" in words
 
 
 # --- from the wire ------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import typer
 
-from chainwatch import cli, commands, query
+from chainwatch import cli, commands, query, reading
 from chainwatch.demo import recording
 from chainwatch.errors import EXIT_MEANING, Exit, UsageError
 from chainwatch.rows import Leg, Snapshot
@@ -413,7 +413,7 @@ def test_a_home_that_is_a_file_is_exit_5(tmp_path: Path) -> None:
 def test_what_nobody_expected_is_one_line_and_exit_1_and_a_traceback_only_with_debug() -> None:
     script = """
 import sys
-from chainwatch import cli, commands, query
+from chainwatch import cli, commands, query, reading
 
 @cli.app.command()
 def boom() -> None:
@@ -975,7 +975,8 @@ def test_sql_reads_in_every_form(lake: Path) -> None:
     store = Store(lake)
     for text in READS:
         with query.open_catalog(store) as catalog:
-            explains = cli.require_reading(catalog, store.lake, text)
+            reading.enclose(catalog, store.lake)
+            explains = reading.require_reading(catalog, text)
             assert explains == ("EXPLAIN" in text), text
             assert catalog.run(text).rows, text
     some = READS[1], READS[5], READS[9], READS[14]
@@ -1050,7 +1051,8 @@ def test_sql_refuses_whatever_could_write_or_leave_the_lake(tmp_path: Path) -> N
 
 def _refusal(catalog: Catalog, store: Store, statement: str) -> str:
     try:
-        cli.require_reading(catalog, store.lake, statement)
+        reading.enclose(catalog, store.lake)
+        reading.require_reading(catalog, statement)
         catalog.run(statement)
     except UsageError as failure:
         return str(failure)

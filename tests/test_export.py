@@ -7,12 +7,14 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,14 @@ import msgspec
 import polars
 import pytest
 
-from chainwatch import export, query
+from chainwatch import export, nightly, query
 from chainwatch.errors import Exit, UsageError
-from chainwatch.rows import ChainLiquidation
-from chainwatch.store import Store, parquet_shape
+from chainwatch.rows import ChainLiquidation, Orphan, Row, Snapshot, Statement, tables
+from chainwatch.store import Merger, Store, parquet_shape
 from tests import builders, shell
-from tests.builders import Asset, Book, ask
+from tests.builders import Asset, Book, ask, depth
+from tests.test_liquidations import order, span
+from tests.test_reserve_queries import QUARTERS
 
 DAY = date(2026, 1, 29)
 NEXT = date(2026, 1, 30)
@@ -204,8 +208,6 @@ def test_an_old_day_exported_again_has_the_same_bytes_however_its_segments_are_c
     # The same rows in other segments, in another order, some of them twice.
     other = Store(tmp_path / "home2")
     other.create()
-    from chainwatch.rows import tables
-
     rows: list[Any] = []
     for table in tables().values():
         if table.table != "loads":
@@ -261,6 +263,183 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(store: Store, tmp_path: Path) -> N
     assert body["day"] == "2026-01-29"
     assert body["columns"]["lt_bps"].startswith("liquidation threshold")
     assert body["rows"][0]["symbol"] == "=HYPERLINK(1)"
+
+
+# --- what a day was made from -------------------------------------------------------------------
+
+
+def manifest_of(out: Path, day: date) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / f"day={day}" / "manifest.json").read_text("utf-8"))
+    return found
+
+
+def faults(out: Path, store: Store) -> dict[str, str]:
+    return {f.path.parent.name: f.what for f in export.check(out, store)[1]}
+
+
+def verification(store: Store) -> list[Row]:
+    """That the newest snapshot of the day was compared once more."""
+    (last,) = [s for s in store.rows(Snapshot) if s.block_number == 200]
+    made = book(MORNING, 200)
+    made.snapshot = last.snapshot
+    return [msgspec.structs.replace(made.verified(), verified_at=MORNING + timedelta(days=3))]
+
+
+def orphaned(store: Store) -> list[Row]:
+    (last,) = [s for s in store.rows(Snapshot) if s.block_number == 200]
+    return [Orphan(snapshot=last.snapshot, market="m", found_at=MORNING + timedelta(days=3))]
+
+
+GROWN: dict[str, Callable[[Store], list[Row]]] = {
+    "verifications": verification,
+    "chain_liquidations": lambda store: [liquidation(MORNING + timedelta(hours=9), 5_000)],
+    "exchange_liquidations": lambda store: [
+        msgspec.structs.replace(order(1), time=MORNING, provenance="history")
+    ],
+    "coverage": lambda store: [
+        span(0, 1, from_time=MORNING - timedelta(days=2), to_time=MORNING + timedelta(hours=1))
+    ],
+    "statements": lambda store: [
+        msgspec.structs.replace(row, known_at=MORNING - timedelta(days=9))
+        for row in QUARTERS
+        if isinstance(row, Statement)
+    ][:1],
+    "depths": lambda store: depth([(0.05, 1.0)], time=MORNING),
+    "snapshots": lambda store: book(MORNING + timedelta(hours=15), 250).rows(),
+}
+
+
+def test_what_is_stored_of_a_day_later_makes_its_export_old(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    export.export(store, out, DAY)
+    assert faults(out, store) == {}
+    before = export.inputs(opened := query.open_catalog(store), DAY)[DAY]
+    opened.close()
+    for what, later in GROWN.items():
+        store.append(later(store), source="later")
+        with query.open_catalog(store) as catalog:
+            after = export.inputs(catalog, DAY)[DAY]
+        assert before.get(what) != after[what], what
+        before = after
+        why = export.outdated(store, out)[DAY]
+        assert what in why
+        assert faults(out, store) == {"day=2026-01-29": why}
+        assert export.check(out)[1] == [], "the files themselves are what was written"
+    done = shell.run("export", "--check", str(out), home=store.home)
+    assert done.code == Exit.CHECK_FAILED
+    assert "manifest.json is older than what is stored (chain_liquidations, " in done.lines[-1]
+    export.export(store, out, DAY)
+    assert faults(out, store) == {}
+
+
+def test_what_does_not_belong_to_a_day_leaves_its_export_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    for day in (DAY, NEXT):
+        export.export(store, out, day)
+    later = MORNING + timedelta(days=3)
+    book(later, 900).store(store)
+    store.append([liquidation(later, 6_000), *depth([(0.05, 1.0)], time=later)], source="later")
+    store.append([liquidation(MORNING + timedelta(minutes=1), 101, 100.1)], source="twice")
+    with Merger(store, settle=0.0, grace=0.0) as merger:
+        while merger.step("2099-01-01"):
+            pass
+    assert sorted(export.outdated(store, out)) == [later.date()], "which is not there"
+    assert faults(out, store) == {}
+
+
+def test_a_block_that_left_the_chain_makes_its_day_old(store: Store, tmp_path: Path) -> None:
+    """That is no loss: the snapshot before takes its place, also in what the next day compares."""
+    fill(store)
+    out = tmp_path / "out"
+    for day in (DAY, NEXT):
+        export.export(store, out, day)
+    store.append(orphaned(store), source="later")
+    assert sorted(export.outdated(store, out)) == [DAY, NEXT]
+    for day in (DAY, NEXT):
+        export.export(store, out, day)
+    assert [s["block_number"] for s in manifest_of(out, DAY)["snapshots"]] == [100]
+    assert [s["block_number"] for s in manifest_of(out, NEXT)["compared_with"]] == [100]
+    assert export.outdated(store, out) == {}
+
+
+def test_a_manifest_that_does_not_say_what_it_was_made_from_is_old(
+    store: Store, tmp_path: Path
+) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    night = export.export(store, out, DAY).folder
+    text = json.dumps({k: v for k, v in manifest_of(out, DAY).items() if k != "inputs"})
+    (night / "manifest.json").write_text(text)
+    assert "does not say what it was made from" in export.outdated(store, out)[DAY]
+    for half in (text[:99], '{"snapshots": [1]}', "[]"):
+        (night / "manifest.json").write_text(half)
+        assert export.outdated(store, out)[DAY] == "is missing"
+        assert "is no whole manifest" in faults(out, store)["day=2026-01-29"]
+
+
+@pytest.mark.parametrize("policy", ["hourly 1d, daily forever", "hourly 1d, daily 2d"])
+def test_retention_never_empties_what_was_exported(
+    store: Store, tmp_path: Path, policy: str
+) -> None:
+    fill(store)
+    book(MORNING + timedelta(days=9), 900).store(store)
+    out = tmp_path / "out"
+    written = {day: contents(export.export(store, out, day).folder) for day in (DAY, NEXT)}
+    how: dict[str, Any] = {"settle": 0.0, "grace": 0.0, "patience": 5.0}
+    nightly.thin(store, nightly.retention_of(policy), MORNING + timedelta(days=9), **how)
+    assert export.outdated(store, out).keys() == {(MORNING + timedelta(days=9)).date()}
+    assert faults(out, store) == {}, "what was removed on purpose is no fault"
+    words = ("export", "--out", str(out), "--day", "2026-01-29", "--day", "2026-01-30")
+    done = shell.run(*words, home=store.home)
+    if "forever" in policy:
+        assert done.code == Exit.OK, done.err
+    else:
+        assert done.code == Exit.USAGE, "of the second day nothing is left at all"
+        # Something of that day that is stored later does not replace its marts either.
+        store.append([liquidation(MORNING + timedelta(days=1), 7_000)], source="later")
+        done = shell.run(*words, home=store.home)
+        assert done.code == Exit.CHECK_FAILED
+        (line,) = done.lines
+        assert "stands on snapshots that are no longer stored" in line
+        assert "--force replaces them" in line
+        assert sorted(p.name for p in out.iterdir()) == ["day=2026-01-29", "day=2026-01-30"]
+    for day, files in written.items():
+        assert contents(out / f"day={day}") == files
+    if "forever" not in policy:
+        book(MORNING + timedelta(days=9), 901).store(store)
+        done = shell.run(*words, "--day", "2026-02-07", home=store.home)
+        assert done.code == Exit.PARTIAL, "the others are exported"
+        assert (out / "day=2026-02-07").exists()
+        done = shell.run(*words, "--force", home=store.home)
+        assert done.code == Exit.OK, done.err
+        assert manifest_of(out, DAY)["snapshots"] == []
+
+
+def test_every_table_that_marts_read_is_among_what_a_day_is_made_from() -> None:
+    known = query.load_all()
+
+    def read(name: str, seen: set[str]) -> set[str]:
+        if name in seen:
+            return set()
+        seen.add(name)
+        body = re.sub(r"--[^\n]*", "", known[name].text)
+        words = set(re.findall(r"(?:FROM|JOIN|,)\s+(\w+)\b(?!\()", body))
+        below = [read(w, seen) for w in re.findall(r"\b(\w+)\(", body) if w in known]
+        return (words & tables().keys()).union(*below)
+
+    covered = read("day_inputs", set())
+    for mart in export.marts():
+        loose = {
+            name
+            for name in read(mart.query.name, set()) - covered
+            # Rows of a snapshot are complete before it counts; items belong to a statement.
+            if "snapshot" not in tables()[name].key and name != "reserve_items"
+        }
+        assert loose == set(), mart.name
 
 
 # --- whole nights -------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from chainwatch.settings import Settings
 from chainwatch.store import Merger, Store
 from tests import shell
 from tests.builders import Asset, Book, Silent, sql
+from tests.test_export import liquidation
 
 NOW = datetime(2026, 2, 20, 0, 20, tzinfo=UTC)
 WEEK = nightly.retention_of(nightly.KEEP)
@@ -279,6 +280,84 @@ def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
     first, second, rest, nothing = asked
     assert (first, second, nothing) == (["cboe"], ["circle"], [])
     assert sorted([*first, *second, *rest]) == sorted(due), "each of them, once"
+
+
+class Bringing:
+    """A source that has something more of a day each time it is asked, or no route."""
+
+    def __init__(self, store: Store, day: datetime, *, up: bool = True) -> None:
+        self.store, self.day, self.up = store, day, up
+
+    def collect(self, job: Job) -> int:
+        if not self.up:
+            raise NetworkError(f"{job.name}: no route")
+        self.store.append([liquidation(self.day, len(self.store.rows(Load)))], source="l")
+        return 1
+
+    def verify(self, job: Job) -> int:
+        return 0
+
+
+def exported(out: Path, day: str) -> int:
+    """Liquidations in a day's mart."""
+    with duckdb.connect() as client:
+        path = f"{out}/day={day}/chain_liquidations.parquet"
+        ((found,),) = client.execute(f"SELECT coalesce(sum(events), 0) FROM '{path}'").fetchall()
+    return int(found)
+
+
+def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path) -> None:
+    """Of yesterday, and of an older day that a history is of."""
+    out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
+    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 0.0, **QUICK}
+    yesterday = datetime(2026, 1, 29, 15, tzinfo=UTC)
+    nightly.run(lake, out, Bringing(lake, yesterday, up=False), only=["cboe"], **how)
+    before = exported(out, "2026-01-29")
+    nightly.run(lake, out, Bringing(lake, yesterday), only=["cboe"], **how)
+    assert exported(out, "2026-01-29") == before + 1, "the source that failed was tried again"
+    nightly.run(lake, out, Bringing(lake, yesterday), only=["circle"], **how)
+    assert exported(out, "2026-01-29") == before + 2, "another source of the same night"
+    lake.append([liquidation(yesterday, 5_001)], source="history")
+    later = how | {"now": now + timedelta(days=9)}
+    night = nightly.run(lake, out, Bringing(lake, now), only=["cboe"], **later)
+    assert exported(out, "2026-01-29") == before + 3, "a history of a day that is long over"
+    assert "export 2026-01-29" in night.steps
+    assert export.check(out, lake)[1] == []
+    again = nightly.run(lake, out, Bringing(lake, now), only=["cboe"], **later)
+    assert again.steps == night.steps, "nothing more was stored, nothing is done"
+
+
+def test_an_export_killed_in_a_retried_night_is_made_good_by_the_next_run(
+    lake: Store, tmp_path: Path
+) -> None:
+    out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
+    words = (lake.home, out, now)
+    process = CHILDREN.Process(target=night_without_sources, args=words)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    before = exported(out, "2026-01-29")
+    lake.append([liquidation(now - timedelta(hours=2), 5_001)], source="l")
+    for wait in (0.1, 0.4, 0.8):
+        process = CHILDREN.Process(target=night_without_sources, args=words)
+        process.start()
+        process.join(wait)
+        if process.exitcode is None and process.pid:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert export.check(out)[1] == []
+    process = CHILDREN.Process(target=night_without_sources, args=words)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert exported(out, "2026-01-29") == before + 1
+    assert export.check(out, lake)[1] == []
+
+
+def night_without_sources(home: Path, out: Path, now: datetime) -> None:
+    """A night of which no source is due."""
+    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 1e12, **QUICK}
+    nightly.run(Store(home), out, Nobody(), **how)
 
 
 def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:

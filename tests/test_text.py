@@ -1,5 +1,6 @@
 """Text from outside is made visible before anybody sees it."""
 
+import json
 import unicodedata
 
 import pytest
@@ -7,7 +8,7 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.text import contract_text, visible
+from chainwatch.text import ScriptJson, contract_text, visible
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -51,6 +52,14 @@ def test_nothing_hidden_is_left_and_what_was_visible_is_untouched(text: str) -> 
         assert shown == text
     # Every hidden character can be told from what is shown.
     assert shown.count("\\") >= sum(unicodedata.category(c) in HIDDEN for c in text)
+
+
+@given(st.recursive(st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)))
+def test_json_in_a_script_keeps_its_value_and_ends_nothing(value: object) -> None:
+    for ascii_only in (True, False):
+        written = json.dumps(value, cls=ScriptJson, ensure_ascii=ascii_only)
+        assert not set(written) & set("<>&\u2028\u2029")
+        assert json.loads(written) == value
 
 
 def string(text: str) -> bytes:

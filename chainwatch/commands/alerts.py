@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, listing, setup
+from chainwatch.commands import Output, app, listing, setup, span
 from chainwatch.errors import ChainwatchError, PartialError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def alert(
     test: Annotated[
         bool, typer.Option("--test", help="Send a sample to every channel, run nothing.")
     ] = False,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Stop a rule after that.")] = "60s",
     *,
     output: Output,
 ) -> None:
@@ -33,6 +34,7 @@ def alert(
     """
     from chainwatch import alerts
 
+    seconds = span(timeout, "--timeout")
     found = channels()
     with setup().teller:
         if test:
@@ -40,7 +42,11 @@ def alert(
             output.emit(_report(outcome))
         else:
             outcome = alerts.run(
-                setup().store, found, only=names or [], show=lambda o: output.emit(_report(o))
+                setup().store,
+                found,
+                only=names or [],
+                seconds=seconds,
+                show=lambda o: output.emit(_report(o)),
             )
     raise_failures(outcome.failures)
 

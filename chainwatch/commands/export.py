@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainwatch.commands import Output, app, listing, named_folder, setup
-from chainwatch.errors import CheckFailed, UsageError
+from chainwatch.errors import CheckFailed, PartialError, UsageError
 
 if TYPE_CHECKING:
     from chainwatch.export import Exported
@@ -50,9 +50,13 @@ def export(
             "--check",
             metavar="DIR",
             parser=named_folder,
-            help="Write nothing: compare with the manifests.",
+            help="Write nothing: compare with the manifests, and those with the lake.",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace marts of snapshots that are no longer stored."),
+    ] = False,
     *,
     output: Output,
 ) -> None:
@@ -64,7 +68,7 @@ def export(
         return
     if folder is None:
         raise UsageError("name the folder for the files with --out DIR, or one to --check")
-    _write(folder, day or [], formats_of(formats), output, engine, master)
+    _write(folder, day or [], formats_of(formats), output, engine, master, force)
 
 
 def _check(folder: Path, output: Output) -> None:
@@ -72,7 +76,8 @@ def _check(folder: Path, output: Output) -> None:
     from chainwatch.show import Report
     from chainwatch.store import Result
 
-    nights, faults = exporting.check(folder)
+    store = setup().store
+    nights, faults = exporting.check(folder, store if store.exists else None)
     rows = [(str(fault.path), fault.what) for fault in faults]
     output.emit(
         Report(
@@ -105,7 +110,13 @@ def engine_of(name: str, master: str) -> Iterator[Spark | None]:
 
 
 def _write(
-    to: Path, days: list[str], formats: list[str], output: Output, engine: str, master: str
+    to: Path,
+    days: list[str],
+    formats: list[str],
+    output: Output,
+    engine: str,
+    master: str,
+    force: bool,
 ) -> None:
     from chainwatch import export as exporting
 
@@ -118,16 +129,26 @@ def _write(
         else [exporting.choose_day(store, day_of(d, "--day")) for d in days]
         or [exporting.choose_day(store, None)]
     )
-    done = []
+    done, refused = [], []
     with current.teller, engine_of(engine, master) as spark:
         runner = None if spark is None else spark.run
         for each in chosen:
             tell = current.teller.progress
-            found = exporting.export(store, to, each, formats=formats, tell=tell, runner=runner)
+            try:
+                found = exporting.export(
+                    store, to, each, formats=formats, tell=tell, runner=runner, force=force
+                )
+            except CheckFailed as failure:
+                refused.append(str(failure))
+                continue
             if not found.changed:
                 current.teller.note(f"{found.folder} is as it was")
             done.append(found)
-    output.emit(exported_report(done))
+    if done or not refused:
+        output.emit(exported_report(done))
+    if refused:
+        kind = PartialError if done else CheckFailed
+        raise kind("; ".join(refused))
 
 
 def exported_report(done: list[Exported]) -> Report:

@@ -1,43 +1,13 @@
-"""What `sql` does besides running one statement: the prompt, the time limit, other tools."""
+"""What `sql` does besides running one statement: the prompt, other tools."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import TypeVar
 
 from chainwatch.commands import Output, setup, span
 from chainwatch.commands.schema import clients, lines, report
-from chainwatch.errors import ChainwatchError, UsageError
-from chainwatch.store import CATALOG_NAME, Catalog
-
-T = TypeVar("T")
-
-
-def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
-    """The result of some reading; UsageError where it takes longer than that."""
-    if seconds is None:
-        return work()
-    ended, expired = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        # Told again and again: a statement that has not begun yet does not notice it.
-        if not ended.wait(seconds):
-            expired.set()
-            while not ended.wait(0.05):
-                catalog.interrupt()
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        return work()
-    except UsageError:
-        if expired.is_set():
-            raise UsageError(
-                f"stopped after {seconds:g} s: ask for less, or raise --timeout"
-            ) from None
-        raise
-    finally:
-        ended.set()
+from chainwatch.errors import ChainwatchError
+from chainwatch.store import CATALOG_NAME
 
 
 def emit_clients(output: Output) -> None:

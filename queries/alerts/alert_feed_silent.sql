@@ -1,6 +1,10 @@
 -- name: alert_feed_silent
--- title: A feed of an exchange is down or stale at the end of what was watched
-SELECT source AS subject, 'raise' AS state,
+-- title: A feed of an exchange is down, stale or rejecting at the end of what was watched
+-- param: p_now TIMESTAMPTZ = NULL  time of the run
+-- param: p_days DOUBLE = 7.0  raised by nothing that was watched longer ago
+SELECT source AS subject,
+       CASE WHEN epoch(coalesce($p_now, now())) - epoch(watched_until) <= 86400 * $p_days THEN 'raise' ELSE 'hold' END
+         AS state,
        source || ' is ' || state || ': ' || coalesce(nullif(reason, ''), 'no reason known') AS message,
        covered_share AS value
-FROM feeds() WHERE state IN ('down', 'stale')
+FROM feeds() WHERE state IN ('down', 'stale', 'rejecting')

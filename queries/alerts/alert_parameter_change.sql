@@ -1,7 +1,11 @@
 -- name: alert_parameter_change
 -- title: A parameter of a market is not what it was at the snapshot before
+-- param: p_now TIMESTAMPTZ = NULL  time of the run
+-- param: p_days DOUBLE = 7.0  changes of snapshots that are older are no news
 -- once: yes
-SELECT market || ' ' || asset || ' ' || parameter || ' ' || after_block AS subject, 'raise' AS state,
-       printf('%s on %s: %s was %s and is %s', symbol, market, parameter,
-              coalesce(before, 'not there'), coalesce(after, 'gone')) AS message, NULL::DOUBLE AS value
-FROM mart_parameter_changes()
+SELECT c.market || ' ' || c.asset || ' ' || c.parameter || ' ' || c.after_block AS subject, 'raise' AS state,
+       printf('%s on %s: %s was %s and is %s', c.symbol, c.market, c.parameter,
+              coalesce(c.before, 'not there'), coalesce(c.after, 'gone')) AS message, NULL::DOUBLE AS value
+FROM mart_parameter_changes() AS c
+JOIN snapshots_at() AS s ON s.market = c.market
+WHERE epoch(coalesce($p_now, now())) - epoch(s.block_time) <= 86400 * $p_days

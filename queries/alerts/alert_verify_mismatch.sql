@@ -1,6 +1,10 @@
 -- name: alert_verify_mismatch
 -- title: The newest snapshot of a market differs from the chain
-SELECT market AS subject, 'raise' AS state,
+-- param: p_now TIMESTAMPTZ = NULL  time of the run
+-- param: p_days DOUBLE = 7.0  raised by no snapshot that is older
+SELECT market AS subject,
+       CASE WHEN epoch(coalesce($p_now, now())) - epoch(block_time) <= 86400 * $p_days THEN 'raise' ELSE 'hold' END
+         AS state,
        printf('%d of %d accounts on %s differ from the chain at block %d', mismatched, checked, market, block_number)
          AS message, CAST(mismatched AS DOUBLE) AS value
 FROM snapshots_at() WHERE mismatched > 0

@@ -1,16 +1,20 @@
 -- name: alert_wall
--- title: A wall near the price: more than so many USD liquidate within a small fall of BTC or ETH
+-- title: A wall near the price: more than so many USD liquidate now or within a small fall of BTC or ETH
 -- param: p_within DOUBLE = 0.05  how near, as a share of the price
 -- param: p_usd DOUBLE = 50e6  raised from so many USD of seizable collateral
 -- param: p_hold DOUBLE = 0.8  and held until it is below this share of that
 WITH wall AS (
-  SELECT 'BTC' AS factor, max(cum_max_seizable_usd) AS usd, sum(accounts) AS accounts
-  FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE way = 'down'
+  SELECT 'BTC' AS factor, way, max_seizable_usd, accounts
+  FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE way IN ('now', 'down')
   UNION ALL
-  SELECT 'ETH', max(cum_max_seizable_usd), sum(accounts)
-  FROM walls(p_factor := 'ETH', p_range := $p_within, p_step_pct := $p_within) WHERE way = 'down'
+  SELECT 'ETH', way, max_seizable_usd, accounts
+  FROM walls(p_factor := 'ETH', p_range := $p_within, p_step_pct := $p_within) WHERE way IN ('now', 'down')
+), summed AS (
+  SELECT factor, sum(max_seizable_usd) AS usd, sum(accounts) AS accounts,
+         sum(max_seizable_usd) FILTER (way = 'now') AS now_usd
+  FROM wall GROUP BY factor
 )
 SELECT factor AS subject, CASE WHEN usd >= $p_usd THEN 'raise' ELSE 'hold' END AS state,
-       printf('%,.0f USD of %d accounts liquidate within %.1f %% below the price of %s',
-              usd, CAST(accounts AS BIGINT), 100 * $p_within, factor) AS message, usd AS value
-FROM wall WHERE usd >= $p_usd * $p_hold
+       printf('%,.0f USD of %d accounts liquidate within %.1f %% below the price of %s, %,.0f USD of that now',
+              usd, CAST(accounts AS BIGINT), 100 * $p_within, factor, coalesce(now_usd, 0e0)) AS message, usd AS value
+FROM summed WHERE usd >= $p_usd * $p_hold

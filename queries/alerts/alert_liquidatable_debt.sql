@@ -1,0 +1,22 @@
+-- name: alert_liquidatable_debt
+-- title: Debt that may be liquidated now, as the contract says, and nobody has liquidated
+-- param: p_share DOUBLE = 0.01  raised from this share of all debt of a market
+-- param: p_usd DOUBLE = 5e6  or from so many USD
+-- param: p_hold DOUBLE = 0.8  and held until it is below this share of both
+WITH told AS (
+  SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
+         sum(a.debt_usd) AS debt_usd,
+         sum(a.debt_usd) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS usd,
+         count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS accounts,
+         count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000) AND a.debt_usd IS NULL) AS unpriced
+  FROM snapshots_at() AS s JOIN account_health AS a ON a.snapshot = s.snapshot
+  GROUP BY s.market
+)
+SELECT market AS subject,
+       CASE WHEN usd >= $p_usd OR usd >= $p_share * debt_usd THEN 'raise' ELSE 'hold' END AS state,
+       printf('%,.0f USD of debt of %d accounts on %s may be liquidated now, %.1f %% of all debt, as of %s', usd,
+              accounts - unpriced, market, 100 * usd / debt_usd, strftime(time, '%Y-%m-%d %H:%MZ'))
+         || CASE WHEN unpriced > 0 THEN printf('; %d more without a price in USD', unpriced) ELSE '' END
+         || CASE WHEN failed > 0 THEN printf('; %d accounts are n/a', failed) ELSE '' END AS message,
+       usd AS value
+FROM told WHERE usd > 0e0 AND (usd >= $p_usd * $p_hold OR usd >= $p_share * $p_hold * debt_usd)
