@@ -49,6 +49,7 @@ ACCOUNTS_PER_STEP = 2_000
 ACCOUNTS_PER_READ = 500
 READS_AHEAD = 3
 NO_ADDRESS = "0x" + "00" * 20
+INVERSE = "inverse"  # a factor that divides: the price follows 1/x
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -447,7 +448,7 @@ def factor_rows(
             asset=asset,
             factor=exposure.factor,
             beta=exposure.beta,
-            kind=exposure.kind,
+            kind=INVERSE if exposure.beta < 0 else exposure.kind,
             feed=exposure.feed,
             description=exposure.description,
             factor_price=exposure.price,

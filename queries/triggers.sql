@@ -4,7 +4,7 @@
 -- param: p_market TEXT = 'all'  one market, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price
+-- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
 -- show: market account factor way x trigger_price hf collateral_usd debt_usd tolerance
@@ -23,8 +23,9 @@ WITH asset_move AS (
   FROM moved GROUP BY snapshot
 ), leg AS (
   SELECT l.snapshot, l.account, l.side, l.usd, l.amount,
-         CASE WHEN l.category_priced THEN 0e0 ELSE coalesce(m.beta, 0e0) END AS beta,
-         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.beta, 0e0) END AS moving_usd,
+         CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
+         l.usd * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
+           AS moving_usd,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.own_beta, 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
          l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
@@ -59,7 +60,7 @@ WITH asset_move AS (
     max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_lt,
     max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_bonus,
     max(CASE WHEN side <> 'debt' THEN usd END) AS collateral_top_usd,
-    max(CASE WHEN usd IS NULL THEN 1 ELSE 0 END) AS unpriced
+    max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account
 ), ruled AS (
   -- Pools up to 3.4 truncate the average threshold to 1 bp; it matters only where thresholds differ.

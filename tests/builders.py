@@ -41,6 +41,7 @@ from chainwatch.rows import (
 from chainwatch.settings import Settings
 from chainwatch.source import find
 from chainwatch.store import Result, Store
+from tests.rpc_proxy import Proxy, standing
 
 BASE = 10**8  # base units of a USD
 WAD = 10**18
@@ -212,7 +213,7 @@ class Book:
                 asset=asset.address,
                 factor=name,
                 beta=beta,
-                kind="ratio" if "/" in name else asset.kind,
+                kind="ratio" if "/" in name and beta > 0 else asset.kind,
                 feed=NOBODY,
                 description=f"{name} / USD",
                 factor_price=asset.price_of(name),

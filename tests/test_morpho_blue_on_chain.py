@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode
+from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lending import morpho_blue
 from chainwatch.lending.morpho_blue import Totals
@@ -410,17 +410,18 @@ def test_values_are_in_usd_where_the_oracle_or_the_market_table_leads_there(
     assert usd["steth"] == (pytest.approx(3_600), pytest.approx(1_500, rel=1e-6))
     row = without.accounts()[pairs["steth"].of(USER)]  # that feed is of another unit
     assert (row.collateral_usd, row.status) == (None, "ok")
-    factors = {
-        (f.asset.split(":")[0], f.asset.split(":")[1]): (f.factor, f.kind)
-        for f in with_feed.store.rows(Factor)
-    }
+    factors = {(f.asset, f.factor, f.kind) for f in with_feed.store.rows(Factor)}
     assert factors == {
-        (pairs["weth"].collateral, pairs["weth"].market_id): ("ETH", "feed"),
-        (pairs["weth"].loan, pairs["weth"].market_id): ("USDC", "feed"),
-        (pairs["wbtc"].collateral, pairs["wbtc"].market_id): ("BTC", "feed"),
-        (pairs["wbtc"].loan, pairs["wbtc"].market_id): ("fixed", "fixed"),
-        (pairs["steth"].collateral, pairs["steth"].market_id): ("wstETH/ETH", "ratio"),
-        (pairs["steth"].loan, pairs["steth"].market_id): ("fixed", "fixed"),
+        (f"{pairs[name].params[side]}:{pairs[name].market_id}", factor, kind)
+        for name, side, factor, kind in (
+            ("weth", 1, "ETH", "feed"),
+            ("weth", 0, "USDC", "feed"),
+            ("wbtc", 1, "BTC", "feed"),
+            ("wbtc", 0, "fixed", "fixed"),
+            ("steth", 1, "ETH", "feed"),
+            ("steth", 1, "wstETH/ETH", "ratio"),
+            ("steth", 0, "ETH", "feed"),
+        )
     }
 
 
