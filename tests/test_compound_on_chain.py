@@ -35,6 +35,7 @@ from tests.builders import (
     Watched,
     ask,
     content,
+    missing_logs_are_refused,
     other_verdict,
     refused_everywhere,
     same_positions,
@@ -566,6 +567,14 @@ def test_a_debt_that_is_too_small_to_have_a_value_is_no_debt_to_the_stand_in(
     assert (row.status, row.debt_base, row.hf_wad, row.liquidatable) == ("no debt", 0, None, False)
     assert watched.legs()[USER, market.tokens["WETH"], "debt"].raw == 1
     assert watched.verify()[0].mismatched == 0
+
+
+def test_debt_without_logs_is_no_empty_market(market: CometMarket, lake: Lakes) -> None:
+    market.chain.send_all(market.supply(LENDER, "USDC", 10**12))
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry),
+        lambda: borrow(market, USER, "WETH", 10**18, 10**9),
+    )
 
 
 # --- a market that counts in its base asset -----------------------------------------------------

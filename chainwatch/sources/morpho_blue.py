@@ -57,6 +57,7 @@ QUOTE_VAULT = "0x2e6f20a6"
 SYMBOL = "0x95d89b41"
 DECIMALS = "0x313ce567"
 
+SET_OWNER = "0x167d3e9c1016ab80e58802ca9da10ce5c6a0f4debc46a2e7a2cd9e56899a4fb5"
 BORROW = "0x570954540bed6b1304a87dfe815a5eda4a648f7097a16240dcd85c9b5fd42a43"
 LIQUIDATE = "0xa4946ede45d0c6f06a0f5ce92c9ad3b4751452d2fe0e25010783bcab57a67e41"
 ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
@@ -178,6 +179,15 @@ class Morpho:
                 )
             feed.progress(f"{market.name}: positions read", done, len(accounts))
         return found
+
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        # Only events name the markets. The one that the contract emits when made must be there.
+        async for part in rpc.logs([market.pool], [[SET_OWNER]], first, at.number):
+            if part.logs:
+                return None
+        return "not even the SetOwner of its making is among the events"
 
     async def rows(
         self,
