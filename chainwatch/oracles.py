@@ -31,35 +31,37 @@ LATEST_ROUND_DATA = "0xfeaf968c"
 ROUND_WORDS = 5
 GETTERS = {
     "decimals": "0x313ce567",
-    "DECIMALS": "0x2e0f2625",
     "latestAnswer": "0x50d25bcd",
-    # ratio adapter (PriceCapAdapterBase)
-    "BASE_TO_USD_AGGREGATOR": "0xd221087c",
-    "getRatio": "0xec1ebd7a",
-    "RATIO_DECIMALS": "0xa83622e0",
-    "getSnapshotRatio": "0xfe4d9e79",
-    "getSnapshotTimestamp": "0xdeb8c641",
-    "getMaxRatioGrowthPerSecondScaled": "0x82294d3c",
-    "SCALING_FACTOR": "0xef4cadc5",
-    # capped stablecoin, and linear discount over one
-    "ASSET_TO_USD_AGGREGATOR": "0x4ebdc284",
-    "getPriceCap": "0x4c7afe60",
-    "getCurrentDiscount": "0xf0eb737a",
-    # peg to base, base to peg
-    "ASSET_TO_PEG": "0x910bb70c",
-    "PEG_TO_BASE": "0xde4aedab",
-    "BASE_TO_PEG": "0x6753b8c4",
     # fixed price, constant price
     "price": "0xa035b1fe",
     "constantPrice": "0xeea72e28",
-    # Comet: product or quotient of two feeds, rescaled feed
+    # the feeds underneath: of a ratio adapter (PriceCapAdapterBase), of a capped stablecoin and a
+    # linear discount, of peg to base and base to peg
+    "BASE_TO_USD_AGGREGATOR": "0xd221087c",
+    "ASSET_TO_USD_AGGREGATOR": "0x4ebdc284",
+    "ASSET_TO_PEG": "0x910bb70c",
+    "PEG_TO_BASE": "0xde4aedab",
+    "BASE_TO_PEG": "0x6753b8c4",
+    # of Comet's product or quotient of two feeds, and rescaled feed
     "priceFeedA": "0x383cae1d",
     "priceFeedB": "0x14c04ff1",
-    "combinedScale": "0x2b9357df",
-    "priceFeedBScale": "0x56356164",
     "WBTCToBTCPriceFeed": "0x2c3596f2",
     "BTCToUSDPriceFeed": "0x1de5ffd5",
     "underlyingPriceFeed": "0x2ac0a1a5",
+}
+# What a source is asked besides if it names a feed underneath in that getter.
+TERMS = {
+    "BASE_TO_USD_AGGREGATOR": {
+        "getRatio": "0xec1ebd7a",
+        "RATIO_DECIMALS": "0xa83622e0",
+        "getSnapshotRatio": "0xfe4d9e79",
+        "getSnapshotTimestamp": "0xdeb8c641",
+        "getMaxRatioGrowthPerSecondScaled": "0x82294d3c",
+        "SCALING_FACTOR": "0xef4cadc5",
+    },
+    "ASSET_TO_USD_AGGREGATOR": {"getPriceCap": "0x4c7afe60", "getCurrentDiscount": "0xf0eb737a"},
+    "ASSET_TO_PEG": {"DECIMALS": "0x2e0f2625"},
+    "priceFeedB": {"combinedScale": "0x2b9357df", "priceFeedBScale": "0x56356164"},
 }
 # What sources are made of: getters of the sources underneath, and the power of each.
 _Way = tuple[tuple[str, int], ...]
@@ -227,7 +229,9 @@ async def in_usd(
     kept = {asset: tuple(found) for asset, found in exposures.items()}
     said = (await quotes(rpc, [feed], at))[feed] if feed is not None else None
     own = currency(feed, said) if feed is not None and said is not None else None
-    return kept if own is None else {asset: by_usd(found, own) for asset, found in kept.items()}
+    if own is None:
+        return kept
+    return {asset: found and by_usd(found, own) for asset, found in kept.items()}
 
 
 def currency(feed: str, said: Quote) -> Exposure | None:
@@ -260,22 +264,40 @@ async def _ask(rpc: Rpc, addresses: Sequence[str], at: Block) -> dict[str, _Sour
     found = {}
     for i, address in enumerate(addresses):
         said, of_round, *rest = answers[i * len(selectors) : (i + 1) * len(selectors)]
-        words = {
-            getter: abi.word(answer, 0)
-            for getter, answer in zip(GETTERS, rest, strict=True)
-            if isinstance(answer, bytes) and len(answer) == abi.WORD
-        }
-        has_rounds = isinstance(of_round, bytes) and len(of_round) == ROUND_WORDS * abi.WORD
+        words = _words(zip(GETTERS, rest, strict=True))
+        answer_word = words.get("latestAnswer")
+        if (
+            answer_word is None
+            and isinstance(of_round, bytes)
+            and len(of_round) == ROUND_WORDS * abi.WORD
+        ):
+            answer_word = abi.word(of_round, 1)
         found[address] = _Source(
             address=address,
             description="" if isinstance(said, Reverted) else contract_text(said),
             words=words,
-            answer_word=words.get(
-                "latestAnswer",
-                abi.word(of_round, 1) if has_rounds else None,  # type: ignore[arg-type]
-            ),
+            answer_word=answer_word,
         )
+    terms = [
+        (address, getter, selector)
+        for address, source in found.items()
+        for child in source.words.keys() & TERMS.keys()
+        for getter, selector in TERMS[child].items()
+    ]
+    for (address, getter, _), answer in zip(
+        terms, await rpc.read([(a, abi.call(s)) for a, _, s in terms], at), strict=True
+    ):
+        found[address].words.update(_words([(getter, answer)]))
     return found
+
+
+def _words(answers: Iterable[tuple[str, bytes | Reverted]]) -> dict[str, int]:
+    """The one word of each getter's answer, of those that answer with one."""
+    return {
+        getter: abi.word(answer, 0)
+        for getter, answer in answers
+        if isinstance(answer, bytes) and len(answer) == abi.WORD
+    }
 
 
 async def _constants(rpc: Rpc, asked: Mapping[str, _Source], at: Block) -> dict[str, _Source]:

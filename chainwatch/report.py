@@ -339,7 +339,7 @@ def verified_words(market: Mapping[str, Any]) -> str:
     """What is known of a snapshot's verification: k/n equal, or that nobody looked."""
     if market["checked"] is None:
         return "NOT VERIFIED"
-    if not market["checked"]:
+    if not market["accounts"]:
         return "no accounts to verify"
     equal = market["checked"] - market["mismatched"]
     words = f"verified {equal:,}/{market['checked']:,} equal to the chain"

@@ -277,7 +277,10 @@ def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
 def test_every_getter_of_a_price_source_is_its_names_hash_and_stands_in_an_abi() -> None:
     assert selector("description()") == oracles.DESCRIPTION
     assert oracles.DESCRIPTION in SELECTORS
-    for name, value in oracles.GETTERS.items():
+    getters = [*oracles.GETTERS.items()]
+    getters += [pair for terms in oracles.TERMS.values() for pair in terms.items()]
+    assert oracles.TERMS.keys() <= oracles.GETTERS.keys()
+    for name, value in [*getters, ("latestRoundData", oracles.LATEST_ROUND_DATA)]:
         assert value == selector(f"{name}()"), name
         assert value in SELECTORS, f"{name}() is in no file of abis/"
 
