@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chainwatch import oracles
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import Chain, own_artifact
 from chainwatch.net import Http
@@ -48,6 +49,76 @@ def feed(chain: Chain, price: float, description: str, decimals: int = 8) -> str
 
 def summary(found: tuple[Exposure, ...]) -> list[tuple[str, str, float | None]]:
     return [(e.factor, e.kind, e.price) for e in found]
+
+
+COMET_FEED = {"decimals", "description", "version", "latestRoundData"}
+PAIR_FEED = COMET_FEED | {"VERSION", "priceFeedA", "priceFeedB", "priceFeedScale"}
+PEG_FEED = {"MAX_DECIMALS", "ASSET_TO_PEG", "DECIMALS", "decimals", "description", "latestAnswer"}
+# Stand-in → functions of the deployed contract, and what the stand-in has to be set by.
+DEPLOYED: dict[str, tuple[set[str], set[str]]] = {
+    "TestFeed": (
+        {"decimals", "description", "version", "latestAnswer", "latestRound", "latestTimestamp"}
+        | {"latestRoundData", "getRoundData", "getAnswer", "getTimestamp"},
+        {"setAnswer"},
+    ),
+    "TestRatioFeed": (
+        {"PERCENTAGE_FACTOR", "SCALING_FACTOR", "SECONDS_PER_YEAR", "BASE_TO_USD_AGGREGATOR"}
+        | {"ACL_MANAGER", "RATIO_PROVIDER", "DECIMALS", "RATIO_DECIMALS", "MINIMUM_SNAPSHOT_DELAY"}
+        | {"MAXIMUM_SNAPSHOT_TERM", "description", "decimals", "latestAnswer", "isCapped"}
+        | {"getRatio", "getSnapshotRatio", "getSnapshotTimestamp", "setCapParameters"}
+        | {"getMaxYearlyGrowthRatePercent", "getMaxRatioGrowthPerSecond"}
+        | {"getMaxRatioGrowthPerSecondScaled"},
+        {"setRatio"},
+    ),
+    "TestCapFeed": (
+        {"MAX_STABLE_CAP_VALUE", "ASSET_TO_USD_AGGREGATOR", "ACL_MANAGER", "decimals"}
+        | {"description", "latestAnswer", "setPriceCap", "getPriceCap", "isCapped"},
+        set(),
+    ),
+    "TestFixedFeed": (
+        {"DECIMALS", "ACL_MANAGER", "description", "price", "decimals", "latestAnswer", "setPrice"},
+        set(),
+    ),
+    "TestCodeFeed": (
+        {"DECIMALS", "DESCRIPTION", "PRICE", "decimals", "description", "latestAnswer"},
+        set(),
+    ),
+    "TestPegFeed": (PEG_FEED | {"PEG_TO_BASE", "DENOMINATOR"}, set()),
+    "TestBaseToPegFeed": (PEG_FEED | {"BASE_TO_PEG"}, set()),
+    "TestDiscountFeed": (
+        {"PERCENTAGE_FACTOR", "SECONDS_PER_YEAR", "PENDLE_PRINCIPAL_TOKEN", "ACL_MANAGER"}
+        | {"ASSET_TO_USD_AGGREGATOR", "DECIMALS", "MATURITY", "MAX_DISCOUNT_RATE_PER_YEAR"}
+        | {"discountRatePerYear", "description", "setDiscountRatePerYear", "latestAnswer"}
+        | {"decimals", "getCurrentDiscount"},
+        set(),
+    ),
+    "TestWbtcFeed": (
+        COMET_FEED | {"WBTCToBTCPriceFeed", "BTCToUSDPriceFeed", "combinedScale", "priceFeedScale"},
+        set(),
+    ),
+    "TestConstantFeed": (COMET_FEED | {"constantPrice"}, set()),
+    "TestScalingFeed": (COMET_FEED | {"underlyingPriceFeed"}, set()),
+    "TestProductFeed": (PAIR_FEED | {"combinedScale"}, set()),
+    "TestQuotientFeed": (PAIR_FEED | {"priceFeedAScale", "priceFeedBScale"}, set()),
+    "TestVaultFeed": (
+        COMET_FEED
+        | {"VERSION", "rateProvider", "underlyingPriceFeed", "combinedScale"}
+        | {"priceFeedScale"},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_a_stand_in_offers_what_the_deployed_feed_offers(name: str) -> None:
+    """No function that the deployed contract lacks, and each of those that are asked."""
+    deployed, hooks = DEPLOYED[name]
+    abi = own_artifact(name).abi
+    offered = {entry["name"] for entry in abi if entry["type"] == "function"}
+    assert offered - hooks <= deployed
+    asked = {*oracles.GETTERS, "description", "latestRoundData"}
+    asked |= {getter for terms in oracles.TERMS.values() for getter in terms}
+    assert offered & asked == deployed & asked
 
 
 def test_a_plain_feed_names_its_factor_itself(chain: Chain, resolved: Resolve) -> None:
@@ -119,6 +190,28 @@ def test_a_divided_feed_is_told_from_a_multiplied_one(chain: Chain, resolved: Re
     multiplied = chain.deploy(own_artifact("TestProductFeed"), bitcoin, ether, 8, "odd")
     assert powers(resolved(divided)) == {"BTC": 1, "ETH": -1}
     assert powers(resolved(multiplied)) == {"BTC": 1, "ETH": 1}
+
+
+def test_a_peg_multiplies_or_divides_as_its_getters_say(chain: Chain, resolved: Resolve) -> None:
+    asset, ether = feed(chain, 0.0004, "AMPL / ETH", 18), feed(chain, 3_000, "ETH / USD", 18)
+    times = chain.deploy(own_artifact("TestPegFeed"), asset, ether, 8, "AMPL / ETH / USD")
+    assert powers(resolved(times)) == {"ETH": 1, "AMPL/ETH": 1}
+    euro = feed(chain, 1.17, "EUR / USD", 18)
+    over = chain.deploy(own_artifact("TestBaseToPegFeed"), ether, euro, 8, "ETH / USD / EUR")
+    assert powers(resolved(over)) == {"ETH": 1, "EUR": -1}
+
+
+def test_a_discounted_price_is_the_feed_underneath(chain: Chain, resolved: Resolve) -> None:
+    inner = feed(chain, 0.9995, "USDT / USD")
+    terms = (180 * 86_400, 8 * 10**16, "PT Capped sUSDe")
+    discounted = chain.deploy(own_artifact("TestDiscountFeed"), inner, *terms)
+    assert summary(resolved(discounted)) == [("USDT", "feed", 0.9995)]
+
+
+def test_a_wrapped_bitcoin_is_its_rate_times_bitcoin(chain: Chain, resolved: Resolve) -> None:
+    wrapped, bitcoin = feed(chain, 0.998, "WBTC / BTC"), feed(chain, 90_000, "BTC / USD")
+    source = chain.deploy(own_artifact("TestWbtcFeed"), wrapped, bitcoin, 8)
+    assert powers(resolved(source)) == {"WBTC/BTC": 1, "BTC": 1}
 
 
 def test_at_a_price_of_one_the_scales_tell_a_quotient(chain: Chain, resolved: Resolve) -> None:
