@@ -41,7 +41,7 @@ from chainwatch.rows import (
     Touch,
     Verification,
 )
-from chainwatch.rpc import Block, Log, Rpc
+from chainwatch.rpc import Block, Call, Log, Rpc
 from chainwatch.source import Batch, Feed
 
 SCOPES = ("borrowers", "all")
@@ -49,6 +49,7 @@ ACCOUNTS_PER_STEP = 2_000
 ACCOUNTS_PER_READ = 500
 READS_AHEAD = 3
 NO_ADDRESS = "0x" + "00" * 20
+INVERSE = "inverse"  # a factor that divides: the price follows 1/x
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -97,6 +98,11 @@ class Lender(Protocol[K]):
     ) -> dict[str, K]:
         """Read accounts from the chain."""
 
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        """Asked where no account was found: what says that there are some, None if nothing does."""
+
     async def rows(
         self, feed: Feed, rpc: Rpc, opened: Opened, stamp: Stamp, accounts: Mapping[str, K]
     ) -> list[Row]:
@@ -133,13 +139,26 @@ async def survey(feed: Feed, lender: Lender[K]) -> AsyncIterator[Batch]:
     if base and base.block_hash == at.hash and not feed.options.get("full"):
         feed.note(f"{market.name}: block {at.number} is already stored")
         return
+    # Where nobody was found, ranges without an event prove nothing: they are read again.
+    base = base if base and base.accounts else None
     scans = await standing_scans(feed, rpc, market, base, at)
+    if not any(s.events for s in scans):
+        scans = []
+    unproven: list[Batch] = []
     async for batch in scan(feed, rpc, market, opened.watch, scope, base, at, scans):
-        yield batch
+        unproven.append(batch)
+        if base or any(s.events for s in scans):
+            for proven in unproven:
+                yield proven
+            unproven = []
     known = await lender.carried(feed, base) if base else {}
     dirty = await dirty_accounts(feed, market, scope, base, scans, known)
     read = await lender.read(feed, rpc, opened, at, sorted(dirty))
     accounts = {a: k for a, k in known.items() if a not in dirty} | read
+    if not accounts:
+        await _require_nobody(rpc, market, lender, opened, scans, at)
+    for batch in unproven:
+        yield batch
     now = feed.now()
     stamp = Stamp(
         snapshot=f"{market.name}:{at.number}:{at.hash[2:10]}:{now:%Y%m%dT%H%M%S%fZ}",
@@ -154,6 +173,36 @@ async def survey(feed: Feed, lender: Lender[K]) -> AsyncIterator[Batch]:
     if not await rpc.canonical(at):
         raise Reorged(f"{market.name}: block {at.number} was replaced while it was read")
     yield Batch(rows, cursor={"block": at.number, "hash": at.hash})
+
+
+async def _require_nobody(
+    rpc: Rpc,
+    market: Market,
+    lender: Lender[K],
+    opened: Opened,
+    scans: Sequence[Scan],
+    at: Block,
+) -> None:
+    """NetworkError where no account was found although there are some.
+
+    An endpoint without old logs, or without any, answers eth_getLogs with an empty list.
+    """
+    first = min((s.from_block for s in scans), default=at.number)
+    if reason := await lender.missed(rpc, market, opened, first, at):
+        raise NetworkError(
+            f"{market.name}: no account found in blocks {first} to {at.number}, but {reason}: "
+            f"{rpc.host} keeps no event logs of these blocks, or the market began earlier. Set "
+            "another `rpc` or a lower `deployment_block` in markets.toml; no snapshot was stored"
+        )
+
+
+async def owed(rpc: Rpc, calls: Sequence[Call], at: Block, index: int = 0) -> bool:
+    """Whether any of these calls answers with a figure above 0, in its word at `index`."""
+    return any(
+        len(answer) >= (index + 1) * abi.WORD and abi.word(answer, index) > 0
+        for answer in await rpc.read(calls, at)
+        if isinstance(answer, bytes)
+    )
 
 
 # --- what was stored before ---------------------------------------------------------------------
@@ -447,7 +496,7 @@ def factor_rows(
             asset=asset,
             factor=exposure.factor,
             beta=exposure.beta,
-            kind=exposure.kind,
+            kind=INVERSE if exposure.beta < 0 else exposure.kind,
             feed=exposure.feed,
             description=exposure.description,
             factor_price=exposure.price,

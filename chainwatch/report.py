@@ -91,7 +91,7 @@ def _make(
             meta["moves"] = [
                 {k: m[k] for k in ("market", "asset", "symbol", "beta")}
                 for m in moved.dicts()
-                if m["beta"]
+                if m["beta"] != 0
             ]
         if "p_factor" in params or chosen.name in _OF_ACCOUNTS:
             left_out = in_no_sum(catalog, values)
@@ -375,6 +375,8 @@ def verified_words(market: Mapping[str, Any]) -> str:
     """What is known of a snapshot's verification: k/n equal, or that nobody looked."""
     if market["checked"] is None:
         return "NOT VERIFIED"
+    if not market["accounts"]:
+        return "no accounts to verify"
     equal = market["checked"] - market["mismatched"]
     words = f"verified {equal:,}/{market['checked']:,} equal to the chain"
     if market["mismatched"]:
@@ -460,6 +462,12 @@ def _require_factors(factors: Result, factor: str, betas: str) -> None:
             )
 
 
+def _beta_words(beta: float | None) -> str:
+    if beta is None:
+        return " × n/a (divided by it)"
+    return f" × {beta:g}" if beta != 1 else ""
+
+
 def _moves_lines(moved: Result, factor: str) -> list[str]:
     """What moves in each market, and by how much."""
     whole = factor.upper() == MARKET
@@ -469,9 +477,7 @@ def _moves_lines(moved: Result, factor: str) -> list[str]:
         here = [r for r in rows if r["market"] == market and r["factor"] is not None]
         if not here and not whole:
             continue
-        names = ", ".join(
-            f"{r['symbol']}" + (f" × {r['beta']:g}" if r["beta"] != 1 else "") for r in here
-        )
+        names = ", ".join(f"{r['symbol']}" + _beta_words(r["beta"]) for r in here)
         if whole:
             still = [r["symbol"] for r in rows if r["market"] == market and r["factor"] is None]
             rest = f"; {', '.join(still)} {'stays' if len(still) == 1 else 'stay'}" if still else ""

@@ -323,7 +323,10 @@ class EMode(Row, frozen=True, kw_only=True):
 
 
 class Factor(Row, frozen=True, kw_only=True):
-    """How an asset's oracle price depends on a factor: price(x) = price · (1 - beta + beta x)."""
+    """How an asset's oracle price depends on a factor: price(x) = price · (1 - beta + beta x).
+
+    An inverse factor divides: price(x) = price / x.
+    """
 
     table = "factors"
     key = ("snapshot", "asset", "factor")
@@ -335,7 +338,7 @@ class Factor(Row, frozen=True, kw_only=True):
     asset: Annotated[str, "address of the underlying token"]
     factor: Annotated[str, "what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x… "]
     beta: Annotated[float, "move of the price per move of the factor, 1 = one to one"]
-    kind: Annotated[str, "feed, ratio, fixed or unknown: how the oracle was resolved"]
+    kind: Annotated[str, "feed, ratio, inverse, fixed or unknown: how the oracle was resolved"]
     feed: Annotated[str, "address of the contract that carries the factor"]
     description: Annotated[str, "what that contract says of itself"]
     factor_price: Annotated[float | None, "the factor's value now: USD for a feed, else the ratio"]

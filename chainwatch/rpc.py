@@ -409,11 +409,21 @@ class _WireLog(msgspec.Struct, rename="camel"):
     removed: bool = False
 
 
+class _WireAccess(msgspec.Struct, rename="camel"):
+    storage_keys: list[str] = []
+
+
+class _WireAccessList(msgspec.Struct, rename="camel"):
+    access_list: list[_WireAccess]
+    error: str | None = None  # of the call itself
+
+
 _encode = msgspec.json.Encoder().encode
 _ONE = msgspec.json.Decoder(_WireAnswer)
 _MANY = msgspec.json.Decoder(list[_WireAnswer])
 _HEADER: msgspec.json.Decoder[_WireBlock | None] = msgspec.json.Decoder(_WireBlock | None)
 _LOGS = msgspec.json.Decoder(list[_WireLog])
+_ACCESS = msgspec.json.Decoder(_WireAccessList)
 _NUMBER = msgspec.json.Decoder(_Quantity)
 _TEXT = msgspec.json.Decoder(str)
 _ANY = msgspec.json.Decoder()
@@ -585,6 +595,27 @@ class Rpc:
             for i, result in zip(doubtful, again, strict=True):
                 results[i] = result
         return results
+
+    async def reads_storage(self, calls: Sequence[Call], at: Block) -> list[bool | None]:
+        """Whether each call reads contract storage at this height (eth_createAccessList).
+
+        None where the endpoint does not say.
+        """
+        if not calls:
+            return []
+        requests: list[_Request] = [
+            (
+                "eth_createAccessList",
+                [{"to": to, "data": "0x" + data.hex()}, hex(at.number)],
+            )
+            for to, data in calls
+        ]
+        try:
+            # Many endpoints do not have the method: it is asked for once.
+            answers = await self._ask(lambda e: self._send(e, requests), requests[0][0], tries=1)
+        except NetworkError:
+            return [None] * len(calls)
+        return [_reads_storage(answer) for answer in answers]
 
     async def has_code(self, address: str, number: int) -> bool:
         """Whether a contract is at the address at that height; needs an archive for old ones."""
@@ -1029,6 +1060,17 @@ async def _together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 # --- requests and answers -------------------------------------------------------------------
+
+
+def _reads_storage(answer: _Answer) -> bool | None:
+    """Whether an access list names a slot; None for an answer that is none, or of a failed call."""
+    try:
+        found = _decode(_ACCESS, answer, "an access list")
+    except _Trouble:
+        return None
+    if found.error:
+        return None
+    return any(each.storage_keys for each in found.access_list)
 
 
 def _header_request(number: int | str) -> _Request:

@@ -3,7 +3,7 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- show: market asset price_usd factor kind beta factor_price cap_price collateral_usd debt_usd feed
--- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; fixed = never moves; unknown = a price source that is not understood, a factor of its own
+-- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; inverse = the price is divided by it; fixed = never moves; unknown = a price source that is not understood, a factor of its own
 -- note: cap_price: the factor's value above which the price source stops following it
 -- portable: yes
 WITH chosen AS (

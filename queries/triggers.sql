@@ -4,7 +4,7 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price
+-- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
 -- note: x_full: where its health factor is 0.95 (1 if it is there already), with nobody liquidated before; full_outside: only where prices are not linear any more
 -- note: cover0 + cover1 · x: the debt that all of its collateral pays for, each with its own bonus; x_min, x_max: between them prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
@@ -25,8 +25,9 @@ WITH asset_move AS (
   FROM moved GROUP BY snapshot
 ), leg AS (
   SELECT l.snapshot, l.account, l.side, l.usd, l.amount, coalesce(r.paused, false) AS paused,
-         CASE WHEN l.category_priced THEN 0e0 ELSE coalesce(m.beta, 0e0) END AS beta,
-         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * coalesce(m.beta, 0e0) END AS moving_usd,
+         CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
+         l.usd * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
+           AS moving_usd,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
          l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
@@ -65,7 +66,7 @@ WITH asset_move AS (
     max(CASE WHEN side <> 'debt' THEN usd END) AS collateral_top_usd,
     max_by(paused, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_paused,
     max_by(paused, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_paused,
-    max(CASE WHEN usd IS NULL THEN 1 ELSE 0 END) AS unpriced
+    max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account
 ), ruled AS (
   -- Pools up to 3.4 truncate the average threshold to 1 bp; it matters only where thresholds differ.

@@ -21,7 +21,7 @@ import pytest
 from chainwatch import collect, query
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import DEPLOYER, decode, encode
-from chainwatch.errors import ConfigError, Exit
+from chainwatch.errors import ConfigError, Exit, NetworkError
 from chainwatch.lending.integers import percent_mul, wad_div
 from chainwatch.rows import (
     Account,
@@ -41,6 +41,7 @@ from chainwatch.rows import (
 from chainwatch.settings import Settings
 from chainwatch.source import find
 from chainwatch.store import Result, Store
+from tests.rpc_proxy import Proxy, standing
 
 BASE = 10**8  # base units of a USD
 WAD = 10**18
@@ -212,7 +213,7 @@ class Book:
                 asset=asset.address,
                 factor=name,
                 beta=beta,
-                kind="ratio" if "/" in name else asset.kind,
+                kind="ratio" if "/" in name and beta > 0 else asset.kind,
                 feed=NOBODY,
                 description=f"{name} / USD",
                 factor_price=asset.price_of(name),
@@ -572,6 +573,37 @@ def refused_everywhere(watched: Watched) -> str:
     done = watched.cli("--quiet", "collect", watched.protocol, "--market", "local")
     assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
     return text
+
+
+def missing_logs_are_refused(make: Callable[..., Watched], fill: Callable[[], object]) -> None:
+    """A market without debt is read; one with debt is not read as empty by an endpoint that answers
+    eth_getLogs with an empty list. `fill` makes the first debts.
+    """
+    lake = make()
+    assert lake.collect().accounts == 0
+    assert lake.verify()[0].checked == 0
+    done = lake.cli("health")
+    assert "no accounts to verify" in done.stdout
+    assert "0/0" not in done.stdout
+    fill()
+    with standing(Proxy(lake.chain.url)) as proxy:
+        proxy.rules.append(lambda c: {"result": []} if c["method"] == "eth_getLogs" else None)
+        watched = make(rpc=[proxy.url])
+        text = refusal(watched, NetworkError)
+        assert text.startswith("local: no account found in blocks ")
+        assert f"127.0.0.1:{proxy.url.rsplit(':')[-1]} keeps no event logs" in text
+        done = watched.cli("--quiet", "collect", watched.protocol, "--market", "local")
+        assert (done.returncode, done.stderr.splitlines()) == (
+            Exit.NETWORK,
+            [f"chainwatch: {text}"],
+        )
+        assert not watched.store.exists or not watched.store.rows(Scan)
+        proxy.rules.clear()
+        found = watched.collect()
+        assert found.accounts > 0
+    # What was read while nobody was there is read again.
+    assert lake.collect().accounts == found.accounts
+    assert lake.verify()[0].mismatched == 0
 
 
 def tampered(watched: Watched, account: str, change: Callable[[Row], Row]) -> str:

@@ -5,8 +5,10 @@ of a JSON-RPC node and does to its traffic what public endpoints do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -120,6 +122,23 @@ class Proxy(Server):
             entries = await response.json()
         by_id = {entry.pop("id"): entry for entry in entries}
         return [by_id[call["id"]] for call in calls]
+
+
+@contextlib.contextmanager
+def standing(proxy: Proxy) -> Iterator[Proxy]:
+    """A proxy that serves in a thread of its own, for tests that run no loop."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(30)
+    try:
+        yield proxy
+    finally:
+        left = proxy.__aexit__(None, None, None)
+        asyncio.run_coroutine_threadsafe(left, loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
 
 
 # --- what an endpoint can do to one request -------------------------------------------------

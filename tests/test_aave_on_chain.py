@@ -51,6 +51,7 @@ from tests.builders import (
     chain_figures,
     clean_environment,
     content,
+    missing_logs_are_refused,
     our_figures,
     refusal,
     refused_everywhere,
@@ -689,6 +690,15 @@ def test_a_pool_that_is_upgraded_has_the_rules_of_its_revision_from_that_block_o
     assert watched.verify()[1] == []
     shown = {row.block_number: row.profile for row in watched.store.rows(Snapshot)}
     assert shown == {before.block_number: "3.0", still.block_number: "3.0", block: "3.1"}
+
+
+def test_debt_without_logs_is_no_empty_market(
+    aave_market: AaveMarket, watch: Callable[..., Watched]
+) -> None:
+    missing_logs_are_refused(
+        lambda **entry: watch(aave_market, scope="borrowers", **entry),
+        lambda: borrower(aave_market),
+    )
 
 
 @pytest.mark.parametrize("what", ["a token", "an account", "nobody"])

@@ -25,6 +25,7 @@ from tests.aave_v2_market import ETHER, AaveV2Market, artifacts, deploy, plans, 
 from tests.builders import (
     ask,
     content,
+    missing_logs_are_refused,
     refusal,
     same_positions,
 )
@@ -80,6 +81,12 @@ def balances_hold(market: AaveV2Market, legs: dict[tuple[str, str, str], Leg]) -
 
 
 # --- equal to the chain -------------------------------------------------------------------------
+
+
+def test_debt_without_logs_is_no_empty_market(market: AaveV2Market, lake: Lakes) -> None:
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry), lambda: borrower(market)
+    )
 
 
 def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_month_later(

@@ -26,6 +26,7 @@ from tests.builders import (
     WAD,
     Watched,
     ask,
+    missing_logs_are_refused,
     more,
     refused_everywhere,
     same_positions,
@@ -451,6 +452,14 @@ def test_the_record_has_what_was_repaid_and_seized_and_the_deficit_as_an_amount(
     assert lost.debt_repaid_raw == -(-1_501 * 10**6 * index // RAY)
     assert lost.debt_repaid_usd == pytest.approx(1_501, rel=1e-4)
     assert ask(watched.store, "liquidation_bonus") == []
+
+
+def test_debt_without_logs_is_no_empty_market(market: SpokeMarket, lake: Lakes) -> None:
+    debt = [market.supply(USER, "WETH", WAD), market.borrow(USER, "USDC", 10**9)]
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry),
+        lambda: market.chain.send_all(debt),
+    )
 
 
 # --- refused, and verified ----------------------------------------------------------------------

@@ -53,6 +53,7 @@ AAVE = {
     "GET_SOURCE_OF_ASSET": "getSourceOfAsset(address)",
     "BASE_CURRENCY": "BASE_CURRENCY()",
     "BASE_CURRENCY_UNIT": "BASE_CURRENCY_UNIT()",
+    "TOTAL_SUPPLY": "totalSupply()",
     "SYMBOL": "symbol()",
 }
 AAVE_V2 = {
@@ -91,6 +92,7 @@ COMPOUND_V2 = {
     "GET_ACCOUNT_LIQUIDITY": "getAccountLiquidity(address)",
     "LIQUIDATE_BORROW_ALLOWED": "liquidateBorrowAllowed(address,address,address,address,uint256)",
     "UNDERLYING": "underlying()",
+    "TOTAL_BORROWS": "totalBorrows()",
     "SYMBOL": "symbol()",
     "DECIMALS": "decimals()",
     "GET_ACCOUNT_SNAPSHOT": "getAccountSnapshot(address)",
@@ -137,6 +139,7 @@ AAVE_V4 = {
     "GET_RESERVE_PRICE": "getReservePrice(uint256)",
     "GET_RESERVE_SOURCE": "getReserveSource(uint256)",
     "DECIMALS": "decimals()",
+    "GET_RESERVE_TOTAL_DEBT": "getReserveTotalDebt(uint256)",
     "SYMBOL": "symbol()",
 }
 # Event → its arguments that name an account whose balances or flags change.
@@ -274,7 +277,10 @@ def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
 def test_every_getter_of_a_price_source_is_its_names_hash_and_stands_in_an_abi() -> None:
     assert selector("description()") == oracles.DESCRIPTION
     assert oracles.DESCRIPTION in SELECTORS
-    for name, value in oracles.GETTERS.items():
+    getters = [*oracles.GETTERS.items()]
+    getters += [pair for terms in oracles.TERMS.values() for pair in terms.items()]
+    assert oracles.TERMS.keys() <= oracles.GETTERS.keys()
+    for name, value in [*getters, ("latestRoundData", oracles.LATEST_ROUND_DATA)]:
         assert value == selector(f"{name}()"), name
         assert value in SELECTORS, f"{name}() is in no file of abis/"
 

@@ -35,6 +35,7 @@ from tests.builders import (
     Watched,
     ask,
     content,
+    missing_logs_are_refused,
     other_verdict,
     refused_everywhere,
     same_positions,
@@ -568,6 +569,14 @@ def test_a_debt_that_is_too_small_to_have_a_value_is_no_debt_to_the_stand_in(
     assert watched.verify()[0].mismatched == 0
 
 
+def test_debt_without_logs_is_no_empty_market(market: CometMarket, lake: Lakes) -> None:
+    market.chain.send_all(market.supply(LENDER, "USDC", 10**12))
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry),
+        lambda: borrow(market, USER, "WETH", 10**18, 10**9),
+    )
+
+
 # --- a market that counts in its base asset -----------------------------------------------------
 
 
@@ -575,7 +584,7 @@ def test_a_market_priced_in_its_base_asset_says_so_and_is_in_usd_only_with_a_fee
     chain: Chain, lake: Lakes
 ) -> None:
     aave = shelf(chain, [("WETH", 18, USD), ("wstETH", 18, 12 * USD // 10)], "ETH")
-    constant = chain.deploy(own_artifact("TestFixedFeed"), USD, 8, "ETH / ETH")
+    constant = chain.deploy(own_artifact("TestConstantFeed"), 8, USD)
     ether = chain.deploy(own_artifact("TestFeed"), 3_000 * USD, 8, "ETH / USD")
     market = comet.deploy(
         aave, base="WETH", listings=[Listing("wstETH", 90, 93, 96)], base_feed=constant
@@ -620,6 +629,90 @@ def test_a_market_priced_in_its_base_asset_says_so_and_is_in_usd_only_with_a_fee
     set_prices(market, {"wstETH": 112 * USD // 100})
     rows = holds(with_feed, with_feed.collect())
     assert sum(row.liquidatable is True for row in rows.values()) >= 3
+
+
+def in_weth(chain: Chain) -> tuple[CometMarket, dict[str, str]]:
+    """A market that lends WETH, and the feeds underneath: all shaped as the deployed ones are.
+
+    The base is a constant, BTC and USDC are divided by ETH, a kind of ETH is rescaled.
+    """
+    aave = shelf(
+        chain, [("WETH", 18, USD), ("cbBTC", 8, USD), ("USDC", 6, USD), ("cbETH", 18, USD)]
+    )
+    plain = {"ETH": 3_000 * USD, "BTC": 90_000 * USD, "USDC": USD}
+    feeds = {
+        name: chain.deploy(own_artifact("TestFeed"), price, 8, f"{name} / USD")
+        for name, price in plain.items()
+    }
+    feeds["CBETH"] = chain.deploy(own_artifact("TestFeed"), 10**18, 18, "CBETH / ETH")
+    over = own_artifact("TestQuotientFeed")
+    market = comet.deploy(
+        aave,
+        base="WETH",
+        base_feed=chain.deploy(own_artifact("TestConstantFeed"), 8, USD),
+        listings=[Listing(symbol, 80, 85, 93) for symbol in ("cbBTC", "USDC", "cbETH")],
+        feeds={
+            "cbBTC": chain.deploy(over, feeds["BTC"], feeds["ETH"], 8, "cbBTC / ETH"),
+            "USDC": chain.deploy(over, feeds["USDC"], feeds["ETH"], 8, "USDC / ETH"),
+            "cbETH": chain.deploy(own_artifact("TestScalingFeed"), feeds["CBETH"], 8),
+        },
+    )
+    chain.send_all(market.supply(LENDER, "WETH", 10**24))
+    return market, feeds
+
+
+def test_a_market_in_weth_moves_as_its_feeds_do(chain: Chain, lake: Lakes) -> None:
+    """30,000 USD each of cbBTC, USDC and cbETH against 7.5 WETH; each feed is moved for real."""
+    market, feeds = in_weth(chain)
+    third = 10**8 // 3
+    held = {USER: ("cbBTC", third), OTHER: ("USDC", 30_000 * 10**6), THIRD: ("cbETH", 10**19)}
+    for account, (symbol, amount) in held.items():
+        borrow(market, account, symbol, amount, 75 * 10**17)
+    watched = lake(market, quote_feed=feeds["ETH"])
+    holds(watched, watched.collect())
+    factors = {(f.asset, f.factor): f.beta for f in watched.store.rows(Factor)}
+    assert factors == {
+        (market.tokens["WETH"], "ETH"): 1,
+        (market.tokens["cbBTC"], "BTC"): 1,
+        (market.tokens["USDC"], "USDC"): 1,
+        (market.tokens["cbETH"], "ETH"): 1,
+        (market.tokens["cbETH"], "CBETH/ETH"): 1,
+    }
+    expected = {
+        "ETH": {USER: "up", OTHER: "up", THIRD: "never"},
+        "BTC": {USER: "down", OTHER: "flat", THIRD: "flat"},
+        "USDC": {USER: "flat", OTHER: "down", THIRD: "flat"},
+        "CBETH/ETH": {USER: "flat", OTHER: "flat", THIRD: "down"},
+    }
+    for factor, ways in expected.items():
+        rows = {r["account"]: r for r in ask(watched.store, "triggers", factor=factor)}
+        assert {account: rows[account]["way"] for account in held} == ways
+        feed = feeds[factor.split("/")[0]]
+        before: int = chain.call(feed, "latestAnswer()(int256)")
+        hits = {a: rows[a]["x"] for a in held if rows[a]["x"] is not None}
+        near = [x * (1 + d) for x in hits.values() for d in (-1e-3, 1e-3)]
+        for x in (0.3, 0.5, 0.9, 1.1, 1.2, 3.0, *near):
+            chain.send(feed, "setAnswer(int256)", round(before * x))
+            found = dict(zip(held, market.liquidatable(list(held)), strict=True))
+            beyond = {a: x > hit if ways[a] == "up" else x < hit for a, hit in hits.items()}
+            assert found == dict.fromkeys(held, False) | beyond, (factor, x)
+        chain.send(feed, "setAnswer(int256)", before)
+    values = {"factor": "ETH", "way": "both", "range": 0.3, "step_pct": 0.1}
+    wall = [(r["way"], r["accounts"]) for r in ask(watched.store, "walls", **values)]
+    assert [row for row in wall if row[1]] == [("up", 2)]
+
+
+def test_without_a_quote_feed_a_divided_price_has_no_wall(chain: Chain, lake: Lakes) -> None:
+    market, _ = in_weth(chain)
+    borrow(market, USER, "cbBTC", 10**8 // 3, 75 * 10**17)
+    watched = lake(market)
+    holds(watched, watched.collect())
+    rows = [f for f in watched.store.rows(Factor) if f.asset == market.tokens["cbBTC"]]
+    assert {(f.factor, f.beta, f.kind) for f in rows} == {
+        ("BTC", 1, "feed"),
+        ("ETH", -1, "inverse"),
+    }
+    assert {row["way"] for row in ask(watched.store, "triggers", factor="ETH")} == {"n/a"}
 
 
 # --- 24 collaterals -----------------------------------------------------------------------------

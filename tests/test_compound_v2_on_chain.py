@@ -27,6 +27,7 @@ from tests import compound_v2_market as pool
 from tests.builders import (
     Watched,
     ask,
+    missing_logs_are_refused,
     more,
     other_verdict,
     refused_everywhere,
@@ -583,6 +584,13 @@ def test_a_contract_that_is_no_comptroller_is_refused_in_one_line(
     watched = lake(market, pool=address)
     assert refused_everywhere(watched).startswith(
         f"local: the contract {address} on chain local is no comptroller"
+    )
+
+
+def test_debt_without_logs_is_no_empty_market(market: CompoundMarket, lake: Lakes) -> None:
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry),
+        lambda: open_position(market, USER, "WETH", 10**18, 10**9),
     )
 
 

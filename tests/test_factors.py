@@ -160,6 +160,45 @@ def test_a_cap_on_a_factor_is_met_sooner_where_its_beta_is_larger(store: Store) 
         assert found["cap_x"] == (None if cap_x is None else pytest.approx(cap_x, rel=REL))
 
 
+def test_a_price_divided_by_the_factor_is_not_linear(store: Store) -> None:
+    """1/x is no line: the account is n/a for that factor, and stays for the others."""
+    yen = {"USD/JPY": -1.0}
+    book = Book(
+        Asset("JPYC", 0.0066, lt=0.8, betas=yen, kind="inverse", factor_price=150.0),
+        Asset("WBTC", 90_000.0, lt=0.8, betas={"BTC": 1.0}),
+        Asset("USDC", 1.0, lt=0.8, betas={"USDC": 1.0}),
+    )
+    names = {
+        "yen": book.account("yen", {"JPYC": 200_000}, {"USDC": 900}),
+        "both": book.account("both", {"WBTC": 1}, {"JPYC": 1_000_000}),
+        "other": book.account("other", {"WBTC": 1}, {"USDC": 900}),
+    }
+    book.store(store)
+
+    def ways(factor: str, **values: object) -> dict[str, str]:
+        rows = by_name(store, names, factor=factor, **values)
+        return {name: row["way"] for name, row in rows.items()}
+
+    assert ways("USD/JPY") == {"yen": "n/a", "both": "n/a", "other": "flat"}
+    assert ways("BTC") == {"yen": "flat", "both": "down", "other": "down"}
+    assert ways("MARKET", betas="usd/jpy=0.5") == {"yen": "n/a", "both": "n/a", "other": "down"}
+    done = run("triggers", "USD/JPY", home=store.home)
+    assert "moves JPYC × n/a (divided by it)" in done.out
+
+
+def test_a_price_of_one_market_over_another_stays(store: Store) -> None:
+    """BTC / ETH while both move alike: the powers cancel out."""
+    betas = {"BTC": 1.0, "ETH": -1.0}
+    book = Book(
+        Asset("ratio", 30.0, lt=0.8, betas=betas, kind="inverse", factor_price=3_000.0),
+        Asset("cash", 1.0, lt=0.8),
+    )
+    names = {"a": book.account("a", {"ratio": 1}, {"cash": 20})}
+    book.store(store)
+    assert by_name(store, names, factor="MARKET")["a"]["way"] == "flat"
+    assert by_name(store, names, factor="MARKET", betas="eth=1.3")["a"]["way"] == "n/a"
+
+
 def test_a_wall_of_the_market_counts_money_and_no_units(store: Store) -> None:
     golden(store)
     rows = ask(store, "walls", factor="MARKET", range=0.4, step_abs=0.05)

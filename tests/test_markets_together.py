@@ -103,7 +103,7 @@ def street(
     spark = aave.deploy(chain, toolchain.artifacts)
     old = aave_v2_market.deploy(chain, aave_v2_artifacts)
     usdc = comet.deploy(aave_market)
-    constant = chain.deploy(own_artifact("TestFixedFeed"), USD, 8, "ETH / ETH")
+    constant = chain.deploy(own_artifact("TestConstantFeed"), 8, USD)
     ratio = chain.deploy(own_artifact("TestFeed"), 12 * USD // 10, 8, "wstETH / ETH")
     weth = comet.deploy(
         aave_market,

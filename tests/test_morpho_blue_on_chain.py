@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode
+from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lending import morpho_blue
 from chainwatch.lending.morpho_blue import Totals
@@ -27,6 +27,7 @@ from tests import morpho_market as morpho
 from tests.builders import (
     Watched,
     ask,
+    missing_logs_are_refused,
     more,
     other_verdict,
     refused_everywhere,
@@ -410,17 +411,18 @@ def test_values_are_in_usd_where_the_oracle_or_the_market_table_leads_there(
     assert usd["steth"] == (pytest.approx(3_600), pytest.approx(1_500, rel=1e-6))
     row = without.accounts()[pairs["steth"].of(USER)]  # that feed is of another unit
     assert (row.collateral_usd, row.status) == (None, "ok")
-    factors = {
-        (f.asset.split(":")[0], f.asset.split(":")[1]): (f.factor, f.kind)
-        for f in with_feed.store.rows(Factor)
-    }
+    factors = {(f.asset, f.factor, f.kind) for f in with_feed.store.rows(Factor)}
     assert factors == {
-        (pairs["weth"].collateral, pairs["weth"].market_id): ("ETH", "feed"),
-        (pairs["weth"].loan, pairs["weth"].market_id): ("USDC", "feed"),
-        (pairs["wbtc"].collateral, pairs["wbtc"].market_id): ("BTC", "feed"),
-        (pairs["wbtc"].loan, pairs["wbtc"].market_id): ("fixed", "fixed"),
-        (pairs["steth"].collateral, pairs["steth"].market_id): ("wstETH/ETH", "ratio"),
-        (pairs["steth"].loan, pairs["steth"].market_id): ("fixed", "fixed"),
+        (f"{pairs[name].params[side]}:{pairs[name].market_id}", factor, kind)
+        for name, side, factor, kind in (
+            ("weth", 1, "ETH", "feed"),
+            ("weth", 0, "USDC", "feed"),
+            ("wbtc", 1, "BTC", "feed"),
+            ("wbtc", 0, "fixed", "fixed"),
+            ("steth", 1, "ETH", "feed"),
+            ("steth", 1, "wstETH/ETH", "ratio"),
+            ("steth", 0, "ETH", "feed"),
+        )
     }
 
 
@@ -435,6 +437,29 @@ def test_an_oracle_whose_price_is_not_what_its_feeds_say_is_a_factor_of_its_own(
     found = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
     assert found == {(f"feed:{pair.oracle}", "unknown"), ("fixed", "fixed")}
     assert holds(watched, watched.snapshot())[pair.of(USER)].debt_usd is None
+
+
+def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lakes) -> None:
+    """WBTC priced as BTC / USD over ETH / USD, lent WETH: as ETH rises it is liquidated."""
+    chain, feeds = market.chain, market.feeds
+    over = own_artifact("TestQuotientFeed")
+    feeds["over"] = chain.deploy(over, feeds["WBTC"], feeds["WETH"], 8, "BTC / ETH")
+    pair = market.list("btc-eth", "WETH", "WBTC", 86 * WAD // 100, ("over", "", "", ""))
+    open_position(market, "btc-eth", USER, 10**8, 23 * WAD)
+    watched = lake(market, quote_feed=feeds["WETH"])
+    watched.collect()
+    (row,) = ask(watched.store, "triggers", factor="ETH")
+    assert (row["way"], row["x"]) == ("up", pytest.approx(30 * 0.86 / 23, rel=1e-6))
+    for share, verdict in ((1 + 1e-5, True), (1 - 1e-5, False)):
+        market.set_prices({"WETH": int(PRICES["WETH"] * row["x"] * share)})
+        assert verdicts(market, [row["account"]]) == {pair.of(USER): verdict}
+
+
+def test_debt_without_logs_is_no_empty_market(market: MorphoMarket, lake: Lakes) -> None:
+    missing_logs_are_refused(
+        lambda **entry: lake(market, scope="borrowers", **entry),
+        lambda: open_position(market, "weth", USER, WAD, 10**9),
+    )
 
 
 # --- triggers and walls -------------------------------------------------------------------------

@@ -163,7 +163,8 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
             assert row["collateral_moving_usd"] == row["debt_moving_usd"] == 0
     assert seen["never"] > 50
     assert seen["flat"] > 100
-    assert seen["outside"] <= 2
+    # Beyond the cap of a ratio that may grow so much a year, its price does not follow it.
+    assert seen["outside"] <= (10 if factor == "wstETH/ETH" else 2)
 
 
 @pytest.mark.parametrize("factor", ["ETH", "wstETH/ETH"])

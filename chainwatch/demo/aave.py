@@ -38,6 +38,8 @@ INIT_RESERVES = (
     "initReserves((address,address,address,uint8,address,address,address,address,"
     "string,string,string,string,string,string,bytes)[])"
 )
+# How fast a staking token's ratio may grow in a year, as on Ethereum for wstETH.
+RATIO_GROWTH_BPS = 968
 # category -> (loan to value, threshold, bonus, label), in basis points
 CATEGORIES = {
     ETH_CORRELATED: (9300, 9500, 10100, "ETH correlated"),
@@ -289,7 +291,9 @@ class AaveMarket:
         if reserve.base:
             base = self.listed[reserve.base].feed
             ratio_feed = own_artifact("TestRatioFeed")
-            return self.chain.deploy(ratio_feed, base, reserve.ratio_wad, 18, pair)
+            return self.chain.deploy(
+                ratio_feed, base, reserve.ratio_wad, 18, RATIO_GROWTH_BPS, pair
+            )
         return self.chain.deploy(own_artifact("TestFeed"), reserve.price, 8, pair)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from chainwatch.demo.aave import AaveMarket
+from chainwatch.demo.aave import FEED_NAMES, AaveMarket
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, encode, own_artifact
 
 FACTOR = 10**18
@@ -109,14 +109,17 @@ def deploy(
     base_feed: str = "",
     feeds: dict[str, str] | None = None,
 ) -> CometMarket:
-    """Deploy a stand-in over the Aave market's tokens; `feeds` replaces price feeds by symbol."""
+    """Deploy a stand-in over the Aave market's tokens; `feeds` replaces price feeds by symbol.
+
+    A Comet cannot read Aave's adapters: a staking token gets a feed of the Comet kind.
+    """
     chain = market.chain
     listed = market.listed
     feeds = feeds or {}
     assets = [
         (
             listed[each.symbol].token,
-            feeds.get(each.symbol) or listed[each.symbol].feed,
+            feeds.get(each.symbol) or _feed(market, each.symbol),
             10 ** listed[each.symbol].reserve.decimals,
             each.borrow * FACTOR // 100,
             each.liquidate * FACTOR // 100,
@@ -145,6 +148,19 @@ def deploy(
         tokens={symbol: each.token for symbol, each in listed.items()},
         listings=tuple(listings),
     )
+
+
+def _feed(market: AaveMarket, symbol: str) -> str:
+    """The listed feed, or for a staking token its ratio times the feed of its base."""
+    listed = market.listed[symbol]
+    base = listed.reserve.base
+    if not base:
+        return listed.feed
+    ratio = market.chain.deploy(
+        own_artifact("TestFeed"), listed.reserve.ratio_wad, 18, f"{symbol} / {FEED_NAMES[base]}"
+    )
+    product = own_artifact("TestProductFeed")
+    return market.chain.deploy(product, ratio, market.listed[base].feed, 8, f"{symbol} / USD")
 
 
 def address(seed: int, index: int) -> str:

@@ -71,6 +71,7 @@ GET_ASSET_PRICE = "0xb3596f07"
 GET_SOURCE_OF_ASSET = "0x92bf2be0"
 BASE_CURRENCY = "0xe19f4700"
 BASE_CURRENCY_UNIT = "0x8c89b64f"
+TOTAL_SUPPLY = "0x18160ddd"
 SYMBOL = "0x95d89b41"
 
 BORROW = "0xb3d084820fb1a9decffb176436bd02558d15fac9b0ddfed8c465bc7359d7dce0"
@@ -239,6 +240,21 @@ class AaveLender:
             found |= known
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
+
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        context: _Context = opened.context
+        tokens = [
+            abi.address(abi.word(answer, position))
+            for _, answer in context.data
+            for position in self.dialect.words[2:4]
+            if abi.word(answer, position)
+        ]
+        calls = [(token, abi.call(TOTAL_SUPPLY)) for token in tokens]
+        if await positions.owed(rpc, calls, at):
+            return "its debt tokens have a supply"
+        return None
 
     async def rows(
         self, feed: Feed, rpc: Rpc, opened: Opened, stamp: Stamp, accounts: Mapping[str, _Known]

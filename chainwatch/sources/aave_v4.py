@@ -53,6 +53,7 @@ PREVIEW_REMOVE_BY_SHARES = "0xc04d164e"
 GET_RESERVE_PRICE = "0xd45c35ff"
 GET_RESERVE_SOURCE = "0xe4337e38"
 DECIMALS = "0x313ce567"
+GET_RESERVE_TOTAL_DEBT = "0x1cdc762c"
 SYMBOL = "0x95d89b41"
 
 BORROW = "0xef18174796a5d2f91d51dc5e907a4d7867bbd6e800f6225168e0453d581d0dcd"
@@ -247,6 +248,15 @@ class Spoke:
                 found[account] = _Known(held=held.get(account, {}), read_block=at.number)
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
+
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        count: int = opened.context
+        calls = [(market.pool, abi.call(GET_RESERVE_TOTAL_DEBT, i)) for i in range(count)]
+        if await positions.owed(rpc, calls, at):
+            return "getReserveTotalDebt of its reserves is above 0"
+        return None
 
     async def rows(
         self,

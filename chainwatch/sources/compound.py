@@ -84,6 +84,7 @@ PRICE_UNIT: int = 10**compound_v3.PRICE_DECIMALS
 ASSETS_IN_WORD = 16
 MAX_ASSETS = 24
 ASSET_INFO_WORDS = 8
+TOTAL_BORROW_WORD = 5  # of totalsBasic
 
 
 class _Asset(msgspec.Struct, frozen=True):
@@ -199,6 +200,14 @@ class Comet:
                 )
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
+
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        calls = [(market.pool, abi.call(TOTALS_BASIC))]
+        if await positions.owed(rpc, calls, at, TOTAL_BORROW_WORD):
+            return "its totalBorrowBase is above 0"
+        return None
 
     async def rows(
         self,

@@ -50,6 +50,7 @@ BORROW_GUARDIAN_PAUSED = "0x6d154ea5"
 GET_ACCOUNT_LIQUIDITY = "0x5ec88c79"
 LIQUIDATE_BORROW_ALLOWED = "0x5fc7e71e"
 UNDERLYING = "0x6f307dc3"
+TOTAL_BORROWS = "0x47bd3718"
 SYMBOL = "0x95d89b41"
 DECIMALS = "0x313ce567"
 GET_ACCOUNT_SNAPSHOT = "0xc37f68e2"
@@ -205,6 +206,14 @@ class Comptroller:
                 found[account] = _Known(held=held.get(account, {}), read_block=at.number)
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
+
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        calls = [(c_token, abi.call(TOTAL_BORROWS)) for c_token in opened.context]
+        if await positions.owed(rpc, calls, at):
+            return "totalBorrows of its cTokens is above 0"
+        return None
 
     async def rows(
         self,

@@ -57,6 +57,7 @@ QUOTE_VAULT = "0x2e6f20a6"
 SYMBOL = "0x95d89b41"
 DECIMALS = "0x313ce567"
 
+SET_OWNER = "0x167d3e9c1016ab80e58802ca9da10ce5c6a0f4debc46a2e7a2cd9e56899a4fb5"
 BORROW = "0x570954540bed6b1304a87dfe815a5eda4a648f7097a16240dcd85c9b5fd42a43"
 LIQUIDATE = "0xa4946ede45d0c6f06a0f5ce92c9ad3b4751452d2fe0e25010783bcab57a67e41"
 ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
@@ -179,6 +180,15 @@ class Morpho:
             feed.progress(f"{market.name}: positions read", done, len(accounts))
         return found
 
+    async def missed(
+        self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
+    ) -> str | None:
+        # Only events name the markets. The one that the contract emits when made must be there.
+        async for part in rpc.logs([market.pool], [[SET_OWNER]], first, at.number):
+            if part.logs:
+                return None
+        return "not even the SetOwner of its making is among the events"
+
     async def rows(
         self,
         feed: Feed,
@@ -275,6 +285,8 @@ async def _read_terms(
     wanted = [*feeds, *([market.quote_feed] if market.quote_feed else [])]
     said = await oracles.quotes(rpc, wanted, at)
     resolved = await oracles.resolve(rpc, {f: f for f in feeds}, at)
+    quote = market.quote_feed
+    own = oracles.currency(quote, said[quote]) if quote else None
     found = {}
     for number, market_id in enumerate(ids):
         loan, collateral = (tokens[abi.address(params[market_id][k])] for k in (0, 1))
@@ -297,6 +309,9 @@ async def _read_terms(
             if known
             else ((_unknown(oracle, worth),), (_fixed(oracle),))
         )
+        unit = _unit(parts, said) if known else None
+        if own is not None and own.factor == unit:
+            moves = (oracles.by_usd(moves[0], own), oracles.by_usd(moves[1], own))
         found[market_id] = _Terms(
             market_id=market_id,
             number=number,
@@ -309,7 +324,7 @@ async def _read_terms(
             price=price,
             rate=rate,
             failure=failure,
-            loan_usd=_loan_usd(parts, said, market.quote_feed) if known and not failure else None,
+            loan_usd=_loan_usd(parts, said, unit, own) if known and not failure else None,
             moves={
                 positions.part_of(token.address, market_id): exposures
                 for token, exposures in zip((collateral, loan), moves, strict=True)
@@ -413,20 +428,22 @@ def _explains(parts: Sequence[str], said: Mapping[str, Quote], worth: float | No
     return has_vault or abs(worth * quote / base - 1) < SAME
 
 
-def _loan_usd(
-    parts: Sequence[str], said: Mapping[str, Quote], quote_feed: str | None
-) -> float | None:
-    """USD per loan token, as the oracle has it: without quote feeds it stands for the unit that the
+def _unit(parts: Sequence[str], said: Mapping[str, Quote]) -> str | None:
+    """What the oracle counts in: without quote feeds the loan token stands for the unit that the
     base feeds end in."""
     ends = [f for f in parts[:2] if f != NO_ADDRESS] or [f for f in parts[2:4] if f != NO_ADDRESS]
-    unit = said[ends[-1]].unit if ends else None
+    return said[ends[-1]].unit if ends else None
+
+
+def _loan_usd(
+    parts: Sequence[str], said: Mapping[str, Quote], unit: str | None, own: Exposure | None
+) -> float | None:
+    """USD per loan token, as the oracle has it; the market table's feed may say what a unit is."""
     value = _product(parts[2:4], said)
     if unit == "USD":
         return value
-    # The market table's feed may say what that unit is worth.
-    own = said[quote_feed] if quote_feed else None
-    if own and own.answer and value and unit and (own.of, own.unit) == (unit, "USD"):
-        return value * own.answer
+    if own and own.price and value and unit == own.factor:
+        return value * own.price
     return None
 
 
@@ -458,8 +475,7 @@ def _moves(
                     price=rate if alone and vault == parts[4] else None,
                 )
             )
-        by_factor = {e.factor: e for e in found}
-        sides.append(tuple(by_factor.values()) or (_fixed(NO_ADDRESS),))
+        sides.append(oracles.merged(found) if found else (_fixed(NO_ADDRESS),))
     return sides[0], sides[1]
 
 

@@ -3,7 +3,7 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market  market
 -- column: factor  what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…
--- column: kind  feed, ratio, fixed or unknown: how the oracle was resolved
+-- column: kind  feed, ratio, inverse (the price is divided by it), fixed or unknown: how the oracle was resolved
 -- column: asset  address of the underlying token
 -- column: symbol  token symbol, a label
 -- column: beta  move of the price per move of the factor

@@ -6,7 +6,7 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: volatile: a feed in USD of anything but money (a feed that names a currency or a token of one) and metals; ratios, fixed prices and unknown sources stay unless given a beta
 -- note: own_beta: the part of beta that is of the named factor itself (none for MARKET)
--- note: betas of an asset whose price is a product of several moving factors add up
+-- note: betas of an asset whose price is a product of several moving factors add up; beta is null where the price is divided by what moves, as it is not linear then
 -- portable: yes
 WITH seen AS (
   SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
@@ -15,7 +15,8 @@ WITH seen AS (
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.kind END AS own_kind,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor_price END AS own_price,
          CASE WHEN lower(f.factor) = lower($p_factor)
-              THEN CASE WHEN f.kind = 'ratio' THEN r.price_usd ELSE f.factor_price END END AS own_unit_usd,
+              THEN CASE f.kind WHEN 'ratio' THEN r.price_usd WHEN 'inverse' THEN NULL
+                   ELSE f.factor_price END END AS own_unit_usd,
          lower($p_factor) = 'market' AS whole_market,
          split_part(split_part(',' || lower(replace($p_betas, ' ', '')) || ',',
                                ',' || lower(f.factor) || '=', 2), ',', 1) AS told
@@ -27,7 +28,7 @@ WITH seen AS (
     CASE WHEN is_own AND NOT whole_market THEN 1e0
          WHEN told <> '' THEN CAST(told AS DOUBLE)
          WHEN NOT whole_market THEN 0e0
-         WHEN kind <> 'feed' THEN 0e0
+         WHEN kind NOT IN ('feed', 'inverse') OR factor LIKE '%/%' THEN 0e0
          WHEN regexp_matches(upper(factor), 'USD|^(AG)?EUR|^DAI$|^GHO$|^FRAX$|^MIM$|^FEI$|^MAI$|^DOLA$|^BOLD$|^(GBP|CHF|JPY|AUD|CAD|SGD|NZD|CNY|KRW|BRL|MXN|TRY|ZAR|IDR|PHP|NGN|KES|XOF|COP)|^(XAU|XAG|PAXG)')
            THEN 0e0
          ELSE 1e0 END AS moved_by,
@@ -39,7 +40,10 @@ WITH seen AS (
   FROM seen
   WINDOW here AS (PARTITION BY snapshot)
 )
-SELECT market, symbol, asset, sum(beta * moved_by) AS beta,
+SELECT market, symbol, asset,
+       CASE WHEN max(CASE WHEN kind = 'inverse' AND moved_by <> 0e0 THEN 1 ELSE 0 END) = 0
+              OR sum(beta * moved_by) = 0e0
+            THEN sum(beta * moved_by) END AS beta,
        sum(CASE WHEN is_own AND NOT whole_market THEN beta ELSE 0e0 END) AS own_beta,
        max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 'MARKET' ELSE named END END)
          AS factor,

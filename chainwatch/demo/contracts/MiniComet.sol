@@ -8,7 +8,7 @@ interface IToken {
 }
 
 interface IFeed {
-    function latestAnswer() external view returns (int256);
+    function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80);
 }
 
 /// A stand-in for a Compound III market: its ABI, its units and its rounding as far as positions,
@@ -142,7 +142,7 @@ contract MiniComet {
     }
 
     function getPrice(address feed) public view returns (uint256) {
-        int256 price = IFeed(feed).latestAnswer();
+        (, int256 price,,,) = IFeed(feed).latestRoundData();
         require(price > 0, "BadPrice");
         return uint256(price);
     }

@@ -42,6 +42,7 @@ contract MiniMorpho {
         uint128 collateral;
     }
 
+    event SetOwner(address indexed newOwner);
     event CreateMarket(bytes32 indexed id, MarketParams marketParams);
     event Supply(
         bytes32 indexed id, address indexed caller, address indexed onBehalf, uint256 assets, uint256 shares
@@ -80,6 +81,10 @@ contract MiniMorpho {
     mapping(bytes32 => MarketParams) public idToMarketParams;
     mapping(bytes32 => Market) public market;
     mapping(bytes32 => mapping(address => Position)) public position;
+
+    constructor() {
+        emit SetOwner(owner);
+    }
 
     function createMarket(MarketParams memory params) external {
         bytes32 id = keccak256(abi.encode(params));

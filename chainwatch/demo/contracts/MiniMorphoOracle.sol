@@ -2,7 +2,7 @@
 pragma solidity ^0.8.20;
 
 interface IFeed {
-    function latestAnswer() external view returns (int256);
+    function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80);
 }
 
 /// A stand-in for Morpho's oracle over feeds: the getters, the product of base feeds over that of
@@ -10,6 +10,8 @@ interface IFeed {
 contract MiniMorphoOracle {
     address public immutable BASE_VAULT = address(0);
     address public immutable QUOTE_VAULT = address(0);
+    uint256 public constant BASE_VAULT_CONVERSION_SAMPLE = 1;
+    uint256 public constant QUOTE_VAULT_CONVERSION_SAMPLE = 1;
     address public immutable BASE_FEED_1;
     address public immutable BASE_FEED_2;
     address public immutable QUOTE_FEED_1;
@@ -37,7 +39,7 @@ contract MiniMorphoOracle {
 
     function answer(address feed) internal view returns (uint256) {
         if (feed == address(0)) return 1;
-        int256 said = IFeed(feed).latestAnswer();
+        (, int256 said,,,) = IFeed(feed).latestRoundData();
         require(said >= 0, "negative answer");
         return uint256(said);
     }

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.20;
 
 interface IFeed {
-    function latestAnswer() external view returns (int256);
+    function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80);
     function decimals() external view returns (uint8);
 }
 
@@ -33,7 +33,7 @@ contract MiniPriceOracle {
     function getUnderlyingPrice(address cToken) external view returns (uint256) {
         Config memory config = configs[cToken];
         if (config.priceFeed == address(0)) return set[cToken];
-        int256 answer = IFeed(config.priceFeed).latestAnswer();
+        (, int256 answer,,,) = IFeed(config.priceFeed).latestRoundData();
         require(answer >= 0, "bad price");
         uint256 scale = 36 - IFeed(config.priceFeed).decimals() - config.underlyingAssetDecimals;
         return uint256(answer) * 10 ** scale;

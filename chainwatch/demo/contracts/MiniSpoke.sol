@@ -92,6 +92,7 @@ contract MiniSpoke {
     mapping(uint256 => mapping(uint32 => DynamicReserveConfig)) internal configs;
     mapping(uint256 => mapping(address => UserPosition)) internal positions;
     mapping(address => mapping(uint256 => bool)) internal asCollateral;
+    mapping(uint256 => uint256) internal drawn; // shares of all users
 
     constructor(uint128 target, uint64 forMaxBonus, uint16 bonusFactor) {
         liquidation = LiquidationConfig(target, forMaxBonus, bonusFactor);
@@ -119,6 +120,12 @@ contract MiniSpoke {
 
     function getReserve(uint256 reserveId) external view returns (Reserve memory) {
         return reserves[reserveId];
+    }
+
+    /// Without premiums, which are no more than set by hand here.
+    function getReserveTotalDebt(uint256 reserveId) external view returns (uint256) {
+        Reserve memory r = reserves[reserveId];
+        return (drawn[reserveId] * IHubSide(r.hub).getAssetDrawnIndex(r.assetId)) / 1e27;
     }
 
     function getLiquidationConfig() external view returns (LiquidationConfig memory) {
@@ -195,6 +202,7 @@ contract MiniSpoke {
 
     function borrow(uint256 reserveId, uint120 shares, uint120 premium, int200 offset, address user) external {
         UserPosition storage p = positions[reserveId][user];
+        drawn[reserveId] = drawn[reserveId] + shares - p.drawnShares;
         (p.drawnShares, p.premiumShares, p.premiumOffsetRay) = (shares, premium, offset);
         emit Borrow(reserveId, msg.sender, user, shares, shares);
     }
@@ -213,12 +221,14 @@ contract MiniSpoke {
         require(getUserAccountData(user).healthFactor < 1e18, "healthy");
         PremiumDelta memory none;
         positions[debt][user].drawnShares -= taken[1];
+        drawn[debt] -= taken[1];
         positions[collateral][user].suppliedShares -= taken[3];
         emit LiquidationCall(
             collateral, debt, user, msg.sender, false, taken[0], taken[1], none, taken[2], taken[3], taken[3]
         );
         if (!deficit) return;
         emit ReportDeficit(debt, user, positions[debt][user].drawnShares, none);
+        drawn[debt] -= positions[debt][user].drawnShares;
         positions[debt][user].drawnShares = 0;
     }
 

@@ -3,22 +3,33 @@ pragma solidity ^0.8.20;
 
 import "./TestFeed.sol";
 
-/// The product of two feeds, with the getter names of Comet's multiplicative price feeds.
+/// The product of two feeds, with the getters of Comet's multiplicative price feed.
 contract TestProductFeed {
+    uint256 public constant VERSION = 1;
     TestFeed public immutable priceFeedA;
     TestFeed public immutable priceFeedB;
+    int256 public immutable combinedScale;
+    int256 public immutable priceFeedScale;
     uint8 public immutable decimals;
     string public description;
 
     constructor(TestFeed a, TestFeed b, uint8 decimals_, string memory description_) {
         priceFeedA = a;
         priceFeedB = b;
+        combinedScale = int256(10 ** (a.decimals() + b.decimals()));
+        priceFeedScale = int256(10 ** decimals_);
         decimals = decimals_;
         description = description_;
     }
 
-    function latestAnswer() external view returns (int256) {
-        int256 scale = int256(10 ** (priceFeedA.decimals() + priceFeedB.decimals()));
-        return (priceFeedA.latestAnswer() * priceFeedB.latestAnswer() * int256(10 ** decimals)) / scale;
+    function version() external pure returns (uint256) {
+        return VERSION;
+    }
+
+    function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
+        (, int256 a,,,) = priceFeedA.latestRoundData();
+        (uint80 round, int256 b, uint256 started, uint256 updated, uint80 answered) = priceFeedB.latestRoundData();
+        if (a <= 0 || b <= 0) return (round, 0, started, updated, answered);
+        return (round, (a * b * priceFeedScale) / combinedScale, started, updated, answered);
     }
 }
