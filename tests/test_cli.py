@@ -328,6 +328,20 @@ def test_a_collection_that_half_succeeds_is_exit_4_and_keeps_its_half(
     assert run("health", "--market", "demo", home=tmp_path).code == Exit.OK
 
 
+def test_a_source_with_nothing_to_verify_is_read_and_said_to_have_none(
+    tmp_path: Path, chain: dict[str, str]
+) -> None:
+    shell.market_file(tmp_path, {"demo": chain["CHAINWATCH_RPC_LOCAL"]})
+    both = ("aave-v3", "aave-v3-liquidations", "--market", "demo", "--accounts", "all")
+    done = run("collect", *both, "--verify", "--json", home=tmp_path)
+    assert done.code == Exit.OK, done.err
+    rows = {row["source"]: row for row in shell.rows_of(done.out, "--json")}
+    assert rows["aave-v3"]["checked"] > 200
+    assert rows["aave-v3"]["different"] == 0
+    assert rows["aave-v3-liquidations"]["checked"] is None
+    assert "aave-v3-liquidations demo: nothing to verify" in done.lines
+
+
 def test_a_lake_that_another_collector_holds_is_exit_5(
     tmp_path: Path, chain: dict[str, str]
 ) -> None:
