@@ -20,9 +20,8 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from chainwatch import numbers
 from chainwatch.net import Rest
-from chainwatch.numbers import MOST, NotReadable
+from chainwatch.numbers import MOST, NotReadable, instant, real
 from chainwatch.rows import ExchangeLiquidation, Instrument
 from chainwatch.text import visible
 
@@ -396,7 +395,7 @@ def _no_value(contract: Contract | None) -> str:
 def contract_size(value: Number | None) -> float | None:
     """What a list says of a contract's size; None where that is no number above 0."""
     try:
-        found = numbers.real(value)
+        found = real(value)
     except NotReadable:
         return None
     return found if found > 0 else None
@@ -404,7 +403,7 @@ def contract_size(value: Number | None) -> float | None:
 
 def _positive(value: Number, what: str) -> float:
     try:
-        number = numbers.real(value)
+        number = real(value)
     except NotReadable as refusal:
         raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
     if number > 0.0:
@@ -414,7 +413,7 @@ def _positive(value: Number, what: str) -> float:
 
 def _moment(value: Number, what: str, received: datetime) -> datetime:
     try:
-        return numbers.instant(value, "ms", received, MAX_AHEAD)
+        return instant(value, "ms", received, MAX_AHEAD)
     except NotReadable as refusal:
         raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
 

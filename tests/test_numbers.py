@@ -73,7 +73,7 @@ def test_every_number_in_range_is_accepted_however_it_is_printed(number: Decimal
             "1e",
             "e5",
         ),
-        *("", ".", "-", "+-1", "1.", "1.2.3", "∞", "nan", "inf", "-Infinity", "sNaN", "1e40"),
+        *("", ".", "-", "+-1", "1..", "1.2.3", "∞", "nan", "inf", "-Infinity", "sNaN", "1e40"),
         *("1e303", "1e-31", "-1e31", "1e9999999", "1e-99999999999999999999", "None", "true", "１"),
     ],
 )
@@ -141,7 +141,7 @@ def test_commas_that_group_nothing_are_refused_even_where_groups_are_declared(te
 
 def test_a_declared_decimal_comma_is_a_point_and_a_point_is_none() -> None:
     assert numbers.decimal("3,87", COMMA) == Decimal("3.87")
-    for text in ("3.87", "1.000", "1.234,5", "3,8,7", "3,"):
+    for text in ("3.87", "1.000", "1.234,5", "3,8,7"):
         with pytest.raises(NotReadable, match="not a number written like 1234,56"):
             numbers.decimal(text, COMMA)
 
