@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainwatch import show
-from chainwatch.errors import ConfigError, UsageError
+from chainwatch.errors import ConfigError, UsageError, unwritable
 from chainwatch.text import ScriptJson, visible
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def require(path: Path) -> None:
 def draw(drawing: Drawing, path: Path) -> None:
     """Write a chart of a factor's cascade; its ending decides the form.
 
-    Raises UsageError where it cannot be written.
+    Raises UsageError where it cannot be written, StoreError where its disk is full.
     """
     made = _chart(drawing)
     try:
@@ -62,7 +62,7 @@ def draw(drawing: Drawing, path: Path) -> None:
         else:
             made.save(str(path), format=path.suffix.lower()[1:])
     except OSError as failure:
-        raise UsageError(f"{path} cannot be written: {failure.strerror or failure}") from None
+        raise unwritable(f"{path}", failure) from None
 
 
 def _chart(drawing: Drawing) -> Any:

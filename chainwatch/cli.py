@@ -21,15 +21,17 @@ from chainwatch.commands import (
     MarketOption,
     MarketsOption,
     Output,
+    amount,
     app,
-    betas,
+    beta_values,
+    count,
     emit_query,
-    finite,
     jobs_of,
     listing,
     moment,
     on_catalog,
     past,
+    positive,
     run,
     scope,
     set_up,
@@ -37,7 +39,7 @@ from chainwatch.commands import (
     share,
     span,
 )
-from chainwatch.errors import ChainwatchError, CheckFailed, Exit, UsageError
+from chainwatch.errors import ChainwatchError, CheckFailed, Exit, UsageError, named
 
 if TYPE_CHECKING:
     from chainwatch.collect import Job
@@ -197,6 +199,10 @@ def collect(
     jobs = jobs_of(sources, market or [], options)
     for_markets = {"--market": bool(market), "--accounts": accounts == "all", "--full": full}
     _require_use(jobs, [option for option, given in for_markets.items() if given], since)
+    verified = [job for job in jobs if job.source.verify is not None]
+    if verify_after and not verified:
+        names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
+        raise UsageError(f"--verify is for positions of lending markets, and {names} reads none")
     seconds = span(for_, "--for") if for_ is not None else None
     store = current.store
     if dry_run:
@@ -223,7 +229,10 @@ def collect(
         )
         try:
             if verify_after and not any(o.failure for o in outcomes):
-                results, mismatches = _compare(jobs, None, False)
+                results, mismatches = _compare(verified, None, False)
+                for job in jobs:
+                    if job not in verified:
+                        current.teller.note(f"{job.name}: nothing to verify")
         finally:
             if not streaming:
                 output.emit(_outcome_report(outcomes, results if verify_after else None))
@@ -293,7 +302,11 @@ def _outcome_report(outcomes: Any, verified: list[Verification] | None) -> Repor
         columns += ("block_number", "checked", "different")
         kinds += ("BIGINT",) * 3
         found = {r.market: (r.block_number, r.checked, r.mismatched) for r in verified}
-        rows = [(*row, *found.get(row[1], (None,) * 3)) for row in rows]
+        none = (None,) * 3
+        rows = [
+            (*row, *(found.get(row[1], none) if o.job.source.verify is not None else none))
+            for row, o in zip(rows, outcomes, strict=True)
+        ]
     return Report(Result(columns, kinds, rows), name="collect")
 
 
@@ -303,7 +316,9 @@ def verify(
     market: MarketsOption = None,
     sample: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Only N accounts, the riskiest first; else all."),
+        typer.Option(
+            metavar="N", parser=count(1), help="Only N accounts, the riskiest first; else all."
+        ),
     ] = None,
     with_web3: Annotated[
         bool, typer.Option("--with-web3", help="Read through web3's own codecs (slow).")
@@ -391,9 +406,7 @@ def accounts(
     as_of: AsOfOption = None,
     min_debt: Annotated[
         float,
-        typer.Option(
-            metavar="USD", min=0, callback=finite, help="Leave out accounts with less debt."
-        ),
+        typer.Option(metavar="USD", parser=amount, help="Leave out accounts with less debt."),
     ] = 0,
     *,
     output: Output,
@@ -436,7 +449,7 @@ def walls(
     output: Output,
 ) -> None:
     """Collateral that liquidates as a factor's price moves."""
-    values = scope(market, as_of) | {"p_factor": factor, "p_split": by_market} | betas(beta)
+    values = scope(market, as_of) | {"p_factor": factor, "p_split": by_market} | beta_values(beta)
     if up is not None:
         values["p_way"] = "both" if down is not None else "up"
     reach = set()
@@ -448,16 +461,10 @@ def walls(
         raise UsageError("--down and --up go equally far when both are given")
     if reach:
         values["p_range"] = reach.pop()
-    if step is not None and step.strip().endswith("%"):
+    if step is not None and step.endswith("%"):
         values["p_step_pct"] = share(step, "--step")
     elif step is not None:
-        try:
-            width = float(step.replace(",", "").replace("_", ""))
-        except ValueError:
-            width = 0.0
-        if not 0 < width < float("inf"):
-            raise UsageError(f"--step takes a width such as 1000 or 1%, not {step!r}")
-        values["p_step_abs"] = width
+        values["p_step_abs"] = positive(step, "--step", "a width such as 1000 or 1%")
     emit_query("walls", values, output)
 
 
@@ -470,15 +477,15 @@ def triggers(
     beta: BetaOption = None,
     min_debt: Annotated[
         float,
-        typer.Option(
-            metavar="USD", min=0, callback=finite, help="Leave out accounts with less debt."
-        ),
+        typer.Option(metavar="USD", parser=amount, help="Leave out accounts with less debt."),
     ] = 0,
     *,
     output: Output,
 ) -> None:
     """Accounts nearest to liquidation by a factor's price."""
-    values = scope(market, as_of) | {"p_factor": factor, "p_min_debt_usd": min_debt} | betas(beta)
+    values = (
+        scope(market, as_of) | {"p_factor": factor, "p_min_debt_usd": min_debt} | beta_values(beta)
+    )
     _emit_ranked("nearest", values, output)
 
 
@@ -884,42 +891,26 @@ def _trace(failure: Exception) -> None:
 
 
 def _scrubbed(text: str) -> str:
-    """Text of an unknown origin, without the secret parts of any endpoint that is set."""
-    from chainwatch.markets import load_markets
-    from chainwatch.net import scrub
+    from chainwatch.markets import scrubbed
     from chainwatch.settings import Settings
 
     current = set_up()
-    settings = current.settings if current is not None else Settings()
-    urls: list[str] = []
-    for chain in settings.rpc_chains():
-        with contextlib.suppress(ChainwatchError):
-            value = settings.rpc_urls(chain)
-            urls += [u.strip() for u in value.value.split(",")] if value else []
-    with contextlib.suppress(ChainwatchError):
-        urls += [u for market in load_markets(settings).values() for u in market.rpc]
-    return scrub(text, filter(None, urls))
+    return scrubbed(text, current.settings if current is not None else Settings())
 
 
 def _other(failure: Exception) -> int:
     """What is wrong with the flags, what the system refused, and what nobody expected."""
     if hasattr(failure, "format_message"):
         return _flags(failure)
-    _trace(failure)
-    if isinstance(failure, OSError) and failure.filename is not None:
-        _say(f"{failure.filename}: {failure.strerror}")
-        return int(Exit.STORE)
-    if isinstance(failure, OSError):
+    if isinstance(failure, OSError) and failure.filename is None:
         from chainwatch import show
 
         # What stdout did not take is still in its buffer: where it was stdout, this fails, too.
         try:
             show.write("")
-        except UsageError as refused:
+        except ChainwatchError as refused:
             return _tell(refused)
-    said = _scrubbed(str(failure))
-    _say(f"unexpected {type(failure).__name__}: {said} (run again with --debug)")
-    return int(Exit.CHECK_FAILED)
+    return _tell(named(failure, _scrubbed))
 
 
 def _flags(failure: Any) -> int:

@@ -15,9 +15,9 @@ import msgspec
 
 from chainwatch import frames
 from chainwatch.documents import Raw
-from chainwatch.errors import ChainwatchError, PartialError, Reorged, StoreError
+from chainwatch.errors import ChainwatchError, PartialError, Reorged, StoreError, named
 from chainwatch.exchange import unread
-from chainwatch.markets import Market, endpoints, find_market
+from chainwatch.markets import Market, endpoints, find_market, scrubbed
 from chainwatch.net import Http
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject, Row, Verification
 from chainwatch.rpc import Limits, Rpc
@@ -91,8 +91,9 @@ async def collect(
 ) -> list[Outcome]:
     """Run all jobs side by side until they end, or for `seconds`; `stored` hears of each load.
 
-    A load that `stored` has heard of survives a crash. Failures are returned, not raised. When
-    cancelled, streams are given STOP_SECONDS to store what they have.
+    A load that `stored` has heard of survives a crash. Failures, foreseen or not, are returned,
+    not raised: a job that fails leaves the others alone. When cancelled, streams are given
+    STOP_SECONDS to store what they have.
     """
     store.create()
     run = _Run(store, settings, voice, listener, clock or _now, stored)
@@ -372,6 +373,8 @@ async def _collect(run: _Run, http: Http, job: Job, seconds: float | None) -> Ou
             await asyncio.shield(writer.flush())
     except ChainwatchError as known:
         failure = known
+    except Exception as unforeseen:
+        failure = named(unforeseen, lambda text: scrubbed(text, run.settings))
     # The writer of streams is shared: what each delivered is known, what was stored only in all.
     stored = rows if streaming else writer.rows
     return Outcome(job=job, rows=stored, loads=writer.loads, failure=failure)

@@ -6,7 +6,8 @@ The bytes are on disk before anything looks at them. Then one of seven things is
     unchanged          the same bytes were read well before
     stale              read, but its newest figure is older than its publisher's rhythm allows
     unavailable        nothing usable came: no answer, an HTTP error, no text in a PDF
-    schema changed     not the shape that is known; nothing is stored but the bytes
+    schema changed     not the shape that is known, or its reader fails at it whatever the
+                       exception; nothing is stored but the bytes
     reconcile failed   its own sums do not hold; nothing is stored but the bytes
     skipped            its source is switched off by a setting
 
@@ -22,18 +23,19 @@ import csv
 import hashlib
 import io
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
-from decimal import Context, Decimal, InvalidOperation, localcontext
+from decimal import Context, Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import CheckFailed, NetworkError, PartialError, UsageError
 from chainwatch.net import Failed
+from chainwatch.numbers import PLAIN, Form, NotReadable
 from chainwatch.rows import Document, Row, fits_decimal
 from chainwatch.source import Batch
 from chainwatch.text import visible
@@ -56,8 +58,6 @@ _READ = (OK, UNCHANGED, STALE)
 BY_SOURCE, BY_RULE, BY_OBSERVATION = "source", "rule", "observed"
 # Digits enough that no sum or difference of figures is rounded.
 _EXACT = Context(prec=60)
-# Nearly every number of a file; what is longer or written otherwise is looked at closely.
-_PLAIN = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 FILE_LIMIT = 64 * 2**20
 MAX_PAGES = 100
 # A publisher may be a day ahead of UTC.
@@ -111,17 +111,18 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def json(self) -> Any:
-        """The body as JSON, numbers with a point as Decimal; SchemaChanged where it is none."""
+        """The body as JSON, numbers with a point as their text; SchemaChanged where it is none."""
         text = self.text()
         try:
-            return json.loads(text, parse_float=Decimal, parse_constant=_no_number)
+            return json.loads(text, parse_float=str, parse_constant=_no_number)
         except (ValueError, RecursionError):
             raise SchemaChanged(f"not JSON: {visible(_words(text), 80) or 'empty'}") from None
 
-    def rows(self, encoding: str = "utf-8") -> Iterator[list[str]]:
+    def rows(self, encoding: str = "utf-8", delimiter: str = ",") -> Iterator[list[str]]:
         """The rows of a CSV file, header and all; SchemaChanged where it is none."""
         try:
-            yield from csv.reader(io.StringIO(self.text(encoding), newline=""))
+            text = io.StringIO(self.text(encoding), newline="")
+            yield from csv.reader(text, delimiter=delimiter)
         except csv.Error as failure:
             raise SchemaChanged(f"not CSV: {failure}") from None
 
@@ -209,10 +210,21 @@ async def read(feed: Feed, asks: Iterable[Ask]) -> AsyncIterator[Batch]:
             taken = await fetch(feed, ask)
             done.append(taken.document)
             yield taken.batch
-            more = first.follow(taken.raw) if first.follow and taken.raw and taken.more else None
+            if first.follow is None or taken.raw is None or not taken.more:
+                break
+            name = f"{first.name} page {page + 1}"
+            try:
+                more = first.follow(taken.raw)
+            except Exception as failure:
+                raw = msgspec.structs.replace(taken.raw, name=name, body=b"", sha256="")
+                refused = _refused(failure)
+                lost = _told(feed, _outcome(ask, raw, refused.outcome, str(refused)), raw)
+                done.append(lost.document)
+                yield lost.batch
+                break
             if more is None:
                 break
-            ask = msgspec.structs.replace(first, path=more, name=f"{first.name} page {page + 1}")
+            ask = msgspec.structs.replace(first, path=more, name=name)
     raise_failures(done)
 
 
@@ -281,7 +293,8 @@ async def take(feed: Feed, ask: Ask, raw: Raw, before: Sequence[Document] | None
             raise SchemaChanged("there is no figure in it")
         newest = max(filter(None, (_day(row) for row in rows)), default=None)
         _require_time_order(ask, raw, newest, last)
-    except Refused as refusal:
+    except Exception as failure:
+        refusal = _refused(failure)
         return _told(feed, _outcome(ask, raw, refusal.outcome, str(refusal)), raw)
     found = await _news(feed, rows, last)
     age = None if newest is None else (raw.fetched_at.date() - newest).days
@@ -295,6 +308,14 @@ async def take(feed: Feed, ask: Ask, raw: Raw, before: Sequence[Document] | None
         rows=len(found),
     )
     return _told(feed, document, raw, found)
+
+
+def _refused(failure: Exception) -> Refused:
+    """What reading a document raised, as the reason why nothing of it is stored."""
+    if isinstance(failure, Refused):
+        return failure
+    words = " ".join(str(failure).split())
+    return SchemaChanged(f"its reader fails at it: {type(failure).__name__} {words}".strip())
 
 
 def raise_failures(documents: Sequence[Document]) -> None:
@@ -459,22 +480,34 @@ def seen(raw: Raw, published: datetime | None, basis: str) -> dict[str, Any]:
 # --- reading values -------------------------------------------------------------------------
 
 
-def exact(value: Any, what: str) -> Decimal:
+def exact(value: Any, what: str, form: Form = PLAIN) -> Decimal:
     """A number of a document without loss; SchemaChanged where it is none or cannot be stored."""
     try:
-        found = Decimal(str(value).replace(",", "").strip())
-    except InvalidOperation:
-        raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, not a number") from None
-    if not found.is_finite() or not fits_decimal(found):
+        found = numbers.decimal(value, form)
+    except NotReadable as refusal:
+        raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, {refusal}") from None
+    if not fits_decimal(found):
         raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, not a usable number")
     return found
 
 
-def number(value: Any, what: str) -> float:
-    """A finite number of a document; SchemaChanged where it is none."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return float(value)
-    return float(exact(value, what))
+def number(value: Any, what: str, form: Form = PLAIN) -> float:
+    """A number of a document; SchemaChanged where it is none."""
+    try:
+        return numbers.real(value, form)
+    except NotReadable as refusal:
+        raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, {refusal}") from None
+
+
+def instant(value: Any, unit: numbers.Unit, what: str, now: datetime | None = None) -> datetime:
+    """A Unix time of a document; SchemaChanged where it is none.
+
+    What a figure describes may not lie ahead (see `take`); any other time needs `now`.
+    """
+    try:
+        return numbers.instant(value, unit, now)
+    except NotReadable as refusal:
+        raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, {refusal}") from None
 
 
 def total(values: Iterable[Decimal]) -> Decimal:
@@ -486,7 +519,9 @@ def total(values: Iterable[Decimal]) -> Decimal:
 def day(text: str, form: str, what: str = "a date") -> date:
     """A date of a document; SchemaChanged where it is not of that form."""
     try:
-        return datetime.strptime(text.strip(), form).date()
+        if not text.isascii() or text != text.strip():
+            raise ValueError
+        return datetime.strptime(text, form).date()
     except ValueError:
         raise SchemaChanged(f"{what} is {visible(text, 40)!r}, not of the form {form}") from None
 

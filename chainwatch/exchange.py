@@ -12,7 +12,6 @@ means (`Seen`) and builds rows through a `Reader`, which knows the contracts and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -22,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chainwatch.net import Rest
+from chainwatch.numbers import MOST, NotReadable, instant, real
 from chainwatch.rows import ExchangeLiquidation, Instrument
 from chainwatch.text import visible
 
@@ -31,20 +31,17 @@ PEGGED = frozenset(
 )
 # A clock here may be wrong by minutes; a frame from further ahead is not believed.
 MAX_AHEAD = timedelta(hours=1)
-_EARLIEST_MS = 1_262_304_000_000  # 2010-01-01
 _SYMBOL_LENGTH = 64
 _IDENTITY_LENGTH = 200
 _MOST_ALIKE = 4_096
-_INFINITY = math.inf
 
-# What reading foreign bytes can raise: it costs the frame, never the stream.
-READ_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, msgspec.DecodeError)
+# Whatever reading foreign bytes raises costs the frame, never the stream. Where the network is
+# asked in the same breath, its failures are caught before.
+READ_ERRORS = (Exception,)
 
 Number = str | int | float
 A = TypeVar("A")
 B = TypeVar("B")
-
-_at = datetime.fromtimestamp
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,8 +257,8 @@ class Reader:
         if amount is None or value is None:
             rule = _no_value(contract)
         else:
-            if not (amount < _INFINITY and value < _INFINITY):
-                raise ValueError("size times price is no number any more")
+            if not (amount <= MOST and value <= MOST):
+                raise ValueError(f"size times price is larger than {MOST:g}")
             if count is None and size is not None:
                 if kind_of == "linear":
                     count = amount / size
@@ -403,27 +400,30 @@ def _no_value(contract: Contract | None) -> str:
     return f"n/a ({'quanto contract' if quanto else 'contract size unknown'})"
 
 
+def contract_size(value: Number | None) -> float | None:
+    """What a list says of a contract's size; None where that is no number above 0."""
+    try:
+        found = real(value)
+    except NotReadable:
+        return None
+    return found if found > 0 else None
+
+
 def _positive(value: Number, what: str) -> float:
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = 0.0
-    if 0.0 < number < _INFINITY:
+        number = real(value)
+    except NotReadable as refusal:
+        raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
+    if number > 0.0:
         return number
     raise ValueError(f"{what} is {visible(str(value), 40)!r}")
 
 
 def _moment(value: Number, what: str, received: datetime) -> datetime:
     try:
-        ms = int(value)
-        time = _at(ms / 1000, UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        raise ValueError(f"{what} is {visible(str(value), 40)!r}") from None
-    if ms < _EARLIEST_MS:
-        raise ValueError(f"{what} {visible(str(value), 40)!r} is no time in milliseconds")
-    if time > received and time > received + MAX_AHEAD:
-        raise ValueError(f"{what} {time:%Y-%m-%d %H:%M:%S}Z lies in the future")
-    return time
+        return instant(value, "ms", received, MAX_AHEAD)
+    except NotReadable as refusal:
+        raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
 
 
 def _require_symbol(symbol: str) -> None:

@@ -17,6 +17,7 @@ from typing import IO
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import UsageError
 from chainwatch.exchange import (
     READ_ERRORS,
@@ -89,6 +90,8 @@ def read(path: Path) -> Iterator[Line]:
                 try:
                     line = decoder.decode(text)
                     bytes.fromhex(line.frame_hex or "")
+                    if line.received_at is not None:
+                        numbers.within(line.received_at, datetime.now(UTC))
                 except READ_ERRORS as failure:
                     raise UsageError(
                         f"{path} line {number} is no recorded frame: {reason_of(failure)}"

@@ -9,11 +9,12 @@ cursor and asked for again by the next run, as long as that is so; the run ends 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
-from chainwatch.errors import Unread, UsageError
+from chainwatch import numbers
+from chainwatch.errors import ChainwatchError, Unread, UsageError
 from chainwatch.exchange import READ_ERRORS, Channel, Contract, Reader, Seen, reason_of, unread
 from chainwatch.net import Failed, Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -116,6 +117,8 @@ def _windows(
 async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
     try:
         return await channel.contracts(rest)
+    except ChainwatchError:
+        raise
     except READ_ERRORS as failure:
         reason = reason_of(failure)
         raise Failed(rest.base, f"the list of contracts cannot be read ({reason})") from None
@@ -139,6 +142,8 @@ async def _window(
             rejects += seen.rejects
             for text, reason in seen.rejects:
                 feed.reject(text, reason)
+    except ChainwatchError:
+        raise
     except READ_ERRORS as failure:
         reason = reason_of(failure)
         feed.reject(body.decode("utf-8", "replace"), reason)
@@ -151,7 +156,6 @@ def _since(feed: Feed) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"since takes a time, not {text!r}") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return numbers.moment(text, feed.now())
+    except numbers.NotReadable as refusal:
+        raise UsageError(f"since takes a time, not {text!r}: {refusal}") from None

@@ -21,7 +21,8 @@ accounts, one row per account with what its protocol reports:
     collateral_asset, debt_asset              optional; without them "collateral" and "debt"
 
 Figures are floats, so nothing here claims to equal a contract to the last digit. A price of 0 is
-none: accounts that hold such an asset are n/a.
+none: accounts that hold such an asset are n/a. What a number looks like says chainwatch.numbers;
+`form` is the file's.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from typing import Any
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import UsageError
+from chainwatch.numbers import LEAST, MOST, PLAIN, Form, NotReadable, OutOfRange
 from chainwatch.rows import Account, Factor, Leg, Reserve, Row, Snapshot
 from chainwatch.text import visible
 
@@ -54,8 +57,6 @@ KNOWN_COLUMNS = (*dict.fromkeys((*BALANCE_COLUMNS, *ACCOUNT_COLUMNS, *OPTIONAL_C
 COLLATERAL, DEBT = "collateral", "debt"
 BASE_DECIMALS = 8
 BASE_UNIT: int = 10**BASE_DECIMALS
-# What a balance or a price may be; a figure beyond is a slip, and its products would not be finite.
-LEAST, MOST = 1e-30, 1e30
 _WAD = 10**18
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
@@ -70,6 +71,7 @@ class Terms(msgspec.Struct, frozen=True):
     quote: str = "USD"
     quote_usd: float | None = 1.0
     close_rule: str = "reserve-half"
+    form: Form = PLAIN
 
 
 class _Balance(msgspec.Struct, frozen=True):
@@ -95,7 +97,7 @@ def snapshot_rows(
     `mapping` is ours → theirs. Raises UsageError naming the line (the first after the heading is
     line 2) and the column that does not fit; then nothing is returned at all.
     """
-    where = _positions(columns, mapping)
+    where = _Columns(_positions(columns, mapping), terms.form)
     if all(c in where for c in BALANCE_COLUMNS):
         balances = [b for n, line in _numbered(lines) for b in _from_balance(where, line, n)]
     elif all(c in where for c in ACCOUNT_COLUMNS):
@@ -137,8 +139,16 @@ def _numbered(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Sequence[An
     yield from ((n, line) for n, line in enumerate(lines, start=2) if line)
 
 
+class _Columns(dict[str, int]):
+    """Where each column is, and how its file writes numbers."""
+
+    def __init__(self, where: Mapping[str, int], form: Form) -> None:
+        super().__init__(where)
+        self.form = form
+
+
 def _number(
-    where: Mapping[str, int],
+    where: _Columns,
     line: Sequence[Any],
     name: str,
     at: int,
@@ -151,22 +161,28 @@ def _number(
             return default
         raise UsageError(f"line {at}: {name} is missing")
     try:
-        value = float(text)
-    except (TypeError, ValueError):
-        raise UsageError(f"line {at}: {name} is no number: {visible(str(text), 40)!r}") from None
-    if not (value == 0 or LEAST <= value <= MOST):
+        value = numbers.real(text, where.form)
+    except OutOfRange:
+        value = -1.0
+    except NotReadable:
+        told = f"line {at}: {name} is no number: {visible(str(text), 40)!r}"
+        if isinstance(text, str) and "," in text and where.form is PLAIN:
+            told += " (if the file has decimal commas, say --decimal-comma)"
+        raise UsageError(told) from None
+    if value < 0:
         raise UsageError(
-            f"line {at}: {name} must be 0 or lie between {LEAST:g} and {MOST:g}, not {value:g}"
+            f"line {at}: {name} must be 0 or lie between {LEAST:g} and {MOST:g}, "
+            f"not {visible(str(text), 40)}"
         )
     return value
 
 
-def _factor_price(where: Mapping[str, int], line: Sequence[Any], at: int) -> float | None:
+def _factor_price(where: _Columns, line: Sequence[Any], at: int) -> float | None:
     return _number(where, line, "factor_price", at, default=0.0) or None
 
 
 def _share(
-    where: Mapping[str, int],
+    where: _Columns,
     line: Sequence[Any],
     name: str,
     at: int,
@@ -185,12 +201,12 @@ def _share(
     return value
 
 
-def _threshold(where: Mapping[str, int], line: Sequence[Any], at: int, held: float) -> float:
+def _threshold(where: _Columns, line: Sequence[Any], at: int, held: float) -> float:
     """The liquidation threshold of collateral: a 0 must be told, unless nothing is held."""
     return _share(where, line, "liquidation_threshold", at, default=None if held else 0.0)
 
 
-def _text(where: Mapping[str, int], line: Sequence[Any], name: str, at: int, default: str) -> str:
+def _text(where: _Columns, line: Sequence[Any], name: str, at: int, default: str) -> str:
     value = line[where[name]] if name in where else None
     text = visible(str(value).strip(), 80) if value is not None else ""
     if not text and not default:
@@ -198,7 +214,7 @@ def _text(where: Mapping[str, int], line: Sequence[Any], name: str, at: int, def
     return text.lower() if _ADDRESS.fullmatch(text) else text or default
 
 
-def _from_balance(where: Mapping[str, int], line: Sequence[Any], at: int) -> Iterator[_Balance]:
+def _from_balance(where: _Columns, line: Sequence[Any], at: int) -> Iterator[_Balance]:
     side = _text(where, line, "side", at, "").lower()
     if side not in ("collateral", "debt"):
         raise UsageError(f"line {at}: side is collateral or debt, not {side!r}")
@@ -218,7 +234,7 @@ def _from_balance(where: Mapping[str, int], line: Sequence[Any], at: int) -> Ite
     )
 
 
-def _from_account(where: Mapping[str, int], line: Sequence[Any], at: int) -> Iterator[_Balance]:
+def _from_account(where: _Columns, line: Sequence[Any], at: int) -> Iterator[_Balance]:
     account = _text(where, line, "account", at, "")
     collateral = _text(where, line, "collateral_asset", at, COLLATERAL)
     debt = _text(where, line, "debt_asset", at, DEBT)

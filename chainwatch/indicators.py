@@ -13,8 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from chainwatch import documents
+from chainwatch import documents, numbers
 from chainwatch.documents import BY_RULE, BY_SOURCE, Raw, SchemaChanged
+from chainwatch.numbers import PLAIN, Form, NotReadable
 from chainwatch.rows import Candle, IndicatorValue
 
 # Begin, open, high, low, close, volume.
@@ -45,7 +46,7 @@ class Lag(msgspec.Struct, frozen=True):
         return datetime.combine(on, self.at, UTC)
 
 
-def gathered(pairs: Iterable[tuple[date, str]], what: str) -> dict[date, float]:
+def gathered(pairs: Iterable[tuple[date, str]], what: str, form: Form = PLAIN) -> dict[date, float]:
     """Values by day in the order of days; blanks are left out.
 
     Raises SchemaChanged for a day with two values, and for what is neither number nor blank.
@@ -55,9 +56,9 @@ def gathered(pairs: Iterable[tuple[date, str]], what: str) -> dict[date, float]:
         if text.strip().lower() in _BLANK:
             continue
         try:
-            value = documents.number(text, what)
+            value = documents.number(text, what, form)
         except SchemaChanged:
-            value = documents.number(text, f"{what} of {as_of}")
+            value = documents.number(text, f"{what} of {as_of}", form)
         if found.setdefault(as_of, value) != value:
             raise SchemaChanged(f"{what} has two values for {as_of}: {found[as_of]} and {value}")
     return dict(sorted(found.items()))
@@ -94,6 +95,10 @@ def candles(
     """Candles as rows, those that are closed; SchemaChanged for prices that no candle can have."""
     rows = []
     for begin, first, high, low, last, volume in found:
+        try:
+            numbers.within(begin, raw.fetched_at)
+        except NotReadable as refusal:
+            raise SchemaChanged(f"the candle of {begin:%Y-%m-%d %H:%M} is {refusal}") from None
         if not 0 < low <= min(first, last) <= max(first, last) <= high:
             raise SchemaChanged(f"the candle of {begin:%Y-%m-%d %H:%M} is not low ≤ prices ≤ high")
         end = begin + INTERVALS[interval]
@@ -120,11 +125,9 @@ def candles(
 def iso_day(text: str) -> date:
     """A day as YYYY-MM-DD; SchemaChanged where it is none."""
     try:
-        if len(text.strip()) != 10:
-            raise ValueError
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise SchemaChanged(f"{text[:40]!r} is no day as YYYY-MM-DD") from None
+        return numbers.day(text)
+    except NotReadable as refusal:
+        raise SchemaChanged(f"{text[:40]!r} is {refusal}") from None
 
 
 def _next_weekday(after: date) -> date:

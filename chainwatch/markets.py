@@ -16,6 +16,7 @@ entries of the same name:
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import tomllib
@@ -24,8 +25,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from chainwatch.errors import ConfigError, UsageError
-from chainwatch.net import mask
+from chainwatch.errors import ChainwatchError, ConfigError, UsageError
+from chainwatch.net import mask, scrub
 from chainwatch.settings import Settings
 from chainwatch.text import visible
 
@@ -105,6 +106,18 @@ def endpoints(settings: Settings, market: Market) -> tuple[str, ...]:
                 f"(set by {value.origin if value else 'the market table'})"
             )
     return urls
+
+
+def scrubbed(text: str, settings: Settings) -> str:
+    """Text of an unknown origin, without the secret parts of any endpoint that is set."""
+    urls: list[str] = []
+    for chain in settings.rpc_chains():
+        with contextlib.suppress(ChainwatchError):
+            value = settings.rpc_urls(chain)
+            urls += [u.strip() for u in value.value.split(",")] if value else []
+    with contextlib.suppress(ChainwatchError):
+        urls += [u for market in load_markets(settings).values() for u in market.rpc]
+    return scrub(text, filter(None, urls))
 
 
 def _read(path: Path) -> dict[str, Market]:

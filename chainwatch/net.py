@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import ConfigError, NetworkError
 from chainwatch.text import visible
 
@@ -189,7 +190,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if not text:
         return None
     if text.isascii() and text.isdigit():
-        return float(text)
+        try:
+            return float(numbers.whole(text))
+        except numbers.NotReadable:
+            return None
     until = _http_date(text)
     if until is None:
         return None

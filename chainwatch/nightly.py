@@ -9,6 +9,7 @@ at a time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,22 +18,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from chainwatch import export, query
 from chainwatch.collect import Job
 from chainwatch.errors import (
-    ChainwatchError,
     CheckFailed,
     Exit,
     StoreBusy,
     UsageError,
+    named,
 )
 from chainwatch.rows import Load, Orphan, Snapshot
 from chainwatch.source import discover
-from chainwatch.store import MERGE_GRACE_SECONDS, MERGE_SETTLE_SECONDS, Merger, Store
+from chainwatch.store import MERGE_GRACE_SECONDS, MERGE_SETTLE_SECONDS, Merger, Store, writing
+
+T = TypeVar("T")
 
 KEEP = "hourly 7d, daily forever"
 DUE_SECONDS = 20 * 3_600.0
@@ -41,7 +44,7 @@ FUTURE_SECONDS = 3_600.0
 MERGE_PATIENCE_SECONDS = 60.0
 
 _EXPORT = "export "
-_KEEP = re.compile(r"^hourly (\d+)d, daily (?:(\d+)d|(forever))$")
+_KEEP = re.compile(r"hourly ([0-9]{1,5})d, daily (?:([0-9]{1,5})d|forever)")
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ class Night(msgspec.Struct):
 
 def retention_of(text: str) -> Retention:
     """The policy in words, e.g. "hourly 7d, daily forever" or "hourly 2d, daily 365d"."""
-    found = _KEEP.match(" ".join(text.split()))
+    found = _KEEP.fullmatch(" ".join(text.split()))
     if not found:
         raise UsageError(f"--keep takes a policy such as {KEEP!r}, not {text!r}")
     return Retention(int(found[1]), int(found[2]) if found[2] else None)
@@ -231,7 +234,8 @@ def run(
     """Do what is not done yet of the night that `now` is in; failures are in its record.
 
     `only` limits what this run reads to some sources, and a later one reads the others; `more` are
-    steps after the export. Raises StoreBusy naming the process that does the same.
+    steps after the export. Whatever a step raises is its failure, and the others go on. Raises
+    StoreBusy naming the process that does the same, StoreError where no record can be written.
     """
     now = now or datetime.now(UTC)
     store.require()
@@ -262,8 +266,9 @@ def run(
             begun = time.monotonic()
             try:
                 entry: dict[str, Any] = {"state": "done", "detail": step.work()}
-            except ChainwatchError as failure:
-                entry = {"state": "failed", "detail": str(failure), "code": int(failure.code)}
+            except Exception as failure:
+                told = named(failure)
+                entry = {"state": "failed", "detail": str(told), "code": int(told.code)}
             night.steps[step.name] = entry | {
                 "ended_at": _stamp(),
                 "seconds": round(time.monotonic() - begun, 3),
@@ -291,8 +296,12 @@ def _steps(
     more: Sequence[Step],
 ) -> Iterator[Step]:
     """What belongs to the night, in order; what is due is decided when its turn comes."""
+    planned, failing = _attempt(
+        lambda: _planned(store, night, now, due_seconds, only), dict[str, Job]()
+    )
+    yield from failing("collect")
     more_stored = False
-    for name, job in _planned(store, night, now, due_seconds, only).items():
+    for name, job in planned.items():
         more_stored = more_stored or not night.done(name)
         yield Step(name, lambda job=job: f"{collector.collect(job)} rows")  # type: ignore[misc]
         if job.source.verify is not None and night.done(name):
@@ -306,7 +315,9 @@ def _steps(
     yield Step("checks", lambda: _check(store), more_stored)
     # Days that are over and of which other rows are stored than their manifest was made from:
     # what a second run collected, a history, a block that left the chain.
-    days = {day for day in export.outdated(store, out) if day < now.date()}
+    outdated, failing = _attempt(lambda: export.outdated(store, out), dict[date, str]())
+    yield from failing("export")
+    days = {day for day in outdated if day < now.date()}
     failed = (n.removeprefix(_EXPORT) for n in night.failed if n.startswith(_EXPORT))
     for day in sorted(days | {date.fromisoformat(text) for text in failed}):
         yield Step(
@@ -315,6 +326,19 @@ def _steps(
             again=True,
         )
     yield from more
+
+
+def _attempt(make: Callable[[], T], instead: T) -> tuple[T, Callable[[str], Iterator[Step]]]:
+    """A list of what is to be done; where it cannot be made, a step that fails stands for it."""
+    try:
+        return make(), lambda name: iter(())
+    except Exception as failure:
+        reason = failure
+
+    def work() -> str:
+        raise reason
+
+    return instead, lambda name: iter((Step(name, work),))
 
 
 def _planned(
@@ -390,15 +414,20 @@ def _read(path: Path, name: str) -> Night:
 
 
 def _write(path: Path, night: Night) -> None:
-    """The record, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The record, whole or not at all; StoreError where the disk refuses."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(msgspec.to_builtins(night), file, ensure_ascii=False, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    text = json.dumps(msgspec.to_builtins(night), ensure_ascii=False, indent=1) + "\n"
+    try:
+        with writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 # --- systemd --------------------------------------------------------------------------------------

@@ -27,13 +27,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import UsageError
 from chainwatch.rows import tables
 from chainwatch.store import Result, Store
@@ -215,13 +217,33 @@ def run(catalog: Catalog, query: Query, values: Mapping[str, object] | None = No
     return catalog.run(query.body, bound)
 
 
+_READERS: dict[str, Callable[[str], object]] = {
+    "DOUBLE": numbers.real,
+    "BIGINT": numbers.whole,
+    "TIMESTAMPTZ": lambda text: numbers.moment(text, datetime.now(UTC)),
+    "DATE": numbers.day,
+}
+
+
+def _read(param: Param, value: object) -> object:
+    """A value given as text as its parameter's type; UsageError where it is none of those."""
+    if not isinstance(value, str) or param.type not in _READERS:
+        return value
+    try:
+        return _READERS[param.type](value)
+    except numbers.NotReadable as refusal:
+        raise UsageError(
+            f"a parameter has a wrong value: {param.name} is {value[:40]!r}, {refusal}"
+        ) from None
+
+
 def bind(
     catalog: Catalog, params: Sequence[Param], values: Mapping[str, object]
 ) -> dict[str, object]:
     """A value of its declared type for each parameter, so that binding needs no guess."""
     if not params:
         return {}
-    given = {p.name: values[p.name] for p in params if p.name in values}
+    given = {p.name: _read(p, values[p.name]) for p in params if p.name in values}
     selected = ", ".join(
         f"CAST({f'${p.name}' if p.name in given else p.default} AS {p.type}) AS {p.name}"
         for p in params

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.errors import ConfigError
 from chainwatch.net import mask
 
@@ -130,8 +131,8 @@ class Settings:
         if found is None:
             return 30.0
         try:
-            seconds = float(found.value)
-        except ValueError:
+            seconds = numbers.real(found.value)
+        except numbers.NotReadable:
             seconds = 0.0
         if not 0 < seconds < 86_400:
             raise ConfigError(

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import msgspec
 
-from chainwatch.errors import UsageError
+from chainwatch.errors import UsageError, unwritable
 from chainwatch.store import Result
 from chainwatch.text import visible
 
@@ -88,7 +88,8 @@ def text_of(report: Report, form: Format, *, width: int | None = None, color: bo
 def write(text: str, output: Path | None = None) -> None:
     """Write to stdout, or the same bytes to a file; a reader that left (`| head`) is no error.
 
-    A file is there whole or not at all. Raises UsageError where it cannot be written.
+    A file is there whole or not at all. Raises UsageError where it cannot be written, StoreError
+    where its disk is full.
     """
     data = text.encode("utf-8", "backslashreplace")
     if output is None or is_stdout(output):
@@ -107,7 +108,7 @@ def write(text: str, output: Path | None = None) -> None:
         if draft is not None:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-        raise UsageError(f"{output} cannot be written: {failure.strerror or failure}") from None
+        raise unwritable(f"{output}", failure) from None
 
 
 def is_stdout(output: Path | None) -> bool:
@@ -126,7 +127,7 @@ def _write_stdout(data: bytes) -> None:
         # The interpreter would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(failure, BrokenPipeError):
-            raise UsageError(f"stdout cannot be written: {failure.strerror}") from None
+            raise unwritable("stdout", failure) from None
 
 
 def wants_color(choice: str) -> bool:
@@ -149,15 +150,31 @@ def terminal_width() -> int | None:
 
 @contextlib.contextmanager
 def appending(output: Path | None) -> Iterator[IO[bytes]]:
-    """A file to append to, or stdout; UsageError where it cannot be written."""
+    """A file to append to, or stdout; UsageError where it cannot be written, StoreError where its
+    disk is full."""
     if output is None or is_stdout(output):
         yield _Stdout()
         return
     try:
         with output.open("ab") as file:
-            yield file
+            yield _Appended(file, f"{output}")
     except OSError as failure:
-        raise UsageError(f"{output} cannot be written: {failure.strerror or failure}") from None
+        raise unwritable(f"{output}", failure) from None
+
+
+class _Appended(io.BytesIO):
+    """A file to append to whose failures say its name, wherever it is written to."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        super().__init__()
+        self._file = file
+        self._name = name
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as failure:
+            raise unwritable(self._name, failure) from None
 
 
 class _Stdout(io.BytesIO):

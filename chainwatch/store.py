@@ -661,6 +661,17 @@ def refuse_full(failure: Exception, folder: Path) -> None:
         ) from None
 
 
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise StoreError in one line where the disk that holds a folder refuses what is written."""
+    try:
+        yield
+    except OSError as failure:
+        refuse_full(failure, folder)
+        where = failure.filename or folder
+        raise StoreError(f"{where} cannot be written: {failure.strerror or failure}") from None
+
+
 def _table_shapes() -> Iterator[str]:
     """Views without rows that have the columns of the tables."""
     for name, row in tables().items():

@@ -184,10 +184,10 @@ class _Stream:
             wait = self.timing.relist
             try:
                 listed = await self.channel.contracts(self.rest)
-            except READ_ERRORS as failure:
-                problem = f"the list of contracts cannot be read: {reason_of(failure)}"
             except NetworkError as failure:
                 problem = f"no list of contracts: {failure}"
+            except READ_ERRORS as failure:
+                problem = f"the list of contracts cannot be read: {reason_of(failure)}"
             else:
                 problem = "" if listed else "the list of contracts is empty"
             if problem:

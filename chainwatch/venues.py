@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +30,8 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from chainwatch.errors import NetworkError, UsageError
+from chainwatch import numbers
+from chainwatch.errors import ChainwatchError, NetworkError, UsageError
 from chainwatch.indicators import INTERVALS, Prices
 from chainwatch.net import AGENT, mask, require_http
 from chainwatch.settings import Settings
@@ -149,27 +149,33 @@ class Venues:
 
     async def book(self, venue: str, symbol: str, depth: int | None = None) -> Book:
         """The order book; `depth` levels of each side, or what the venue gives unasked."""
-        found = await self._ask(
-            venue, symbol, "fetchOrderBook", lambda c: c.fetch_order_book(symbol, depth)
-        )
-        return Book(
-            symbol=symbol,
-            time=_time(found.get("timestamp")),
-            bids=[(float(level[0]), float(level[1])) for level in found["bids"]],
-            asks=[(float(level[0]), float(level[1])) for level in found["asks"]],
+
+        def read(found: Any) -> Book:
+            return Book(
+                symbol=symbol,
+                time=_time(found.get("timestamp")),
+                bids=_levels(found["bids"]),
+                asks=_levels(found["asks"]),
+            )
+
+        return await self._ask(
+            venue, symbol, "fetchOrderBook", lambda c: c.fetch_order_book(symbol, depth), read
         )
 
     async def open_interest(self, venue: str, symbol: str) -> OpenInterest:
         """The open interest now."""
-        found = await self._ask(
-            venue, symbol, "fetchOpenInterest", lambda c: c.fetch_open_interest(symbol)
-        )
-        return OpenInterest(
-            symbol=symbol,
-            time=_time(found.get("timestamp")),
-            amount=_number(found.get("openInterestAmount")),
-            value_quote=_number(found.get("openInterestValue")),
-            raw=found["info"],
+
+        def read(found: Any) -> OpenInterest:
+            return OpenInterest(
+                symbol=symbol,
+                time=_time(found.get("timestamp")),
+                amount=_number(found.get("openInterestAmount")),
+                value_quote=_number(found.get("openInterestValue")),
+                raw=found["info"],
+            )
+
+        return await self._ask(
+            venue, symbol, "fetchOpenInterest", lambda c: c.fetch_open_interest(symbol), read
         )
 
     async def candles(
@@ -187,44 +193,45 @@ class Venues:
             known = ", ".join(client.timeframes or {}) or "none"
             raise UsageError(f"{venue} has no candles of {span!r}; it has {known}")
         seconds = client.parse_timeframe(span)
-        found = await self._ask(
-            venue, symbol, "fetchOHLCV", lambda c: c.fetch_ohlcv(symbol, span, start, limit)
+        now = self._now()
+
+        def read(found: Any) -> list[Candle]:
+            rows = [_prices(row, now) for row in found]
+            return [Candle(*row, row[0].timestamp() + seconds <= now.timestamp()) for row in rows]
+
+        return await self._ask(
+            venue, symbol, "fetchOHLCV", lambda c: c.fetch_ohlcv(symbol, span, start, limit), read
         )
-        now = self._now().timestamp()
-        return [
-            Candle(
-                time=datetime.fromtimestamp(row[0] / 1000, UTC),
-                open=float(row[1]),
-                high=float(row[2]),
-                low=float(row[3]),
-                close=float(row[4]),
-                volume=_number(row[5]),
-                closed=row[0] / 1000 + seconds <= now,
-            )
-            for row in found
-        ]
 
     async def funding(self, venue: str, symbol: str) -> Funding:
         """The funding rate of the span that runs."""
-        found = await self._ask(
-            venue, symbol, "fetchFundingRate", lambda c: c.fetch_funding_rate(symbol)
-        )
-        rate = _number(found.get("fundingRate"))
-        if rate is None:
-            raise NetworkError(f"{venue} tells no funding rate of {symbol}")
-        return Funding(
-            symbol=symbol,
-            rate=rate,
-            time=_time(found.get("fundingTimestamp")),
-            mark_price=_number(found.get("markPrice")),
-            raw=found["info"],
+
+        def read(found: Any) -> Funding:
+            rate = _number(found.get("fundingRate"))
+            if rate is None:
+                raise NetworkError(f"{venue} tells no funding rate of {symbol}")
+            return Funding(
+                symbol=symbol,
+                rate=rate,
+                time=_time(found.get("fundingTimestamp")),
+                mark_price=_number(found.get("markPrice")),
+                raw=found["info"],
+            )
+
+        return await self._ask(
+            venue, symbol, "fetchFundingRate", lambda c: c.fetch_funding_rate(symbol), read
         )
 
     # --- asking --------------------------------------------------------------------------
 
     async def _ask(
-        self, venue: str, symbol: str, what: str, call: Callable[[Any], Awaitable[Any]]
-    ) -> Any:
+        self,
+        venue: str,
+        symbol: str,
+        what: str,
+        call: Callable[[Any], Awaitable[Any]],
+        read: Callable[[Any], T],
+    ) -> T:
         client = await self._listed(venue)
         if not client.has.get(what):
             raise UsageError(f"{venue} has no {_WORDS[what]}")
@@ -234,22 +241,14 @@ class Venues:
             raise UsageError(f"{venue} lists no {symbol!r}{hint}")
         found = await self._within(venue, call(client))
         try:
-            self._check(found)
-        except (KeyError, TypeError, ValueError):
-            raise NetworkError(f"{venue} answers no {_WORDS[what]} that can be read") from None
-        return found
-
-    @staticmethod
-    def _check(found: Any) -> None:
-        """ValueError where figures are none or missing: ccxt passes on what it could not read."""
-        rows = found
-        if isinstance(found, dict):
-            rows = [*found.get("bids", ()), *found.get("asks", ())]
-            if "bids" in found and not rows:
+            if "bids" in found and not (found["bids"] or found["asks"]):
                 raise ValueError("a book without a level")
-        for row in rows:
-            if not all(math.isfinite(float(value)) for value in row[:5]):
-                raise ValueError("a figure is none")
+            return read(found)
+        except NetworkError:
+            raise
+        except Exception:
+            # ccxt passes on what it could not read.
+            raise NetworkError(f"{venue} answers no {_WORDS[what]} that can be read") from None
 
     async def _listed(self, venue: str) -> Any:
         """The venue's client, its contracts not older than an hour."""
@@ -277,7 +276,7 @@ class Venues:
             raise NetworkError(f"{venue} cannot be asked: {_said(failure)}") from None
         except ccxt.BaseError as failure:
             raise NetworkError(f"{venue} refuses: {_said(failure)}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as failure:
+        except Exception as failure:
             # What ccxt stumbles over in an answer of another shape.
             raise NetworkError(
                 f"{venue} answers what cannot be read ({type(failure).__name__})"
@@ -394,8 +393,8 @@ async def spot_books(
                     symbol=symbol,
                     base=str(market["base"]),
                     quote=str(market["quote"]),
-                    bids=[(float(level[0]), float(level[1])) for level in found["bids"]],
-                    asks=[(float(level[0]), float(level[1])) for level in found["asks"]],
+                    bids=_levels(found["bids"]),
+                    asks=_levels(found["asks"]),
                     time=_time(found.get("timestamp")),
                     volume_24h=_number(ticker.get("baseVolume")),
                     last=_number(ticker.get("last")),
@@ -516,19 +515,21 @@ def _plain_errors(venue: str, symbol: str) -> Any:
         raise UsageError(f"{venue} has no pair {symbol}") from None
     except ccxt.NetworkError as failure:
         raise NetworkError(f"{venue} did not answer: {_said(failure)}") from None
-    except (ccxt.BaseError, ValueError, TypeError, KeyError) as failure:
+    except ChainwatchError:
+        raise
+    except Exception as failure:
         raise NetworkError(f"{venue} answered something unusable: {_said(failure)}") from None
 
 
-def _prices(entry: Any) -> Prices:
+def _prices(entry: Any, now: datetime | None = None) -> Prices:
     at, first, high, low, last, volume = entry
     return (
-        datetime.fromtimestamp(at / 1000, UTC),
-        float(first),
-        float(high),
-        float(low),
-        float(last),
-        None if volume is None else float(volume),
+        numbers.instant(at, "ms", now or datetime.now(UTC)),
+        numbers.real(first),
+        numbers.real(high),
+        numbers.real(low),
+        numbers.real(last),
+        None if volume is None else numbers.real(volume),
     )
 
 
@@ -570,12 +571,17 @@ def _said(failure: Exception) -> str:
 
 
 def _time(value: object) -> datetime | None:
-    number = _number(value)
-    return None if number is None else datetime.fromtimestamp(number / 1000, UTC)
+    return None if value is None else numbers.instant(value, "ms", datetime.now(UTC))
+
+
+def _levels(found: Any) -> list[tuple[float, float]]:
+    """Levels of a book; some venues put more beside price and amount."""
+    return [(numbers.real(level[0]), numbers.real(level[1])) for level in found]
 
 
 def _number(value: object) -> float | None:
-    if value is None or not isinstance(value, str | int | float):
+    """A figure that not every venue states; None where it is none."""
+    try:
+        return numbers.real(value)
+    except numbers.NotReadable:
         return None
-    number = float(value)
-    return number if math.isfinite(number) else None

@@ -598,7 +598,7 @@ def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) ->
         env = {"CHAINWATCH_WEBHOOK": box.url}
         with Path("/dev/full").open("wb") as full:
             done = shell.ended(shell.start("alert", "level", home=store.home, env=env, stdout=full))
-        assert done.code == Exit.USAGE
+        assert done.code == Exit.STORE
         assert done.lines == ["chainwatch: stdout cannot be written: No space left on device"]
         assert box.messages == ["raised s"], "what is wrong with stdout stops no other channel"
         for told in (["raised"], []):

@@ -345,7 +345,10 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
         (["BTC", "--depth-scale", "0"], "--depth-scale takes a number above 0"),
         (["BTC", "--sold-share", "0"], "--sold-share must lie above 0"),
         (["BTC", "--beta", "eht=1"], "--beta: no factor is called 'eht'; did you mean ETH?"),
-        (["BTC", "--beta", "eth"], "--beta takes a factor and its beta, such as eth=1.2"),
+        (
+            ["BTC", "--beta", "eth"],
+            "--beta takes a factor and a number of at most 100",
+        ),
         (["BTC", "--beta", "btc=1"], "BTC is what falls"),
         (["BTC", "--absorbed", "never"], "--absorbed takes later or now"),
         (["BTC", "ETH"], "several factors at once need --drop"),

@@ -185,6 +185,7 @@ def test_no_command_is_a_coroutine_since_nobody_would_await_it() -> None:
 # --- exit codes ---------------------------------------------------------------------------------
 
 
+FAR = "9999-12-31T23:59:59-14:00"
 WRONG: tuple[tuple[list[str], list[str]], ...] = (
     (["healt"], ["No such command 'healt'", "Did you mean 'health'"]),
     (["health", "--jsn"], ["No such option: --jsn", "--json", "`chainwatch health --help`"]),
@@ -195,6 +196,18 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
     (["accounts", "--limit", "many"], ["'--limit'"]),
     (["accounts", "--min-debt", "nan"], ["'--min-debt'", "nan is no number"]),
     (["breaks", "BTC", "inf"], ["inf is no number"]),
+    (["accounts", "--min-debt", "1_000"], ["'--min-debt'", "1_000 is no number"]),
+    (["accounts", "--limit", "１２"], ["'--limit'", "１２ is no whole number"]),
+    (["walls", "BTC", "--step", "1,2,3"], ["--step takes a width such as 1000 or 1%"]),
+    (["query", "health", "p_as_of=9999-12-31T23:59:59-14:00"], ["p_as_of", "in the future"]),
+    (["collect", "okx-history", "--since", "0001-01-01T00:00+14:00"], ["--since lies before 2009"]),
+    (["collect", "okx-history", "--since", FAR], ["--since lies in the future", FAR]),
+    (["liquidations", "--until", FAR], ["--until lies in the future", FAR]),
+    (["nightly", "--keep", "hourly 99999999999d, daily forever"], ["--keep takes a policy"]),
+    (
+        ["collect", "aave-v3-liquidations", "--market", "demo", "--verify"],
+        ["--verify is for positions of lending markets, and aave-v3-liquidations reads none"],
+    ),
     (["reserves", "USDT", "--drift", "nan"], ["nan is no number"]),
     (["accounts", "--limit", "9223372036854775807"], ["'--limit'", "1000000000"]),
     (["sql", "--timeout", "99999999999999d", "select 1"], ["--timeout takes at most 36500d"]),
@@ -394,6 +407,20 @@ def test_a_collection_that_half_succeeds_is_exit_4_and_keeps_its_half(
     assert run("health", "--market", "demo", home=tmp_path).code == Exit.OK
 
 
+def test_a_source_with_nothing_to_verify_is_read_and_said_to_have_none(
+    tmp_path: Path, chain: dict[str, str]
+) -> None:
+    shell.market_file(tmp_path, {"demo": chain["CHAINWATCH_RPC_LOCAL"]})
+    both = ("aave-v3", "aave-v3-liquidations", "--market", "demo", "--accounts", "all")
+    done = run("collect", *both, "--verify", "--json", home=tmp_path)
+    assert done.code == Exit.OK, done.err
+    rows = {row["source"]: row for row in shell.rows_of(done.out, "--json")}
+    assert rows["aave-v3"]["checked"] > 200
+    assert rows["aave-v3"]["different"] == 0
+    assert rows["aave-v3-liquidations"]["checked"] is None
+    assert "aave-v3-liquidations demo: nothing to verify" in done.lines
+
+
 def test_a_lake_that_another_collector_holds_is_exit_5(
     tmp_path: Path, chain: dict[str, str]
 ) -> None:
@@ -578,9 +605,9 @@ def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> 
         ]
     )
     told(closed, Exit.USAGE, "stdout is closed")
-    told(full, Exit.USAGE, "stdout cannot be written: No space left on device")
-    told(full_help, Exit.USAGE, "stdout cannot be written: No space left on device")
-    told(full_file, Exit.USAGE, "/dev/full cannot be written: No space left on device")
+    told(full, Exit.STORE, "stdout cannot be written: No space left on device")
+    told(full_help, Exit.STORE, "stdout cannot be written: No space left on device")
+    told(full_file, Exit.STORE, "/dev/full cannot be written: No space left on device")
     assert no_stderr == Done(Exit.USAGE, "", "")
     told(no_stdin, Exit.USAGE, "no SQL given")
 
@@ -1151,6 +1178,44 @@ def test_a_share_is_a_percentage_or_a_fraction(text: str, value: float) -> None:
 )
 def test_a_span_has_a_unit(text: str, seconds: float) -> None:
     assert cli.span(text, "--for") == seconds
+
+
+@pytest.mark.parametrize("text", ["1_0%", " 0.3 ", "１０%", "1,0", "1e40", "nan", "%"])
+def test_a_share_written_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--down takes a share"):
+        cli.share(text, "--down")
+
+
+@pytest.mark.parametrize("text", ["1_0s", " 10s", "１０m", "1,5h", "nan", "s", "-1s", "10 s"])
+def test_a_span_written_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--for takes a time"):
+        cli.span(text, "--for")
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", " 12 ", "１２", "1,2,3", "3,87", "1e40", "inf", "0", "-1"]
+)
+def test_a_price_written_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--to takes a number above 0"):
+        cli.positive(text, "--to")
+    assert cli.positive("88,000.5", "--to") == 88_000.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0001-01-01T00:00+14:00", "lies before 2009"),
+        ("2008-12-31T23:59Z", "lies before 2009"),
+        ("9999-12-31T23:59:59-14:00", "lies in the future"),
+        ("2026-01-29 ", "takes a time"),
+        ("２０２６-01-29", "takes a time"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--since", "--until", "--as-of", "--known-on", "--from", "--to"])
+def test_a_time_that_cannot_be_is_refused(flag: str, text: str, words: str) -> None:
+    for read in (cli.moment, cli.past):
+        with pytest.raises(UsageError, match=f"{flag} {words}"):
+            read(text, flag)
 
 
 def test_a_moment_without_a_zone_is_utc() -> None:

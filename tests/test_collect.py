@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -239,21 +240,40 @@ def test_no_failure_raises_nothing(store: Store) -> None:
     collect.raise_failures(run(store, job(works, target="a"), job(works, target="b")))
 
 
-def test_a_programming_error_is_raised_and_what_others_had_is_stored(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (ZeroDivisionError("a\nb"), Exit.CHECK_FAILED, "unexpected ZeroDivisionError: a b (run"),
+        (OverflowError(), Exit.CHECK_FAILED, "unexpected OverflowError: "),
+        (OSError(errno.ENOSPC, "No space left on device"), Exit.STORE, "No space left on device: "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_source_raises_is_its_own_failure(
+    store: Store, raised: Exception, code: Exit, words: str
+) -> None:
+    """The other jobs of the run go on to their end."""
+
     async def broken(feed: Feed) -> AsyncIterator[Batch]:
         yield Batch([row(1, market="broken")])
-        await asyncio.sleep(0.2)
-        raise ZeroDivisionError
+        raise raised
 
     async def lasts(feed: Feed) -> AsyncIterator[Batch]:
         yield Batch([row(2, market="lasts")])
-        await asyncio.sleep(60)
+        await asyncio.sleep(0.2)
+        yield Batch([row(3, market="lasts")])
 
-    started = time.monotonic()
-    with pytest.raises(ZeroDivisionError):
-        run(store, job(broken, "broken"), job(lasts, "lasts"))
-    assert time.monotonic() - started < 10
-    assert {r.market for r in store.rows(Scan)} == {"broken", "lasts"}
+    outcomes = run(store, job(broken, "broken"), job(lasts, "lasts"))
+    failure = outcomes[0].failure
+    assert failure is not None
+    assert (failure.code, failure.__cause__) == (code, raised)
+    assert str(failure).startswith(words)
+    assert outcomes[1].failure is None
+    assert sorted(r.market for r in store.rows(Scan)) == ["broken", "lasts", "lasts"]
+    with pytest.raises(PartialError, match="1 of 2 failed: broken: "):
+        collect.raise_failures(outcomes)
+    with pytest.raises(type(failure)):
+        collect.raise_failures(outcomes[:1])
 
 
 def test_a_time_out_inside_a_source_is_no_end_of_time(store: Store) -> None:

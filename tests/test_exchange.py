@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch.exchange import Channel, Contract, Reader
+from chainwatch.exchange import Channel, Contract, Reader, contract_size
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.sources import binance, bybit, okx
 from tests.venues.others import ALL
@@ -48,7 +48,20 @@ def test_a_frame_means_the_same_however_its_json_is_written(channel: Channel) ->
         assert (one.rows[0].raw, two.rows[0].raw) == (text, other)
 
 
-@pytest.mark.parametrize("wrong", ['"-1"', '"x"', '"NaN"', '""', "null", "{}", "true"])
+UNUSABLE = [
+    '"1_000"',
+    '" 12 "',
+    '"１２"',
+    '"1,2,3"',
+    '"3,87"',
+    '"1e40"',
+    '"1e303"',
+    "1e303",
+    '"inf"',
+]
+
+
+@pytest.mark.parametrize("wrong", ['"-1"', '"x"', '"NaN"', '""', "null", "{}", "true", *UNUSABLE])
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.source)
 def test_a_price_that_is_none_is_refused_however_the_frame_is_written(
     channel: Channel, wrong: str
@@ -111,3 +124,27 @@ def test_thousands_of_contracts_that_nobody_listed_do_not_fill_the_memory() -> N
         (row,) = bybit.LINEAR.parse(frame.encode(), reader).rows
         assert row.symbol == f"C{n}"
     assert len(reader._alike) < 5_000
+
+
+@pytest.mark.parametrize(
+    "time", [1_230_767_999_999, -1, 0, 10**40, 253_402_300_800_000, "1_0", " 1 "]
+)
+def test_a_time_that_cannot_be_is_refused(time: Any) -> None:
+    with pytest.raises(ValueError, match="time is"):
+        reader_of(okx.OKX).row(
+            symbol="A",
+            side="long",
+            raw_side="x",
+            at_ms=time,
+            price="2",
+            price_kind="fill",
+            raw="",
+            contracts="10",
+        )
+
+
+def test_a_size_in_a_list_that_is_no_number_is_unknown() -> None:
+    """It costs that contract its values, and not the venue its list."""
+    for size in ("1_000", "", "0", "1e40", "nan", None):
+        assert contract_size(size) is None
+    assert contract_size("0.01") == 0.01

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.errors import Exit
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject
 from chainwatch.store import Store
 from tests import shell, terminal
@@ -287,6 +288,16 @@ async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burs
     assert done.code == 0, done.err
     reasons = [s.reason for s in store.rows(Coverage, "state = 'off' ORDER BY from_time")]
     assert reasons == ["crash: the last run ended without a word", "stopped"]
+
+
+async def test_a_recording_on_a_full_disk_ends_with_one_line(exchange: Loopback) -> None:
+    env = exchange.environment(USDM)
+    process = shell.start("--quiet", "record", USDM, "--for", "60s", "-o", "/dev/full", env=env)
+    await subscribed(exchange, USDM)
+    await exchange.tell("burst", USDM, count=500)
+    done = await ended(process)
+    assert done.code == Exit.STORE
+    assert done.lines == ["chainwatch: /dev/full cannot be written: No space left on device"]
 
 
 async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_path: Path) -> None:

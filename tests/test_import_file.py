@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from chainwatch.collect import raise_failures
 from chainwatch.documents import Refused, SchemaChanged
 from chainwatch.errors import UsageError
+from chainwatch.numbers import COMMA
 from chainwatch.rows import Candle, IndicatorValue
 from chainwatch.sources.import_file import parse
 from chainwatch.store import Store
@@ -81,6 +82,31 @@ def test_a_candle_that_is_not_closed_yet_is_left_out() -> None:
 def test_another_shape_is_refused(series: str, body: str, words: str) -> None:
     with pytest.raises(SchemaChanged, match=words):
         parse(raw(body), series)
+
+
+@pytest.mark.parametrize("text", ["1_000", " 12 ", "１２", '"1,2,3"', '"3,87"', "1e40", "inf"])
+def test_a_number_written_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(SchemaChanged, match="number"):
+        parse(raw(f"date,value\n2026-09-15,{text}\n"), "gold")
+
+
+@pytest.mark.parametrize(
+    "body", ["date;value\n2026-09-15;3,87\n", 'date,value\n2026-09-15,"3,87"\n']
+)
+def test_a_file_may_declare_decimal_commas(body: str) -> None:
+    (found,) = parse(raw(body), "gold", COMMA)
+    assert isinstance(found, IndicatorValue)
+    assert found.value == 3.87
+    with pytest.raises(SchemaChanged):
+        parse(raw(body.replace(",", ".")), "gold", COMMA)
+
+
+@pytest.mark.parametrize(
+    "published", ["0001-01-01T00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-10-01", "2008-12-31"]
+)
+def test_a_time_of_publication_that_cannot_be_is_refused(published: str) -> None:
+    with pytest.raises(SchemaChanged, match="published is"):
+        parse(raw(f"date,value,published\n2026-09-15,1,{published}\n"), "mags")
 
 
 @given(st.text(max_size=100), st.sampled_from(["gold", "btc"]))

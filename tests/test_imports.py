@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import Exit, UsageError
 from chainwatch.imports import KNOWN_COLUMNS, Terms, snapshot_rows
+from chainwatch.numbers import COMMA
 from chainwatch.rows import Account, Factor, Leg, Reserve, Snapshot
 from chainwatch.store import Store, read_file
 from tests import shell
@@ -278,8 +280,14 @@ JOINED = (
         (HEAD + "a,WETH,collateral,-1,3000,0.8\n", "line 2: amount must be 0 or lie between"),
         (HEAD + "a,WETH,collateral,nan,3000,0.8\n", "not nan"),
         (HEAD + "a,WETH,collateral,inf,3000,0.8\n", "not inf"),
-        (HEAD + "a,WETH,collateral,1e300,3000,0.8\n", "not 1e+300"),
+        (HEAD + "a,WETH,collateral,1e300,3000,0.8\n", "not 1e300"),
         (HEAD + "a,WETH,debt,1e-300,3000,\n", "not 1e-300"),
+        (HEAD + "a,WETH,debt,1e40,3000,\n", "not 1e40"),
+        (HEAD + "a,WETH,debt,1_000,3000,\n", "line 2: amount is no number: '1_000'"),
+        (HEAD + "a,WETH,debt, 12 ,3000,\n", "line 2: amount is no number: ' 12 '"),
+        (HEAD + "a,WETH,debt,１２,3000,\n", "line 2: amount is no number: '１２'"),
+        (HEAD + 'a,WETH,debt,"1,2,3",3000,\n', "line 2: amount is no number: '1,2,3'"),
+        (HEAD + 'a,WETH,debt,"3,87",3000,\n', "'3,87' (if the file has decimal commas, say --dec"),
         (HEAD + "a,WETH,collateral,1,3000,8300\n", "map it to liquidation_threshold_bps"),
         (
             HEAD + "a,WETH,collateral,1,3000,0.8\nb,WETH,debt,1,3001,\n",
@@ -334,6 +342,21 @@ def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
         attempt()
     assert told in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+def test_a_file_may_declare_that_its_numbers_have_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "account;asset;side;amount;price;liquidation_threshold\na;WETH;collateral;3,87;3000,5;0,8\n"
+    )
+    found = read_file(path)
+    terms = msgspec.structs.replace(TERMS, form=COMMA)
+    rows = snapshot_rows(found.columns, found.rows, {}, terms)
+    (leg,) = (row for row in rows if isinstance(row, Leg))
+    assert (leg.amount, leg.lt_bps) == (3.87, 8_000.0)
+    assert leg.usd == pytest.approx(3.87 * 3000.5)
+    with pytest.raises(UsageError, match="line 2: amount is no number: '3,87'"):
+        snapshot_rows(found.columns, found.rows, {}, TERMS)
 
 
 def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home: Path) -> None:
@@ -391,7 +414,8 @@ def test_a_file_of_a_time_to_come_needs_to_be_told_when_it_was_so(home: Path) ->
     os.utime(path, (ahead, ahead))
     done = run("import", str(path), "--market", "mine", home=home)
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
-    assert f"{path} is of 2099-01-01 00:00:00Z, in the future" in done.err
+    assert f"the time of {path} does not count" in done.err
+    assert "in the future" in done.err
     assert "--at" in done.err
     assert not home.exists()
     known = run("import", str(path), "--market", "mine", "--at", "2026-01-29", home=home)

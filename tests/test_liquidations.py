@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chainwatch import query, report, show
+from chainwatch import export, query, report, show
 from chainwatch.errors import UsageError
 from chainwatch.rows import ChainLiquidation, Coverage, ExchangeLiquidation, Retraction, Row
 from chainwatch.source import discover
@@ -553,3 +554,42 @@ def test_a_window_across_two_eras_names_both(catalog: Catalog) -> None:
         "sampled: about one order per contract and second (unproven) until 2025-02-26, then "
         "full: every liquidation, each 0.5 s"
     )
+
+
+@pytest.mark.parametrize("value", [1e40, 1.7e308])
+def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
+    tmp_path: Path, value: float
+) -> None:
+    """Older versions stored such: every report and export goes on, and a check names them."""
+    store = Store(tmp_path / "home")
+    store.create()
+    large = [order(n, notional_usd=value, notional_quote=value) for n in (2, 3)]
+    chain = [on_chain(1), on_chain(2, coll_seized_usd=value, debt_repaid_usd=value)]
+    store.append([order(1), *large, *chain, span(0, 1)], source="streams")
+    with query.open_catalog(store) as catalog:
+        made = [report.make(catalog, "liquidations", {"p_by": by}) for by in _BY]
+        made += [report.make(catalog, n, {}) for n in ("largest_liquidations", "exchange_sums")]
+        made += [report.make(catalog, n, {}) for n in ("liquidation_totals", "chain_sums")]
+        wrong = query.run(catalog, query.find("liquidation_figures")).dicts()
+    for each in made:
+        for form in show.Format:
+            assert show.text_of(each, form)
+        assert show.text_of(each, show.Format.TABLE, width=80)
+    venues = {row["of"]: row for row in made[0].result.dicts()}
+    seen = venues["binance"]
+    assert (seen["orders"], seen["unpriced"], seen["at_least_usd"]) == (3, 2, 100.0)
+    read = venues["aave-v3"]
+    assert (read["orders"], read["unpriced"], read["at_least_usd"]) == (2, 1, 1_000.0)
+    assert {row["event"] for row in wrong} == {"e2", "e3"}
+    for day in export.stored_days(store):
+        export.export(store, tmp_path / "marts", day, formats=export.FORMATS)
+    rows = json.loads((tmp_path / "marts/day=2026-02-03/liquidations.json").read_text())["rows"]
+    assert {row["origin"]: (row["unpriced"], row["at_least_usd"]) for row in rows} == {
+        "exchange": (2, 100.0),
+        "chain": (1, 1_000.0),
+    }
+    hours = json.loads((tmp_path / "marts/day=2026-02-03/chain_liquidations.json").read_text())
+    assert [(row["unpriced"], row["coll_seized_usd"]) for row in hours["rows"]] == [(1, 1_000.0)]
+
+
+_BY = ("venue", "hour", "symbol", "side")

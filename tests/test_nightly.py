@@ -266,6 +266,35 @@ class Everybody:
         return 0
 
 
+class Breaking:
+    """A collector that stumbles over something that nobody foresaw."""
+
+    def __init__(self, raised: Exception) -> None:
+        self.raised = raised
+
+    def collect(self, job: Job) -> int:
+        raise self.raised
+
+    def verify(self, job: Job) -> int:
+        raise AssertionError("what was not read is not verified")
+
+
+def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
+    lake: Store, tmp_path: Path
+) -> None:
+    broken = Breaking(ArithmeticError("1e9999999\nis no number"))
+    how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
+    night = nightly.run(lake, tmp_path / "marts", broken, **how)
+    assert night.code == Exit.CHECK_FAILED
+    assert set(night.failed.values()) == {
+        "unexpected ArithmeticError: 1e9999999 is no number (run again with --debug)"
+    }
+    others = [name for name in night.steps if not name.startswith("collect ")]
+    assert others[:3] == ["compact", "retention", "checks"]
+    assert any(name.startswith("export ") for name in others)
+    assert all(night.done(name) for name in others)
+
+
 def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
     lake: Store, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,13 @@ from chainwatch.commands import (
     AsOfOption,
     MarketOption,
     Output,
+    amount,
     app,
+    betas,
+    count,
     listing,
     on_catalog,
+    positive,
     scope,
     setup,
     share,
@@ -100,11 +103,11 @@ def cascade(
     names = list(dict.fromkeys(factors))
     if absorbed not in ("later", "now"):
         raise UsageError(f"--absorbed takes later or now, not {absorbed!r}")
-    betas = _betas(beta or [])
+    told = betas(beta)
     terms = cascades.Terms(
         factor=names[0],
         scope=scope(market, as_of),
-        betas=betas,
+        betas=told,
         depth_scale=positive(depth_scale, "--depth-scale"),
         sigma=share(sigma, "--sigma"),
         adv=None if adv is None else positive(adv, "--adv"),
@@ -130,16 +133,16 @@ def cascade(
             raise UsageError(
                 "several factors at once need --drop; --beta eth=1.2 moves one further"
             )
-        others = betas.keys() - {n.lower() for n in names}
+        others = told.keys() - {n.lower() for n in names}
         if others:
             raise UsageError(f"--beta names {', '.join(sorted(others))}, none of the factors given")
-        drops = {n: min(fall * betas.get(n.lower(), 1.0), 0.999) for n in names}
+        drops = {n: min(fall * told.get(n.lower(), 1.0), 0.999) for n in names}
         if min(drops.values()) <= 0:
             raise UsageError("several factors fall together: a beta has to be above 0")
         several = [replace(terms, factor=name, betas={}) for name in names]
         output.emit(on_catalog(lambda catalog: cascades.several(catalog, several, drops)))
         return
-    if names[0].lower() in betas:
+    if names[0].lower() in told:
         raise UsageError(f"--beta: {names[0]} is what falls, it moves by itself")
 
     top = _groups(output)
@@ -185,24 +188,6 @@ def _draw(terms: Terms, path: Path) -> None:
     setup().teller.note(f"drawn: {path}")
 
 
-def positive(text: str, flag: str) -> float:
-    """A number above 0 such as 88000, 88,000 or 0.3; UsageError naming the flag."""
-    plain = text.strip().replace(",", "").replace("_", "")
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?", plain) or not 0 < float(plain) < 1e300:
-        raise UsageError(f"{flag} takes a number above 0, not {text!r}")
-    return float(plain)
-
-
-def _betas(pairs: list[str]) -> dict[str, float]:
-    found = {}
-    for pair in pairs:
-        match = re.fullmatch(r"\s*([^=,\s]+)\s*=\s*([-+]?[0-9]*\.?[0-9]+)\s*", pair)
-        if not match or abs(float(match[2])) > 100:
-            raise UsageError(f"--beta takes a factor and its beta, such as eth=1.2, not {pair!r}")
-        found[match[1].lower()] = float(match[2])
-    return found
-
-
 @app.command(epilog="Example: chainwatch distance --days 7 --min-debt 100000")
 @listing
 def distance(
@@ -210,10 +195,12 @@ def distance(
         str, typer.Option(metavar="DAYS", help="Horizon of the probability-like figure.")
     ] = "30",
     window: Annotated[
-        int, typer.Option(metavar="N", min=10, help="Days of closes the covariance is of.")
+        int,
+        typer.Option(metavar="N", parser=count(10), help="Days of closes the covariance is of."),
     ] = 90,
     min_debt: Annotated[
-        float, typer.Option(metavar="USD", min=0, help="Leave out accounts with less debt.")
+        float,
+        typer.Option(metavar="USD", parser=amount, help="Leave out accounts with less debt."),
     ] = 0,
     market: MarketOption = None,
     as_of: AsOfOption = None,

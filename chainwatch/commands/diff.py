@@ -72,7 +72,7 @@ def diff(
 def end_of(text: str, flag: str) -> datetime:
     """The last microsecond of a day, or the time that was named."""
     value = moment(text, flag)
-    day_only = len(text.strip()) == len("2026-11-20")
+    day_only = len(text) == len("2026-11-20")
     return value + timedelta(days=1, microseconds=-1) if day_only else value
 
 

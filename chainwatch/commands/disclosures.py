@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +11,10 @@ from chainwatch.commands import (
     App,
     Group,
     Output,
+    amount,
     app,
+    count,
     emit_query,
-    finite,
     listing,
     moment,
     on_catalog,
@@ -71,7 +71,7 @@ def _known(text: str | None) -> dict[str, object]:
     if text is None:
         return {}
     found = moment(text, "--known-on")
-    if re.fullmatch(r"\s*\d{4}-?\d{2}-?\d{2}\s*", text):
+    if len(text) == len("2026-11-20"):
         found = found.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return {"p_known_at": found}
 
@@ -93,13 +93,13 @@ def show_reserves(
         float | None,
         typer.Option(
             metavar="POINTS",
-            min=0,
-            callback=finite,
+            parser=amount,
             help="Classes that moved by more points of share.",
         ),
     ] = None,
     last: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Disclosures per kind, the newest N.")
+        int | None,
+        typer.Option(metavar="N", parser=count(1), help="Disclosures per kind, the newest N."),
     ] = None,
     known_on: KnownOption = None,
     *,
@@ -158,6 +158,9 @@ def import_indicator(
     series: Annotated[
         str, typer.Option("--series", metavar="NAME", help="Whose values they are: gold, btc, …")
     ],
+    decimal_comma: Annotated[
+        bool, typer.Option("--decimal-comma", help="Its numbers are written 3,87, not 3.87.")
+    ] = False,
     *,
     output: Output,
 ) -> None:
@@ -174,7 +177,8 @@ def import_indicator(
         close = difflib.get_close_matches(series, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(f"no series is called {series!r}; {hint}known: {', '.join(names)}")
-    _import("import", file, {"series": series}, output)
+    comma = {"decimal_comma": "yes"} if decimal_comma else {}
+    _import("import", file, {"series": series} | comma, output)
 
 
 def _import(source: str, file: Path, options: dict[str, str], output: Output) -> None:
@@ -193,7 +197,7 @@ def _import(source: str, file: Path, options: dict[str, str], output: Output) ->
 @app.command(epilog="Example: chainwatch spreads --last 20")
 @listing
 def spreads(
-    last: Annotated[int, typer.Option(metavar="N", min=1, help="Newest N days.")] = 10,
+    last: Annotated[int, typer.Option(metavar="N", parser=count(1), help="Newest N days.")] = 10,
     known_on: KnownOption = None,
     *,
     output: Output,
@@ -220,7 +224,7 @@ def crashes(known_on: KnownOption = None, *, output: Output) -> None:
 @listing
 def breaks(
     asset: Annotated[str, typer.Argument(help="BTC or ETH.")],
-    level: Annotated[float, typer.Argument(min=0, callback=finite, help="Price in USD.")],
+    level: Annotated[float, typer.Argument(parser=amount, help="Price in USD.")],
     up: Annotated[bool, typer.Option("--up", help="Breaks upwards, not downwards.")] = False,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only breaks from then on.")

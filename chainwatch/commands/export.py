@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chainwatch import numbers
 from chainwatch.commands import Output, app, listing, named_folder, setup
 from chainwatch.errors import CheckFailed, PartialError, UsageError
 
@@ -172,8 +173,8 @@ def exported_report(done: list[Exported]) -> Report:
 def day_of(text: str, flag: str) -> date:
     """A UTC day written YYYY-MM-DD; UsageError naming the flag."""
     try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
+        return numbers.day(text)
+    except numbers.NotReadable:
         raise UsageError(f"{flag} takes a day such as 2026-11-20, not {text!r}") from None
 
 

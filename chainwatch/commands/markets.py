@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chainwatch import numbers
 from chainwatch.commands import (
     AsOfOption,
     MarketOption,
@@ -21,6 +23,7 @@ from chainwatch.commands import (
     setup,
 )
 from chainwatch.errors import UsageError
+from chainwatch.numbers import COMMA, PLAIN, Form, NotReadable
 from chainwatch.text import visible
 
 if TYPE_CHECKING:
@@ -70,6 +73,9 @@ def import_positions(
         str | None,
         typer.Option("--at", metavar="TIME", help="When it was so; else the file's own time."),
     ] = None,
+    decimal_comma: Annotated[
+        bool, typer.Option("--decimal-comma", help="Its numbers are written 3,87, not 3.87.")
+    ] = False,
     *,
     output: Output,
 ) -> None:
@@ -78,7 +84,7 @@ def import_positions(
     from chainwatch.store import read_file
 
     mapping = _mapping(map_ or [])
-    terms = _terms(file, market, quote, close_rule, at)
+    terms = _terms(file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN)
     found = read_file(file)
     try:
         rows = imports.snapshot_rows(found.columns, found.rows, mapping, terms)
@@ -104,9 +110,9 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None) -> Terms:
-    from datetime import UTC, datetime
-
+def _terms(
+    file: Path, market: str, quote: str, close_rule: str, at: str | None, form: Form
+) -> Terms:
     from chainwatch.imports import Terms
     from chainwatch.markets import ALL, NAME
 
@@ -121,42 +127,43 @@ def _terms(file: Path, market: str, quote: str, close_rule: str, at: str | None)
     name, equals, rate = quote.partition("=")
     usd = 1.0 if name == "USD" else None
     if equals:
-        usd = positive(rate)
+        usd = _rate(rate)
     if not re.fullmatch(r"[A-Za-z0-9.]{1,16}", name) or (equals and usd is None):
         raise UsageError(
             f"--quote takes USD, or a name and its USD such as ETH=1800, not {quote!r}"
         )
     now = datetime.now(UTC)
-    try:
-        as_of = (
-            past(at, "--at")
-            if at is not None
-            else datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        )
-    except OSError:
-        as_of = now  # reading it will say what is wrong with it
-    if as_of > now:
-        raise UsageError(
-            f"{file} is of {as_of:%Y-%m-%d %H:%M:%SZ}, in the future: say with --at when it was so"
-        )
     return Terms(
         market=market,
         source=visible(file.name, 80),
-        as_of=as_of,
+        as_of=_time_of(file, now) if at is None else past(at, "--at"),
         now=now,
         quote=name,
         quote_usd=usd,
         close_rule=close_rule,
+        form=form,
     )
 
 
-def positive(text: str) -> float | None:
-    """A finite number above 0, or None."""
+def _time_of(file: Path, now: datetime) -> datetime:
+    """When a file was written last; UsageError where that can be no time of positions."""
     try:
-        value = float(text)
-    except ValueError:
+        return numbers.instant(file.stat().st_mtime_ns // 1000, "us", now, timedelta(0))
+    except OSError:
+        return now  # reading it will say what is wrong with it
+    except NotReadable as refusal:
+        raise UsageError(
+            f"the time of {file} does not count ({refusal}): say with --at when it was so"
+        ) from None
+
+
+def _rate(text: str) -> float | None:
+    """A number above 0, or None."""
+    try:
+        value = numbers.real(text)
+    except NotReadable:
         return None
-    return value if 0 < value < float("inf") else None
+    return value if value > 0 else None
 
 
 def _require_own_name(store: Store, market: str) -> None:

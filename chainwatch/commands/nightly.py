@@ -12,7 +12,7 @@ import typer
 
 from chainwatch.commands import Output, app, listing, named_folder, run, setup
 from chainwatch.commands.export import formats_of
-from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError
+from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError, unwritable
 
 if TYPE_CHECKING:
     from chainwatch.collect import Job
@@ -144,7 +144,7 @@ def _install(command: list[str]) -> Report:
         for name, text in night_work.units(command).items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as failure:
-        raise UsageError(f"{folder} cannot be written: {failure.strerror}") from None
+        raise unwritable(f"{folder}", failure) from None
     return _told(
         [
             (str(folder / night_work.UNITS[0]), "written"),

@@ -27,7 +27,7 @@ from chainwatch.rows import ExchangeLiquidation, Factor, Snapshot
 from chainwatch.settings import Settings
 from chainwatch.show import Report
 from chainwatch.source import find
-from chainwatch.store import Catalog, Store
+from chainwatch.store import Catalog, Store, writing
 
 if TYPE_CHECKING:
     from chainwatch.demo.aave import AaveMarket
@@ -263,11 +263,16 @@ def _prepare(home: Path, stage: Stage) -> None:
     mark = home / MARK
     if home.exists() and any(home.iterdir()) and not mark.exists():
         raise ConfigError(f"{home} is not empty and not a demo folder: name another with --home")
+    with writing(home):
+        _make_anew(home, stage)
+
+
+def _make_anew(home: Path, stage: Stage) -> None:
     for stale in ("lake", "documents", "tmp", "locks", "chainwatch.duckdb"):
         path = home / stale
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     home.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    (home / MARK).touch()
     entries = [
         f'[markets.{name}]\nprotocol = "{place.protocol}"\nchain = "local"\n'
         f'chain_id = {CHAIN_ID}\npool = "{place.pool}"\nrpc = ["{stage.url}"]\nlag = 0\n'

@@ -15,7 +15,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contract_size,
+    pick,
+)
 from chainwatch.net import Rest
 from chainwatch.source import stream
 
@@ -134,7 +144,7 @@ def listed(body: bytes, kind: str) -> list[Contract]:
             quote=c.quote_asset,
             settle=c.margin_asset,
             kind=kind,
-            size=c.contract_size if kind == "inverse" else 1.0,
+            size=contract_size(c.contract_size) if kind == "inverse" else 1.0,
         )
         for c in _exchange.decode(body).symbols
     ]

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
 from chainwatch.history import History
 from chainwatch.net import Rest
@@ -80,8 +81,8 @@ def _row(
         symbol=symbol,
         side="long" if amount > 0 else "short",
         raw_side="+" if amount > 0 else "-",
-        at_ms=int(_figure(fields[2], "time")),
-        sent_ms=None if sent is None else int(sent),
+        at_ms=_figure(fields[2], "time"),
+        sent_ms=sent,
         base=abs(amount),
         price=_figure(price, "acquired price" if match else "entry price"),
         price_kind="acquired" if match else "entry",
@@ -149,7 +150,7 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         )
         yield body
         times = [
-            int(_figure(_elements.decode(row)[2], "time"))
+            numbers.whole(_figure(_elements.decode(row)[2], "time"))
             for group in _pages_of.decode(body)
             for row in group
         ]

@@ -22,6 +22,7 @@ from html.parser import HTMLParser
 
 from chainwatch import documents
 from chainwatch.documents import Ask, Irreconcilable, Raw, SchemaChanged, day, exact
+from chainwatch.numbers import GROUPED
 from chainwatch.reserves import (
     CASH,
     FUND,
@@ -187,8 +188,10 @@ def parse_fund(raw: Raw) -> list[Row]:
             raise SchemaChanged(f"a line has {len(row)} fields, not {len(FUND_COLUMNS)}")
         asset_class = FUND_TYPES.get(row[1].strip(), UNCLASSIFIED)
         label = row[0] if asset_class != UNCLASSIFIED else f"{row[0]} ({row[1]})"
-        lines.append(Line(visible(label, 80), asset_class, exact(row[4], f"value of {row[0]}")))
-        shares += exact(row[2], f"share of {row[0]}")
+        lines.append(
+            Line(visible(label, 80), asset_class, exact(row[4], f"value of {row[0]}", GROUPED))
+        )
+        shares += exact(row[2], f"share of {row[0]}", GROUPED)
     if not lines:
         raise SchemaChanged("there are no positions")
     # Each share is rounded to a hundredth of a point.

@@ -10,7 +10,7 @@ fail with 403. The completion time says when the day's figures were ready.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, time
+from datetime import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,10 +51,8 @@ def parse(raw: Raw) -> list[IndicatorValue]:
         value = entry["CapMVRVCur"]
         pairs.append((as_of, "" if value is None else str(value)))
         if done := entry.get("AssetEODCompletionTime"):
-            seconds = documents.number(done, "AssetEODCompletionTime")
-            if not 1e9 < seconds < 1e10:
-                raise SchemaChanged(f"AssetEODCompletionTime of {as_of} is {str(done)[:40]!r}")
-            published[as_of] = datetime.fromtimestamp(seconds, UTC)
+            what = f"AssetEODCompletionTime of {as_of}"
+            published[as_of] = documents.instant(done, "s", what, raw.fetched_at)
     values = indicators.gathered(pairs, "CapMVRVCur")
     return indicators.rows(raw, "btc_mvrv", values, LAG, published)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
@@ -25,6 +26,8 @@ SIDES = {"SELL": "long", "BUY": "short"}
 TRADES = "v4_trades"
 BOOK = "v4_orderbook"
 PAGE = 1_000
+# Without a zone it would be read as this machine's own.
+Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Trade(msgspec.Struct, rename="camel"):
@@ -32,7 +35,7 @@ class _Trade(msgspec.Struct, rename="camel"):
     side: str
     size: str
     price: str
-    created_at: datetime
+    created_at: Zoned
 
 
 class _Kind(msgspec.Struct):
@@ -40,7 +43,7 @@ class _Kind(msgspec.Struct):
 
 
 class _Time(msgspec.Struct, rename="camel"):
-    created_at: datetime
+    created_at: Zoned
 
 
 class _Trades(msgspec.Struct, omit_defaults=True):

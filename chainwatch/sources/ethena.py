@@ -11,10 +11,10 @@ Neither is documented or promised to stay.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
-from chainwatch import documents
+from chainwatch import documents, numbers
 from chainwatch.documents import Ask, Irreconcilable, Raw, SchemaChanged, exact
 from chainwatch.reserves import (
     BITCOIN,
@@ -79,6 +79,7 @@ def parse_status(raw: Raw) -> list[Row]:
     backing, fund, supplied = (exact(body[f], f) for f in fields)
     try:
         when = datetime.strptime(str(body["timestamp"]), "%Y-%m-%d %H:%M:%S.%f UTC")
+        when = numbers.within(when, None)
     except ValueError:
         raise SchemaChanged(f"timestamp is {visible(str(body['timestamp']), 40)!r}") from None
     return statement(
@@ -87,7 +88,7 @@ def parse_status(raw: Raw) -> list[Row]:
         issuer="Ethena",
         kind="protocol status",
         evidence=PAGE,
-        as_of=when.replace(tzinfo=UTC).date(),
+        as_of=when.date(),
         assets=backing + fund,
         liabilities=supplied,
         lines=[
@@ -142,6 +143,5 @@ def parse_collateral(raw: Raw) -> list[Row]:
 
 def _time(value: object) -> datetime:
     """Unix seconds or milliseconds."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1e9 < value < 1e13:
-        raise SchemaChanged(f"a collateral timestamp is {visible(str(value), 40)!r}")
-    return datetime.fromtimestamp(value / 1000 if value > 1e10 else value, UTC)
+    seconds = isinstance(value, int) and value < 10**10
+    return documents.instant(value, "s" if seconds else "ms", "a collateral timestamp")

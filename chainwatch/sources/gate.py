@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.exchange import CANARY, NOTHING, NOW, Channel, Contract, Reader, Request, Seen
 from chainwatch.history import History
 from chainwatch.net import Rest
@@ -146,7 +147,7 @@ def listed(body: bytes, settle: str) -> list[Contract]:
     for one in _listed.decode(body):
         base, _, quote = one.name.partition("_")
         quote = quote.partition("_")[0]
-        size = float(one.quanto_multiplier or 0)
+        size = numbers.real(one.quanto_multiplier or 0)
         kind = "linear" if quote == settle else "inverse" if size == 0 else "quanto"
         found.append(
             Contract(

@@ -15,7 +15,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contract_size,
+    pick,
+)
 from chainwatch.history import History
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -154,7 +163,7 @@ def listed(body: bytes, linear: bool) -> list[Contract]:
                 quote=quote,
                 settle=quote if linear else one.symbol,
                 kind="linear" if linear else "inverse",
-                size=one.contract_size,
+                size=contract_size(one.contract_size),
             )
         )
     return found

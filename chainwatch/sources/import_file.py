@@ -5,25 +5,29 @@
 
 Days as YYYY-MM-DD, times of UTC. Column names in any letter case and order; other columns are
 passed over. Nobody says when a value was published unless the file does: it then counts from the
-end of its day.
+end of its day. Where its user says that it has decimal commas, its columns may be separated by
+semicolons.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time
 from functools import partial
 from itertools import pairwise
 
-from chainwatch import documents, indicators
+from chainwatch import documents, indicators, numbers
 from chainwatch.documents import Raw, SchemaChanged, number
 from chainwatch.errors import UsageError
 from chainwatch.indicators import Lag, Prices
+from chainwatch.numbers import COMMA, PLAIN, Form, NotReadable
 from chainwatch.rows import Candle, Document, IndicatorValue, Row
 from chainwatch.source import Batch, Feed, source
 
 LAG = Lag("next day", time(0))
 ASSETS = ("btc", "eth")
+_HOUR = re.compile(r"(?:[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?")
 _PRICES = ("open", "high", "low", "close")
 
 
@@ -39,13 +43,17 @@ async def values(feed: Feed) -> AsyncIterator[Batch]:
     series = feed.options.get("series", "")
     if not series:
         raise UsageError("an import needs --series NAME; `chainwatch indicators` lists them")
-    async for batch in documents.read_file(feed, partial(parse, series=series), series):
+    comma = bool(feed.options.get("decimal_comma"))
+    read = partial(parse, series=series, form=COMMA if comma else PLAIN)
+    as_what = f"{series}, decimal commas" if comma else series
+    async for batch in documents.read_file(feed, read, as_what):
         yield batch
 
 
-def parse(raw: Raw, series: str) -> list[Row]:
+def parse(raw: Raw, series: str, form: Form = PLAIN) -> list[Row]:
     """Values of the series, or candles where it is an asset."""
-    table = raw.rows()
+    semicolons = form is COMMA and ";" in raw.text().partition("\n")[0]
+    table = raw.rows(delimiter=";" if semicolons else ",")
     names = [name.strip().lower() for name in next(table, [])]
     if "date" not in names:
         raise SchemaChanged("the file has no column `date`")
@@ -55,31 +63,33 @@ def parse(raw: Raw, series: str) -> list[Row]:
             raise SchemaChanged(f"line {n} has {len(row)} fields, the header {len(names)}")
         lines.append(dict(zip(names, row, strict=True)))
     if series in ASSETS:
-        return [*_candles(raw, series.upper(), lines, names)]
+        return [*_candles(raw, series.upper(), lines, names, form)]
     column = next((c for c in ("value", "close") if c in names), None)
     if column is None:
         raise SchemaChanged("the file has neither a column `value` nor `close`")
     pairs = [(_day(line["date"]), line[column]) for line in lines]
     published = {
-        as_of: _moment(line["published"])
+        as_of: _moment(raw, line["published"])
         for (as_of, _), line in zip(pairs, lines, strict=True)
         if line.get("published", "").strip()
     }
-    values = indicators.gathered(pairs, series)
+    values = indicators.gathered(pairs, series, form)
     return list(indicators.rows(raw, series, values, LAG, published))
 
 
-def _candles(raw: Raw, asset: str, lines: list[dict[str, str]], names: list[str]) -> list[Candle]:
+def _candles(
+    raw: Raw, asset: str, lines: list[dict[str, str]], names: list[str], form: Form
+) -> list[Candle]:
     if missing := [c for c in _PRICES if c not in names]:
         raise SchemaChanged(f"candles need columns open, high, low, close; missing: {missing}")
     found: dict[datetime, Prices] = {}
     for line in lines:
         begin = _begin(line["date"], line.get("time", ""))
         first, high, low, last = (
-            number(line[c], f"{c} of {begin:%Y-%m-%d %H:%M}") for c in _PRICES
+            number(line[c], f"{c} of {begin:%Y-%m-%d %H:%M}", form) for c in _PRICES
         )
-        volume = line.get("volume", "").strip()
-        traded = number(volume, "volume") if volume else None
+        volume = line.get("volume", "")
+        traded = number(volume, "volume", form) if volume.strip() else None
         candle = (begin, first, high, low, last, traded)
         if found.setdefault(begin, candle) != candle:
             raise SchemaChanged(f"{begin:%Y-%m-%d %H:%M} has two candles")
@@ -109,7 +119,9 @@ def _interval(begins: list[datetime], timed: bool) -> str:
 def _begin(day: str, hour: str) -> datetime:
     at = _day(day)
     try:
-        return datetime.combine(at, time.fromisoformat(hour.strip() or "00:00"), UTC)
+        if not _HOUR.fullmatch(hour):
+            raise ValueError
+        return datetime.combine(at, time.fromisoformat(hour or "00:00"), UTC)
     except ValueError:
         raise SchemaChanged(f"{hour[:40]!r} is no time as HH:MM") from None
 
@@ -118,9 +130,8 @@ def _day(text: str) -> date:
     return indicators.iso_day(text)
 
 
-def _moment(text: str) -> datetime:
+def _moment(raw: Raw, text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise SchemaChanged(f"published is {text[:40]!r}, no ISO time") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return numbers.moment(text, raw.fetched_at)
+    except NotReadable as refusal:
+        raise SchemaChanged(f"published is {text[:40]!r}, {refusal}") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
@@ -49,7 +50,8 @@ class _Kind(msgspec.Struct):
 
 
 class _Past(msgspec.Struct):
-    time: datetime
+    # Without a zone it would be read as this machine's own.
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
     price: float
     size: float
     side: str

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from chainwatch import numbers
 from chainwatch.exchange import (
     CANARY,
     NOTHING,
@@ -24,6 +25,7 @@ from chainwatch.exchange import (
     Reader,
     Request,
     Seen,
+    contract_size,
     pick,
     reason_of,
 )
@@ -207,14 +209,14 @@ def listed(body: bytes) -> list[Contract]:
 
 def _contract(one: _Listed) -> Contract:
     base, _, quote = one.uly.partition("-")
-    size = float(one.ct_val) * float(one.ct_mult or "1") if one.ct_val else None
+    size, times = contract_size(one.ct_val), contract_size(one.ct_mult or "1")
     return Contract(
         symbol=one.inst_id,
         base=base,
         quote=quote,
         settle=one.settle_ccy,
         kind=one.ct_type or "unknown",
-        size=size,
+        size=None if size is None or times is None else contract_size(size * times),
         market=one.inst_type.lower(),
         family=one.inst_family or one.uly,
     )
@@ -255,7 +257,7 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         )
         yield body
         times = [
-            int(_detail.decode(detail).ts)
+            numbers.whole(_detail.decode(detail).ts)
             for data in _answer.decode(body).data
             for detail in _group.decode(data).details
         ]

@@ -18,6 +18,7 @@ from decimal import Decimal
 
 from chainwatch import documents, pdf
 from chainwatch.documents import BY_SOURCE, Raw, SchemaChanged, day, end_of, exact
+from chainwatch.numbers import GROUPED
 from chainwatch.reserves import (
     ATTESTED,
     BITCOIN,
@@ -202,7 +203,7 @@ def _with_bitcoin_price(lines: Sequence[Line], squeezed: str) -> list[Line]:
     said = re.search(r"BTCpriceUSD([\d,]+(?:\.\d+)?)", squeezed)
     if said is None:
         return list(lines)
-    price = exact(said[1], "the bitcoin price")
+    price = exact(said[1], "the bitcoin price", GROUPED)
     return [
         Line(x.label, x.asset_class, x.usd, price, "BTC") if x.asset_class == BITCOIN else x
         for x in lines
@@ -376,7 +377,7 @@ def _first_digital(raw: Raw, text: str) -> list[Row]:
                 kind=MONTHLY_KIND,
                 evidence=ATTESTED,
                 as_of=as_of,
-                circulating=exact(issued[1], "tokens in circulation"),
+                circulating=exact(issued[1], "tokens in circulation", GROUPED),
             )
         )
     return rows
@@ -389,7 +390,7 @@ def _first_digital_lines(table: str) -> tuple[list[Line], Decimal]:
     for amount in _CENTS.finditer(table):
         words = table[begin : amount.start()].strip(" :$")
         begin = amount.end()
-        usd = exact(amount[1], "an amount")
+        usd = exact(amount[1], "an amount", GROUPED)
         total = re.search(r"(?:\(\w\) )?\b(?:sub-?)?total\b(?!.*\btotal\b)", words, re.IGNORECASE)
         label = words[total.start() :] if total else words
         ahead = words[: total.start()] if total else words
@@ -486,7 +487,7 @@ def _money(text: str) -> Decimal:
     if text == "-":
         return Decimal(0)
     sign = -1 if text.startswith("(") else 1
-    return sign * exact(text.strip("()").replace(" ", ""), "an amount")
+    return sign * exact(text.strip("()").replace(" ", ""), "an amount", GROUPED)
 
 
 def _date(found: re.Match[str] | None, what: str) -> date:

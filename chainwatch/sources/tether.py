@@ -15,7 +15,7 @@ nothing of what the reserves consist of.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ from chainwatch.documents import Ask, Raw, SchemaChanged, exact
 from chainwatch.reserves import PAGE, require_sum, statement, supply
 from chainwatch.rows import Document, ReserveItem, Row, Statement, Supply
 from chainwatch.source import Batch, Feed, source
+from chainwatch.text import visible
 
 KIND = "transparency page"
 # Floats of eleven digits before the point carry noise in the fifth after it.
@@ -173,6 +174,6 @@ def _listed(
 
 
 def _day(token: str, stamp: Any) -> date:
-    if not isinstance(stamp, int) or isinstance(stamp, bool) or not 1e9 < stamp < 1e10:
-        raise SchemaChanged(f"{token} id is {str(stamp)[:40]!r}, not a time in seconds")
-    return datetime.fromtimestamp(stamp, UTC).date()
+    if not isinstance(stamp, int):
+        raise SchemaChanged(f"{token} id is {visible(str(stamp), 40)!r}, not a time in seconds")
+    return documents.instant(stamp, "s", f"{token} id").date()

@@ -4,7 +4,7 @@ SELECT venue, market, symbol, event, side, price, contracts, quantity_base, noti
        notional_usd, usd_rule
 FROM exchange_liquidations
 WHERE side NOT IN ('long', 'short') OR NOT isfinite(price) OR price <= 0
-   OR quantity_base <= 0 OR contracts <= 0 OR notional_quote <= 0
+   OR abs(notional_usd) > 1e18 OR quantity_base <= 0 OR contracts <= 0 OR notional_quote <= 0
    OR abs(quantity_base * price / nullif(notional_quote, 0) - 1) > 1e-9
    OR (notional_usd IS NOT NULL AND notional_usd <> notional_quote)
    OR (notional_usd IS NULL AND usd_rule NOT LIKE 'n/a%')

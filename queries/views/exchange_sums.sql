@@ -2,7 +2,7 @@
 -- title: What exchanges reported as liquidated in each crash's window: a lower bound, with its coverage
 -- note: covered: share of the window in which the feeds that were watched at all were alive, their mean; figures of a demo do not count
 WITH reported AS (
-  SELECT e.event, sum(l.notional_usd) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
+  SELECT e.event, sum(l.notional_usd) FILTER (abs(l.notional_usd) <= 1e18) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
          string_agg(DISTINCT l.venue, ', ' ORDER BY l.venue) AS names
   FROM crash_events() AS e
   JOIN counted_liquidations() AS l ON l.time >= e.window_from AND l.time < e.window_to

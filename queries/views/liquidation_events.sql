@@ -3,6 +3,7 @@
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
 -- note: what of exchanges counts: see counted_liquidations; of Compound III the absorbed collateral counts
+-- note: a value beyond 1e18 USD is none, and has no price
 -- note: on chain, long: a dollar was owed; short: a dollar was the collateral; else n/a
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
@@ -17,7 +18,8 @@ WITH bounds AS (
   FROM chain WHERE kind = 'absorb-debt' GROUP BY ALL
 )
 SELECT 'exchange' AS origin, l.venue, l.market, l.symbol, coalesce(l.base, l.symbol) AS asset,
-       l.side, l.time, l.notional_usd AS usd, l.price, l.price_kind, l.quantity_base AS quantity,
+       l.side, l.time, CASE WHEN abs(l.notional_usd) <= 1e18 THEN l.notional_usd END AS usd,
+       l.price, l.price_kind, l.quantity_base AS quantity,
        l.provenance, l.delivery, l.source
 FROM counted_liquidations(p_since := (SELECT since FROM bounds), p_until := (SELECT until FROM bounds)) AS l
 UNION ALL BY NAME

@@ -3,7 +3,12 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
-SELECT l.* EXCLUDE (load, day)
+-- note: a value beyond 1e18 USD is none: it is n/a, and its status says so
+SELECT l.* EXCLUDE (load, day) REPLACE (
+         CASE WHEN abs(l.debt_repaid_usd) <= 1e18 THEN l.debt_repaid_usd END AS debt_repaid_usd,
+         CASE WHEN abs(l.coll_seized_usd) <= 1e18 THEN l.coll_seized_usd END AS coll_seized_usd,
+         CASE WHEN abs(l.debt_repaid_usd) > 1e18 OR abs(l.coll_seized_usd) > 1e18
+              THEN 'n/a (a value beyond 1e18 USD)' ELSE l.status END AS status)
 FROM chain_liquidations AS l
 LEFT JOIN retractions AS r ON r.chain_id = l.chain_id AND r.block_hash = l.block_hash
 WHERE r.block_hash IS NULL
