@@ -145,7 +145,7 @@ def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None
     assert changes["debt liquidatable USD"] == liquidatable
     assert changes["debt within 5 % of liquidation USD"] == near
     (alert,) = ask(store, "alert_health_share")
-    assert alert["value"] == close(near / all_debt)
+    assert alert["value"] == close((near + liquidatable) / all_debt)
     rows = ask(store, "accounts")
     assert [row["account"] for row in rows[:3]] == [names[0.99], names[1.0127], names[0.9988]]
     assert [row["liquidatable"] for row in rows[:3]] == [True, True, False]
@@ -644,7 +644,7 @@ VALUES: dict[str, Any] = {
     "p_min_debt_usd": 10.0,
     "p_limit": 3,
     "p_since": FIRST_BLOCK_TIME - timedelta(days=30),
-    "p_until": FIRST_BLOCK_TIME + timedelta(days=3_000),
+    "p_until": FIRST_BLOCK_TIME + timedelta(days=270),
     "p_betas": "usd=0.5",
     "p_max_age": 1e9,
     "p_side": "bid",
