@@ -69,9 +69,11 @@ def test_each_documented_and_each_captured_form_is_read(
         ({"size": "many"}, "size is 'many'"),
         ({"size": "nan"}, "size is 'nan'"),
         ({"size": 0}, "size is '0.0'"),
-        ({"time": None}, "no time in milliseconds"),
+        ({"time": None}, "time is 'None'"),
         ({"size": None}, "size"),
-        ({"time": 12}, "no time in milliseconds"),
+        ({"time": 12}, "not a time in ms: before 2009"),
+        ({"size": "1_000"}, "size is '1_000'"),
+        ({"time": "１２"}, "time is '１２'"),
         ({"time": "soon"}, "time is 'soon'"),
     ],
 )

@@ -52,7 +52,8 @@ def brought(home: Path, text: str, *options: str, name: str = "mine.csv") -> Don
     """Import a text as a file."""
     path = home.parent / name
     path.write_text(text, encoding="utf-8")
-    return run("import", str(path), "--market", "mine", *options, home=home)
+    market = () if "--market" in options else ("--market", "mine")
+    return run("import", str(path), *market, *options, home=home)
 
 
 @pytest.fixture

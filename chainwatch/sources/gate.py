@@ -115,18 +115,18 @@ def parse(raw: bytes, reader: Reader) -> Seen:
 
 def _signed(size: float | str) -> float:
     try:
-        return float(size)
-    except ValueError:
-        raise ValueError(f"size is {visible(f'{size}', 40)!r}") from None
+        return numbers.real(size)
+    except numbers.NotReadable as reason:
+        raise ValueError(f"size is {visible(f'{size}', 40)!r}: {reason}") from None
 
 
 def _at_ms(one: _Liquidation) -> int:
     """The time in milliseconds, whichever of its two fields gives it."""
     given = one.time if one.time_ms is None else one.time_ms
     try:
-        number = int(given or 0)
-    except ValueError:
-        raise ValueError(f"time is {visible(f'{given}', 40)!r}") from None
+        number = numbers.whole(given)
+    except numbers.NotReadable as reason:
+        raise ValueError(f"time is {visible(f'{given}', 40)!r}: {reason}") from None
     return number * 1000 if abs(number) < _SECONDS_BELOW else number
 
 
