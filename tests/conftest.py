@@ -21,7 +21,17 @@ GENESIS = 1_700_000_000
 
 
 # Files that take longest begin first, so that no worker is left alone with one at the end.
-LONGEST = ("nightly", "queries", "cli", "aave_on_chain", "recording", "hostile", "export", "diff")
+LONGEST = (
+    "macros",
+    "nightly",
+    "queries",
+    "cli",
+    "aave_on_chain",
+    "recording",
+    "hostile",
+    "export",
+    "diff",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
