@@ -625,10 +625,11 @@ def _listed(lake: Path) -> set[Path]:
 
 def _words_of(text: str, definitions: Sequence[str]) -> set[str]:
     """The words of a statement and of the macros that it calls: its tables are among them."""
-    bodies = {}
+    # A query is two macros of one name, of which the published one only binds its arguments.
+    bodies: dict[str, str] = {}
     for definition in definitions:
-        if match := re.match(r"CREATE MACRO (\w+)\(", definition):
-            bodies[match[1]] = definition[match.end() :]
+        if match := re.match(r"CREATE MACRO (?:\w+\.)?(\w+)\(", definition):
+            bodies[match[1]] = bodies.get(match[1], "") + definition[match.end() :]
     found: set[str] = set()
     done: set[str] = set()
     todo = [text]
