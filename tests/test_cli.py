@@ -50,7 +50,7 @@ READING: dict[str, tuple[str, ...]] = {
     "query": ("positions", "p_market=demo"),
     "export": ("--out", "marts"),
     "schema": (),
-    "diff": ("--from", "2026-01-29T01:27:46Z", "--to", "2026-01-29"),
+    "diff": ("--from", "2026-01-29T01:27:48Z", "--to", "2026-01-29"),
     "queries": (),
     "reserves": ("USDT",),
     "indicators": (),
@@ -320,7 +320,7 @@ def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path
 def test_each_of_several_markets_must_be_stored(lake: Path) -> None:
     both = ("--market", "demo", "--market", "comt")
     words = ("'comt'", "did you mean comet?", "stored: comet, demo")
-    old = ("--from", "2026-01-29T01:27:46Z", "--to", "2026-01-29")
+    old = ("--from", "2026-01-29T01:27:48Z", "--to", "2026-01-29")
     for done in at_once(
         [
             partial(run, "walls", "ETH", *both, home=lake),
