@@ -565,7 +565,7 @@ def test_one_of_ones_own_that_is_wrong_is_not_replaced_by_the_one_that_ships(sto
 
 
 def test_a_rule_that_does_not_exist_is_told(store: Store) -> None:
-    with pytest.raises(UsageError, match="no rule is called 'x'; known: alert_feed_silent"):
+    with pytest.raises(UsageError, match=r"no rule is called 'x'; known: alert_.*feed_silent"):
         alerts.run(store, [], only=["x"], now=NOW)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -241,7 +242,7 @@ def test_several_factors_come_to_rest_together_where_no_further_round_moves_them
     spots = {"BTC": 90_000.0, "ETH": 3_000.0}
     for depth_label in ("no impact", "× 1", "× 0.1"):
         mine = {r["factor"]: r for r in found if r["depth"] == depth_label}
-        scale = {"no impact": "inf", "× 1": "1", "× 0.1": "0.1"}[depth_label]
+        scale = {"no impact": math.inf, "× 1": 1.0, "× 0.1": 0.1}[depth_label]
         for name, row in mine.items():
             (other,) = mine.keys() - {name}
             x = row["final_price"] / spots[name]
