@@ -147,20 +147,27 @@ _OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
 
 
 def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The accounts that sums leave out: market, reason, accounts, debt_usd."""
+    """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd."""
     chosen = query.find("in_no_sum")
     scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
     return query.run(catalog, chosen, scope).dicts()
 
 
 def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line per market that says how many accounts are in no sum, and why."""
-    said: dict[str, list[str]] = {}
+    """A line per market that says how many accounts are in no sum or only in part, and why."""
+    said: dict[tuple[str, str], list[str]] = {}
     for row in left_out:
         debt = row["debt_usd"]
         owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
-        said.setdefault(row["market"], []).append(f"{row['accounts']:,} {row['reason']} ({owed})")
-    return [f"{market}: accounts in no sum: {', '.join(words)}" for market, words in said.items()]
+        words = said.setdefault((row["market"], row["missing"]), [])
+        words.append(f"{row['accounts']:,} {row['reason']} ({owed})")
+    return [
+        f"{market}: accounts in {_MISSING[missing]}: {', '.join(words)}"
+        for (market, missing), words in said.items()
+    ]
+
+
+_MISSING = {"all": "no sum", "part": "some sums only"}
 
 
 def _knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:

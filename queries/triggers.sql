@@ -4,7 +4,7 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: way: now = liquidatable already; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
+-- note: way: now = liquidatable already, by the contract's verdict where there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
 -- note: x_full: where its health factor is 0.95 (1 if it is there already), with nobody liquidated before; full_outside: only where prices are not linear any more
 -- note: cover0 + cover1 · x: the debt that all of its collateral pays for, each with its own bonus; x_min, x_max: between them prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
@@ -123,9 +123,10 @@ WITH asset_move AS (
   SELECT s.*,
     CASE WHEN s.unpriced = 1 THEN 'n/a'
          WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
-         -- within 1e-9 of the threshold the contract's own integer decides
-         WHEN (abs(s.m1) <= 1e-9 * (s.d0 + s.d1) AND coalesce(e.liquidatable, e.hf_wad < 1000000000000000000))
-           OR (abs(s.m1) > 1e-9 * (s.d0 + s.d1) AND s.m1 < 0e0) THEN 'now'
+         -- The contract's verdict decides, and within 1e-9 of the threshold its own integer.
+         WHEN coalesce(e.liquidatable,
+                       CASE WHEN abs(s.m1) <= 1e-9 * (s.d0 + s.d1) THEN e.hf_wad < 1000000000000000000 END,
+                       s.m1 < 0e0) THEN 'now'
          WHEN s.beta_max = 0e0 AND s.beta_min = 0e0 THEN 'flat'
          WHEN s.slope > 0e0 AND s.x_raw > 0e0
            THEN CASE WHEN s.x_raw <= greatest(s.x_min, 1e-9) THEN 'outside' ELSE 'down' END
@@ -135,26 +136,29 @@ WITH asset_move AS (
   FROM solved AS s
   LEFT JOIN account_health AS e
     ON e.snapshot = s.snapshot AND e.account = s.account
-   AND abs(s.m1) <= 1e-9 * (s.d0 + s.d1)
+), placed AS (
+  -- Who is past the threshold and not liquidatable all the same is so at the next move.
+  SELECT *,
+    CASE way WHEN 'now' THEN 1e0 WHEN 'down' THEN least(x_raw, 1e0) WHEN 'up' THEN greatest(x_raw, 1e0)
+      END AS x_hit
+  FROM classed
 ), full_close AS (
   -- The health factor only falls on from the trigger, or, if it is passed, from the price now.
   SELECT *,
     CASE WHEN way = 'now' AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
-         WHEN x_full_weighted > 0e0 AND (way = 'now' OR (way = 'down' AND x_full_weighted <= x_raw)
-                                      OR (way = 'up' AND x_full_weighted >= x_raw))
+         WHEN x_full_weighted > 0e0 AND (way = 'now' OR (way = 'down' AND x_full_weighted <= x_hit)
+                                      OR (way = 'up' AND x_full_weighted >= x_hit))
            THEN x_full_weighted END AS x_095
-  FROM classed
+  FROM placed
 ), ranged AS (
   SELECT *, x_095 > x_min AND (x_095 <= 1e0 OR x_max IS NULL OR x_095 < x_max) AS full_inside
   FROM full_close
 )
 SELECT market, account, factor, way,
-       CASE WHEN way = 'now' THEN 1e0 WHEN way IN ('down', 'up') THEN x_raw END AS x,
-       factor_price * CASE WHEN way = 'now' THEN 1e0 WHEN way IN ('down', 'up') THEN x_raw END
-         AS trigger_price,
+       x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN way IN ('down', 'up')
             THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
-                 * greatest(1e0, 1e0 / x_raw) END AS tolerance,
+                 * greatest(1e0, 1e0 / x_hit) END AS tolerance,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
        c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
        d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from chainwatch import query, report
 from chainwatch.store import Store
 from tests.builders import Asset, Book, ask
 
@@ -277,6 +278,12 @@ def test_a_step_where_another_price_would_be_negative_is_none(store: Store) -> N
     assert (trigger["way"], trigger["x"]) == ("down", close(0.3345))
     assert trigger["x_min"] == pytest.approx(1 / 3, abs=1e-8)
     assert (trigger["x_full"], trigger["full_outside"]) == (None, True)
+    with query.open_catalog(store) as catalog:
+        left_out = report.in_no_sum(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
+    (line,) = report.no_sum_lines(left_out)
+    assert line.endswith(
+        ": accounts in some sums only: 1 full close where prices are not linear (debt 26,900 USD)"
+    )
     steps = sales(store, betas="eth=1.5")
     assert [r["step"] for r in steps if r["seize_usd"]] == ["trigger"]
     assert all(r["x"] > 1 / 3 for r in steps)

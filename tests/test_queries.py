@@ -150,6 +150,14 @@ def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None
     assert [row["account"] for row in rows[:3]] == [names[0.99], names[1.0127], names[0.9988]]
     assert [row["liquidatable"] for row in rows[:3]] == [True, True, False]
     assert [row["fall_share"] for row in rows[:3]] == [None] * 3
+    ways = {row["account"]: (row["way"], row["x"]) for row in ask(store, "triggers")}
+    assert [ways[names[hf]] for hf in (0.99, 1.0127)] == [("now", 1)] * 2
+    # Not liquidatable below 1: it is at the next fall, whatever its margin says.
+    assert ways[names[0.9988]] == ("down", 1)
+    assert {ways[names[hf]][0] for hf in (1.03, 1.04, 1.2)} == {"down"}
+    now, nearest, *_ = ask(store, "walls")
+    assert (now["way"], now["accounts"]) == ("now", 2)
+    assert nearest["accounts"] == 1
 
 
 def test_health_of_a_market_without_debt_has_no_share(store: Store) -> None:
@@ -219,7 +227,13 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
                 ("nearest", {"p_factor": "BTC"}),
             )
         }
-    left_out = {"market": "eth", "reason": "no price in USD", "accounts": 1, "debt_usd": None}
+    left_out = {
+        "market": "eth",
+        "missing": "all",
+        "reason": "no price in USD",
+        "accounts": 1,
+        "debt_usd": None,
+    }
     for name, each in made.items():
         assert each.meta["in_no_sum"] == [left_out], name
         assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in each.header, name
