@@ -94,7 +94,10 @@ def _make(
                 if m["beta"] != 0
             ]
         if "p_factor" in params or chosen.name in _OF_ACCOUNTS:
-            left_out = in_no_sum(catalog, values)
+            by_factor = (
+                {"p_factor": _chosen(chosen, values, "p_factor")} if "p_factor" in params else {}
+            )
+            left_out = in_no_sum(catalog, {**values, **by_factor})
             header += no_sum_lines(left_out)
             meta["in_no_sum"] = left_out
     if "p_token" in params:
@@ -147,8 +150,11 @@ _OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
 
 
 def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd."""
-    chosen = query.find("in_no_sum")
+    """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd.
+
+    Sums of balances where `values` name no factor, of a wall where they do.
+    """
+    chosen = query.find("in_no_sum" if "p_factor" in values else "unvalued")
     scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
     return query.run(catalog, chosen, scope).dicts()
 

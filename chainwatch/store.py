@@ -322,9 +322,10 @@ class Store:
         """Segments that are not there though a load stored them, with their rows, by table."""
         text = f"SELECT load, day::VARCHAR, tables FROM ({self._table_sql(Load)})"
 
-        def stored() -> dict[Path, int]:
+        # By their path within the lake: making a Path of each takes most of the time otherwise.
+        def stored() -> dict[str, int]:
             return {
-                self._segment(name, day, load): rows
+                f"{name}/day={day}/{load}.parquet": rows
                 for load, day, counts in _read(lambda: engine.execute(text).fetchall())
                 for name, rows in json.loads(counts).items()
             }
@@ -335,8 +336,9 @@ class Store:
             # A merged load may have taken the place of one meanwhile: that one's files may go.
             missing &= stored().keys()
         found: dict[str, list[tuple[Path, int]]] = {}
-        for path in sorted(missing):
-            found.setdefault(path.parts[-3], []).append((path, expected[path]))
+        for place in sorted(missing):
+            table, _, _ = place.partition("/")
+            found.setdefault(table, []).append((self.lake / place, expected[place]))
         return found
 
     def _require_whole(
@@ -614,12 +616,13 @@ class Store:
         )
 
 
-def _listed(lake: Path) -> set[Path]:
-    """Every segment that is there."""
+def _listed(lake: Path) -> set[str]:
+    """Every segment that is there, by its path within the lake."""
     found = set()
     for folder in lake.glob("*/day=*"):
+        place = f"{folder.parent.name}/{folder.name}"
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-            found |= {folder / entry.name for entry in entries}
+            found |= {f"{place}/{entry.name}" for entry in entries}
     return found
 
 

@@ -158,7 +158,7 @@ SELECT market, account, factor, way,
        x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN way IN ('down', 'up')
             THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
-                 * greatest(1e0, 1e0 / x_hit) END AS tolerance,
+                 * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
        c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
        d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,

@@ -22,15 +22,18 @@ GENESIS = 1_700_000_000
 
 # Files that take longest begin first, so that no worker is left alone with one at the end.
 LONGEST = (
-    "macros",
     "nightly",
+    "macros",
     "queries",
+    "spark",
     "cli",
     "aave_on_chain",
     "recording",
     "hostile",
     "export",
     "diff",
+    "store",
+    "readme",
 )
 
 

@@ -687,6 +687,7 @@ VALUES |= {
     "p_token": "USDC",
     "p_known_at": datetime(2026, 2, 20, tzinfo=UTC),
     "p_day": FIRST_BLOCK_TIME.date(),
+    "p_owing": True,
     "p_now": FIRST_BLOCK_TIME + timedelta(days=301),
     "p_points": 0.5,
     "p_last": 2,

@@ -663,14 +663,14 @@ def test_a_reports_header_and_rows_are_of_one_snapshot_while_a_collector_writes(
 ) -> None:
     prices(1).store(store)
     stop = CHILDREN.Event()
-    writer = CHILDREN.Process(target=write_snapshots, args=(store.home, 0.03, stop))
+    writer = CHILDREN.Process(target=write_snapshots, args=(store.home, 0.1, stop))
     writer.start()
     seen: set[int] = set()
     asked = 0
     patience = time.monotonic() + 60
     try:
         with query.open_catalog(store) as catalog:
-            while asked < 40 or (len(seen) < 4 and time.monotonic() < patience):
+            while asked < 25 or (len(seen) < 4 and time.monotonic() < patience):
                 asked += 1
                 made = report.make(catalog, "accounts", {"p_limit": 5})
                 (said,) = made.meta["markets"]
