@@ -715,6 +715,7 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "triggers": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
     "moves": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
     "in_no_sum": {"p_market": "eth,m"},
+    "unvalued": {"p_market": "eth,m"},
     "mart_parameter_changes": {"p_since": FIRST_BLOCK_TIME + timedelta(seconds=12 * 350)},
 }
 MOVES_WITH_THE_CLOCK = {"age_seconds"}
