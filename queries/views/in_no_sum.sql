@@ -5,7 +5,6 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: missing: all = in no sum; part = paused: liquidatable, but the reserve of the largest collateral or debt is paused: at risk, and nothing of it seizable now; full close …: the first call is counted, what the full close factor adds is not
--- portable: yes
 WITH unplaced AS (
   SELECT market, debt_usd, CASE way WHEN 'outside' THEN 'all' ELSE 'part' END AS missing,
          CASE WHEN way = 'outside' THEN 'trigger where prices are not linear'

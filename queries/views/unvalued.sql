@@ -3,7 +3,6 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_owing BOOLEAN = false  true: only those that may have debt, as the others have no trigger
--- portable: yes
 SELECT market, 'all' AS missing, reason, count(*) AS accounts, sum(debt_usd) AS debt_usd
 FROM (
   SELECT s.market, a.debt_usd,
