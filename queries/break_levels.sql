@@ -45,15 +45,17 @@ WITH step AS (
 ), fed AS (
   SELECT m.depth_scale, m.level, count(*) AS accounts
   FROM member AS m JOIN grouped AS g ON g.depth_scale = m.depth_scale AND g.level = m.level
-  WHERE m.trigger_price < g.trigger_price * (1e0 - 1e-12)
+  WHERE m.trigger_price < g.trigger_price * (1e0 - 1e-9)
   GROUP BY m.depth_scale, m.level
 ), sold AS (
   SELECT depth_scale, trigger_price, max(q_after) AS q_after FROM step GROUP BY depth_scale, trigger_price
 ), outset AS (
   -- What the outside price fires by itself is sold, at the trigger, before anything feeds the fall.
+  -- Triggers that only rounding tells apart are one.
   SELECT g.*, coalesce(f.accounts, 0) AS fed_accounts, s.q_after AS q_outset
   FROM grouped AS g
-  JOIN sold AS s ON s.depth_scale = g.depth_scale AND s.trigger_price = g.trigger_price
+  ASOF JOIN sold AS s
+    ON s.depth_scale = g.depth_scale AND g.trigger_price * (1e0 - 1e-9) <= s.trigger_price
   LEFT JOIN fed AS f ON f.depth_scale = g.depth_scale AND f.level = g.level
 ), ahead AS (
   -- What has triggered one percent further down.

@@ -59,11 +59,12 @@ WITH asset_move AS (
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
     max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
     max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
-    max_by(moving_usd, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_moving_usd,
-    max_by(own_usd, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_own_usd,
-    max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_lt,
-    max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_bonus,
-    max(CASE WHEN side <> 'debt' THEN usd END) AS collateral_top_usd,
+    -- Who owes may hold nothing: that is a collateral of 0, and no unknown one.
+    coalesce(max_by(moving_usd, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_moving_usd,
+    coalesce(max_by(own_usd, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_own_usd,
+    coalesce(max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_lt,
+    coalesce(max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_bonus,
+    coalesce(max(CASE WHEN side <> 'debt' THEN usd END), 0e0) AS collateral_top_usd,
     max_by(paused, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_paused,
     max_by(paused, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_paused,
     max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
@@ -145,7 +146,7 @@ WITH asset_move AS (
 ), full_close AS (
   -- The health factor only falls on from the trigger, or, if it is passed, from the price now.
   SELECT *,
-    CASE WHEN way = 'now' AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
+    CASE WHEN x_hit = 1e0 AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
          WHEN x_full_weighted > 0e0 AND (way = 'now' OR (way = 'down' AND x_full_weighted <= x_hit)
                                       OR (way = 'up' AND x_full_weighted >= x_hit))
            THEN x_full_weighted END AS x_095

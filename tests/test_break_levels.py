@@ -412,6 +412,23 @@ def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> 
     assert thin["steps"] == (2 if rule == "reserve-half" else 1)
 
 
+def test_accounts_at_one_trigger_but_for_rounding_feed_each_other_nothing(store: Store) -> None:
+    price = 90_001.37
+    made = Book(
+        Asset("WBTC", price, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
+        Asset("USD", 1.0, betas={"USD": 1.0}),
+        close_rule="reserve-half",
+    )
+    made.account("one", {"WBTC": 1_000}, {"USD": 68_401_041.2})
+    made.account("other", {"WBTC": 700.7}, {"USD": 47_928_609.56884})
+    made.account("third", {"WBTC": 333.3}, {"USD": 333.3 * price * 0.95 * 0.8})
+    made.store(store)
+    assert len({row["x"] for row in ask(store, "triggers", factor="BTC")}) > 1
+    for scale in (1, 0.5):
+        first = levels(store, scale, adv=200)[0]
+        assert (first["loop_gain"], first["fed_accounts"]) == (0, 0)
+
+
 def test_who_is_fired_by_others_is_told_from_who_starts_it(store: Store) -> None:
     wall(store, [(95_000.0, 300.0), (95_000.0, 200.0), (94_500.0, 200.0), (90_000.0, 50.0)])
     bids(store, [(0.1, 3_000.0)])

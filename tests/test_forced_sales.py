@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
@@ -371,3 +372,91 @@ def test_no_figure_of_a_wall_jumps_at_a_health_factor_of_one(
     for below, above in zip(*sums, strict=True):
         for figure, value in below.items():
             assert value == pytest.approx(above[figure], rel=1e-3, abs=1.0), figure
+
+
+# --- what has no way ----------------------------------------------------------------------------
+
+
+def left_out(store: Store, **values: object) -> dict[str, tuple[str, int]]:
+    return {r["reason"]: (r["missing"], r["accounts"]) for r in ask(store, "in_no_sum", **values)}
+
+
+@pytest.mark.parametrize(
+    "rule", ["reserve-half", "half", "position-half", "whole", "absorb", "target 1.05"]
+)
+def test_debt_without_collateral_is_neither_seized_nor_bought(store: Store, rule: str) -> None:
+    book = market(store, close_rule=rule)
+    book.account("bad", {}, {"BTC": 100, "USD": 7})
+    book.account("empty", {"USD": 0}, {"BTC": 100})
+    book.store(store)
+    rows = sales(store, way="both")
+    assert {row["account"] for row in rows} == {account.account for account in book.accounts}
+    for row in rows:
+        figures = ("units", "bought_units", "seize_usd", "risk_usd")
+        assert [row[name] for name in figures] == [0] * 4, row
+
+
+def test_accounts_whose_price_is_divided_by_the_factor_are_in_no_sum(store: Store) -> None:
+    book = Book(
+        Asset("BTC", 100_000.0, betas={"BTC": 1.0}),
+        Asset("USD", 1.0, betas={"USD": 1.0}),
+        Asset("INV", 0.04, betas={"BTC": -1.0}, factor_price={"BTC": 100_000.0}, kind="inverse"),
+    )
+    book.account("healthy", {"INV": 1e6}, {"USD": 25_000})
+    book.account("liquidatable", {"INV": 1e6}, {"USD": 35_000})
+    book.account("placed", {"BTC": 1}, {"USD": 75_000})
+    book.store(store)
+    assert {r["account"][-4:]: r["way"] for r in ask(store, "triggers", factor="BTC")}
+    assert left_out(store, factor="BTC") == {"price divided by the factor": ("all", 2)}
+    assert left_out(store, factor="USD") == {}
+
+
+def test_accounts_of_a_factor_without_a_price_are_in_no_sum(store: Store) -> None:
+    book = Book(
+        Asset("cbBTC", 100_000.0, betas={"BTC": 1.0}, factor_price={"BTC": None}),
+        Asset("USD", 1.0, betas={"USD": 1.0}),
+    )
+    book.account("a", {"cbBTC": 1}, {"USD": 70_000})
+    book.account("unmoved", {"USD": 1}, {"USD": 0.5})
+    book.store(store)
+    assert ask(store, "walls", factor="BTC") == []
+    assert left_out(store, factor="BTC") == {"no price of the factor": ("all", 1)}
+
+
+# --- verdicts that differ from the health factor ------------------------------------------------
+
+
+def judged(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[str, list[float]]:
+    """Running sums of a wall over one account with 1 BTC: seizable and to heal, per bin of 10 %."""
+    book = market(store, close_rule=rule)
+    book.account("a", {"BTC": 1}, {"USD": debt})
+    book.accounts = [msgspec.structs.replace(a, liquidatable=verdict) for a in book.accounts]
+    book.store(store)
+    rows = [
+        r for r in ask(store, "walls", factor="BTC", step_pct=0.1, range=0.5) if r["price_from"]
+    ]
+    now, *down = rows
+    return {
+        "now": [now["max_seizable_usd"], now["seize_to_heal_usd"]],
+        "heal": [now["seize_to_heal_usd"] + r["cum_seize_to_heal_usd"] for r in down],
+        "seizable": [now["max_seizable_usd"] + r["cum_max_seizable_usd"] for r in down],
+    }
+
+
+def test_healing_begins_where_the_health_factor_is_one_whatever_the_verdict(store: Store) -> None:
+    """An account may be liquidatable while its collateral is more than enough."""
+    given_up = judged(store, 50_000, True, "half")
+    assert given_up["now"] == [close(26_250), 0]
+    plain = judged(store, 50_000, None, "half")
+    assert given_up["heal"] == [close(value) for value in plain["heal"]]
+    # 2,000 dollars are missing at 60,000, and of each 1.05 that is seized 0.84 went with it.
+    assert plain["heal"] == [0, 0, 0, close(2_000 * 1.05 / 0.16), close(52_500)]
+
+
+@pytest.mark.parametrize("rule", ["half", "reserve-half"])
+def test_who_is_not_liquidatable_below_one_is_so_at_the_next_move(store: Store, rule: str) -> None:
+    spared, plain = (judged(store, 88_000, verdict, rule) for verdict in (False, None))
+    assert spared["now"] == [0, 0]
+    assert plain["now"][0] > 0
+    assert spared["heal"] == [close(value, 1e-6) for value in plain["heal"]]
+    assert spared["seizable"] == [close(value) for value in plain["seizable"]]

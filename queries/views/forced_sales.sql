@@ -86,23 +86,27 @@ WITH spot AS (
     coalesce(least(left_cover_usd / nullif(left_debt_usd, 0e0), 1e0), 0e0) AS rest_repaid,
     -- seize_to_heal is linear: heal0 + heal1 · x from the trigger on, until it takes everything.
     -- It starts from nothing at the trigger, also where truncating put that before the point at
-    -- which debt and weighted collateral are equal; from what is missing where it is passed.
-    CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap
-                * (CASE WHEN kind = 'now' THEN greatest(d0 + d1 - a0 - a1, 0e0) ELSE 0e0 END
-                   + (a1 - d1) * x_hit)
+    -- which debt and weighted collateral are equal; from what is missing where it is passed. What
+    -- is liquidatable in spite of enough collateral needs nothing up to x_heal, where that ends.
+    CASE WHEN heals AND kind = 'now' THEN (1e0 + collateral_top_bonus) / heal_gap * (d0 - a0)
+         WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap
+                * (greatest(d0 + d1 * x_hit - a0 - a1 * x_hit, 0e0) + (a1 - d1) * x_hit)
          ELSE c0 + c1 * x_hit END AS heal0,
+    CASE WHEN kind = 'now' AND d0 + d1 < a0 + a1 THEN (a0 - d0) / nullif(d1 - a1, 0e0)
+         ELSE x_hit END AS x_heal,
     CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap * (d1 - a1) ELSE 0e0 END AS heal1
   FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM left_over) AS f
 ), healing AS (
   SELECT *, CASE WHEN kind <> 'now' THEN kind WHEN heal1 < 0e0 THEN 'down' ELSE 'up' END AS heal_way,
     (c0 - heal0) / nullif(heal1 - c1, 0e0) AS x_cap,
-    CASE WHEN kind = 'now' THEN least(heal0 + heal1, c0 + c1) ELSE 0e0 END AS heal_now,
-    heals AND (kind <> 'now' OR heal0 + heal1 < c0 + c1) AND heal1 <> 0e0 AS heals_on
+    CASE WHEN kind = 'now' THEN greatest(least(heal0 + heal1, c0 + c1), 0e0) ELSE 0e0 END AS heal_now,
+    heals AND (kind <> 'now' OR heal0 + heal1 < c0 + c1) AND heal1 <> 0e0
+      AND (x_heal = x_hit OR (x_heal > x_min AND (x_max IS NULL OR x_heal < x_max))) AS heals_on
   FROM sized
 ), ended AS (
   SELECT *,
-    CASE WHEN heal_way = 'down' THEN greatest(CASE WHEN x_cap < x_hit THEN x_cap ELSE 0e0 END, x_min)
-         WHEN x_cap > x_hit THEN least(x_cap, coalesce(x_max, x_cap))
+    CASE WHEN heal_way = 'down' THEN greatest(CASE WHEN x_cap < x_heal THEN x_cap ELSE 0e0 END, x_min)
+         WHEN x_cap > x_heal THEN least(x_cap, coalesce(x_max, x_cap))
          ELSE x_max END AS x_end
   FROM healing
 ), step AS (
@@ -119,7 +123,7 @@ WITH spot AS (
          rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
   FROM ended WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, close_rule, heal_way, unit_usd, 'heal', x_hit, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, close_rule, heal_way, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
          heal0 - heal_now, heal1, 0e0
   FROM ended WHERE kind = 'now' AND heals_on
   UNION ALL

@@ -5,14 +5,31 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- note: missing: all = in no sum; part = paused: liquidatable, but the reserve of the largest collateral or debt is paused: at risk, and nothing of it seizable now; full close …: the first call is counted, what the full close factor adds is not
-WITH unplaced AS (
-  SELECT market, debt_usd, CASE way WHEN 'outside' THEN 'all' ELSE 'part' END AS missing,
-         CASE WHEN way = 'outside' THEN 'trigger where prices are not linear'
-              WHEN way = 'now' AND paused THEN 'paused'
-              ELSE 'full close where prices are not linear' END AS reason
-  FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
-  WHERE way = 'outside' OR (way = 'now' AND paused)
-     OR (full_outside AND close_rule IN ('reserve-half', 'position-half'))
+WITH priced AS (
+  -- Without a price of the factor a wall has no place for anybody.
+  SELECT max(price) > 0e0 AS has_price
+  FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
+  WHERE market = 'all'
+), classed AS (
+  SELECT t.market, t.debt_usd,
+         CASE WHEN t.way = 'n/a' THEN 'price divided by the factor'
+              WHEN t.way IN ('now', 'down', 'up') AND NOT coalesce(p.has_price, false)
+                THEN 'no price of the factor'
+              WHEN t.way = 'outside' THEN 'trigger where prices are not linear'
+              WHEN t.way = 'now' AND t.paused THEN 'paused'
+              WHEN t.full_outside AND t.close_rule IN ('reserve-half', 'position-half')
+                THEN 'full close where prices are not linear' END AS reason
+  FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS t
+  CROSS JOIN priced AS p
+  -- Whose balances have no value is told of without triggers.
+  LEFT JOIN account_health AS a
+    ON a.snapshot = t.snapshot AND a.account = t.account AND t.way = 'n/a'
+  WHERE t.way <> 'n/a' OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
+), unplaced AS (
+  SELECT market, debt_usd, reason,
+         CASE WHEN reason IN ('paused', 'full close where prices are not linear') THEN 'part' ELSE 'all' END
+           AS missing
+  FROM classed WHERE reason IS NOT NULL
 )
 SELECT market, missing, reason, accounts, debt_usd
 FROM unvalued(p_market := $p_market, p_as_of := $p_as_of, p_owing := true)
