@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 
 from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
-from chainwatch.history import History
+from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -179,9 +179,9 @@ def _each_market(contracts: Mapping[str, Contract]) -> list[str]:
 
 
 async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
-    end = end_ms - 1
+    end = end_ms
     while True:
-        until = datetime.fromtimestamp(end / 1000, UTC).isoformat(timespec="milliseconds")
+        until = datetime.fromtimestamp((end - 1) / 1000, UTC).isoformat(timespec="milliseconds")
         body = await rest.get(
             f"/v4/trades/perpetualMarket/{scope}",
             limit=PAGE,
@@ -191,11 +191,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         trades = _trades.decode(body).trades
         if len(trades) < PAGE:
             return
-        oldest = min(_ms(_time.decode(trade).created_at) for trade in trades)
-        # Trades of the oldest millisecond may continue on the next page, and come again.
-        end = oldest if oldest < end else oldest - 1
-        if end < start_ms:
+        stop = earlier(trades, lambda trade: _time.decode(trade).created_at, start_ms, end)
+        if stop is None:
             return
+        end = stop
 
 
 DYDX = Channel(

@@ -25,7 +25,7 @@ from chainwatch.exchange import (
     contract_size,
     pick,
 )
-from chainwatch.history import History
+from chainwatch.history import History, read_some
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -44,7 +44,10 @@ class _Liquidation(msgspec.Struct):
     price: float
     created_at: int
     amount: float | None = None
-    query_id: int | None = None
+
+
+class _Number(msgspec.Struct):
+    query_id: int
 
 
 class _Frame(msgspec.Struct, omit_defaults=True):
@@ -74,6 +77,7 @@ class _Answer(msgspec.Struct):
 _frame = msgspec.json.Decoder(_Frame)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation = msgspec.json.Decoder(_Liquidation)
+_number = msgspec.json.Decoder(_Number)
 _answer = msgspec.json.Decoder(_Answer)
 _listed = msgspec.json.Decoder(list[_Listed])
 
@@ -209,14 +213,10 @@ def _pages_at(path: str) -> _Pages:
             )
             yield body
             answer = _answer.decode(body)
-            ids = [
-                one.query_id
-                for element in _elements.decode(answer.data)
-                if (one := _liquidation.decode(element)).query_id is not None
-            ]
+            found = read_some(_elements.decode(answer.data), _number.decode)
+            newest = max((one.query_id for one in found), default=None)
             # An answer that goes no further than the one before is the last.
-            newest = max((number for number in ids if number is not None), default=None)
-            if newest is None or newest == last:
+            if newest is None or (last is not None and newest <= last):
                 return
             last = newest
 

@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 
 from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
-from chainwatch.history import History
+from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -49,9 +49,12 @@ class _Kind(msgspec.Struct):
     type: str = ""
 
 
-class _Past(msgspec.Struct):
+class _Time(msgspec.Struct):
     # Without a zone it would be read as this machine's own.
     time: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Past(_Time):
     price: float
     size: float
     side: str
@@ -76,6 +79,7 @@ class _Answer(msgspec.Struct):
 _frame = msgspec.json.Decoder(_Frame)
 _kind = msgspec.json.Decoder(_Kind)
 _trade = msgspec.json.Decoder(_Trade)
+_time = msgspec.json.Decoder(_Time)
 _past = msgspec.json.Decoder(_Past)
 _answer = msgspec.json.Decoder(_Answer)
 
@@ -216,11 +220,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         trades = _answer.decode(body).history
         if len(trades) < PAGE:
             return
-        oldest = min(round(_past.decode(t).time.timestamp() * 1000) for t in trades)
-        # Trades of the oldest millisecond may continue on the next page, and come again.
-        end = oldest + 1 if oldest + 1 < end else oldest
-        if end <= start_ms:
+        stop = earlier(trades, lambda trade: _time.decode(trade).time, start_ms, end)
+        if stop is None:
             return
+        end = stop
 
 
 KRAKEN = Channel(

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from chainwatch import numbers
 from chainwatch.exchange import (
     CANARY,
     NOTHING,
@@ -29,7 +28,7 @@ from chainwatch.exchange import (
     pick,
     reason_of,
 )
-from chainwatch.history import History
+from chainwatch.history import History, earlier, read_some
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -61,6 +60,14 @@ class _Arg(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     channel: str = ""
     inst_type: str = ""
     inst_id: str = ""
+
+
+class _Details(msgspec.Struct):
+    details: list[msgspec.Raw]
+
+
+class _Time(msgspec.Struct):
+    ts: str | int
 
 
 class _Frame(msgspec.Struct, omit_defaults=True):
@@ -103,6 +110,8 @@ _frame = msgspec.json.Decoder(_Frame)
 _orders = msgspec.json.Decoder(_Orders)
 _group = msgspec.json.Decoder(_Group)
 _detail = msgspec.json.Decoder(_Detail)
+_details_of = msgspec.json.Decoder(_Details)
+_time = msgspec.json.Decoder(_Time)
 _answer = msgspec.json.Decoder(_Answer)
 
 
@@ -256,15 +265,14 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
             after=end,
         )
         yield body
-        times = [
-            numbers.whole(_detail.decode(detail).ts)
-            for data in _answer.decode(body).data
-            for detail in _group.decode(data).details
-        ]
-        if len(times) < PAGE or min(times) < start_ms:
+        groups = read_some(_answer.decode(body).data, _details_of.decode)
+        details = [detail for group in groups for detail in group.details]
+        if len(details) < PAGE:
             return
-        # Orders of the oldest millisecond may continue on the next page, and come again.
-        end = min(times) + 1 if min(times) + 1 < end else min(times)
+        stop = earlier(details, lambda detail: _time.decode(detail).ts, start_ms, end)
+        if stop is None:
+            return
+        end = stop
 
 
 OKX = Channel(
