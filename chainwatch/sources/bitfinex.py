@@ -13,7 +13,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
 from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -36,7 +45,7 @@ _event = msgspec.json.Decoder(_Event)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _number: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
-_names = msgspec.json.Decoder(list[list[str]])
+_pairs = msgspec.json.Decoder(list[list[msgspec.Raw]])
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
@@ -109,17 +118,20 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The pairs of a conf answer: names such as BTCF0:USTF0, BTCUSD and DUSK:USD."""
-    found = {}
-    for name in (name for names in _names.decode(body) for name in names):
-        base, colon, quote = name.partition(":")
-        if not colon:
-            base, quote = name[:-3], name[-3:]
-        base, quote = base.removesuffix("F0"), quote.removesuffix("F0")
-        quote = "USDT" if quote == "UST" else quote
-        found[name] = Contract(
-            symbol=f"t{name}", base=base, quote=quote, settle=quote, kind="linear", size=1.0
-        )
-    return list(found.values())
+    pairs = [pair for group in _pairs.decode(body) for pair in group]
+    return list({c.symbol: c for c in contracts_of(pairs, _contract)}.values())
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    name = _text.decode(element)
+    base, colon, quote = name.partition(":")
+    if not colon:
+        base, quote = name[:-3], name[-3:]
+    base, quote = base.removesuffix("F0"), quote.removesuffix("F0")
+    quote = "USDT" if quote == "UST" else quote
+    return Contract(
+        symbol=f"t{name}", base=base, quote=quote, settle=quote, kind="linear", size=1.0
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:

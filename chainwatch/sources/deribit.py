@@ -13,7 +13,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
 from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -160,21 +169,20 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The contracts of a get_instruments answer; sizes here are in coins or dollars already."""
-    answer = _frame.decode(body)
-    found = []
-    for one in msgspec.json.decode(answer.result, type=list[_Listed]):
-        linear = (one.instrument_type or one.future_type) == "linear"
-        found.append(
-            Contract(
-                symbol=one.instrument_name,
-                base=one.base_currency,
-                quote=one.quote_currency,
-                settle=one.settlement_currency,
-                kind="linear" if linear else "inverse",
-                size=1.0,
-            )
-        )
-    return found
+    return contracts_of(_elements.decode(_frame.decode(body).result), _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    one = msgspec.json.decode(element, type=_Listed)
+    linear = (one.instrument_type or one.future_type) == "linear"
+    return Contract(
+        symbol=one.instrument_name,
+        base=one.base_currency,
+        quote=one.quote_currency,
+        settle=one.settlement_currency,
+        kind="linear" if linear else "inverse",
+        size=1.0,
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:

@@ -16,7 +16,17 @@ from typing import Annotated
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
 from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -64,7 +74,7 @@ class _Listed(msgspec.Struct):
 
 
 class _Markets(msgspec.Struct):
-    markets: dict[str, _Listed]
+    markets: dict[str, msgspec.Raw]
 
 
 _frame = msgspec.json.Decoder(_Frame)
@@ -151,18 +161,21 @@ def each_market(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The markets of a perpetualMarkets answer, priced in US dollars and settled in USDC."""
-    return [
-        Contract(
-            symbol=one.ticker,
-            base=one.ticker.rpartition("-")[0].partition(",")[0],
-            quote="USD",
-            settle="USDC",
-            kind="linear",
-            size=1.0,
-        )
-        for one in _markets.decode(body).markets.values()
-        if one.status != "FINAL_SETTLEMENT"
-    ]
+    return contracts_of(list(_markets.decode(body).markets.values()), _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if one.status == "FINAL_SETTLEMENT":
+        return None
+    return Contract(
+        symbol=one.ticker,
+        base=one.ticker.rpartition("-")[0].partition(",")[0],
+        quote="USD",
+        settle="USDC",
+        kind="linear",
+        size=1.0,
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:

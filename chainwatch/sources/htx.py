@@ -23,6 +23,7 @@ from chainwatch.exchange import (
     Request,
     Seen,
     contract_size,
+    contracts_of,
     pick,
 )
 from chainwatch.history import History, read_some
@@ -62,7 +63,7 @@ class _Frame(msgspec.Struct, omit_defaults=True):
 class _Listed(msgspec.Struct):
     contract_code: str
     symbol: str
-    contract_size: float
+    contract_size: float | str | None = None
     pair: str = ""
     trade_partition: str = ""
 
@@ -79,7 +80,7 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation = msgspec.json.Decoder(_Liquidation)
 _number = msgspec.json.Decoder(_Number)
 _answer = msgspec.json.Decoder(_Answer)
-_listed = msgspec.json.Decoder(list[_Listed])
+_listed = msgspec.json.Decoder(_Listed)
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
@@ -157,20 +158,20 @@ def listed(body: bytes, linear: bool) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.status != "ok":
         raise ValueError(f"status {answer.status}")
-    found = []
-    for one in _listed.decode(answer.data):
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
         quote = (one.trade_partition or "USDT") if linear else "USD"
-        found.append(
-            Contract(
-                symbol=one.contract_code,
-                base=one.symbol,
-                quote=quote,
-                settle=quote if linear else one.symbol,
-                kind="linear" if linear else "inverse",
-                size=contract_size(one.contract_size),
-            )
+        return Contract(
+            symbol=one.contract_code,
+            base=one.symbol,
+            quote=quote,
+            settle=quote if linear else one.symbol,
+            kind="linear" if linear else "inverse",
+            size=contract_size(one.contract_size),
         )
-    return found
+
+    return contracts_of(_elements.decode(answer.data), read)
 
 
 async def linear_contracts(rest: Rest) -> list[Contract]:

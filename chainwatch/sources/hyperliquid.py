@@ -21,7 +21,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
 from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -79,7 +88,7 @@ class _Listed(msgspec.Struct, rename="camel"):
 
 
 class _Meta(msgspec.Struct):
-    universe: list[_Listed]
+    universe: list[msgspec.Raw]
 
 
 _frame = msgspec.json.Decoder(_Frame)
@@ -166,13 +175,16 @@ def vault(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The perpetuals of a meta answer, in coins."""
-    return [
-        Contract(
-            symbol=one.name, base=one.name, quote="USDC", settle="USDC", kind="linear", size=1.0
-        )
-        for one in _meta.decode(body).universe
-        if not one.is_delisted
-    ]
+    return contracts_of(_meta.decode(body).universe, _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if one.is_delisted:
+        return None
+    return Contract(
+        symbol=one.name, base=one.name, quote="USDC", settle="USDC", kind="linear", size=1.0
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:

@@ -16,7 +16,17 @@ from typing import Annotated
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
 from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -72,7 +82,7 @@ class _Listed(msgspec.Struct, rename="camel"):
 class _Answer(msgspec.Struct):
     result: str
     error: str = ""
-    instruments: list[_Listed] = []
+    instruments: list[msgspec.Raw] = []
     history: list[msgspec.Raw] = []
 
 
@@ -158,26 +168,26 @@ def listed(body: bytes) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.result != "success":
         raise ValueError(answer.error or answer.result)
-    found = []
-    for one in answer.instruments:
-        if not one.tradeable or one.type not in _KINDS:
-            continue
-        symbol = one.symbol.upper()
-        kind = _KINDS[one.type]
-        base = one.base or symbol.split("_")[1].removesuffix("USD")
-        base = {"XBT": "BTC"}.get(base, base)
-        quote = one.quote or "USD"
-        found.append(
-            Contract(
-                symbol=symbol,
-                base=base,
-                quote=quote,
-                settle=base if kind == "inverse" else quote,
-                kind=kind,
-                size=1.0,
-            )
-        )
-    return found
+    return contracts_of(answer.instruments, _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if not one.tradeable or one.type not in _KINDS:
+        return None
+    symbol = one.symbol.upper()
+    kind = _KINDS[one.type]
+    base = one.base or symbol.split("_")[1].removesuffix("USD")
+    base = {"XBT": "BTC"}.get(base, base)
+    quote = one.quote or "USD"
+    return Contract(
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        settle=base if kind == "inverse" else quote,
+        kind=kind,
+        size=1.0,
+    )
 
 
 _KINDS = {"futures_inverse": "inverse", "futures_vanilla": "linear", "flexible_futures": "linear"}

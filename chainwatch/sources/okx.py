@@ -25,6 +25,7 @@ from chainwatch.exchange import (
     Request,
     Seen,
     contract_size,
+    contracts_of,
     pick,
     reason_of,
 )
@@ -94,8 +95,8 @@ class _Listed(msgspec.Struct, rename="camel"):
     uly: str = ""
     inst_family: str = ""
     settle_ccy: str = ""
-    ct_val: str = ""
-    ct_mult: str = ""
+    ct_val: str | float | None = ""
+    ct_mult: str | float | None = ""
     ct_type: str = ""
     ct_val_ccy: str = ""
 
@@ -213,12 +214,16 @@ def listed(body: bytes) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.code != "0":
         raise ValueError(f"{answer.code} {answer.msg}")
-    return [_contract(msgspec.json.decode(data, type=_Listed)) for data in answer.data]
+    return contracts_of(answer.data, _contract)
 
 
-def _contract(one: _Listed) -> Contract:
+def _contract(element: msgspec.Raw) -> Contract:
+    one = msgspec.json.decode(element, type=_Listed)
     base, _, quote = one.uly.partition("-")
-    size, times = contract_size(one.ct_val), contract_size(one.ct_mult or "1")
+    size, times = (
+        contract_size(one.ct_val),
+        contract_size("1" if one.ct_mult == "" else one.ct_mult),
+    )
     return Contract(
         symbol=one.inst_id,
         base=base,
