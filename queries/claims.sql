@@ -133,7 +133,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   -- Days with both rates. Where only the Fed's is a sample they are a source of their own.
   SELECT 'spread' AS subject, q.rank, q.used, q.as_of, q.source, round(100 * (q.value - d.paid), 6) AS spread_bp,
          q.party || CASE WHEN p.provenance = 'sample' AND q.provenance <> 'sample' THEN ' less a sample' ELSE '' END AS party,
-         CASE p.provenance WHEN 'sample' THEN 'sample' ELSE q.provenance END AS provenance,
+         CASE WHEN q.provenance = 'live' OR p.provenance = 'sample' THEN p.provenance ELSE q.provenance END AS provenance,
          greatest(q.observed_at, p.observed_at) AS observed_at
   FROM quote AS q
   JOIN spread_days(p_known_at := $p_known_at) AS d ON d.as_of = q.as_of
@@ -146,7 +146,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   SELECT subject, party, min(rank), any_value(used), any_value(source), any_value(provenance), max(observed_at)
   FROM quote GROUP BY subject, party
   UNION ALL
-  SELECT subject, party, min(rank), any_value(used), any_value(source), any_value(provenance), max(observed_at)
+  SELECT subject, party, min(rank), any_value(used), any_value(source), min(provenance), max(observed_at)
   FROM spread GROUP BY subject, party
 ), covered AS (
   -- Per claim and source: how many of the sessions that the claim needs are stored.

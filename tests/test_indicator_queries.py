@@ -526,6 +526,9 @@ def test_a_spread_has_the_sessions_and_the_provenance_of_both_its_series(fill: F
         found = judge(fill(rows), 17)
         assert (found["verdict"], found["provenance"]) == ("not checkable", "sample")
         assert found["finding"] == "n/a (sample data)"
+    live = closes("sofr", {}, 3.65, source="nyfed", provenance="live")
+    found = judge(fill([*live, *paid(*weekdays(first, 30))]), 17)
+    assert (found["verdict"], found["provenance"]) == ("contradicted", "imported")
     # A day whose rate is a sample counts for nothing beside those whose rate is not.
     mixed = [
         *paid(*weekdays(first, 14)),
@@ -533,7 +536,7 @@ def test_a_spread_has_the_sessions_and_the_provenance_of_both_its_series(fill: F
     ]
     found = judge(fill([*closes("sofr", {}, 3.65, source="nyfed"), *mixed]), 17)
     assert found["verdict"] == "n/a (13 of 19 sessions)"
-    assert found["provenance"] == "live"
+    assert found["provenance"] == "imported"
     assert judge(fill(sofr), 17)["verdict"] == "not checkable"
 
 
