@@ -99,16 +99,16 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     stored (unless a daily volume is given), where all are too old, or of another thing.
     """
     markets = dict(terms.scope)
-    made = report.make(catalog, "nearest", {"p_factor": terms.factor, **markets, "p_limit": 0})
-    found = query.run(catalog, query.find("factors_at"), markets)
-    factors = found.dicts()
+    factors = query.run(catalog, query.find("factors_at"), markets).dicts()
     known = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
     for name in terms.betas:
-        if name.lower() not in known:
+        if known and name.lower() not in known:
             raise UsageError(
                 f"--beta: no factor is called {name!r}; {_hint(name, known)}"
                 f"known: {', '.join(sorted(known.values()))}"
             )
+    moving = {"p_factor": terms.factor, "p_betas": betas_text(terms.betas)}
+    made = report.make(catalog, "nearest", {**moving, **markets, "p_limit": 0})
     prices = [
         float(row["factor_price"])
         for row in factors
@@ -464,7 +464,7 @@ def several(catalog: Catalog, terms: Sequence[Terms], drops: Mapping[str, float]
     for each in terms:
         lines, said, spot = standing(catalog, each)
         header += [line for line in lines if line not in header]
-        meta = said | {"depth": [*meta.get("depth", []), *said["depth"]]}
+        meta |= said | {name: _added(meta, said, name, each.factor) for name in _OF_A_FACTOR}
         spots[each.factor] = spot
     rows = []
     for scale in (float("inf"), *BAND):
@@ -495,6 +495,19 @@ def several(catalog: Catalog, terms: Sequence[Terms], drops: Mapping[str, float]
             "MODEL: what is seized is sold and what is repaid is bought in each factor's own books",
         ],
     )
+
+
+# What machines are told of one factor: of several, each entry says of which.
+_OF_A_FACTOR = ("axes", "moves", "in_no_sum", "depth")
+
+
+def _added(
+    meta: Mapping[str, Any], said: Mapping[str, Any], name: str, factor: str
+) -> list[dict[str, Any]]:
+    """The entries so far and those of one more factor, each once."""
+    known: list[dict[str, Any]] = list(meta.get(name, ()))
+    more = ({"factor": factor} | entry for entry in said.get(name, ()))
+    return known + [entry for entry in more if entry not in known]
 
 
 def _bought_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -519,7 +519,8 @@ def total(values: Iterable[Decimal]) -> Decimal:
 def day(text: str, form: str, what: str = "a date") -> date:
     """A date of a document; SchemaChanged where it is not of that form."""
     try:
-        if not text.isascii() or text != text.strip():
+        # strptime takes any digits, and any run of blanks for one.
+        if not text.isascii() or text != " ".join(text.split()):
             raise ValueError
         return datetime.strptime(text, form).date()
     except ValueError:

@@ -239,6 +239,8 @@ class Reader:
             sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", received)
         level = _positive(price, "price")
         size, kind_of = (contract.size, contract.kind) if contract is not None else (None, "")
+        if size is not None and not 0 < size <= MOST:
+            raise ValueError(f"contract size is {size:g}")
         count = None if contracts is None else _positive(contracts, "size")
         amount = value = None
         if base is not None:
@@ -352,6 +354,26 @@ def unread(text: str, reason: str) -> str:
     return f"a frame or row cannot be read: {reason}; it begins {visible(text, 160)!r}"
 
 
+def contracts_of(
+    elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], Contract | None]
+) -> list[Contract]:
+    """The contracts of a venue's list; one that cannot be read costs only itself.
+
+    None is a contract that does not count. Raises what the first one raises where all of them do:
+    then the list is of a form that nobody knows.
+    """
+    found: list[Contract | None] = []
+    first: Exception | None = None
+    for element in elements:
+        try:
+            found.append(read(element))
+        except READ_ERRORS as failure:
+            first = first or failure
+    if first is not None and not found:
+        raise first
+    return [contract for contract in found if contract is not None]
+
+
 def instrument(
     source: str, venue: str, contract: Contract, market: str, since: datetime
 ) -> Instrument:
@@ -407,6 +429,14 @@ def contract_size(value: Number | None) -> float | None:
     except NotReadable:
         return None
     return found if found > 0 else None
+
+
+def is_zero(value: Number | None) -> bool:
+    """Whether this is the number 0, however it is written."""
+    try:
+        return real(value) == 0
+    except NotReadable:
+        return False
 
 
 def _positive(value: Number, what: str) -> float:

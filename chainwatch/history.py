@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from chainwatch.exchange import READ_ERRORS, Channel, Contract, Reader, Seen, re
 from chainwatch.net import Failed, Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import Batch, Feed
+
+T = TypeVar("T")
 
 DEFAULT_PAST = timedelta(days=1)
 # What is younger may still be on its way to a stream, whose row of it is to be the first stored.
@@ -32,7 +35,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     Each scope (a contract, a currency, a settlement) is asked for one window after the other;
     `pages` yields the answers that one window takes, times in milliseconds, end excluded, and
-    `parse` reads one of them. The source is named like its stream's, with `-history`.
+    `parse` reads one of them. To go from page to page it reads nothing but how long a page is, and
+    the time (or number) of its elements: see `later` and `earlier`. The source is named like its
+    stream's, with `-history`.
     """
 
     source: str
@@ -92,6 +97,65 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
             f"{first[0]} ({len(first):,} windows hold such, and are asked for again by the next "
             "run)"
         )
+
+
+# --- paging -------------------------------------------------------------------------------------
+
+# When an element of an answer happened: milliseconds, or a time with its zone.
+TimeOf = Callable[[msgspec.Raw], str | float | datetime]
+
+
+def later(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+    """Where the page after a full one begins, oldest first; None where the window ends.
+
+    Times in milliseconds, `end` excluded. Elements whose time cannot be read are passed over:
+    parsing rejects them. ValueError where none can be read, or none lies after `start`.
+    """
+    times = _times(elements, time_of)
+    within = [time for time in times if start <= time < end]
+    if not within:
+        if max(times) >= end:
+            return None
+        raise ValueError("a full page holds only what is older than was asked for")
+    # Elements of the last millisecond may continue on the next page, and come again.
+    begin = max(*within, start + 1)
+    return begin if begin < end else None
+
+
+def earlier(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+    """The same where the newest come first: where the page after a full one ends, excluded."""
+    older = [time for time in _times(elements, time_of) if time < end]
+    if not older:
+        raise ValueError("a full page holds only what is newer than was asked for")
+    stop = min(min(older) + 1, end - 1)
+    return stop if stop > start else None
+
+
+def read_some(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
+    """What paging needs of those elements that can be read; parsing rejects the others."""
+    found = []
+    for element in elements:
+        try:
+            found.append(read(element))
+        except READ_ERRORS:
+            continue
+    return found
+
+
+def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
+    def read(element: msgspec.Raw) -> int:
+        told = time_of(element)
+        ms = round(told.timestamp() * 1000) if isinstance(told, datetime) else numbers.whole(told)
+        numbers.instant(ms, "ms", None)
+        return ms
+
+    times = read_some(elements, read)
+    if not times:
+        raise ValueError("no time on a full page can be read")
+    return times
+
+
+# --- windows ------------------------------------------------------------------------------------
 
 
 def _windows(

@@ -3,14 +3,15 @@
 Two shapes of CSV or Parquet are understood; other column names are mapped onto these.
 
 balances, one row per balance:
-    account                    any text that names the account
-    asset                      any text that names the asset
+    account                    any text of up to 80 characters that names the account
+    asset                      any such text that names the asset
     side                       collateral or debt
     amount                     whole tokens
     price                      of one token, in the quote currency
     liquidation_threshold      collateral: fraction (0.83) …
     liquidation_threshold_bps  … or basis points (8300); one of the two, 0 where it counts nothing
     bonus, bonus_bps           collateral, optional: 0.05 or 500; one of the two
+                               (thresholds and bonuses are 1.5 at the most)
     factor                     optional: what moves the price; without it the asset itself
     factor_price               optional: what the factor stands at; without it the price of the
                                asset of its name, or the one price of all assets that it moves
@@ -57,6 +58,9 @@ KNOWN_COLUMNS = (*dict.fromkeys((*BALANCE_COLUMNS, *ACCOUNT_COLUMNS, *OPTIONAL_C
 COLLATERAL, DEBT = "collateral", "debt"
 BASE_DECIMALS = 8
 BASE_UNIT: int = 10**BASE_DECIMALS
+NAME_LENGTH = 80
+# Thresholds and bonuses above this are no fractions.
+MOST_SHARE = 1.5
 _WAD = 10**18
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
@@ -191,9 +195,15 @@ def _share(
 ) -> float:
     """A fraction given as such or in basis points."""
     if f"{name}_bps" in where:
-        return _number(where, line, f"{name}_bps", at, default=default) / 10_000
+        points = _number(where, line, f"{name}_bps", at, default=default)
+        if points > MOST_SHARE * 10_000:
+            raise UsageError(
+                f"line {at}: {name}_bps is {MOST_SHARE * 10_000:.0f} at the most (8300 is 83 %), "
+                f"not {points:g}"
+            )
+        return points / 10_000
     value = _number(where, line, name, at, default=default)
-    if value > 1.5:
+    if value > MOST_SHARE:
         raise UsageError(
             f"line {at}: {name} is a fraction such as 0.83, not {value:g}; if it is in basis "
             f"points, map it to {name}_bps"
@@ -208,7 +218,12 @@ def _threshold(where: _Columns, line: Sequence[Any], at: int, held: float) -> fl
 
 def _text(where: _Columns, line: Sequence[Any], name: str, at: int, default: str) -> str:
     value = line[where[name]] if name in where else None
-    text = visible(str(value).strip(), 80) if value is not None else ""
+    text = visible(str(value).strip()) if value is not None else ""
+    if len(text) > NAME_LENGTH:
+        raise UsageError(
+            f"line {at}: {name} has {len(text)} characters, {NAME_LENGTH} are the most: "
+            f"{visible(text, 40)!r}"
+        )
     if not text and not default:
         raise UsageError(f"line {at}: {name} is missing")
     return text.lower() if _ADDRESS.fullmatch(text) else text or default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -86,6 +87,7 @@ def _make(
             header += _moves_lines(moved, factor)
             axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor})
             if chosen.name == "walls":
+                widths = _widths(catalog, chosen, values)
                 header += axis_lines(axes, factor, split=bool(values.get("p_split")))
             meta["axes"] = [axis for axis in axes.dicts() if axis["price"] is not None]
             meta["moves"] = [
@@ -113,6 +115,8 @@ def _make(
         header += [_closes_line(each) for each in used]
         meta["closes"] = used
     result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
+    if chosen.name == "walls":
+        _require_bins(result, widths["p_range"])
     if "p_known_at" in params:
         meta["known_at"] = values.get("p_known_at")
         header = [*_knowledge_lines(values, result), *header]
@@ -126,6 +130,49 @@ def _make(
         bar=chosen.bar,
         notes=show.filled(chosen.notes, result),
     )
+
+
+# As many bins of one way as queries/walls.sql counts.
+MOST_BINS = 999
+
+
+def _widths(catalog: Catalog, chosen: Query, values: Mapping[str, object]) -> dict[str, float]:
+    """How far a wall reaches and how wide its bins are; UsageError where that is not above 0."""
+    bound = query.bind(catalog, chosen.params, values)
+    found = {}
+    for name in ("p_range", "p_step_abs", "p_step_pct"):
+        if bound[name] is not None:
+            found[name] = float(str(bound[name]))
+            if not found[name] > 0:
+                raise UsageError(f"{name} must be above 0, not {found[name]:g}")
+    return found
+
+
+def _require_bins(result: Result, reach: float) -> None:
+    """UsageError where the bins of a wall end before its range does."""
+    rows = result.dicts()
+    for last in {(row["market"], row["way"]): row for row in rows}.values():
+        way, spot = last["way"], last["axis_price"]
+        if way not in ("down", "up"):
+            continue
+        range_ = spot * (reach if way == "up" else min(reach, 1.0))
+        told = last["price_to"] - spot if way == "up" else spot - last["price_from"]
+        count = sum(row["market"] == last["market"] and row["way"] == way for row in rows)
+        if count < MOST_BINS or told >= range_ - 1e-9 * spot:
+            continue
+        # A bin at the price now may be cut, so that one more is counted.
+        least = range_ / (MOST_BINS - 1)
+        raise UsageError(
+            f"the wall would have {range_ / (last['price_to'] - last['price_from']):,.0f} bins "
+            f"{way}, and {MOST_BINS} are the most: for {range_ / spot:.6g} of the price give a "
+            f"step of at least {_up(least)}, or {_up(100 * least / spot)}%"
+        )
+
+
+def _up(value: float) -> str:
+    """A number rounded up to three digits."""
+    digit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / digit) * digit:.6g}"
 
 
 def _require_accounts(catalog: Catalog, standing: Result) -> None:

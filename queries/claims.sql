@@ -64,7 +64,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   (13, 'both', 'whole', 'session', '2025-12-30', '2026-01-29', 'dxy', 'dollar index'),
   (14, 'both', 'whole', 'session', '2024-02-01', '2026-01-30', 'dxy', 'dollar index'),
   (16, 'none', 'whole', 'session', '2025-01-28', '2026-02-06', 'vix', 'no measure named'),
-  (17, 'both', 'exists', 'session', '2026-01-20', '2026-02-13', 'sofr', 'SOFR - IORB'),
+  (17, 'both', 'exists', 'session', '2026-01-20', '2026-02-13', 'spread', 'SOFR - IORB'),
   (18, 'refute', 'whole', '', '', '', '', 'own arithmetic'),
   (20, 'support', 'exists', 'day', '2026-02-06', '2026-02-06', 'BTC 1d', 'BTC, no venue named'),
   (21, 'support', 'whole', 'hour', '2026-02-04', '2026-02-06', 'BTC 1h', 'BTC, no venue named'),
@@ -130,8 +130,14 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   WINDOW day AS (PARTITION BY subject, party ORDER BY as_of),
          before AS (PARTITION BY subject, party ORDER BY as_of ROWS BETWEEN 252 PRECEDING AND 1 PRECEDING)
 ), spread AS (
-  SELECT q.*, round(100 * (q.value - d.paid), 6) AS spread_bp
-  FROM quote AS q JOIN spread_days(p_known_at := $p_known_at) AS d ON d.as_of = q.as_of
+  -- Days with both rates. Where only the Fed's is a sample they are a source of their own.
+  SELECT 'spread' AS subject, q.rank, q.used, q.as_of, q.source, round(100 * (q.value - d.paid), 6) AS spread_bp,
+         q.party || CASE WHEN p.provenance = 'sample' AND q.provenance <> 'sample' THEN ' less a sample' ELSE '' END AS party,
+         CASE WHEN q.provenance = 'live' OR p.provenance = 'sample' THEN p.provenance ELSE q.provenance END AS provenance,
+         greatest(q.observed_at, p.observed_at) AS observed_at
+  FROM quote AS q
+  JOIN spread_days(p_known_at := $p_known_at) AS d ON d.as_of = q.as_of
+  JOIN indicators_at(p_known_at := $p_known_at) AS p ON p.series = d.leg AND p.as_of = d.leg_as_of
   WHERE q.subject = 'sofr' AND d.paid IS NOT NULL
 ), at_hand AS (
   SELECT subject, party, min(rank) AS rank, any_value(used) AS used, any_value(source) AS source,
@@ -139,6 +145,9 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   UNION ALL
   SELECT subject, party, min(rank), any_value(used), any_value(source), any_value(provenance), max(observed_at)
   FROM quote GROUP BY subject, party
+  UNION ALL
+  SELECT subject, party, min(rank), any_value(used), any_value(source), min(provenance), max(observed_at)
+  FROM spread GROUP BY subject, party
 ), covered AS (
   -- Per claim and source: how many of the sessions that the claim needs are stored.
   SELECT w.n, h.subject, h.party, h.rank, h.used, h.source, h.provenance, h.observed_at,
@@ -146,7 +155,8 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   FROM wanted AS w
   JOIN at_hand AS h ON list_contains(string_split(w.subject, ','), h.subject)
   LEFT JOIN (SELECT subject, party, moment FROM candle
-             UNION ALL SELECT subject, party, CAST(as_of AS TIMESTAMP) FROM quote) AS s
+             UNION ALL SELECT subject, party, CAST(as_of AS TIMESTAMP) FROM quote
+             UNION ALL SELECT subject, party, CAST(as_of AS TIMESTAMP) FROM spread) AS s
     ON s.subject = h.subject AND s.party = h.party AND s.moment = w.moment
   GROUP BY ALL
 ), held AS (

@@ -157,6 +157,34 @@ def test_what_is_asked_under_changes_what_comes_out(home: Path) -> None:
     assert with_eth["accounts"] > rows(home, "BTC", "--drop", "12%")["rows"][0]["accounts"]
 
 
+def bent(home: Path) -> Path:
+    """Accounts that a fall of BTC with 1.5 times as much of ETH takes where ETH would be at 0."""
+    made = Book(
+        Asset("WBTC", 100_000.0, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
+        Asset("WETH", 4_000.0, lt=0.8, bonus=0.05, betas={"ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, bonus=0.045, betas={"USDC": 1.0}),
+        time=NOW,
+    )
+    made.account("a", {"WBTC": 1, "WETH": 25}, {"USDC": 26_900})
+    made.account("o", {"WETH": 25, "WBTC": 0.01}, {"USDC": 200})
+    made.store(Store(home))
+    return home
+
+
+def test_the_header_and_what_is_in_no_sum_are_of_the_same_betas_as_the_rows(tmp_path: Path) -> None:
+    asked = ("BTC", "--beta", "eth=1.5", "--adv", "20000", "--drop", "70%")
+    said = command(bent(tmp_path), *asked)
+    assert "moves WBTC, WETH × 1.5; all else stays" in said.out, said.err
+    assert "accounts in " in said.out
+    found = rows(tmp_path, *asked)
+    assert {m["symbol"]: m["beta"] for m in found["moves"]} == {"WBTC": 1.0, "WETH": 1.5}
+    left_out = [{k: v for k, v in row.items() if v is not None} for row in found["in_no_sum"]]
+    with_betas = ask(Store(tmp_path), "in_no_sum", factor="BTC", betas="eth=1.5")
+    assert len(left_out) == len(with_betas) > 0
+    assert sum(row["accounts"] for row in left_out) == sum(r["accounts"] for r in with_betas) == 2
+    assert rows(tmp_path, "BTC", "--adv", "20000", "--drop", "70%")["in_no_sum"] == []
+
+
 def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
     done = command(home, "BTC", "--explain", "88000")
     assert done.code == 0, done.err
@@ -260,6 +288,20 @@ def test_several_factors_come_to_rest_together_where_no_further_round_moves_them
     assert found[0]["accounts"] == 5
     alone = ask(store, "falls", factor="BTC", scales="inf", drops="0.1")
     assert alone[0]["accounts"] < 5
+
+
+def test_several_factors_tell_what_moves_with_each_and_what_is_in_no_sum(home: Path) -> None:
+    found = rows(home, "BTC", "ETH", "--drop", "5%")
+    assert [(m["factor"], m["symbol"]) for m in found["moves"]] == [
+        ("BTC", "WBTC"),
+        ("ETH", "WETH"),
+    ]
+    assert {axis["factor"] for axis in found["axes"]} == {"BTC", "ETH"}
+    assert {book["factor"] for book in found["depth"]} == {"BTC", "ETH"}
+    assert len(found["markets"]) == 1
+    for name in ("moves", "axes", "in_no_sum"):
+        alone = [{"factor": f} | e for f in ("BTC", "ETH") for e in rows(home, f)[name]]
+        assert found[name] == alone
 
 
 def test_one_factor_by_rounds_is_the_largest_fixed_point_of_its_break_levels(home: Path) -> None:

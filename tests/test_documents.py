@@ -557,3 +557,19 @@ async def test_a_sources_figures_come_all_or_none(store: Store, publisher: Publi
     assert isinstance(outcome.failure, CheckFailed)
     assert outcomes(store) == ["reconcile failed"]
     assert store.rows(Statement) == store.rows(Supply) == []  # type: ignore[comparison-overlap]
+
+
+def test_a_date_of_a_document_is_read_as_written_or_refused() -> None:
+    assert documents.day("January 2, 2026", "%B %d, %Y") == date(2026, 1, 2)
+    assert documents.day("31-Jul-2026", "%d-%b-%Y") == date(2026, 7, 31)
+    for wrong in (
+        "January  2, 2026",
+        "January\t2, 2026",
+        "January\n2, 2026",
+        " January 2, 2026",
+        "January 2, 2026\n",
+        "January ２, 2026",
+        "January 32, 2026",
+    ):
+        with pytest.raises(SchemaChanged, match="not of the form"):
+            documents.day(wrong, "%B %d, %Y")

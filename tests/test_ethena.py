@@ -46,6 +46,13 @@ def test_collateral_that_is_not_the_backing_is_refused() -> None:
     [
         (ethena.parse_status, "{}", "there are not"),
         (ethena.parse_status, STATUS.replace("2026-09-17 ", ""), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("2026-09", "２０２６-09"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("-17 08", "-17  08"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("-17 08", "-17\\t08"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("-09-17 08", "-9-17 8"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("30.250 UTC", "30.250 utc"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("30.250 UTC", "30.250"), "timestamp is"),
+        (ethena.parse_status, STATUS.replace("2026-", "2006-"), "timestamp is"),
         (ethena.parse_status, STATUS.replace("4990000.0", "null"), "not a number"),
         (ethena.parse_collateral, '{"collateral": {}}', "no list"),
         (ethena.parse_collateral, COLLATERAL.replace('"usdAmount"', '"usd"'), "usdAmount"),

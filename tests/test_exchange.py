@@ -12,7 +12,19 @@ import pytest
 
 from chainwatch.exchange import Channel, Contract, Reader, contract_size
 from chainwatch.rows import ExchangeLiquidation
-from chainwatch.sources import binance, bybit, okx
+from chainwatch.sources import (
+    binance,
+    bitfinex,
+    bitget,
+    bybit,
+    deribit,
+    dydx,
+    gate,
+    htx,
+    hyperliquid,
+    kraken_futures,
+    okx,
+)
 from tests.venues.others import ALL
 
 CHANNELS = (binance.USDM, binance.COINM, bybit.LINEAR, bybit.INVERSE, okx.OKX)
@@ -148,3 +160,78 @@ def test_a_size_in_a_list_that_is_no_number_is_unknown() -> None:
     for size in ("1_000", "", "0", "1e40", "nan", None):
         assert contract_size(size) is None
     assert contract_size("0.01") == 0.01
+
+
+LISTS: list[tuple[str, str, str, Any]] = [
+    ("okx", "/api/v5/public/instruments?instType=SWAP", "data", okx.listed),
+    ("gate-usdt", "/api/v4/futures/usdt/contracts", "", lambda b: gate.listed(b, "USDT")),
+    ("htx-linear", "/x_contract_info", "data", lambda b: htx.listed(b, linear=True)),
+    ("binance-usdm", "/v1/exchangeInfo", "symbols", lambda b: binance.listed(b, "linear")),
+    ("binance-coinm", "/v1/exchangeInfo", "symbols", lambda b: binance.listed(b, "inverse")),
+    (
+        "bybit-linear",
+        "/v5/market/instruments-info?category=linear",
+        "result.list",
+        lambda b: bybit.listed(b)[0],
+    ),
+    (
+        "bitget",
+        "/api/v3/market/instruments?category=USDT-FUTURES",
+        "data",
+        lambda b: bitget.listed(b, "usdt-futures"),
+    ),
+    ("deribit", "/get_instruments", "result", deribit.listed),
+    ("bitfinex", "/v2/conf/", "0", bitfinex.listed),
+    ("kraken-futures", "/instruments", "instruments", kraken_futures.listed),
+    ("dydx-v4", "/v4/perpetualMarkets", "markets", dydx.listed),
+    ("hyperliquid", "/info", "universe", hyperliquid.listed),
+]
+
+
+@pytest.mark.parametrize(("source", "path", "place", "listed"), LISTS, ids=lambda v: str(v)[:14])
+@pytest.mark.parametrize("bad", [{}, {"symbol": 7, "name": None}, None, 7, []])
+def test_a_contract_that_cannot_be_read_costs_only_itself(
+    source: str, path: str, place: str, listed: Any, bad: Any
+) -> None:
+    where, _, query = path.partition("?")
+    given = dict([query.split("=")]) if query else {}
+    text = ALL[source].rest(where, given, b'{"type":"meta"}', [])
+    assert text is not None
+    good = listed(text.encode())
+    assert good
+    answer = json.loads(text)
+    entries: Any = answer
+    for name in filter(None, place.split(".")):
+        entries = entries[int(name)] if isinstance(entries, list) else entries[name]
+    if isinstance(entries, dict):
+        entries["X"] = bad
+    else:
+        entries.append(bad)
+    assert listed(json.dumps(answer).encode()) == good
+    # A list of which nothing can be read is of a form that nobody knows.
+    if isinstance(entries, dict):
+        entries |= dict.fromkeys(entries, bad)
+    else:
+        entries[:] = [bad] * len(entries)
+    if source == "bitfinex":
+        answer[1:] = []
+    with pytest.raises((msgspec.DecodeError, ValueError)):
+        listed(json.dumps(answer).encode())
+
+
+@pytest.mark.parametrize("size", [0.0, -10.0, float("nan"), float("inf"), 1e31])
+def test_a_row_of_a_contract_whose_size_cannot_be_is_refused(size: float) -> None:
+    contract = Contract(
+        symbol="BTC-USDT-SWAP", base="BTC", quote="USDT", settle="USDT", kind="linear", size=size
+    )
+    found = okx.parse(frames(okx.OKX)[0].encode(), reader_of(okx.OKX, contract))
+    assert not found.rows
+    assert "contract size is" in found.rejects[0][1]
+
+
+@pytest.mark.parametrize("price", ["0", "0.00000", "0.0", ""])
+def test_an_average_price_of_zero_means_that_nothing_was_filled(price: str) -> None:
+    order = {**json.loads(frames(binance.USDM)[0])}
+    order["o"]["ap"] = price
+    (row,) = binance.parse(json.dumps(order).encode(), reader_of(binance.USDM)).rows
+    assert (row.price, row.price_kind) == (19_876.1, "order")

@@ -131,5 +131,11 @@ def test_the_list_of_contracts_tells_linear_inverse_and_quanto_apart() -> None:
     ]
     quanto = b'[{"name":"ETH_USD","quanto_multiplier":"0.000001","type":"direct"}]'
     assert [(c.kind, c.size) for c in gate.listed(quanto, "BTC")] == [("quanto", 1e-6)]
+    for wrong, size in (('"-0.01"', None), ('"1e-40"', None), ("null", None), ("0.01", 0.01)):
+        body = f'[{{"name":"ETH_USDT","quanto_multiplier":{wrong}}}]'
+        ((kind, found),) = ((c.kind, c.size) for c in gate.listed(body.encode(), "USDT"))
+        assert (kind, found) == ("linear", size)
+        body = body.replace("USDT", "USD")
+        assert [c.kind for c in gate.listed(body.encode(), "BTC")] == ["quanto"]
     linear = b'[{"name":"BTC_USDT","quanto_multiplier":"0.0001","type":"direct"}]'
     assert gate.listed(linear, "USDT") == [BTC]

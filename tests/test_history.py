@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from chainwatch import collect, query
+from chainwatch import collect, history, query
 from chainwatch.errors import Exit, NetworkError
 from chainwatch.rows import Coverage, ExchangeLiquidation, Reject
 from chainwatch.settings import Settings
@@ -105,12 +107,7 @@ async def test_a_history_is_read_once_and_resumed_where_it_stopped(
 
 
 def _unpaced(source: Source) -> Source:
-    import msgspec
-
-    from chainwatch import history
-    from chainwatch.history import History
-
-    found: History | None = source.history
+    found: history.History | None = source.history
     assert found is not None
     plain = msgspec.structs.replace(found, pace=0.0)
     return msgspec.structs.replace(source, run=lambda feed: history.run(feed, plain))
@@ -214,6 +211,101 @@ async def test_a_row_that_cannot_be_read_costs_no_other_and_is_asked_for_again(
     assert (await reading.run(since=None)).failure is None
     assert len(reading.rows()) == 300
     assert "unread" not in (reading.store.cursor("gate-usdt-history") or {})
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        (r'"bkPx":"[^"]*"', '"bkPx":null'),
+        (r'"sz":"[^"]*"', '"sz":5'),
+        (r'"ts":"[^"]*"', '"was":"1"'),
+        (r'"ts":"[^"]*"', '"ts":"2"'),
+        (r'"ts":"[^"]*"', '"ts":"99999999999999"'),
+    ],
+)
+async def test_a_detail_of_the_wrong_shape_costs_only_itself(
+    server: Loopback, tmp_path: Path, field: str, wrong: str
+) -> None:
+    reading = Reading(server, find("okx-history"), tmp_path)
+    since = NOW - timedelta(hours=30)
+    told = [(0, int(since.timestamp() * 1000) + 60_000), *[(n * 5, ms) for n, ms in past(2)]]
+    await server.tell("rest", "okx", history=told, statuses=[])
+    await server.tell("fault", "okx", faults={"rewrite": [field, wrong, 1]})
+    failure = (await reading.run(since=since)).failure
+    await server.tell("fault", "okx")
+    assert failure is not None
+    assert failure.code == Exit.PARTIAL
+    assert len(reading.rows()) >= 1
+    assert reading.store.rows(Reject)
+    cursor = reading.store.cursor("okx-history") or {}
+    assert cursor["unread"]
+    assert set(cursor["until_ms"].values()) == {int((NOW - history.YOUNGEST).timestamp() * 1000)}
+    assert (await reading.run(since=None)).failure is None
+    assert {row.time for row in reading.rows()} == {
+        datetime.fromtimestamp(ms / 1000, UTC) for _, ms in told
+    }
+
+
+# One element of each page tells no time (nor number), or one far outside what was asked for.
+_TIME = r'"(ts|created_at|timestamp|time|createdAt|query_id)":("[^"]*"|\d+)|(?<=,)(\d{13})(?=,null)'
+
+
+@pytest.mark.parametrize("wrong", ["null", "99999999999999", "1300000000000", "5"])
+@pytest.mark.parametrize("source", HISTORIES, ids=named)
+async def test_paging_goes_on_past_an_element_whose_time_is_wrong(
+    server: Loopback, tmp_path: Path, source: Source, wrong: str
+) -> None:
+    reading = Reading(server, _unpaced(source), tmp_path)
+    count = 300 if source.venue == "htx" else 3_600
+    told = past(count, seconds=3.0)
+    await server.tell("rest", reading.stream, history=told, statuses=[])
+    put = wrong if source.venue == "bitfinex" else rf'"\1":{wrong}'
+    await server.tell("fault", reading.stream, faults={"rewrite": [_TIME, put, 1]})
+    async with asyncio.timeout(60):
+        failure = (await reading.run()).failure
+    await server.tell("fault", reading.stream)
+    early = wrong == "1300000000000"  # a time that may be, but ends paging backwards
+    if not early:
+        assert failure is not None
+        assert failure.code == Exit.PARTIAL
+        assert (reading.store.cursor(source.name) or {})["unread"]
+        assert len(reading.rows()) > 0.4 * count
+    async with asyncio.timeout(60):
+        assert (await reading.run()).failure is None
+    assert len({row.event for row in reading.rows()}) >= count - 50
+
+
+async def test_a_full_page_without_a_time_cannot_be_read(server: Loopback, tmp_path: Path) -> None:
+    reading = Reading(server, find("okx-history"), tmp_path)
+    await server.tell("rest", "okx", history=[(n * 5, ms) for n, ms in past(100)], statuses=[])
+    await server.tell("fault", "okx", faults={"rewrite": [r'"ts":"[^"]*"', '"ts":null', 0]})
+    failure = (await reading.run()).failure
+    await server.tell("fault", "okx")
+    assert isinstance(failure, NetworkError)
+    assert "no time on a full page can be read" in str(failure)
+    assert reading.store.cursor("okx-history") is None
+
+
+@pytest.mark.parametrize("page", [history.later, history.earlier])
+def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) -> None:
+    def time_of(element: msgspec.Raw) -> int:
+        return int(bytes(element))
+
+    def full(*times: int) -> list[msgspec.Raw]:
+        return [msgspec.Raw(str(time).encode()) for time in times]
+
+    first = 1_770_000_000_000
+    start, end = first, first + 1_000
+    assert page(full(first + 5, first + 7, 2), time_of, start, end) in (first + 7, first + 6)
+    assert page(full(first + 5), time_of, first + 5, first + 6) is None
+    if page is history.later:
+        assert page(full(first + 2_000), time_of, start, end) is None
+        with pytest.raises(ValueError, match="older than was asked for"):
+            page(full(first - 5), time_of, start, end)
+    else:
+        assert page(full(first - 5), time_of, start, end) is None
+        with pytest.raises(ValueError, match="newer than was asked for"):
+            page(full(first + 2_000), time_of, start, end)
 
 
 async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(

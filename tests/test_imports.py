@@ -92,6 +92,17 @@ def test_a_file_of_accounts_needs_their_values_and_thresholds_only(home: Path) -
     assert {row.asset for row in Store(home).rows(Leg)} == {"collateral", "debt"}
 
 
+def test_names_up_to_the_limit_stay_apart(home: Path) -> None:
+    names = ("x" * 79 + "1", "x" * 79 + "2")
+    text = HEAD + "".join(
+        f"{name},WETH,collateral,1,3000,1.5\n{name},USDC,debt,100,1,\n" for name in names
+    )
+    assert brought(home, text).code == Exit.OK
+    assert {row.account: row.debt_usd for row in Store(home).rows(Account)} == dict.fromkeys(
+        names, 100
+    )
+
+
 def test_parquet_is_read_as_csv_is(home: Path, tmp_path: Path) -> None:
     (tmp_path / "same.csv").write_text(BALANCES)
     path = tmp_path / "same.parquet"
@@ -258,6 +269,8 @@ TERMS = Terms(
     now=datetime(2026, 1, 30, tzinfo=UTC),
 )
 HEAD = "account,asset,side,amount,price,liquidation_threshold\n"
+BPS = "account,collateral,debt,liquidation_threshold_bps,bonus_bps\n"
+ASSETS = "account,collateral,debt,liquidation_threshold,factor,collateral_asset,debt_asset\n"
 # One file behind another, as `cat` joins them.
 JOINED = (
     "account,collateral,debt,liquidation_threshold,bonus,factor\n"
@@ -290,6 +303,24 @@ JOINED = (
         (HEAD + 'a,WETH,debt,"1,2,3",3000,\n', "line 2: amount is no number: '1,2,3'"),
         (HEAD + 'a,WETH,debt,"3,87",3000,\n', "'3,87' (if the file has decimal commas, say --dec"),
         (HEAD + "a,WETH,collateral,1,3000,8300\n", "map it to liquidation_threshold_bps"),
+        (BPS + "a,9,1,83000,\n", "line 2: liquidation_threshold_bps is 15000 at the most (8300 is"),
+        (BPS + "a,9,1,1e30,\n", "line 2: liquidation_threshold_bps is 15000 at the most"),
+        (BPS + "a,9,1,8000,1e30\n", "line 2: bonus_bps is 15000 at the most"),
+        (HEAD + f"{'x' * 81},WETH,debt,1,3000,\n", "line 2: account has 81 characters, 80 are the"),
+        (HEAD + f"a,{'x' * 99},debt,1,3000,\n", "line 2: asset has 99 characters"),
+        (HEAD + "a" + "\x01" * 20 + ",WETH,debt,1,3000,\n", "line 2: account has 81 characters"),
+        (
+            ASSETS + f"a,9,1,0.8,{'f' * 81},,\n",
+            "line 2: factor has 81 characters",
+        ),
+        (
+            ASSETS + f"a,9,1,0.8,,{'c' * 81},\n",
+            "line 2: collateral_asset has 81 characters",
+        ),
+        (
+            ASSETS + f"a,9,1,0.8,,,{'d' * 81}\n",
+            "line 2: debt_asset has 81 characters",
+        ),
         (
             HEAD + "a,WETH,collateral,1,3000,0.8\nb,WETH,debt,1,3001,\n",
             "WETH has two prices or factors: 3000 (WETH) and 3001 (WETH)",

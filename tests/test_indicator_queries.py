@@ -496,6 +496,50 @@ def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
     assert found["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
 
 
+def test_a_spread_has_the_sessions_and_the_provenance_of_both_its_series(fill: Fill) -> None:
+    first = date(2026, 1, 12)
+    sofr = [
+        value("sofr", d, 3.64 if d < date(2026, 1, 29) else 3.85, source="nyfed")
+        for d in weekdays(first, 30)
+    ]
+
+    def paid(*days: date, **other: Any) -> list[Row]:
+        return [value("iorb", d, 3.65, source="fred", **other) for d in days]
+
+    # Two days of the rate count for the seven days after each, not for the rest of the window.
+    found = judge(fill([*sofr, *paid(date(2026, 1, 20), date(2026, 1, 21))]), 17)
+    assert found["verdict"] == "n/a (7 of 19 sessions)"
+    assert found["finding"].startswith("so far -1 to -1 bp")
+    whole = judge(fill([*sofr, *paid(*weekdays(first, 30))]), 17)
+    assert (whole["verdict"], whole["sessions"]) == ("supported", 19)
+    for rows in (
+        [*sofr, *paid(*weekdays(first, 30), provenance="sample")],
+        [
+            *closes("sofr", {}, 3.65, source="nyfed", provenance="sample"),
+            *paid(*weekdays(first, 30)),
+        ],
+        [
+            *closes("sofr", {}, 3.65, source="nyfed"),
+            *paid(*weekdays(first, 30), provenance="sample"),
+        ],
+    ):
+        found = judge(fill(rows), 17)
+        assert (found["verdict"], found["provenance"]) == ("not checkable", "sample")
+        assert found["finding"] == "n/a (sample data)"
+    live = closes("sofr", {}, 3.65, source="nyfed", provenance="live")
+    found = judge(fill([*live, *paid(*weekdays(first, 30))]), 17)
+    assert (found["verdict"], found["provenance"]) == ("contradicted", "imported")
+    # A day whose rate is a sample counts for nothing beside those whose rate is not.
+    mixed = [
+        *paid(*weekdays(first, 14)),
+        *paid(*weekdays(date(2026, 2, 9), 10), provenance="sample"),
+    ]
+    found = judge(fill([*closes("sofr", {}, 3.65, source="nyfed"), *mixed]), 17)
+    assert found["verdict"] == "n/a (13 of 19 sessions)"
+    assert found["provenance"] == "imported"
+    assert judge(fill(sofr), 17)["verdict"] == "not checkable"
+
+
 def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
     """Whatever days are missing: the verdict of the whole, or n/a with the count."""
     whole: list[Row] = [

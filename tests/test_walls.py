@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from math import isclose
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from chainwatch import query, report
+from chainwatch.errors import UsageError
 from chainwatch.store import Store
 from tests.builders import Asset, Book, ask
 
@@ -100,6 +103,26 @@ def test_without_a_step_the_edges_are_round_numbers_near_one_percent(
     assert all(price > spot for price in up)
     width = edges[0] - edges[1]
     assert all(isclose(round(p / width) * width, p, rel_tol=1e-9) for p in [*down, *up] if p)
+
+
+@pytest.mark.parametrize("way", ["down", "up"])
+@pytest.mark.parametrize("reach", [0.3, 0.777])
+@pytest.mark.parametrize("fine", [{"p_step_abs": 1.0}, {"p_step_pct": 0.0001}])
+def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
+    store: Store, way: str, reach: float, fine: dict[str, float]
+) -> None:
+    market().store(store)
+    asked = {"p_factor": "BTC", "p_way": way, "p_range": reach}
+    with query.open_catalog(store) as catalog:
+        with pytest.raises(UsageError, match="999 are the most") as refused:
+            report.make(catalog, "walls", asked | fine)
+        named = re.search(r"at least ([0-9.]+), or ([0-9.]+)%", str(refused.value))
+        assert named is not None
+        for step in ({"p_step_abs": float(named[1])}, {"p_step_pct": float(named[2]) / 100}):
+            found = report.make(catalog, "walls", asked | step).result.dicts()
+            last = [row for row in found if row["way"] == way][-1]
+            far = last["move_share"]
+            assert -far >= reach * 0.9999 if way == "down" else far >= reach * 0.9999
 
 
 @pytest.mark.parametrize(

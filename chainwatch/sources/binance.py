@@ -24,6 +24,8 @@ from chainwatch.exchange import (
     Request,
     Seen,
     contract_size,
+    contracts_of,
+    is_zero,
     pick,
 )
 from chainwatch.net import Rest
@@ -68,16 +70,17 @@ class _Listed(msgspec.Struct, rename="camel"):
     base_asset: str
     quote_asset: str
     margin_asset: str
-    contract_size: float | None = None
+    contract_size: float | str | None = None
 
 
 class _Exchange(msgspec.Struct):
-    symbols: list[_Listed]
+    symbols: list[msgspec.Raw]
 
 
 _frame = msgspec.json.Decoder(_Frame)
 _alone = msgspec.json.Decoder(_Alone)
 _order = msgspec.json.Decoder(_Order)
+_listed = msgspec.json.Decoder(_Listed)
 _exchange = msgspec.json.Decoder(_Exchange)
 
 
@@ -106,7 +109,7 @@ def parse(raw: bytes, reader: Reader) -> Seen:
 
 def _liquidation(raw: bytes, order: _Order, sent_ms: int | None, reader: Reader) -> Seen:
     text = reader.begin(raw)
-    filled = order.ap not in ("", "0")
+    filled = order.ap != "" and not is_zero(order.ap)
     row = reader.row(
         symbol=order.s,
         side=pick(SIDES, order.S),
@@ -137,17 +140,19 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes, kind: str) -> list[Contract]:
     """The contracts of an exchangeInfo answer; COIN-M counts in contracts of some USD."""
-    return [
-        Contract(
-            symbol=c.symbol,
-            base=c.base_asset,
-            quote=c.quote_asset,
-            settle=c.margin_asset,
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
+        return Contract(
+            symbol=one.symbol,
+            base=one.base_asset,
+            quote=one.quote_asset,
+            settle=one.margin_asset,
             kind=kind,
-            size=contract_size(c.contract_size) if kind == "inverse" else 1.0,
+            size=contract_size(one.contract_size) if kind == "inverse" else 1.0,
         )
-        for c in _exchange.decode(body).symbols
-    ]
+
+    return contracts_of(_exchange.decode(body).symbols, read)
 
 
 async def usdm_contracts(rest: Rest) -> list[Contract]:

@@ -13,9 +13,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from chainwatch import numbers
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
-from chainwatch.history import History
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
+from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -37,8 +45,7 @@ _event = msgspec.json.Decoder(_Event)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _number: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
-_pages_of = msgspec.json.Decoder(list[list[msgspec.Raw]])
-_names = msgspec.json.Decoder(list[list[str]])
+_pairs = msgspec.json.Decoder(list[list[msgspec.Raw]])
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
@@ -111,17 +118,20 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The pairs of a conf answer: names such as BTCF0:USTF0, BTCUSD and DUSK:USD."""
-    found = {}
-    for name in (name for names in _names.decode(body) for name in names):
-        base, colon, quote = name.partition(":")
-        if not colon:
-            base, quote = name[:-3], name[-3:]
-        base, quote = base.removesuffix("F0"), quote.removesuffix("F0")
-        quote = "USDT" if quote == "UST" else quote
-        found[name] = Contract(
-            symbol=f"t{name}", base=base, quote=quote, settle=quote, kind="linear", size=1.0
-        )
-    return list(found.values())
+    pairs = [pair for group in _pairs.decode(body) for pair in group]
+    return list({c.symbol: c for c in contracts_of(pairs, _contract)}.values())
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    name = _text.decode(element)
+    base, colon, quote = name.partition(":")
+    if not colon:
+        base, quote = name[:-3], name[-3:]
+    base, quote = base.removesuffix("F0"), quote.removesuffix("F0")
+    quote = "USDT" if quote == "UST" else quote
+    return Contract(
+        symbol=f"t{name}", base=base, quote=quote, settle=quote, kind="linear", size=1.0
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:
@@ -130,12 +140,22 @@ async def contracts(rest: Rest) -> list[Contract]:
 
 def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
     """An answer of liquidations/hist: rows lie one list deeper than in the stream."""
-    rows = [row for group in _pages_of.decode(body) for row in group]
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         return [_row(element, text, None, reader)]
 
-    return reader.each(reader.begin(body), rows, read, lambda e: bytes(e), whole=False)
+    return reader.each(reader.begin(body), _past(body), read, lambda e: bytes(e), whole=False)
+
+
+def _past(body: bytes) -> list[msgspec.Raw]:
+    """The rows of an answer; what is no list of rows stands for itself, and is no row."""
+    found = []
+    for group in _elements.decode(body):
+        try:
+            found += _elements.decode(group)
+        except msgspec.DecodeError:
+            found.append(group)
+    return found
 
 
 def _all(contracts: Mapping[str, Contract]) -> list[str]:
@@ -149,15 +169,13 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
             "/v2/liquidations/hist", start=start, end=end_ms - 1, limit=PAGE, sort=1
         )
         yield body
-        times = [
-            numbers.whole(_figure(_elements.decode(row)[2], "time"))
-            for group in _pages_of.decode(body)
-            for row in group
-        ]
-        if len(times) < PAGE:
+        rows = _past(body)
+        if len(rows) < PAGE:
             return
-        # Rows of the last millisecond may continue on the next page, and come again.
-        start = max(times) if max(times) > start else start + 1
+        begin = later(rows, lambda row: _figure(_elements.decode(row)[2], "time"), start, end_ms)
+        if begin is None:
+            return
+        start = begin
 
 
 BITFINEX = Channel(

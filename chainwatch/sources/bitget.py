@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import stream
@@ -55,11 +65,12 @@ class _Listed(msgspec.Struct, rename="camel"):
 class _Answer(msgspec.Struct):
     code: str
     msg: str = ""
-    data: list[_Listed] = []
+    data: list[msgspec.Raw] = []
 
 
 _frame = msgspec.json.Decoder(_Frame)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
+_listed = msgspec.json.Decoder(_Listed)
 _liquidation = msgspec.json.Decoder(_Liquidation)
 
 
@@ -127,8 +138,10 @@ def listed(body: bytes, kind: str) -> list[Contract]:
     if answer.code != "00000":
         raise ValueError(f"{answer.code} {answer.msg}")
     linear = kind != "coin-futures"
-    return [
-        Contract(
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
+        return Contract(
             symbol=one.symbol,
             base=one.base_coin,
             quote=one.quote_coin,
@@ -137,8 +150,8 @@ def listed(body: bytes, kind: str) -> list[Contract]:
             size=1.0,
             market=kind.removesuffix("-futures"),
         )
-        for one in answer.data
-    ]
+
+    return contracts_of(answer.data, read)
 
 
 async def contracts(rest: Rest) -> list[Contract]:

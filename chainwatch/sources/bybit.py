@@ -12,7 +12,17 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import stream
@@ -54,7 +64,7 @@ class _Listed(msgspec.Struct, rename="camel"):
 
 
 class _Page(msgspec.Struct, rename="camel"):
-    entries: list[_Listed] = msgspec.field(name="list")
+    entries: list[msgspec.Raw] = msgspec.field(name="list")
     next_page_cursor: str = ""
 
 
@@ -135,19 +145,20 @@ def listed(body: bytes) -> tuple[list[Contract], str]:
     if answer.ret_code != 0:
         raise ValueError(f"{answer.ret_code} {answer.ret_msg}")
     page = msgspec.json.decode(answer.result, type=_Page)
-    contracts = [
-        Contract(
-            symbol=c.symbol,
-            base=c.base_coin,
-            quote=c.quote_coin,
-            settle=c.settle_coin,
-            kind="inverse" if c.contract_type.startswith("Inverse") else "linear",
-            # Linear sizes are coins, inverse ones dollars.
-            size=1.0,
-        )
-        for c in page.entries
-    ]
-    return contracts, page.next_page_cursor
+    return contracts_of(page.entries, _contract), page.next_page_cursor
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    one = msgspec.json.decode(element, type=_Listed)
+    return Contract(
+        symbol=one.symbol,
+        base=one.base_coin,
+        quote=one.quote_coin,
+        settle=one.settle_coin,
+        kind="inverse" if one.contract_type.startswith("Inverse") else "linear",
+        # Linear sizes are coins, inverse ones dollars.
+        size=1.0,
+    )
 
 
 async def _contracts(rest: Rest, category: str) -> list[Contract]:

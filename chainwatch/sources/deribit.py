@@ -13,8 +13,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
-from chainwatch.history import History
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
+from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -33,6 +42,10 @@ class _Trade(msgspec.Struct):
     instrument_name: str
     amount: float
     liquidation: str = ""
+
+
+class _Time(msgspec.Struct):
+    timestamp: int
 
 
 class _Params(msgspec.Struct, omit_defaults=True):
@@ -71,6 +84,7 @@ class _Trades(msgspec.Struct):
 _frame = msgspec.json.Decoder(_Frame)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _trade = msgspec.json.Decoder(_Trade)
+_time = msgspec.json.Decoder(_Time)
 _names = msgspec.json.Decoder(list[str])
 _trades = msgspec.json.Decoder(_Trades)
 TEST = '{"jsonrpc":"2.0","id":0,"method":"public/test","params":{}}'
@@ -155,21 +169,20 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The contracts of a get_instruments answer; sizes here are in coins or dollars already."""
-    answer = _frame.decode(body)
-    found = []
-    for one in msgspec.json.decode(answer.result, type=list[_Listed]):
-        linear = (one.instrument_type or one.future_type) == "linear"
-        found.append(
-            Contract(
-                symbol=one.instrument_name,
-                base=one.base_currency,
-                quote=one.quote_currency,
-                settle=one.settlement_currency,
-                kind="linear" if linear else "inverse",
-                size=1.0,
-            )
-        )
-    return found
+    return contracts_of(_elements.decode(_frame.decode(body).result), _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    one = msgspec.json.decode(element, type=_Listed)
+    linear = (one.instrument_type or one.future_type) == "linear"
+    return Contract(
+        symbol=one.instrument_name,
+        base=one.base_currency,
+        quote=one.quote_currency,
+        settle=one.settlement_currency,
+        kind="linear" if linear else "inverse",
+        size=1.0,
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:
@@ -208,9 +221,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         page = _trades.decode(_frame.decode(body).result)
         if not page.has_more or not page.trades:
             return
-        # Trades of the last millisecond may continue on the next page, and come again.
-        last = _trade.decode(page.trades[-1]).timestamp
-        start = last if last > start else last + 1
+        begin = later(page.trades, lambda trade: _time.decode(trade).timestamp, start, end_ms)
+        if begin is None:
+            return
+        start = begin
 
 
 DERIBIT = Channel(

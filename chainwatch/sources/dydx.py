@@ -16,8 +16,18 @@ from typing import Annotated
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
-from chainwatch.history import History
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
+from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -64,7 +74,7 @@ class _Listed(msgspec.Struct):
 
 
 class _Markets(msgspec.Struct):
-    markets: dict[str, _Listed]
+    markets: dict[str, msgspec.Raw]
 
 
 _frame = msgspec.json.Decoder(_Frame)
@@ -151,18 +161,21 @@ def each_market(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The markets of a perpetualMarkets answer, priced in US dollars and settled in USDC."""
-    return [
-        Contract(
-            symbol=one.ticker,
-            base=one.ticker.rpartition("-")[0].partition(",")[0],
-            quote="USD",
-            settle="USDC",
-            kind="linear",
-            size=1.0,
-        )
-        for one in _markets.decode(body).markets.values()
-        if one.status != "FINAL_SETTLEMENT"
-    ]
+    return contracts_of(list(_markets.decode(body).markets.values()), _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if one.status == "FINAL_SETTLEMENT":
+        return None
+    return Contract(
+        symbol=one.ticker,
+        base=one.ticker.rpartition("-")[0].partition(",")[0],
+        quote="USD",
+        settle="USDC",
+        kind="linear",
+        size=1.0,
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:
@@ -179,9 +192,9 @@ def _each_market(contracts: Mapping[str, Contract]) -> list[str]:
 
 
 async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
-    end = end_ms - 1
+    end = end_ms
     while True:
-        until = datetime.fromtimestamp(end / 1000, UTC).isoformat(timespec="milliseconds")
+        until = datetime.fromtimestamp((end - 1) / 1000, UTC).isoformat(timespec="milliseconds")
         body = await rest.get(
             f"/v4/trades/perpetualMarket/{scope}",
             limit=PAGE,
@@ -191,11 +204,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         trades = _trades.decode(body).trades
         if len(trades) < PAGE:
             return
-        oldest = min(_ms(_time.decode(trade).created_at) for trade in trades)
-        # Trades of the oldest millisecond may continue on the next page, and come again.
-        end = oldest if oldest < end else oldest - 1
-        if end < start_ms:
+        stop = earlier(trades, lambda trade: _time.decode(trade).created_at, start_ms, end)
+        if stop is None:
             return
+        end = stop
 
 
 DYDX = Channel(

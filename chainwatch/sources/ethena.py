@@ -77,11 +77,13 @@ def parse_status(raw: Raw) -> list[Row]:
     if not isinstance(body, dict) or not all(f in body for f in (*fields, "timestamp")):
         raise SchemaChanged(f"there are not {', '.join(fields)} and timestamp")
     backing, fund, supplied = (exact(body[f], f) for f in fields)
+    told = str(body["timestamp"])
     try:
-        when = datetime.strptime(str(body["timestamp"]), "%Y-%m-%d %H:%M:%S.%f UTC")
-        when = numbers.within(when, None)
+        if not told.endswith(" UTC"):
+            raise ValueError
+        when = numbers.moment(told.removesuffix(" UTC") + "Z", None)
     except ValueError:
-        raise SchemaChanged(f"timestamp is {visible(str(body['timestamp']), 40)!r}") from None
+        raise SchemaChanged(f"timestamp is {visible(told, 40)!r}") from None
     return statement(
         raw,
         token="USDe",

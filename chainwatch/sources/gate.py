@@ -18,7 +18,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from chainwatch import numbers
-from chainwatch.exchange import CANARY, NOTHING, NOW, Channel, Contract, Reader, Request, Seen
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    NOW,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contract_size,
+    contracts_of,
+    is_zero,
+)
 from chainwatch.history import History
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
@@ -56,7 +68,7 @@ class _Frame(msgspec.Struct, omit_defaults=True):
 
 class _Listed(msgspec.Struct):
     name: str
-    quanto_multiplier: str = ""
+    quanto_multiplier: float | str | None = ""
     type: str = ""
 
 
@@ -72,7 +84,7 @@ _frame = msgspec.json.Decoder(_Frame)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation = msgspec.json.Decoder(_Liquidation)
 _past = msgspec.json.Decoder(_Past)
-_listed = msgspec.json.Decoder(list[_Listed])
+_listed = msgspec.json.Decoder(_Listed)
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
@@ -143,23 +155,23 @@ def everything(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes, settle: str) -> list[Contract]:
     """The contracts of one settlement currency; an inverse one has no multiplier: 1 USD each."""
-    found = []
-    for one in _listed.decode(body):
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
         base, _, quote = one.name.partition("_")
         quote = quote.partition("_")[0]
-        size = numbers.real(one.quanto_multiplier or 0)
-        kind = "linear" if quote == settle else "inverse" if size == 0 else "quanto"
-        found.append(
-            Contract(
-                symbol=one.name,
-                base=base,
-                quote=quote,
-                settle=settle,
-                kind=kind,
-                size=1.0 if kind == "inverse" else size or None,
-            )
+        none = one.quanto_multiplier == "" or is_zero(one.quanto_multiplier)
+        kind = "linear" if quote == settle else "inverse" if none else "quanto"
+        return Contract(
+            symbol=one.name,
+            base=base,
+            quote=quote,
+            settle=settle,
+            kind=kind,
+            size=1.0 if kind == "inverse" else contract_size(one.quanto_multiplier),
         )
-    return found
+
+    return contracts_of(_elements.decode(body), read)
 
 
 async def usdt_contracts(rest: Rest) -> list[Contract]:

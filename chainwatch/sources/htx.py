@@ -23,9 +23,10 @@ from chainwatch.exchange import (
     Request,
     Seen,
     contract_size,
+    contracts_of,
     pick,
 )
-from chainwatch.history import History
+from chainwatch.history import History, read_some
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -44,7 +45,10 @@ class _Liquidation(msgspec.Struct):
     price: float
     created_at: int
     amount: float | None = None
-    query_id: int | None = None
+
+
+class _Number(msgspec.Struct):
+    query_id: int
 
 
 class _Frame(msgspec.Struct, omit_defaults=True):
@@ -59,7 +63,7 @@ class _Frame(msgspec.Struct, omit_defaults=True):
 class _Listed(msgspec.Struct):
     contract_code: str
     symbol: str
-    contract_size: float
+    contract_size: float | str | None = None
     pair: str = ""
     trade_partition: str = ""
 
@@ -74,8 +78,9 @@ class _Answer(msgspec.Struct):
 _frame = msgspec.json.Decoder(_Frame)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation = msgspec.json.Decoder(_Liquidation)
+_number = msgspec.json.Decoder(_Number)
 _answer = msgspec.json.Decoder(_Answer)
-_listed = msgspec.json.Decoder(list[_Listed])
+_listed = msgspec.json.Decoder(_Listed)
 
 
 def parse(raw: bytes, reader: Reader) -> Seen:
@@ -153,20 +158,20 @@ def listed(body: bytes, linear: bool) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.status != "ok":
         raise ValueError(f"status {answer.status}")
-    found = []
-    for one in _listed.decode(answer.data):
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
         quote = (one.trade_partition or "USDT") if linear else "USD"
-        found.append(
-            Contract(
-                symbol=one.contract_code,
-                base=one.symbol,
-                quote=quote,
-                settle=quote if linear else one.symbol,
-                kind="linear" if linear else "inverse",
-                size=contract_size(one.contract_size),
-            )
+        return Contract(
+            symbol=one.contract_code,
+            base=one.symbol,
+            quote=quote,
+            settle=quote if linear else one.symbol,
+            kind="linear" if linear else "inverse",
+            size=contract_size(one.contract_size),
         )
-    return found
+
+    return contracts_of(_elements.decode(answer.data), read)
 
 
 async def linear_contracts(rest: Rest) -> list[Contract]:
@@ -209,14 +214,10 @@ def _pages_at(path: str) -> _Pages:
             )
             yield body
             answer = _answer.decode(body)
-            ids = [
-                one.query_id
-                for element in _elements.decode(answer.data)
-                if (one := _liquidation.decode(element)).query_id is not None
-            ]
+            found = read_some(_elements.decode(answer.data), _number.decode)
+            newest = max((one.query_id for one in found), default=None)
             # An answer that goes no further than the one before is the last.
-            newest = max((number for number in ids if number is not None), default=None)
-            if newest is None or newest == last:
+            if newest is None or (last is not None and newest <= last):
                 return
             last = newest
 

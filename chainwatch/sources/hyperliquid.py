@@ -21,8 +21,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen
-from chainwatch.history import History
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+)
+from chainwatch.history import History, later
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -46,6 +55,10 @@ class _Fill(msgspec.Struct):
     time: int
     tid: int
     liquidation: _Liquidation | None = None
+
+
+class _Time(msgspec.Struct):
+    time: int
 
 
 class _Fills(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -75,12 +88,13 @@ class _Listed(msgspec.Struct, rename="camel"):
 
 
 class _Meta(msgspec.Struct):
-    universe: list[_Listed]
+    universe: list[msgspec.Raw]
 
 
 _frame = msgspec.json.Decoder(_Frame)
 _fills = msgspec.json.Decoder(_Fills)
 _fill = msgspec.json.Decoder(_Fill)
+_time = msgspec.json.Decoder(_Time)
 _answered = msgspec.json.Decoder(_Answered)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -161,13 +175,16 @@ def vault(contracts: Mapping[str, Contract]) -> list[str]:
 
 def listed(body: bytes) -> list[Contract]:
     """The perpetuals of a meta answer, in coins."""
-    return [
-        Contract(
-            symbol=one.name, base=one.name, quote="USDC", settle="USDC", kind="linear", size=1.0
-        )
-        for one in _meta.decode(body).universe
-        if not one.is_delisted
-    ]
+    return contracts_of(_meta.decode(body).universe, _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if one.is_delisted:
+        return None
+    return Contract(
+        symbol=one.name, base=one.name, quote="USDC", settle="USDC", kind="linear", size=1.0
+    )
 
 
 async def contracts(rest: Rest) -> list[Contract]:
@@ -200,9 +217,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         fills = _elements.decode(body)
         if len(fills) < PAGE:
             return
-        newest = max(_fill.decode(fill).time for fill in fills)
-        # Fills of the last millisecond may continue on the next page, and come again.
-        start = newest if newest > start else start + 1
+        begin = later(fills, lambda fill: _time.decode(fill).time, start, end_ms)
+        if begin is None:
+            return
+        start = begin
 
 
 HYPERLIQUID = Channel(

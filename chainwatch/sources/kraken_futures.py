@@ -16,8 +16,18 @@ from typing import Annotated
 
 import msgspec
 
-from chainwatch.exchange import CANARY, NOTHING, Channel, Contract, Reader, Request, Seen, pick
-from chainwatch.history import History
+from chainwatch.exchange import (
+    CANARY,
+    NOTHING,
+    Channel,
+    Contract,
+    Reader,
+    Request,
+    Seen,
+    contracts_of,
+    pick,
+)
+from chainwatch.history import History, earlier
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -49,9 +59,12 @@ class _Kind(msgspec.Struct):
     type: str = ""
 
 
-class _Past(msgspec.Struct):
+class _Time(msgspec.Struct):
     # Without a zone it would be read as this machine's own.
     time: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Past(_Time):
     price: float
     size: float
     side: str
@@ -69,13 +82,14 @@ class _Listed(msgspec.Struct, rename="camel"):
 class _Answer(msgspec.Struct):
     result: str
     error: str = ""
-    instruments: list[_Listed] = []
+    instruments: list[msgspec.Raw] = []
     history: list[msgspec.Raw] = []
 
 
 _frame = msgspec.json.Decoder(_Frame)
 _kind = msgspec.json.Decoder(_Kind)
 _trade = msgspec.json.Decoder(_Trade)
+_time = msgspec.json.Decoder(_Time)
 _past = msgspec.json.Decoder(_Past)
 _answer = msgspec.json.Decoder(_Answer)
 
@@ -154,26 +168,26 @@ def listed(body: bytes) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.result != "success":
         raise ValueError(answer.error or answer.result)
-    found = []
-    for one in answer.instruments:
-        if not one.tradeable or one.type not in _KINDS:
-            continue
-        symbol = one.symbol.upper()
-        kind = _KINDS[one.type]
-        base = one.base or symbol.split("_")[1].removesuffix("USD")
-        base = {"XBT": "BTC"}.get(base, base)
-        quote = one.quote or "USD"
-        found.append(
-            Contract(
-                symbol=symbol,
-                base=base,
-                quote=quote,
-                settle=base if kind == "inverse" else quote,
-                kind=kind,
-                size=1.0,
-            )
-        )
-    return found
+    return contracts_of(answer.instruments, _contract)
+
+
+def _contract(element: msgspec.Raw) -> Contract | None:
+    one = msgspec.json.decode(element, type=_Listed)
+    if not one.tradeable or one.type not in _KINDS:
+        return None
+    symbol = one.symbol.upper()
+    kind = _KINDS[one.type]
+    base = one.base or symbol.split("_")[1].removesuffix("USD")
+    base = {"XBT": "BTC"}.get(base, base)
+    quote = one.quote or "USD"
+    return Contract(
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        settle=base if kind == "inverse" else quote,
+        kind=kind,
+        size=1.0,
+    )
 
 
 _KINDS = {"futures_inverse": "inverse", "futures_vanilla": "linear", "flexible_futures": "linear"}
@@ -216,11 +230,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         trades = _answer.decode(body).history
         if len(trades) < PAGE:
             return
-        oldest = min(round(_past.decode(t).time.timestamp() * 1000) for t in trades)
-        # Trades of the oldest millisecond may continue on the next page, and come again.
-        end = oldest + 1 if oldest + 1 < end else oldest
-        if end <= start_ms:
+        stop = earlier(trades, lambda trade: _time.decode(trade).time, start_ms, end)
+        if stop is None:
             return
+        end = stop
 
 
 KRAKEN = Channel(

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from chainwatch import numbers
 from chainwatch.exchange import (
     CANARY,
     NOTHING,
@@ -26,10 +25,11 @@ from chainwatch.exchange import (
     Request,
     Seen,
     contract_size,
+    contracts_of,
     pick,
     reason_of,
 )
-from chainwatch.history import History
+from chainwatch.history import History, earlier, read_some
 from chainwatch.net import Rest
 from chainwatch.rows import ExchangeLiquidation
 from chainwatch.source import history, stream
@@ -63,6 +63,14 @@ class _Arg(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     inst_id: str = ""
 
 
+class _Details(msgspec.Struct):
+    details: list[msgspec.Raw]
+
+
+class _Time(msgspec.Struct):
+    ts: str | int
+
+
 class _Frame(msgspec.Struct, omit_defaults=True):
     arg: _Arg = _Arg()
     data: list[msgspec.Raw] = []
@@ -87,8 +95,8 @@ class _Listed(msgspec.Struct, rename="camel"):
     uly: str = ""
     inst_family: str = ""
     settle_ccy: str = ""
-    ct_val: str = ""
-    ct_mult: str = ""
+    ct_val: str | float | None = ""
+    ct_mult: str | float | None = ""
     ct_type: str = ""
     ct_val_ccy: str = ""
 
@@ -103,6 +111,8 @@ _frame = msgspec.json.Decoder(_Frame)
 _orders = msgspec.json.Decoder(_Orders)
 _group = msgspec.json.Decoder(_Group)
 _detail = msgspec.json.Decoder(_Detail)
+_details_of = msgspec.json.Decoder(_Details)
+_time = msgspec.json.Decoder(_Time)
 _answer = msgspec.json.Decoder(_Answer)
 
 
@@ -204,12 +214,16 @@ def listed(body: bytes) -> list[Contract]:
     answer = _answer.decode(body)
     if answer.code != "0":
         raise ValueError(f"{answer.code} {answer.msg}")
-    return [_contract(msgspec.json.decode(data, type=_Listed)) for data in answer.data]
+    return contracts_of(answer.data, _contract)
 
 
-def _contract(one: _Listed) -> Contract:
+def _contract(element: msgspec.Raw) -> Contract:
+    one = msgspec.json.decode(element, type=_Listed)
     base, _, quote = one.uly.partition("-")
-    size, times = contract_size(one.ct_val), contract_size(one.ct_mult or "1")
+    size, times = (
+        contract_size(one.ct_val),
+        contract_size("1" if one.ct_mult == "" else one.ct_mult),
+    )
     return Contract(
         symbol=one.inst_id,
         base=base,
@@ -256,15 +270,14 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
             after=end,
         )
         yield body
-        times = [
-            numbers.whole(_detail.decode(detail).ts)
-            for data in _answer.decode(body).data
-            for detail in _group.decode(data).details
-        ]
-        if len(times) < PAGE or min(times) < start_ms:
+        groups = read_some(_answer.decode(body).data, _details_of.decode)
+        details = [detail for group in groups for detail in group.details]
+        if len(details) < PAGE:
             return
-        # Orders of the oldest millisecond may continue on the next page, and come again.
-        end = min(times) + 1 if min(times) + 1 < end else min(times)
+        stop = earlier(details, lambda detail: _time.decode(detail).ts, start_ms, end)
+        if stop is None:
+            return
+        end = stop
 
 
 OKX = Channel(

@@ -161,7 +161,8 @@ class Exchange:
 
     async def do_fault(self, venue: Venue, order: dict[str, Any]) -> Any:
         """Behave badly from now on: mute, no_ack, deny, refuse, beat, spoil (liquidations in a
-        shape that nobody knows), spoil_one (one of each REST answer); nothing given: behave."""
+        shape that nobody knows), spoil_one (one of each REST answer), rewrite (a pattern, what
+        takes its place in REST answers, and how often in each); nothing given: behave."""
         venue.faults = order.get("faults", {})
         return {}
 
@@ -232,6 +233,9 @@ class Exchange:
             answer = spoilt(answer)
         if venue.faults.get("spoil_one") and not _LISTS.search(path):
             answer = spoilt(answer, 1)
+        if "rewrite" in venue.faults and not _LISTS.search(path):
+            pattern, text, count = venue.faults["rewrite"]
+            answer = re.sub(pattern, text, answer, count=count)
         return web.Response(text=answer, content_type="application/json")
 
     async def plain_rest(self, request: web.Request) -> web.Response:
