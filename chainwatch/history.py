@@ -127,7 +127,11 @@ def earlier(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: i
     older = [time for time in _times(elements, time_of) if time < end]
     if not older:
         raise ValueError("a full page holds only what is newer than was asked for")
-    stop = min(min(older) + 1, end - 1)
+    within = [time for time in older if time >= start]
+    # One alone that is older than the window may be told wrongly, and does not end it.
+    if not within or len(older) - len(within) > 1:
+        return None
+    stop = min(min(within) + 1, end - 1)
     return stop if stop > start else None
 
 

@@ -32,6 +32,7 @@ import msgspec
 
 from chainwatch import numbers
 from chainwatch.errors import ChainwatchError, NetworkError, UsageError
+from chainwatch.exchange import contract_size
 from chainwatch.indicators import INTERVALS, Prices
 from chainwatch.net import AGENT, mask, require_http
 from chainwatch.settings import Settings
@@ -559,7 +560,7 @@ def _market(found: dict[str, Any]) -> Market:
         quote=found["quote"],
         settle=found.get("settle"),
         kind=kind,
-        contract_size=_number(found.get("contractSize")),
+        contract_size=contract_size(found.get("contractSize")),
         active=found.get("active"),
     )
 

@@ -264,12 +264,11 @@ async def test_paging_goes_on_past_an_element_whose_time_is_wrong(
     async with asyncio.timeout(60):
         failure = (await reading.run()).failure
     await server.tell("fault", reading.stream)
-    early = wrong == "1300000000000"  # a time that may be, but ends paging backwards
-    if not early:
+    if wrong != "1300000000000":  # a time that may be, of long before
         assert failure is not None
         assert failure.code == Exit.PARTIAL
         assert (reading.store.cursor(source.name) or {})["unread"]
-        assert len(reading.rows()) > 0.4 * count
+    assert len(reading.rows()) > 0.4 * count
     async with asyncio.timeout(60):
         assert (await reading.run()).failure is None
     assert len({row.event for row in reading.rows()}) >= count - 50
@@ -297,6 +296,8 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
     first = 1_770_000_000_000
     start, end = first, first + 1_000
     assert page(full(first + 5, first + 7, 2), time_of, start, end) in (first + 7, first + 6)
+    stray = full(first - 9, first + 5, first + 7)
+    assert page(stray, time_of, start, end) in (first + 7, first + 6)
     assert page(full(first + 5), time_of, first + 5, first + 6) is None
     if page is history.later:
         assert page(full(first + 2_000), time_of, start, end) is None
@@ -304,6 +305,7 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
             page(full(first - 5), time_of, start, end)
     else:
         assert page(full(first - 5), time_of, start, end) is None
+        assert page(full(first + 5, first - 5, first - 6), time_of, start, end) is None
         with pytest.raises(ValueError, match="newer than was asked for"):
             page(full(first + 2_000), time_of, start, end)
 

@@ -13,7 +13,7 @@ import pytest
 
 from chainwatch.errors import NetworkError, UsageError
 from chainwatch.settings import Settings
-from chainwatch.venues import Market, Venues
+from chainwatch.venues import Market, Venues, _market
 from tests import shell
 from tests.venues.client import Loopback
 from tests.venues.rest import BEGIN_MS
@@ -152,3 +152,12 @@ def test_ccxt_is_loaded_by_the_first_call_only() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [(0.01, 0.01), ("10", 10.0), (-1, None), (1e-40, None), (0, None), ("x", None)],
+)
+def test_a_contract_size_that_cannot_be_is_unknown(told: object, size: float | None) -> None:
+    found = {"symbol": "A/B:B", "id": "AB", "base": "A", "quote": "B", "linear": True}
+    assert _market({**found, "contractSize": told}).contract_size == size
