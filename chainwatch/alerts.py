@@ -26,12 +26,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from chainwatch import query, reading
+from chainwatch import numbers, query, reading
 from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
 from chainwatch.net import Http, mask, require_http
 from chainwatch.query import Query
@@ -135,19 +136,29 @@ def _finding(rule: Query, row: Mapping[str, Any]) -> Finding:
     where = f"{rule.path}: the row about {str(row['subject'])!r}"
     if row["state"] not in STATES:
         raise UsageError(f"{where} has the state {row['state']!r}: it must be raise or hold")
-    try:
-        value = math.nan if row["value"] is None else float(row["value"])
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"{where} has the value {row['value']!r}: it must be a number or NULL"
-        ) from None
     return Finding(
         rule.name,
         str(row["subject"]),
         row["state"],
         str(row["message"]),
-        value if math.isfinite(value) else None,
+        _value(row["value"], where),
     )
+
+
+def _value(found: Any, where: str) -> float | None:
+    """The figure of a row, None where it is infinite or no number; text is read strictly."""
+    if found is None:
+        return None
+    try:
+        if isinstance(found, str):
+            return numbers.real(found)
+        if isinstance(found, bool) or not isinstance(found, int | float | Decimal):
+            raise numbers.NotReadable("not a number")
+    except numbers.NotReadable as refusal:
+        told = f"{found[:40]!r}, {refusal}" if isinstance(found, str) else f"{found!r}"
+        raise UsageError(f"{where} has the value {told}: it must be a number or NULL") from None
+    value = float(found)
+    return value if math.isfinite(value) else None
 
 
 def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
