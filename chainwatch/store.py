@@ -1192,6 +1192,7 @@ class Catalog:
         self._refuse = refuse
         self.require = require
         self.path = path
+        self._left = False
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET threads = 1")
 
@@ -1279,8 +1280,13 @@ class Catalog:
         """Stop the running query (from another thread)."""
         self._connection.interrupt()
 
+    def leave(self) -> None:
+        """Leave a statement behind that does not stop: closing would have to wait for it."""
+        self._left = True
+
     def close(self) -> None:
-        self._connection.close()
+        if not self._left:
+            self._connection.close()
 
     def __enter__(self) -> Catalog:
         return self

@@ -457,6 +457,32 @@ def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text
     assert "stopped after 1 s" in done.err
 
 
+def test_a_rule_that_the_engine_does_not_stop_is_left_behind_and_stops_no_other(
+    store: Store,
+) -> None:
+    level(store, 120)
+    path = mine(
+        store,
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message,\n"
+        "levenshtein(repeat('a', 200000), repeat('b', 200000)) AS value",
+    )
+    path.rename(path.with_name("endless.sql"))
+    path = path.with_name("endless.sql")
+    path.write_text(path.read_text().replace("name: mine", "name: endless"))
+    begun = time.monotonic()
+    done = shell.run("alert", "endless", "level", "--timeout", "1s", "--json", home=store.home)
+    assert time.monotonic() - begun < 30, "by itself it takes minutes"
+    assert done.code == Exit.USAGE
+    assert f"{path}: stopped after 1 s: ask for less, or raise --timeout" in done.err
+    assert [n["rule"] for n in shell.rows_of(done.out, "--json")] == ["level"]
+    statement = "SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))"
+    begun = time.monotonic()
+    done = shell.run("sql", statement, "--timeout", "1s", home=store.home)
+    assert time.monotonic() - begun < 30
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert "stopped after 1 s" in done.err
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 
