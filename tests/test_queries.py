@@ -23,6 +23,7 @@ from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.rows import (
     Account,
     ChainLiquidation,
+    Coverage,
     Leg,
     OpenInterest,
     Reject,
@@ -619,6 +620,33 @@ def test_a_fault_ends_the_command_with_one_and_its_name(store: Store) -> None:
     states = {row["check"]: row["state"] for row in json.loads(done.stdout)["rows"]}
     assert {name for name, state in states.items() if state == "wrong"} == {"account_totals"}
     assert "account_totals found rows" in done.stderr
+
+
+def test_what_a_feed_rejected_is_wrong_until_its_history_is_read_and_for_a_week(
+    store: Store,
+) -> None:
+    day, now = timedelta(days=1), datetime.now(UTC)
+
+    def seen(ago: float, state: str, **changes: Any) -> Coverage:
+        end = now - ago * day
+        return span(0, 1, state, from_time=end - timedelta(hours=1), to_time=end, **changes)
+
+    def wrong() -> list[str]:
+        return [row["state"] for row in ask(store, "feed_rejects")]
+
+    store.append([seen(40, "rejecting", rejects=1)], source="binance-usdm")
+    assert wrong() == ["rejecting"], "nothing newer was watched"
+    store.append([seen(0, "up")], source="binance-usdm")
+    assert wrong() == [], "over for a week"
+    store.append([seen(1, "rejecting", rejects=1)], source="binance-usdm")
+    store.append([], source="okx-history", cursor=1)
+    assert wrong() == ["rejecting"], "the history of another feed"
+    store.append([], source="binance-usdm-history", cursor=1)
+    assert wrong() == [], "its history counts for that time"
+    store.append([seen(-1, "rejecting", rejects=1, run="r2")], source="binance-usdm")
+    assert wrong() == ["rejecting"], "the history was read before"
+    store.append([seen(30, "partial", rejects=1)], source="binance-usdm")
+    assert sorted(wrong()) == ["partial", "rejecting"], "claimed as covered, however long ago"
 
 
 def test_a_range_of_blocks_that_was_skipped_is_named(store: Store) -> None:
