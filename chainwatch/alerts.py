@@ -26,12 +26,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from chainwatch import query, reading
+from chainwatch import numbers, query, reading
 from chainwatch.errors import ChainwatchError, ConfigError, NetworkError, UsageError
 from chainwatch.net import Http, mask, require_http
 from chainwatch.query import Query
@@ -99,7 +100,8 @@ def rules(home: Path) -> tuple[dict[str, Query], dict[str, ChainwatchError]]:
 def evaluate(catalog: Catalog, rule: Query, now: datetime, seconds: float) -> list[Finding]:
     """The rows of a rule, on a catalog that is enclosed (see reading).
 
-    Raises UsageError that names its file, and the line where its SQL is wrong.
+    Raises UsageError that names its file, and the line where its SQL is wrong; LeftBehind where
+    the catalog is of no use any more (see reading).
     """
     try:
         if not catalog.statement_kinds(rule.text):
@@ -107,6 +109,8 @@ def evaluate(catalog: Catalog, rule: Query, now: datetime, seconds: float) -> li
         given = {p.name: now for p in rule.params if p.name == NOW}
         bound = reading.within(seconds, catalog, lambda: query.bind(catalog, rule.params, given))
         found = reading.rows(catalog, rule.text, bound, seconds, "a rule")
+    except reading.LeftBehind as failure:
+        raise reading.LeftBehind(f"{rule.path}: {failure}") from None
     except (UsageError, OverflowError) as failure:
         line = _faulty_line(catalog, rule, seconds)
         where = f"{rule.path} line {line}" if line else f"{rule.path}"
@@ -135,19 +139,29 @@ def _finding(rule: Query, row: Mapping[str, Any]) -> Finding:
     where = f"{rule.path}: the row about {str(row['subject'])!r}"
     if row["state"] not in STATES:
         raise UsageError(f"{where} has the state {row['state']!r}: it must be raise or hold")
-    try:
-        value = math.nan if row["value"] is None else float(row["value"])
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"{where} has the value {row['value']!r}: it must be a number or NULL"
-        ) from None
     return Finding(
         rule.name,
         str(row["subject"]),
         row["state"],
         str(row["message"]),
-        value if math.isfinite(value) else None,
+        _value(row["value"], where),
     )
+
+
+def _value(found: Any, where: str) -> float | None:
+    """The figure of a row, None where it is infinite or no number; text is read strictly."""
+    if found is None:
+        return None
+    try:
+        if isinstance(found, str):
+            return numbers.real(found)
+        if isinstance(found, bool) or not isinstance(found, int | float | Decimal):
+            raise numbers.NotReadable("not a number")
+    except numbers.NotReadable as refusal:
+        told = f"{found[:40]!r}, {refusal}" if isinstance(found, str) else f"{found!r}"
+        raise UsageError(f"{where} has the value {told}: it must be a number or NULL") from None
+    value = float(found)
+    return value if math.isfinite(value) else None
 
 
 def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
@@ -220,18 +234,24 @@ def run(
         now = max([now, *(n.told_at + timedelta(microseconds=1) for n in stored)])
         standing = active(stored)
         new: list[Notice] = []
-        with query.open_catalog(store) as catalog:
-            reading.enclose(catalog, store.lake)
+        catalog = _enclosed(store)
+        try:
             for name, rule in chosen.items():
                 if only and name not in only:
                     continue
                 try:
                     found = evaluate(catalog, rule, now, seconds)
+                except reading.LeftBehind as failure:
+                    failures.append(failure)
+                    catalog = _enclosed(store)
+                    continue
                 except ChainwatchError as failure:
                     failures.append(failure)
                     continue
                 mine = [n for (r, _), n in standing.items() if r == name]
                 new += changes(rule, found, mine, now)
+        finally:
+            catalog.close()
         if new:
             store.append(new, source="alert")
         # Whether the end of an alert is told is not known while its rule cannot be read.
@@ -251,6 +271,12 @@ def run(
         except ChainwatchError as failure:
             failures.append(failure)
     return outcome
+
+
+def _enclosed(store: Store) -> Catalog:
+    catalog = query.open_catalog(store)
+    reading.enclose(catalog, store.lake)
+    return catalog
 
 
 def _due(

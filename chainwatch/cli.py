@@ -619,7 +619,10 @@ def read_and_emit(
 
     def read(catalog: Catalog) -> tuple[Result, bool]:
         reading.enclose(catalog, lake)
-        explains = reading.require_reading(catalog, statement)
+        # The engine computes what is constant while it plans, so this takes time as well.
+        explains = reading.within(
+            seconds, catalog, lambda: reading.require_reading(catalog, statement)
+        )
         with reading.told("`chainwatch sql`"):
             return reading.within(seconds, catalog, lambda: catalog.run(statement)), explains
 
@@ -838,9 +841,22 @@ def main() -> NoReturn:
             code = _other(failure)
     if code == Exit.INTERRUPTED:
         _say("interrupted; what was acknowledged is stored")
+    if code == Exit.INTERRUPTED or _something_left():
         # A thread that still works is not waited for: all that counts is on disk.
         os._exit(code)
     sys.exit(code)
+
+
+def _something_left() -> bool:
+    """Whether a statement goes on that was left behind; what was written is out then."""
+    from chainwatch import reading
+
+    if not reading.anything_left():
+        return False
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    return True
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ from chainwatch.store import Catalog, Result, Store, engine_version, parquet_sha
 FORMATS = ("parquet", "csv", "json")
 MANIFEST = "manifest.json"
 LAYOUT = 1
+DAMAGED = "is no whole manifest"
 # A draft older than this belongs to nobody alive.
 ABANDONED_AFTER_SECONDS = 6 * 3_600
 
@@ -76,6 +77,43 @@ class Exported(msgspec.Struct, frozen=True):
     rows: dict[str, int]
     changed: bool
     manifest: dict[str, Any]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A snapshot that a manifest names."""
+
+    market: str
+    snapshot: str
+    block_number: int
+    block_time: str
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A column that a manifest names."""
+
+    name: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What a manifest says of one mart: rows, columns, and size and hash of each file."""
+
+    rows: int
+    columns: list[Described]
+    files: dict[str, dict[str, int | str]]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What is read of a manifest again; older ones do not say what they were made from."""
+
+    day: str
+    marts: dict[str, Entry]
+    snapshots: list[Place] = []
+    compared_with: list[Place] = []
+    inputs: dict[str, dict[str, int | str]] | None = None
+
+
+class Damaged(ValueError):
+    """A manifest that is none."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -176,9 +214,9 @@ def export(
     """Write one day's marts to <out>/day=…, whole or not at all.
 
     `runner` may compute portable marts elsewhere. Where the same bytes lie there already, they
-    stay untouched. Raises CheckFailed where marts there stand on snapshots that are no longer
-    stored (unless with `force`), UsageError where `out` cannot be written, StoreError where its
-    disk is full.
+    stay untouched. Unless with `force`, raises CheckFailed where marts there stand on snapshots
+    that are no longer stored, or on what a damaged manifest does not say. Raises UsageError where
+    `out` cannot be written, StoreError where its disk is full.
     """
     out = out.expanduser().absolute()
     target = out / f"day={day:%Y-%m-%d}"
@@ -194,8 +232,8 @@ def export(
             orphans = _orphans(catalog)
         with day_catalog(store, day, draft / "work.duckdb") as catalog:
             standing = _standing(catalog, day)
-            lost = _lost(_manifest(target), standing, orphans)
-            if lost and not force:
+            lost = [] if force else _lost(_standing_of(target), _places(standing), orphans)
+            if lost:
                 raise CheckFailed(
                     f"{target} stands on snapshots that are no longer stored "
                     f"({', '.join(sorted(lost))}): its files stay as they are, and --force "
@@ -367,19 +405,23 @@ def outdated(store: Store, out: Path) -> dict[date, str]:
                 here["compared_with"].append(earlier)
     found = {}
     for day, parts in sorted(stored.items()):
-        manifest = _manifest(out / f"day={day:%Y-%m-%d}")
+        try:
+            manifest = _manifest(out / f"day={day:%Y-%m-%d}")
+        except Damaged:
+            found[day] = DAMAGED
+            continue
         why = _differs(manifest, parts)
-        if why and not _lost(manifest, places.get(day, {}), orphans):
+        if why and not _lost(manifest, _places(places.get(day, {})), orphans):
             found[day] = why
     return found
 
 
-def _differs(manifest: Mapping[str, Any] | None, parts: Mapping[str, Mapping[str, Any]]) -> str:
+def _differs(manifest: Manifest | None, parts: Mapping[str, Mapping[str, Any]]) -> str:
     """What was stored since a manifest was written, or nothing."""
     if manifest is None:
         return "is missing"
-    then = manifest.get("inputs")
-    if not isinstance(then, dict):
+    then = manifest.inputs
+    if then is None:
         return "does not say what it was made from: export the day again"
     changed = [what for what in sorted(then.keys() | parts) if then.get(what) != parts.get(what)]
     return f"is older than what is stored ({', '.join(changed)}): export the day again" * bool(
@@ -391,31 +433,52 @@ def _orphans(catalog: Catalog) -> set[str]:
     return {row[0] for row in catalog.run("SELECT snapshot FROM orphans").rows}
 
 
-def _lost(old: Mapping[str, Any] | None, new: Mapping[str, Any], orphans: set[str]) -> list[str]:
+def _places(standing: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Place]]:
+    return {part: msgspec.convert(found, list[Place]) for part, found in standing.items()}
+
+
+def _lost(old: Manifest | None, new: Mapping[str, Sequence[Place]], orphans: set[str]) -> list[str]:
     """The snapshots a manifest names in whose place there would be none, or an older one.
 
     One whose block left the chain is none of them.
     """
+    if old is None:
+        return []
     found = []
-    for part in ("snapshots", "compared_with"):
-        there = {s["market"]: (s["block_number"], s["block_time"]) for s in new.get(part, [])}
-        for s in (old or {}).get(part, []):
-            place = (s["block_number"], s["block_time"])
-            if s["snapshot"] not in orphans and there.get(s["market"], (-1, "")) < place:
-                found.append(s["snapshot"])
+    for part, before in (("snapshots", old.snapshots), ("compared_with", old.compared_with)):
+        there = {s.market: (s.block_number, s.block_time) for s in new.get(part, [])}
+        found += [
+            s.snapshot
+            for s in before
+            if s.snapshot not in orphans
+            and there.get(s.market, (-1, "")) < (s.block_number, s.block_time)
+        ]
     return found
 
 
-def _manifest(night: Path) -> dict[str, Any] | None:
-    """What a day's manifest says; None where there is none that is whole."""
+def _standing_of(night: Path) -> Manifest | None:
+    """The manifest of a day that is to be written again; CheckFailed where marts lie there and it
+    does not say what they stand on."""
     try:
-        found = json.loads((night / MANIFEST).read_text("utf-8"))
-        for part in ("snapshots", "compared_with"):
-            for s in found.get(part, []):
-                _ = s["market"], s["snapshot"], s["block_number"] + 0, s["block_time"] + ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found, fault = _manifest(night), "is missing"
+    except Damaged:
+        found, fault = None, DAMAGED
+    if found is None and night.is_dir() and any(night.iterdir()):
+        raise CheckFailed(
+            f"{night / MANIFEST} {fault}: what the marts beside it stand on may no longer be "
+            "stored, so they stay as they are. Put a copy of it back, or --force replaces them"
+        )
+    return found
+
+
+def _manifest(night: Path) -> Manifest | None:
+    """What a day's manifest says, None where there is none; Damaged where it is not whole."""
+    try:
+        return msgspec.json.decode((night / MANIFEST).read_bytes(), type=Manifest)
+    except FileNotFoundError:
         return None
-    return dict(found)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise Damaged(DAMAGED) from None
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -509,37 +572,31 @@ def check(folder: Path, store: Store | None = None) -> tuple[int, list[Fault]]:
 def _faults(night: Path) -> Iterator[Fault]:
     path = night / MANIFEST
     try:
-        manifest = json.loads(path.read_text("utf-8"))
-        entries = [
-            (name, entry["rows"], entry["columns"], file, dict(digest))
-            for name, entry in manifest["marts"].items()
-            for file, digest in entry["files"].items()
-        ]
-    except FileNotFoundError:
-        yield Fault(path, "is missing")
-        return
+        manifest = _manifest(night)
     except OSError as failure:
         yield Fault(path, f"cannot be read: {failure.strerror}")
         return
-    except (ValueError, KeyError, TypeError, AttributeError):
-        yield Fault(path, "is no whole manifest")
+    except Damaged:
+        yield Fault(path, DAMAGED)
         return
-    if f"day={manifest.get('day')}" != night.name:
-        yield Fault(path, f"is of {manifest.get('day')}")
+    if manifest is None:
+        yield Fault(path, "is missing")
+        return
+    if f"day={manifest.day}" != night.name:
+        yield Fault(path, f"is of {manifest.day}")
     known = {MANIFEST}
-    for _, rows, columns, file, digest in entries:
-        known.add(file)
-        if Path(file).name != file:
-            yield Fault(path, f"names {file!r}, which is not beside it")
-            continue
-        yield from _file_faults(night / file, rows, columns, digest)
+    for entry in manifest.marts.values():
+        for file, digest in entry.files.items():
+            known.add(file)
+            if Path(file).name != file or file in ("", "..") or not file.isprintable():
+                yield Fault(path, f"names {file!r}, which is not beside it")
+                continue
+            yield from _file_faults(night / file, entry, digest)
     for extra in sorted(p.name for p in night.iterdir() if p.name not in known):
         yield Fault(night / extra, "is not in the manifest")
 
 
-def _file_faults(
-    path: Path, rows: int, columns: Sequence[Mapping[str, str]], digest: Mapping[str, Any]
-) -> Iterator[Fault]:
+def _file_faults(path: Path, entry: Entry, digest: Mapping[str, Any]) -> Iterator[Fault]:
     try:
         found = _digest(path)
     except FileNotFoundError:
@@ -552,6 +609,10 @@ def _file_faults(
         yield Fault(path, "is not what was written: size or sha256 differ")
         return
     if path.suffix == ".parquet":
-        count, shape, _ = parquet_shape(path)
-        if count != rows or [name for name, _ in shape] != [c["name"] for c in columns]:
+        try:
+            count, shape, _ = parquet_shape(path)
+        except UsageError:
+            yield Fault(path, "is no Parquet file")
+            return
+        if count != entry.rows or [name for name, _ in shape] != [c.name for c in entry.columns]:
             yield Fault(path, "has other rows or columns than the manifest says")

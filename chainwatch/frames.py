@@ -91,7 +91,8 @@ def read(path: Path) -> Iterator[Line]:
                     line = decoder.decode(text)
                     bytes.fromhex(line.frame_hex or "")
                     if line.received_at is not None:
-                        numbers.within(line.received_at, datetime.now(UTC))
+                        received = numbers.within(line.received_at, datetime.now(UTC))
+                        line = msgspec.structs.replace(line, received_at=received)
                 except READ_ERRORS as failure:
                     raise UsageError(
                         f"{path} line {number} is no recorded frame: {reason_of(failure)}"

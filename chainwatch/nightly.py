@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from chainwatch import export, query
+from chainwatch import export, numbers, query
 from chainwatch.collect import Job
 from chainwatch.errors import (
     CheckFailed,
@@ -73,6 +73,16 @@ class Step(msgspec.Struct, frozen=True):
     name: str
     work: Callable[[], str]
     again: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a step ended, as its entry in the record says it."""
+
+    state: Literal["done", "failed"]
+    detail: str
+    ended_at: str
+    seconds: float
+    code: int = 0
 
 
 class Night(msgspec.Struct):
@@ -379,7 +389,8 @@ def _export(store: Store, out: Path, day: Any, formats: Sequence[str]) -> str:
 
 def _code(night: Night) -> int:
     """0, or the exit code of what failed; 4 where several things failed in several ways."""
-    codes = {s["code"] for s in night.steps.values() if s["state"] == "failed"}
+    failed = [s for s in night.steps.values() if s["state"] == "failed"]
+    codes = {s.get("code", int(Exit.CHECK_FAILED)) for s in failed}
     return codes.pop() if len(codes) == 1 else int(Exit.PARTIAL) if codes else int(Exit.OK)
 
 
@@ -407,10 +418,16 @@ def _path(store: Store, night: str) -> Path:
 
 
 def _read(path: Path, name: str) -> Night:
+    """The record of a night; a fresh one where there is none that is whole."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Night)
-    except (FileNotFoundError, msgspec.DecodeError):
+        found = msgspec.json.decode(path.read_bytes(), type=Night)
+        for step, entry in found.steps.items():
+            msgspec.convert(entry, Ended)
+            if step.startswith(_EXPORT):
+                numbers.day(step.removeprefix(_EXPORT))
+    except (FileNotFoundError, msgspec.MsgspecError, ValueError, RecursionError):
         return Night(night=name)
+    return found
 
 
 def _write(path: Path, night: Night) -> None:

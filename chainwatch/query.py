@@ -7,10 +7,11 @@
     -- bar: max_seizable_usd over price_from
     SELECT … WHERE factor = $p_factor …
 
-`show` limits the columns of tables on a terminal and may give a short heading, `bar` names the
-column that is drawn (over an axis: only where that has a value), `note` says what a figure means,
-and `on: feeds` that its figures stand on exchange feeds, whose coverage goes into the header;
-`on: closes` that they stand on daily closes, whose source and days go there.
+A parameter has one of TYPES, and a literal as its default: '…', a number, true, false, DATE '…',
+TIMESTAMPTZ '…' or NULL. `show` limits the columns of tables on a terminal and may give a short
+heading, `bar` names the column that is drawn (over an axis: only where that has a value), `note`
+says what a figure means, and `on: feeds` that its figures stand on exchange feeds, whose coverage
+goes into the header; `on: closes` that they stand on daily closes, whose source and days go there.
 
 A file lives three lives: `run` binds it, the catalog publishes it as a table macro
 (`FROM walls(p_factor := 'ETH')`), and anybody may run the raw text with bound parameters.
@@ -48,16 +49,62 @@ _HEADER = re.compile(
 )
 # Arguments that mean the same wherever they are pasted.
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
-_PARAM = re.compile(r"^(p_\w+)\s+([A-Z ]+?)\s*=\s*('(?:[^']|'')*'|[^\s]+)\s*(.*)$")
+_PARAM = re.compile(
+    r"^(p_\w+)\s+(\S+)\s*=\s*((?:(?:DATE|TIMESTAMPTZ)\s+)?'(?:[^']|'')*'|[^\s']+)(?:\s+(.*))?$"
+)
+_TEXT = re.compile(r"(?:(DATE|TIMESTAMPTZ)\s+)?'((?:[^']|'')*)'")
 
 
 class Param(msgspec.Struct, frozen=True):
-    """One parameter of a query: name with its p_, DuckDB type, default as SQL, meaning."""
+    """One parameter of a query: name with its p_, one of TYPES, default as a literal, meaning."""
 
     name: str
     type: str
     default: str
     meaning: str
+
+    @property
+    def value(self) -> object:
+        """The default as a value; NotReadable where it is no literal of the type."""
+        if self.default.upper() == "NULL":
+            return None
+        return _DEFAULTS[self.type](self.default)
+
+
+def _text(literal: str, kind: str = "") -> str:
+    """What stands between the quotes of a literal, which may name its kind before them."""
+    found = _TEXT.fullmatch(literal)
+    if found is None or (found[1] or kind) != kind:
+        raise numbers.NotReadable(f"not a literal: write {f'{kind} ' * bool(kind)}'…' or NULL")
+    return found[2].replace("''", "'")
+
+
+def _flag(literal: str) -> bool:
+    if literal.lower() not in ("true", "false"):
+        raise numbers.NotReadable("not true, false or NULL")
+    return literal.lower() == "true"
+
+
+def _time(literal: str) -> datetime:
+    """A time with any year, as an end of all times is written so."""
+    try:
+        found = datetime.fromisoformat(_text(literal, "TIMESTAMPTZ"))
+    except ValueError as failure:
+        if isinstance(failure, numbers.NotReadable):
+            raise
+        raise numbers.NotReadable("not a time written like '2026-01-29T02:00Z'") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+_DEFAULTS: dict[str, Callable[[str], object]] = {
+    "TEXT": _text,
+    "DOUBLE": numbers.real,
+    "BIGINT": numbers.whole,
+    "BOOLEAN": _flag,
+    "DATE": lambda literal: numbers.day(_text(literal, "DATE")),
+    "TIMESTAMPTZ": _time,
+}
+TYPES = tuple(_DEFAULTS)
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -122,9 +169,12 @@ def read(path: Path, group: str = "") -> Query:
     """Parse one file; ValueError names the line that does not fit."""
     text = path.read_text(encoding="utf-8")
     head: dict[str, list[str]] = {}
+    params = []
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _HEADER.match(line):
             head.setdefault(match[1], []).append(match[2].strip())
+            if match[1] == "param":
+                params.append(_param(match[2].strip(), f"{path} line {number}"))
         elif line.startswith("-- ") and re.match(r"^--\s*\w+:", line) and number < 4:
             raise ValueError(f"{path} line {number}: unknown header {line!r}")
     name = (head.get("name") or [""])[0]
@@ -132,12 +182,6 @@ def read(path: Path, group: str = "") -> Query:
         raise ValueError(f"{path}: `-- name: {path.stem}` is missing")
     if not head.get("title"):
         raise ValueError(f"{path}: `-- title:` is missing")
-    params = []
-    for line in head.get("param", []):
-        match = _PARAM.match(line)
-        if not match:
-            raise ValueError(f"{path}: not `p_name TYPE = default  meaning`: {line}")
-        params.append(Param(match[1], match[2], match[3], match[4]))
     used = set(re.findall(r"\$(p_\w+)", text))
     declared = {p.name for p in params}
     if used != declared:
@@ -155,6 +199,26 @@ def read(path: Path, group: str = "") -> Query:
         on=(head.get("on") or [""])[0],
         portable="portable" in head,
     )
+
+
+def _param(line: str, where: str) -> Param:
+    """One parameter; ValueError says where its type or default is none.
+
+    A default becomes part of a macro's text, so it is a literal and nothing else.
+    """
+    match = _PARAM.match(line)
+    if not match:
+        raise ValueError(f"{where}: not `p_name TYPE = literal  meaning`: {line}")
+    found = Param(match[1], match[2], match[3], match[4] or "")
+    if found.type not in TYPES:
+        raise ValueError(f"{where}: {found.name} has the type {found.type}: use {', '.join(TYPES)}")
+    try:
+        _ = found.value
+    except numbers.NotReadable as refusal:
+        raise ValueError(
+            f"{where}: the default of {found.name} {found.type} is {found.default[:40]}, {refusal}"
+        ) from None
+    return found
 
 
 def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
@@ -243,11 +307,8 @@ def bind(
     """A value of its declared type for each parameter, so that binding needs no guess."""
     if not params:
         return {}
-    given = {p.name: _read(p, values[p.name]) for p in params if p.name in values}
-    selected = ", ".join(
-        f"CAST({f'${p.name}' if p.name in given else p.default} AS {p.type}) AS {p.name}"
-        for p in params
-    )
+    given = {p.name: _read(p, values[p.name]) if p.name in values else p.value for p in params}
+    selected = ", ".join(f"CAST(${p.name} AS {p.type}) AS {p.name}" for p in params)
     try:
         found = catalog.run(f"SELECT {selected}", given)
     except UsageError as failure:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +16,17 @@ from chainwatch.store import Catalog, Result
 
 T = TypeVar("T")
 
+# So long a statement has to end once it is told to.
+STOP_SECONDS = 2.0
+READING = "reading"  # the name of a thread that reads within a time
+
 _EXPLAIN = re.compile(
     r"(?is)^(?:\s|--[^\n]*\n|/\*.*?\*/)*EXPLAIN\b\s*(?:ANALYZE\b\s*)?(?:\([^()]*\)\s*)?"
 )
+
+
+class LeftBehind(UsageError):
+    """A reading took too long and goes on by itself, with the catalog it was begun on."""
 
 
 def is_explain(statement: str) -> bool:
@@ -25,7 +35,10 @@ def is_explain(statement: str) -> bool:
 
 
 def enclose(catalog: Catalog, lake: Path) -> None:
-    """Open nothing but the lake to the engine, from now on."""
+    """Open nothing but the lake to the engine, from now on; safe to call again."""
+    # Connections to one file share this: the one of a statement that was left behind may have it.
+    if catalog.run("SELECT current_setting('enable_external_access')").rows == [(False,)]:
+        return
     folder = str(lake).replace("'", "''")
     catalog.run(f"SET allowed_directories = ['{folder}']")
     catalog.run("SET enable_external_access = false")
@@ -76,29 +89,44 @@ def rows(
 
 
 def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
-    """The result of some reading; UsageError where it takes longer than that."""
+    """The result of some reading; UsageError where it takes longer than that.
+
+    Raises LeftBehind where the engine does not even stop then: it does not look whether it should
+    within one call of a function. That catalog answers nobody any more.
+    """
     if seconds is None:
         return work()
-    ended, expired = threading.Event(), threading.Event()
+    answer: Future[T] = Future()
 
-    def watch() -> None:
-        # Told again and again: a statement that has not begun yet does not notice it.
-        if not ended.wait(seconds):
-            expired.set()
-            while not ended.wait(0.05):
-                catalog.interrupt()
+    def read() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as failure:
+            answer.set_exception(failure)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=read, daemon=True, name=READING).start()
+    wait([answer], seconds)
+    until = time.monotonic() + STOP_SECONDS
+    late = not answer.done()
+    # Told again and again: a statement that has not begun yet does not notice it.
+    while not answer.done() and time.monotonic() < until:
+        catalog.interrupt()
+        wait([answer], 0.05)
+    told = f"stopped after {seconds:g} s: ask for less, or raise --timeout"
+    if not answer.done():
+        catalog.leave()
+        raise LeftBehind(told)
     try:
-        return work()
+        return answer.result()
     except UsageError:
-        if expired.is_set():
-            raise UsageError(
-                f"stopped after {seconds:g} s: ask for less, or raise --timeout"
-            ) from None
+        if late:
+            raise UsageError(told) from None
         raise
-    finally:
-        ended.set()
+
+
+def anything_left() -> bool:
+    """Whether a statement is still running that was left behind."""
+    return any(thread.name == READING for thread in threading.enumerate())
 
 
 @contextlib.contextmanager

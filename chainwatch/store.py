@@ -31,11 +31,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -93,6 +94,8 @@ class Store:
         self.home = home.expanduser().absolute()
         if set("*?[]") & set(str(self.home)):
             raise ConfigError(f"the home folder {self.home} must not contain any of * ? [ ]")
+        # Of segments that were looked at: (size, time of change) and rows, by path in the lake.
+        self._footers: dict[str, tuple[tuple[int, int], int]] = {}
 
     @property
     def lake(self) -> Path:
@@ -318,23 +321,43 @@ class Store:
             "load counts then"
         )
 
-    def _lost(self, engine: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Path, int]]]:
-        """Segments that are not there though a load stored them, with their rows, by table."""
+    def _refuse_count(self, path: Path, rows: int, found: int) -> NoReturn:
+        raise StoreError(
+            f"{path} holds {found:,} rows, but its load stored {rows:,} rows of {path.parts[-3]} "
+            f"in it. Put a copy of it back, or move it and {self._receipt_of(path)} away: nothing "
+            "of that load counts then"
+        )
+
+    def _counts(self, load: str, day: str, tables: str | None) -> dict[str, int]:
+        """Rows per table that a load stored, by its row in `loads`; StoreError where that is no
+        such list."""
+        try:
+            return _COUNTS.decode(tables or "")
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            path = self._segment(Load.table, day, load)
+            raise StoreError(
+                f"{path} does not say how many rows its load stored per table: put a copy of it "
+                "back, or move it away: nothing of that load counts then"
+            ) from None
+
+    def _stored(self, engine: duckdb.DuckDBPyConnection) -> dict[str, int]:
+        """The rows of each segment that counts, by its path within the lake, as loads say."""
         text = f"SELECT load, day::VARCHAR, tables FROM ({self._table_sql(Load)})"
-
         # By their path within the lake: making a Path of each takes most of the time otherwise.
-        def stored() -> dict[str, int]:
-            return {
-                f"{name}/day={day}/{load}.parquet": rows
-                for load, day, counts in _read(lambda: engine.execute(text).fetchall())
-                for name, rows in json.loads(counts).items()
-            }
+        return {
+            f"{name}/day={day}/{load}.parquet": rows
+            for load, day, tables in _read(lambda: engine.execute(text).fetchall())
+            for name, rows in self._counts(load, day, tables).items()
+        }
 
-        expected = stored()
+    def _lost(
+        self, engine: duckdb.DuckDBPyConnection, expected: Mapping[str, int]
+    ) -> dict[str, list[tuple[Path, int]]]:
+        """Segments that are not there though a load stored them, with their rows, by table."""
         missing = expected.keys() - _listed(self.lake)
         if missing:
             # A merged load may have taken the place of one meanwhile: that one's files may go.
-            missing &= stored().keys()
+            missing &= self._stored(engine).keys()
         found: dict[str, list[tuple[Path, int]]] = {}
         for place in sorted(missing):
             table, _, _ = place.partition("/")
@@ -349,12 +372,52 @@ class Store:
             if table in names:
                 self._refuse_lost(*paths[0], len(paths) - 1)
 
+    def _require_counts(
+        self,
+        engine: duckdb.DuckDBPyConnection,
+        expected: Mapping[str, int],
+        names: Collection[str],
+    ) -> None:
+        """Raise StoreError where a segment of one of these tables has other rows than its load
+        stored. Its footer is read once, as long as its size and time stay the same."""
+        mine = {place: n for place, n in expected.items() if place.partition("/")[0] in names}
+        if not mine:
+            return
+        found = _read(lambda: self._rows_of(engine, mine))
+        gone = mine.keys() - found.keys()
+        if gone:
+            gone &= self._stored(engine).keys()
+        for place, rows in sorted(mine.items()):
+            if place in gone:
+                self._refuse_lost(self.lake / place, rows, 0)
+            if found.get(place, rows) != rows:
+                self._refuse_count(self.lake / place, rows, found[place])
+
+    def _rows_of(self, engine: duckdb.DuckDBPyConnection, places: Iterable[str]) -> dict[str, int]:
+        """The rows of segments by their footers, without those that are not there."""
+        states: dict[str, tuple[int, int]] = {}
+        for place in places:
+            with contextlib.suppress(FileNotFoundError):
+                state = (self.lake / place).stat()
+                states[place] = state.st_size, state.st_mtime_ns
+        new = [p for p, s in states.items() if p not in self._footers or self._footers[p][0] != s]
+        if new:
+            lines = engine.execute(
+                "SELECT file_name, num_rows FROM parquet_file_metadata($files)",
+                {"files": [f"{self.lake}/{place}" for place in new]},
+            ).fetchall()
+            for name, rows in lines:
+                place = name.removeprefix(f"{self.lake}/")
+                self._footers[place] = states[place], rows
+        return {place: self._footers[place][1] for place in states}
+
     # --- reading -------------------------------------------------------------------------
 
     def rows(self, row: type[R], where: str = "", values: Mapping[str, object] = {}) -> list[R]:
         """Rows of a table as objects, each key once; `where` is SQL with $names from `values`.
 
-        Raises StoreError where a segment cannot be read, or one with parts of snapshots is lost.
+        Raises StoreError where a segment cannot be read, or one with parts of snapshots is lost or
+        has other rows than were stored.
         """
         self._seed(row, Load)
         selected = ", ".join(_read_back(c) for c in columns(row))
@@ -366,7 +429,9 @@ class Store:
         try:
             with _engine() as engine:
                 if "snapshot" in row.key:
-                    self._require_whole(self._lost(engine), [row.table])
+                    expected = self._stored(engine)
+                    self._require_whole(self._lost(engine, expected), [row.table])
+                    self._require_counts(engine, expected, [row.table])
                 found = _read(lambda: engine.execute(text, dict(values)).fetchall())
         except duckdb.Error as failure:
             self._refuse_storage(failure, self.home)
@@ -443,20 +508,31 @@ class Store:
         definitions: Sequence[str],
         copied: Collection[str] = (),
     ) -> Catalog:
-        """A catalog that refuses what stands on tables of which segments are lost."""
+        """A catalog that refuses what stands on tables of which segments are lost or not whole."""
         import duckdb
 
+        tables_of = _tables_of(definitions)
+        counted = set(copied)
         try:
-            lost = self._lost(connection)
+            expected = self._stored(connection)
+            lost = self._lost(connection, expected)
+            self._require_whole(lost, copied)
+            self._require_counts(connection, expected, copied)
         except duckdb.Error as failure:
             self._refuse_reading(failure, folder)
-        self._require_whole(lost, copied)
 
         def refuse(failure: Exception) -> None:
             self._refuse_storage(failure, folder)
 
         def require(text: str) -> None:
-            self._require_whole(lost, _words_of(text, definitions) if lost else ())
+            names = tables_of(text)
+            self._require_whole(lost, names)
+            try:
+                self._require_counts(connection, expected, names - counted)
+            except duckdb.Error as failure:
+                refuse(failure)
+                raise UsageError(_one_line(str(failure))) from None
+            counted.update(names)
 
         return Catalog(connection, path, refuse, require)
 
@@ -626,23 +702,51 @@ def _listed(lake: Path) -> set[str]:
     return found
 
 
-def _words_of(text: str, definitions: Sequence[str]) -> set[str]:
-    """The words of a statement and of the macros that it calls: its tables are among them."""
+# What may be a call of a macro: of the signs before its bracket, those that begin a comment too.
+_CALL = r"""(?="?[^\w,;=<>+*.)'\[\]]*(?:\(|/\*|--))"""
+_CALLED = re.compile(rf"(\w+){_CALL}")
+# These run text that need not stand there word by word, except where it is bound to a parameter.
+_RUNS_TEXT = re.compile(
+    rf"\b(?:query|query_table|json_execute_serialized_sql)\b{_CALL}(?!\s*\(\s*\$)"
+)
+
+
+def _tables_of(definitions: Sequence[str]) -> Callable[[str], set[str]]:
+    """What tells the tables that a statement may stand on, by itself or by macros that it calls.
+
+    Every word counts, in comments and in quotes, too: a table too many costs little, one that is
+    missing makes a wrong figure.
+    """
     # A query is two macros of one name, of which the published one only binds its arguments.
     bodies: dict[str, str] = {}
     for definition in definitions:
         if match := re.match(r"CREATE MACRO (?:\w+\.)?(\w+)\(", definition):
-            bodies[match[1]] = bodies.get(match[1], "") + definition[match.end() :]
-    found: set[str] = set()
-    done: set[str] = set()
-    todo = [text]
-    while todo:
-        bare = re.sub(r"--[^\n]*|'(?:[^']|'')*'", "", todo.pop())
-        found |= set(re.findall(r"\w+\b(?!\s*\()", bare))
-        called = set(re.findall(r"\b(\w+)\s*\(", bare)) & bodies.keys() - done
-        done |= called
-        todo += [bodies[name] for name in called]
-    return found
+            name = match[1].lower()
+            bodies[name] = bodies.get(name, "") + definition[match.end() :]
+
+    def look(text: str) -> tuple[set[str], set[str]]:
+        """The tables and the macros that a text names."""
+        low = text.lower()
+        if _RUNS_TEXT.search(low):
+            return set(tables()), set()
+        return set(re.findall(r"\w+", low)) & tables().keys(), {
+            name for name in _CALLED.findall(low) if name in bodies
+        }
+
+    inside = cache(lambda name: look(bodies[name]))
+
+    def tables_of(text: str) -> set[str]:
+        found, todo = look(text)
+        done: set[str] = set()
+        while todo:
+            name = todo.pop()
+            done.add(name)
+            named, called = inside(name)
+            found |= named
+            todo |= called - done
+        return found
+
+    return tables_of
 
 
 def _lacks(failure: Exception) -> str:
@@ -852,9 +956,9 @@ class Merger:
         try:
             # What makes a snapshot count goes first: nobody may see one without its balances.
             for load, receipt, day in sorted(
-                self._loads(), key=lambda e: "snapshots" not in json.loads(e[1].tables)
+                self._loads(), key=lambda e: "snapshots" not in self._counts(e)
             ):
-                names = own & json.loads(receipt.tables).keys()
+                names = own & self._counts((load, receipt, day)).keys()
                 ids = kept if day < closed_before else dropped
                 if load in taken or not names or (ids is dropped and not dropped):
                     continue
@@ -867,6 +971,11 @@ class Merger:
         except Exception as failure:
             self._store._refuse(failure)
         return done
+
+    def _counts(self, entry: tuple[str, Load, str]) -> dict[str, int]:
+        """Rows per table of a load; StoreError where its row in `loads` does not say them."""
+        load, receipt, day = entry
+        return self._store._counts(load, day, receipt.tables)
 
     def _holds_any(self, load: str, day: str, names: Sequence[str], condition: str) -> bool:
         with _engine() as engine:
@@ -945,7 +1054,9 @@ class Merger:
             if time.time() - announced < self._grace:
                 continue
             for old in receipt.replaces.split(" "):
-                segments += [store._segment(t, day, old) for t in json.loads(receipt.tables)]
+                segments += [
+                    store._segment(t, day, old) for t in self._counts((load, receipt, day))
+                ]
                 rows.append(store._segment(Load.table, day, old))
             self._cleared.add(load)
         # Nobody else merges now: what is merged and unknown belongs to the dead.
@@ -988,22 +1099,21 @@ class Merger:
     ) -> None:
         """Write one load for several, without the rows that `gone` (SQL per table) names."""
         receipts = [receipt for _, receipt in group]
-        names = {name for receipt in receipts for name in json.loads(receipt.tables)}
+        stored = [(old, self._counts((old, receipt, day))) for old, receipt in group]
         counts = {
-            name: sum(json.loads(receipt.tables).get(name, 0) for receipt in receipts)
-            for name in sorted(names)
+            name: sum(parts.get(name, 0) for _, parts in stored)
+            for name in sorted({name for _, parts in stored for name in parts})
         }
         # Named by the time of its oldest, so that of rows of equal key the same one stays first.
         load = f"{group[0][0].split('-')[0]}-{secrets.token_hex(4)}{_MERGED}"
         with self._store._publishing() as publish, _engine() as engine:
             for table in counts:
-                parts = []
-                for old, receipt in group:
-                    if (rows := json.loads(receipt.tables).get(table)) is not None:
-                        path = self._store._segment(table, day, old)
-                        if not path.exists():
-                            self._store._refuse_lost(path, rows, 0)
-                        parts.append(str(path))
+                parts = {
+                    f"{table}/day={day}/{old}.parquet": rows[table]
+                    for old, rows in stored
+                    if table in rows
+                }
+                self._store._require_counts(engine, parts, [table])
                 draft = self._store._draft(load, table)
                 publish.append((draft, self._store._segment(table, day, load)))
                 engine.execute(
@@ -1011,7 +1121,7 @@ class Merger:
                     "union_by_name = true, hive_partitioning = false) "
                     f"WHERE NOT coalesce({gone.get(table, 'false')}, false)) "
                     f"TO {_quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)",
-                    {"parts": parts},
+                    {"parts": [f"{self._store.lake}/{place}" for place in parts]},
                 )
                 if table in gone:
                     counts[table] = engine.execute(
@@ -1043,6 +1153,7 @@ class Merger:
         self._waiting.append((time.monotonic(), load, receipt, day))
 
 
+_COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 _LOAD_TIME = "%Y%m%dT%H%M%S%f"
 _MERGED = "m"
 
@@ -1065,9 +1176,9 @@ class Catalog:
     """A read-only connection to the views and macros.
 
     `refuse` raises StoreError for what no query is to blame for, and `require` for a statement
-    that stands on tables of which segments are lost. One thread reads, in the order of the
-    segments' names: threads add floating-point numbers in any order, and the same question to the
-    same lake has the same bytes as its answer.
+    that stands on tables of which segments are lost, or have other rows than were stored. One
+    thread reads, in the order of the segments' names: threads add floating-point numbers in any
+    order, and the same question to the same lake has the same bytes as its answer.
     """
 
     def __init__(
@@ -1081,6 +1192,7 @@ class Catalog:
         self._refuse = refuse
         self.require = require
         self.path = path
+        self._left = False
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET threads = 1")
 
@@ -1168,8 +1280,13 @@ class Catalog:
         """Stop the running query (from another thread)."""
         self._connection.interrupt()
 
+    def leave(self) -> None:
+        """Leave a statement behind that does not stop: closing would have to wait for it."""
+        self._left = True
+
     def close(self) -> None:
-        self._connection.close()
+        if not self._left:
+            self._connection.close()
 
     def __enter__(self) -> Catalog:
         return self

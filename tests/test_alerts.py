@@ -382,6 +382,35 @@ def test_a_rule_can_write_nothing_and_opens_nothing_but_the_lake(store: Store) -
 
 
 @pytest.mark.parametrize(
+    "header",
+    [
+        "p_x BIGINT = 1/**/AS/**/BIGINT)/**/AS/**/p_x;COPY/**/(FROM/**/loads/**/LIMIT/**/1)"
+        "/**/TO/**/'TARGET';SELECT/**/CAST(1 x",
+        "p_x BIGINT); COPY (FROM loads LIMIT 1) TO 'TARGET'; SELECT CAST(1 AS BIGINT = 1 x",
+        "p_x BIGINT);COPY/**/(FROM/**/loads)/**/TO/**/'TARGET';SELECT/**/CAST(1/**/AS/**/INT = 1 x",
+        "p_x TEXT = 'a';COPY(FROM/**/loads)TO/**/'TARGET'",
+    ],
+)
+def test_the_header_of_a_rule_runs_nothing(store: Store, header: str) -> None:
+    level(store, 120)
+    alerts.run(store, [], only=["level"], now=NOW)
+    (target,) = (store.lake / "notices").glob("day=2*/*.parquet")
+    before = target.read_bytes()
+    path = mine(
+        store,
+        f"-- param: {header.replace('TARGET', str(target))}\n"
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message, $p_x AS value",
+    )
+    (failure,) = alerts.run(store, [], only=["mine"], now=NOW).failures
+    assert isinstance(failure, UsageError)
+    assert str(failure).startswith(f"{path} line 3: ")
+    assert target.read_bytes() == before
+    done = shell.run("alert", "mine", home=store.home)
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("COPY (SELECT 1) TO 'TARGET'", ": a rule only reads: COPY is refused"),
@@ -409,8 +438,8 @@ def test_a_rule_that_does_more_than_read_is_told_why(store: Store, text: str, to
     [
         "SELECT 's' AS subject, 'raise' AS state, 'm' AS message, count(*) AS value\n"
         "FROM range(10000000000) AS a, range(1000)",
-        "-- param: p_n BIGINT = (SELECT(count(*))FROM(range(10000000000)),range(1000))  endless\n"
-        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message, $p_n AS value",
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message,\n"
+        "(SELECT count(*) FROM range(10000000000) AS a, range(1000)) AS value",
     ],
 )
 def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text: str) -> None:
@@ -424,6 +453,32 @@ def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text
     assert "stopped after 1 s: ask for less, or raise --timeout" in str(failure)
     assert time.monotonic() - begun < 60
     done = shell.run("alert", "mine", "--timeout", "1s", home=store.home)
+    assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
+    assert "stopped after 1 s" in done.err
+
+
+def test_a_rule_that_the_engine_does_not_stop_is_left_behind_and_stops_no_other(
+    store: Store,
+) -> None:
+    level(store, 120)
+    path = mine(
+        store,
+        "SELECT 's' AS subject, 'raise' AS state, 'm' AS message,\n"
+        "levenshtein(repeat('a', 200000), repeat('b', 200000)) AS value",
+    )
+    path.rename(path.with_name("endless.sql"))
+    path = path.with_name("endless.sql")
+    path.write_text(path.read_text().replace("name: mine", "name: endless"))
+    begun = time.monotonic()
+    done = shell.run("alert", "endless", "level", "--timeout", "1s", "--json", home=store.home)
+    assert time.monotonic() - begun < 30, "by itself it takes minutes"
+    assert done.code == Exit.USAGE
+    assert f"{path}: stopped after 1 s: ask for less, or raise --timeout" in done.err
+    assert [n["rule"] for n in shell.rows_of(done.out, "--json")] == ["level"]
+    statement = "SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))"
+    begun = time.monotonic()
+    done = shell.run("sql", statement, "--timeout", "1s", home=store.home)
+    assert time.monotonic() - begun < 30
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
     assert "stopped after 1 s" in done.err
 
@@ -463,7 +518,11 @@ def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("'a', 'raise', 'm', 'high'", "'a' has the value 'high': it must be a number or NULL"),
+        ("'a', 'raise', 'm', 'high'", "'a' has the value 'high', not a number"),
+        ("'a', 'raise', 'm', '1_000'", "'a' has the value '1_000', not a number"),
+        ("'a', 'raise', 'm', '1_０00'", "'a' has the value '1_０00', not a number"),
+        ("'a', 'raise', 'm', ' 5'", "'a' has the value ' 5', not a number"),
+        ("'a', 'raise', 'm', true", "'a' has the value True: it must be a number or NULL"),
         ("'a', 'raise', 'm', DATE '2026-02-01'", "it must be a number or NULL"),
         ("'a', 'raised', 'm', 1", "'a' has the state 'raised': it must be raise or hold"),
         ("'a', NULL, 'm', 1", "state is NULL in a row: only value may be"),
@@ -490,7 +549,14 @@ def test_a_row_that_no_rule_may_return_is_refused_and_stops_no_other_rule(
 
 @pytest.mark.parametrize(
     ("value", "stored"),
-    [("3", 3.0), ("0.5", 0.5), ("NULL", None), ("1 / 0", None), ("'nan'::DOUBLE", None)],
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("'2.5e3'", 2_500.0),
+        ("NULL", None),
+        ("1 / 0", None),
+        ("'nan'::DOUBLE", None),
+    ],
 )
 def test_a_value_is_stored_as_a_number_or_not_at_all(
     store: Store, value: str, stored: float | None
@@ -512,7 +578,7 @@ def test_a_value_is_stored_as_a_number_or_not_at_all(
         (b"-- name: mine\n-- title: t\n", " line 1: there is no SQL below its header"),
         (
             b"-- name: mine\n-- title: t\n-- param: p_x DOUBLE = 'high'  x\nSELECT $p_x AS value",
-            ": a parameter has a wrong value: Conversion Error",
+            " line 3: the default of p_x DOUBLE is 'high', not a number",
         ),
         (None, " cannot be read: Is a directory"),
     ],

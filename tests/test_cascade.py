@@ -379,6 +379,8 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
     [
         (["BCT"], "no factor is called 'BCT'; did you mean BTC?"),
         (["BTC", "--to", "95000"], "not below today's price of BTC, 90,000.00"),
+        (["BTC", "--explain", ""], "--explain takes a number above 0, not ''"),
+        (["BTC", "--to", ""], "--to takes a number above 0, not ''"),
         (["BTC", "--explain", "95000"], "not below today's price of BTC, 90,000.00"),
         (["BTC", "--to", "-5"], "--to takes a number above 0"),
         (["BTC", "--to", "soon"], "--to takes a number above 0, not 'soon'"),

@@ -25,7 +25,7 @@ import polars
 import pytest
 
 from chainwatch import export, nightly, query
-from chainwatch.errors import Exit, UsageError
+from chainwatch.errors import CheckFailed, Exit, UsageError
 from chainwatch.rows import ChainLiquidation, Orphan, Row, Snapshot, Statement, tables
 from chainwatch.store import Merger, Store, parquet_shape
 from tests import builders, shell
@@ -377,8 +377,74 @@ def test_a_manifest_that_does_not_say_what_it_was_made_from_is_old(
     assert "does not say what it was made from" in export.outdated(store, out)[DAY]
     for half in (text[:99], '{"snapshots": [1]}', "[]"):
         (night / "manifest.json").write_text(half)
-        assert export.outdated(store, out)[DAY] == "is missing"
+        assert export.outdated(store, out)[DAY] == "is no whole manifest"
         assert "is no whole manifest" in faults(out, store)["day=2026-01-29"]
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: DEEP,
+        lambda m: json.dumps(m)[:-1] + f', "more": {DEEP}',
+        lambda m: m["marts"]["walls"].update(columns=["a"]),
+        lambda m: m["marts"]["walls"].update(columns=[{}]),
+        lambda m: m["marts"]["walls"].update(columns=None),
+        lambda m: m["marts"]["walls"].update(files=[]),
+        lambda m: m["snapshots"][0].update(snapshot=["a"]),
+        lambda m: m["snapshots"][0].update(market={"a": 1}),
+        lambda m: m["snapshots"][0].update(block_number="5"),
+        lambda m: m.update(inputs=[1]),
+        lambda m: m.update(day=5),
+        lambda m: m.update(marts={"walls": 1}),
+    ],
+)
+def test_a_damaged_manifest_is_named_and_the_marts_beside_it_stay(
+    store: Store, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    night = export.export(store, out, DAY).folder
+    manifest = manifest_of(out, DAY)
+    made = change(manifest)
+    path = night / "manifest.json"
+    path.write_text(made if isinstance(made, str) else json.dumps(manifest))
+    before = contents(night)
+    assert [f.what for f in export.check(out, store)[1]] == ["is no whole manifest"]
+    assert export.outdated(store, out)[DAY] == "is no whole manifest"
+    with pytest.raises(CheckFailed, match=f"{path} is no whole manifest: .* --force replaces"):
+        export.export(store, out, DAY)
+    assert contents(night) == before
+    assert export.export(store, out, DAY, force=True).changed
+    assert export.check(out, store) == (1, [])
+
+
+def test_marts_without_a_manifest_are_not_replaced(store: Store, tmp_path: Path) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    night = export.export(store, out, DAY).folder
+    (night / "manifest.json").unlink()
+    before = contents(night)
+    with pytest.raises(CheckFailed, match=r"manifest.json is missing: .* --force replaces"):
+        export.export(store, out, DAY)
+    assert contents(night) == before
+
+
+@pytest.mark.parametrize("name", ["a\0b.csv", "\ud800.csv", "a\nb.csv", "..", ""])
+def test_a_name_that_is_no_file_is_a_fault_of_its_manifest(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    fill(store)
+    out = tmp_path / "out"
+    night = export.export(store, out, DAY).folder
+    manifest = manifest_of(out, DAY)
+    manifest["marts"]["walls"]["files"][name] = {"bytes": 1, "sha256": "0"}
+    (night / "manifest.json").write_text(json.dumps(manifest))
+    done = shell.run("export", "--check", str(out), home=store.home)
+    assert done.code == Exit.CHECK_FAILED
+    assert "manifest.json names " in done.lines[-1] or "is no whole" in done.lines[-1]
 
 
 @pytest.mark.parametrize("policy", ["hourly 1d, daily forever", "hourly 1d, daily 2d"])

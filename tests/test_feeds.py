@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch import frames
 from chainwatch.errors import Exit
 from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject
 from chainwatch.store import Store
@@ -333,6 +334,15 @@ async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_p
     assert len(stored) == 200
     assert {r.delivery for r in stored} == {"replay"}
     assert Store(tmp_path / "again").rows(Coverage) == []
+
+
+def test_a_time_of_a_recording_that_names_no_zone_is_utc(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    path.write_text('{"source":"okx","received_at":"2026-02-03T04:05:06","frame":"pong"}\n')
+    (line,) = frames.read(path)
+    assert line.received_at == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    done = shell.run("replay", str(path), home=tmp_path)
+    assert done.code == 0, done.err
 
 
 def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> None:

@@ -541,3 +541,31 @@ def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: 
     assert len(list((store.lake / "loads").glob("day=2*/*"))) == 1
     assert len(store.rows(Reject)) == segments
     assert len(store.rows(Load)) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "entry"),
+    [
+        ("export 2026-13-99", {}),
+        ("export tomorrow", {}),
+        ("checks", {"detail": None}),
+        ("checks", {"seconds": None}),
+        ("checks", {"seconds": "1"}),
+        ("checks", {"state": "odd"}),
+        ("checks", {"code": "5"}),
+        ("", None),
+    ],
+)
+def test_a_record_that_is_none_is_a_fresh_night(
+    empty_lake: Store, tmp_path: Path, step: str, entry: dict[str, Any] | None
+) -> None:
+    whole = {"state": "failed", "detail": "d", "code": 5, "ended_at": "t", "seconds": 1.0}
+    found = {k: v for k, v in (whole | (entry or {})).items() if v is not None}
+    text = json.dumps({"night": "2026-02-20", "runs": 3, "steps": {step: found}})
+    path = empty_lake.home / "nightly" / "2026-02-20.json"
+    path.parent.mkdir()
+    path.write_text("[" * 200_000 if entry is None else text)
+    night = nightly.run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW, **QUICK)
+    assert (night.code, night.failed, night.runs) == (0, {}, 1)
+    assert set(night.steps) == {"compact", "retention", "checks"}
+    assert json.loads(path.read_text())["runs"] == 1

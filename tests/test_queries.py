@@ -23,6 +23,7 @@ from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.rows import (
     Account,
     ChainLiquidation,
+    Coverage,
     Leg,
     OpenInterest,
     Reject,
@@ -621,6 +622,33 @@ def test_a_fault_ends_the_command_with_one_and_its_name(store: Store) -> None:
     assert "account_totals found rows" in done.stderr
 
 
+def test_what_a_feed_rejected_is_wrong_until_its_history_is_read_and_for_a_week(
+    store: Store,
+) -> None:
+    day, now = timedelta(days=1), datetime.now(UTC)
+
+    def seen(ago: float, state: str, **changes: Any) -> Coverage:
+        end = now - ago * day
+        return span(0, 1, state, from_time=end - timedelta(hours=1), to_time=end, **changes)
+
+    def wrong() -> list[str]:
+        return [row["state"] for row in ask(store, "feed_rejects")]
+
+    store.append([seen(40, "rejecting", rejects=1)], source="binance-usdm")
+    assert wrong() == ["rejecting"], "nothing newer was watched"
+    store.append([seen(0, "up")], source="binance-usdm")
+    assert wrong() == [], "over for a week"
+    store.append([seen(1, "rejecting", rejects=1)], source="binance-usdm")
+    store.append([], source="okx-history", cursor=1)
+    assert wrong() == ["rejecting"], "the history of another feed"
+    store.append([], source="binance-usdm-history", cursor=1)
+    assert wrong() == [], "its history counts for that time"
+    store.append([seen(-1, "rejecting", rejects=1, run="r2")], source="binance-usdm")
+    assert wrong() == ["rejecting"], "the history was read before"
+    store.append([seen(30, "partial", rejects=1)], source="binance-usdm")
+    assert sorted(wrong()) == ["partial", "rejecting"], "claimed as covered, however long ago"
+
+
 def test_a_range_of_blocks_that_was_skipped_is_named(store: Store) -> None:
     made = book("g", block=50)
     scans = [
@@ -862,7 +890,26 @@ def test_on_an_empty_lake_every_query_answers(store: Store, name: str) -> None:
         ("-- title: t\nSELECT 1", "`-- name: broken` is missing"),
         ("-- name: broken\nSELECT 1", "`-- title:` is missing"),
         ("-- name: broken\n-- titel: t\nSELECT 1", "line 2: unknown header"),
-        ("-- name: broken\n-- title: t\n-- param: x INT\nSELECT 1", "not `p_name TYPE = default"),
+        ("-- name: broken\n-- title: t\n-- param: x INT\nSELECT 1", "not `p_name TYPE = literal"),
+        *(
+            (f"-- name: broken\n-- title: t\n-- param: p_x {param}\nSELECT $p_x", f"line 3: {told}")
+            for param, told in (
+                ("INT = 1", "p_x has the type INT: use TEXT, DOUBLE, BIGINT, BOOLEAN, DATE, TIME"),
+                ("BIGINT = 1.5", "the default of p_x BIGINT is 1.5, not a whole number"),
+                ("BIGINT = (SELECT(1))", "the default of p_x BIGINT is"),
+                ("BIGINT = 1_0", "the default of p_x BIGINT is 1_0, not a number"),
+                ("DOUBLE = '1'", "the default of p_x DOUBLE is '1', not a number"),
+                ("DOUBLE = pi()", "the default of p_x DOUBLE is"),
+                ("TEXT = version()", "the default of p_x TEXT is .*, not a literal: write '…'"),
+                ("TEXT = 'a'||'b'", "not `p_name TYPE = literal"),
+                ("TEXT = DATE '2026-01-01'", "the default of p_x TEXT is .*, not a literal"),
+                ("BOOLEAN = yes", "the default of p_x BOOLEAN is yes, not true, false or NULL"),
+                ("DATE = 'today'", "the default of p_x DATE is 'today', no day"),
+                ("DATE = TIMESTAMPTZ '2026-01-01'", "the default .*, not a literal: write DATE"),
+                ("TIMESTAMPTZ = now()", "the default of p_x TIMESTAMPTZ is"),
+                ("TIMESTAMPTZ = 'now'", "the default of p_x TIMESTAMPTZ is 'now', not a time"),
+            )
+        ),
         ("-- name: broken\n-- title: t\nSELECT $p_x", r"parameters used \['p_x'\], declared \[\]"),
     ],
 )
@@ -871,3 +918,25 @@ def test_a_file_whose_header_does_not_fit_is_refused(tmp_path: Path, text: str, 
     path.write_text(text)
     with pytest.raises((ValueError, ConfigError), match=told):
         query.read(path)
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        ("TEXT = 'it''s'", "it's"),
+        ("TEXT = NULL", None),
+        ("DOUBLE = 5e6", 5e6),
+        ("BIGINT = -7", -7),
+        ("BOOLEAN = true", True),
+        ("DATE = DATE '2026-01-29'", date(2026, 1, 29)),
+        ("TIMESTAMPTZ = TIMESTAMPTZ '2026-01-29 02:00Z'", datetime(2026, 1, 29, 2, tzinfo=UTC)),
+        ("TIMESTAMPTZ = '9999-01-01 00:00:00+00'", datetime(9999, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_the_default_of_a_parameter_is_the_value_of_its_literal(
+    store: Store, tmp_path: Path, param: str, value: object
+) -> None:
+    path = tmp_path / "mine.sql"
+    path.write_text(f"-- name: mine\n-- title: t\n-- param: p_x {param}  x\nSELECT $p_x AS x")
+    with query.open_catalog(store) as catalog:
+        assert query.run(catalog, query.read(path)).rows == [(value,)]

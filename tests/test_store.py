@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import export, query, report
+from chainwatch import alerts, export, query, report
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
 from chainwatch.rows import (
     Account,
@@ -900,6 +901,131 @@ def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
         # The way out that is told: without the receipt the load before it stands.
         receipt.unlink()
         assert sum(row["accounts"] for row in made(store, "health").result.dicts()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM ACCOUNT_HEALTH",
+        'FROM "Account_Health"',
+        "FROM query_table('account_health')",
+        "FROM query_table('account_' || 'health')",
+        "FROM query('FROM account_health')",
+        "FROM query('FROM acc' || 'ount_health')",
+        "SELECT count(*) AS \"it's\" FROM account_health WHERE account <> 'x'",
+        "SELECT '--' AS x, '/*' AS y, count(*) FROM account_health",
+        "SELECT $$'$$ AS x, count(*) FROM account_health WHERE account <> 'x'",
+        "SELECT e'\\'' AS x, count(*) FROM account_health WHERE account <> 'x'",
+        "FROM HEALTH()",
+        'FROM "Health"()',
+        "FROM health/* /* */ */()",
+        "FROM health -- all\n ()",
+        "FROM Walls(p_factor:='BTC')",
+        "FROM main.walls\n(p_factor := 'BTC')",
+        "FROM query('FROM health()')",
+        "EXPLAIN ANALYZE FROM Health()",
+    ],
+)
+@pytest.mark.parametrize("lost", [True, False])
+def test_however_a_table_is_named_no_figure_stands_on_what_is_left_of_it(
+    store: Store, text: str, lost: bool
+) -> None:
+    made_market(store)
+    made_market(store)
+    path = sorted((store.lake / "account_health").glob("day=2*/*.parquet"))[-1]
+    if lost:
+        path.unlink()
+    else:
+        shorten(path, 0)
+    with pytest.raises(StoreError, match=re.escape(str(path))):
+        sql(store, text)
+    assert sql(store, "SELECT count(*) FROM candles").rows == [(0,)]
+
+
+def shorten(path: Path, rows: int) -> None:
+    """Leave the first rows of a segment, as a valid file."""
+    draft = path.with_suffix(".draft")
+    duckdb.execute(
+        f"COPY (FROM read_parquet('{path}', hive_partitioning = false) LIMIT {rows}) "
+        f"TO '{draft}' (FORMAT parquet)"
+    )
+    draft.replace(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"), [("legs", 1), ("reserves", 1), ("factors", 0), ("account_health", 0)]
+)
+def test_a_segment_with_fewer_rows_than_its_load_stored_is_named_and_used_by_nobody(
+    store: Store, tmp_path: Path, table: str, rows: int
+) -> None:
+    made_market(store)
+    made_market(store)
+    out = tmp_path / "out"
+    export.export(store, out, date(2026, 1, 29))
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    path = sorted((store.lake / table).glob("day=2*/*.parquet"))[-1]
+    shorten(path, rows)
+
+    def merge() -> None:
+        with Merger(store, fanout=2, settle=0.0) as merger:
+            merger.step()
+
+    for read in (
+        lambda: made(store, "walls"),
+        lambda: sql(store, f"SELECT count(*) FROM {table.upper()}"),
+        lambda: store.rows(tables()[table]),
+        lambda: export.export(store, out, date(2026, 1, 29)),
+        merge,
+    ):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{path} holds {rows} rows, but its load stored ")
+        assert str(caught.value).endswith("away: nothing of that load counts then")
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    assert path.exists(), "no merged load took the place of what is left"
+    done = chainwatch(store.home, "triggers", "BTC")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (Exit.STORE, "", 1)
+    failed = alerts.run(store, []).failures
+    assert failed
+    assert {type(f) for f in failed} == {StoreError}
+
+
+def test_a_segment_is_counted_again_when_it_changed(store: Store) -> None:
+    made_market(store)
+    path = only_segment(store, "legs")
+    assert sql(store, "SELECT count(*) FROM legs").rows == [(2,)]
+    kept = path.read_bytes()
+    shorten(path, 1)
+    with pytest.raises(StoreError, match="holds 1 rows, but its load stored 2 rows of legs"):
+        sql(store, "FROM legs")
+    path.write_bytes(kept)
+    assert sql(store, "SELECT count(*) FROM legs").rows == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "counts", ["", "legs", "[1]", '{"legs": null}', '{"legs": -1}', '{"legs": true}', "null", None]
+)
+def test_a_load_that_does_not_say_what_it_stored_is_named(store: Store, counts: str | None) -> None:
+    made_market(store)
+    path = only_segment(store, "loads")
+    draft = path.with_suffix(".draft")
+    duckdb.execute(
+        "COPY (SELECT * REPLACE ($counts::VARCHAR AS tables) FROM "
+        f"read_parquet('{path}', hive_partitioning = false)) TO '{draft}' (FORMAT parquet)",
+        {"counts": counts},
+    )
+    draft.replace(path)
+
+    def retire() -> None:
+        with Merger(store, settle=0.0) as merger:
+            merger.retire(["s"], [], "1970-01-01")
+
+    for read in (lambda: made(store, "health"), lambda: store.rows(Account), retire):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{path} does not say how many rows its load stored")
+    done = chainwatch(store.home, "health")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (Exit.STORE, "", 1)
 
 
 def made(store: Store, name: str) -> Report:

@@ -119,7 +119,8 @@ def cascade(
         max_age=span(max_depth_age, "--max-depth-age"),
     )
     price = next(
-        (positive(p, flag) for p, flag in ((to, "--to"), (explain, "--explain")) if p), None
+        (positive(p, flag) for p, flag in ((to, "--to"), (explain, "--explain")) if p is not None),
+        None,
     )
     fall = share(drop, "--drop") if drop is not None else None
     if chart is not None and (len(names) > 1 or explain is not None):
