@@ -848,15 +848,10 @@ def main() -> NoReturn:
 
 
 def _something_left() -> bool:
-    """Whether a statement goes on that was left behind; what was written is out then."""
-    from chainwatch import reading
-
-    if not reading.anything_left():
-        return False
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    return True
+    """Whether a statement goes on that was left behind."""
+    # Importing it for that would slow down each command that reads nothing.
+    reading = sys.modules.get("chainwatch.reading")
+    return reading is not None and bool(reading.anything_left())
 
 
 @contextlib.contextmanager
