@@ -117,12 +117,11 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     if not prices:
         raise UsageError(f"{terms.factor} has no usable price: a cascade needs one")
     spot = max(prices)
-    axes = query.run(catalog, query.find("axes"), {**markets, "p_factor": terms.factor})
     books = _books(catalog, terms, spot)
     absorbing = _absorbing(catalog, terms)
     header = [
         *made.header,
-        *report.axis_lines(axes, terms.factor),
+        *report.axis_lines(made.meta["axes"], terms.factor),
         *(_book_line(book) for book in books),
         *(_reserves_line(each) for each in absorbing),
         _model_line(catalog, terms),

@@ -85,11 +85,12 @@ def _make(
                 catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
             )
             header += _moves_lines(moved, factor)
-            axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor})
+            axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor}).dicts()
+            meta["axes"] = [axis for axis in axes if axis["price"] is not None]
             if chosen.name == "walls":
-                widths = _widths(catalog, chosen, values)
-                header += axis_lines(axes, factor, split=bool(values.get("p_split")))
-            meta["axes"] = [axis for axis in axes.dicts() if axis["price"] is not None]
+                split = bool(values.get("p_split"))
+                _require_bins(query.bind(catalog, chosen.params, values), meta["axes"], split=split)
+                header += axis_lines(meta["axes"], factor, split=split)
             meta["moves"] = [
                 {k: m[k] for k in ("market", "asset", "symbol", "beta")}
                 for m in moved.dicts()
@@ -115,8 +116,6 @@ def _make(
         header += [_closes_line(each) for each in used]
         meta["closes"] = used
     result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
-    if chosen.name == "walls":
-        _require_bins(result, widths["p_range"])
     if "p_known_at" in params:
         meta["known_at"] = values.get("p_known_at")
         header = [*_knowledge_lines(values, result), *header]
@@ -136,37 +135,30 @@ def _make(
 MOST_BINS = 999
 
 
-def _widths(catalog: Catalog, chosen: Query, values: Mapping[str, object]) -> dict[str, float]:
-    """How far a wall reaches and how wide its bins are; UsageError where that is not above 0."""
-    bound = query.bind(catalog, chosen.params, values)
-    found = {}
+def _require_bins(
+    bound: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], *, split: bool
+) -> None:
+    """UsageError where a wall has no width or reach above 0, or more bins than are counted."""
     for name in ("p_range", "p_step_abs", "p_step_pct"):
-        if bound[name] is not None:
-            found[name] = float(str(bound[name]))
-            if not found[name] > 0:
-                raise UsageError(f"{name} must be above 0, not {found[name]:g}")
-    return found
-
-
-def _require_bins(result: Result, reach: float) -> None:
-    """UsageError where the bins of a wall end before its range does."""
-    rows = result.dicts()
-    for last in {(row["market"], row["way"]): row for row in rows}.values():
-        way, spot = last["way"], last["axis_price"]
-        if way not in ("down", "up"):
-            continue
-        range_ = spot * (reach if way == "up" else min(reach, 1.0))
-        told = last["price_to"] - spot if way == "up" else spot - last["price_from"]
-        count = sum(row["market"] == last["market"] and row["way"] == way for row in rows)
-        if count < MOST_BINS or told >= range_ - 1e-9 * spot:
-            continue
-        # A bin at the price now may be cut, so that one more is counted.
-        least = range_ / (MOST_BINS - 1)
-        raise UsageError(
-            f"the wall would have {range_ / (last['price_to'] - last['price_from']):,.0f} bins "
-            f"{way}, and {MOST_BINS} are the most: for {range_ / spot:.6g} of the price give a "
-            f"step of at least {_up(least)}, or {_up(100 * least / spot)}%"
-        )
+        if bound[name] is not None and not bound[name] > 0:
+            raise UsageError(f"{name} must be above 0, not {bound[name]:g}")
+    for spot in (axis["price"] for axis in axes if split == (axis["market"] != ALL)):
+        if bound["p_step_abs"] is not None:
+            step = bound["p_step_abs"] / spot
+        elif bound["p_step_pct"] is not None:
+            step = bound["p_step_pct"]
+        else:
+            continue  # a round number near 1 %
+        for way in ("down", "up") if bound["p_way"] == "both" else (bound["p_way"],):
+            reach = bound["p_range"] if way == "up" else min(bound["p_range"], 1.0)
+            # The bin at the price now may be cut, so that one more is counted.
+            if reach / step > MOST_BINS - 1:
+                least = reach / (MOST_BINS - 1)
+                raise UsageError(
+                    f"the wall would have {reach / step:,.0f} bins {way}, and {MOST_BINS} are the "
+                    f"most: for {reach:.6g} of the price give a step of at least "
+                    f"{_up(least * spot)}, or {_up(100 * least)}%"
+                )
 
 
 def _up(value: float) -> str:
@@ -485,9 +477,10 @@ def require_markets(catalog: Catalog, found: Collection[str], scope: Mapping[str
 MARKET = "MARKET"
 
 
-def axis_lines(axes: Result, factor: str, *, split: bool = False) -> list[str]:
-    """What prices of a factor mean where its markets have different ones; `axes`: rows of axes."""
-    found = {str(row["market"]): row for row in axes.dicts() if row["price"] is not None}
+def axis_lines(axes: Sequence[Mapping[str, Any]], factor: str, *, split: bool = False) -> list[str]:
+    """What prices of a factor mean where its markets have different ones; `axes`: rows of axes
+    that have a price."""
+    found = {str(row["market"]): row for row in axes}
     prices = [row["price"] for row in found.values()]
     if not prices or min(prices) == max(prices):
         return []

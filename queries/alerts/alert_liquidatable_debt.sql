@@ -6,10 +6,10 @@
 WITH told AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) AS debt_usd,
-         sum(a.debt_usd) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS usd,
-         count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000)) AS accounts,
-         count(*) FILTER (coalesce(a.liquidatable, a.hf_wad < 1000000000000000000) AND a.debt_usd IS NULL) AS unpriced
-  FROM snapshots_at() AS s JOIN account_health AS a ON a.snapshot = s.snapshot
+         sum(a.debt_usd) FILTER (a.class = 1) AS usd,
+         count(*) FILTER (a.class = 1) AS accounts,
+         count(*) FILTER (a.class = 1 AND a.debt_usd IS NULL) AS unpriced
+  FROM snapshots_at() AS s JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
   GROUP BY s.market
 )
 SELECT market AS subject,
