@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +40,8 @@ _MOST_ALIKE = 4_096
 READ_ERRORS = (Exception,)
 
 Number = str | int | float
+# A time that says its zone: without one it would be read as this machine's own.
+Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 A = TypeVar("A")
 B = TypeVar("B")
 

@@ -26,7 +26,15 @@ import pytest
 
 from chainwatch import export, nightly, query
 from chainwatch.errors import CheckFailed, Exit, UsageError
-from chainwatch.rows import ChainLiquidation, Orphan, Row, Snapshot, Statement, tables
+from chainwatch.rows import (
+    ChainLiquidation,
+    ExchangeLiquidation,
+    Orphan,
+    Row,
+    Snapshot,
+    Statement,
+    tables,
+)
 from chainwatch.store import Merger, Store, parquet_shape
 from tests import builders, shell
 from tests.builders import Asset, Book, ask, depth
@@ -331,6 +339,20 @@ def test_what_is_stored_of_a_day_later_makes_its_export_old(store: Store, tmp_pa
     assert "manifest.json is older than what is stored (chain_liquidations, " in done.lines[-1]
     export.export(store, out, DAY)
     assert faults(out, store) == {}
+
+
+@pytest.mark.parametrize("part", ExchangeLiquidation.key)
+def test_each_part_of_a_liquidations_identity_is_in_the_digest(tmp_path: Path, part: str) -> None:
+    row = msgspec.structs.replace(order(1), time=MORNING)
+    other = MORNING + timedelta(seconds=1) if part == "time" else "another"
+    digests = []
+    for name, each in (("one", row), ("other", msgspec.structs.replace(row, **{part: other}))):
+        store = Store(tmp_path / name)
+        store.create()
+        store.append([each], source="tiny")
+        with query.open_catalog(store) as catalog:
+            digests.append(export.inputs(catalog, DAY)[DAY]["exchange_liquidations"]["digest"])
+    assert digests[0] != digests[1]
 
 
 def test_what_does_not_belong_to_a_day_leaves_its_export_alone(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
 import msgspec
 
@@ -24,6 +23,7 @@ from chainwatch.exchange import (
     Reader,
     Request,
     Seen,
+    Zoned,
     contracts_of,
     pick,
 )
@@ -36,8 +36,6 @@ SIDES = {"SELL": "long", "BUY": "short"}
 TRADES = "v4_trades"
 BOOK = "v4_orderbook"
 PAGE = 1_000
-# Without a zone it would be read as this machine's own.
-Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Trade(msgspec.Struct, rename="camel"):

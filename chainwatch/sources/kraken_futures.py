@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
 import msgspec
 
@@ -24,6 +23,7 @@ from chainwatch.exchange import (
     Reader,
     Request,
     Seen,
+    Zoned,
     contracts_of,
     pick,
 )
@@ -60,8 +60,7 @@ class _Kind(msgspec.Struct):
 
 
 class _Time(msgspec.Struct):
-    # Without a zone it would be read as this machine's own.
-    time: Annotated[datetime, msgspec.Meta(tz=True)]
+    time: Zoned
 
 
 class _Past(_Time):

@@ -18,7 +18,7 @@ WITH stored AS (
   SELECT CAST(l.block_time AS DATE), 'chain_liquidations', concat_ws(' ', l.chain_id, l.block_hash, l.log_index, l.kind)
   FROM liquidations_on_chain() AS l WHERE $p_day IS NULL OR CAST(l.block_time AS DATE) = $p_day
   UNION ALL
-  SELECT CAST(l.time AS DATE), 'exchange_liquidations', concat_ws(' ', l.venue, l.market, l.event)
+  SELECT CAST(l.time AS DATE), 'exchange_liquidations', concat_ws(' ', l.venue, l.market, l.symbol, epoch_us(l.time), l.event)
   FROM exchange_liquidations AS l WHERE $p_day IS NULL OR CAST(l.time AS DATE) = $p_day
   UNION ALL
   SELECT s.day, 'coverage', concat_ws(' ', c.source, c.run, epoch_us(c.from_time), epoch_us(c.to_time), c.state)
