@@ -74,7 +74,7 @@ contracts: $(VENV)/made-dev
 	@$(BIN)/lint-imports
 
 portable: $(VENV)/made-dev
-	@$(BIN)/python -m chainwatch.portable
+	@$(BIN)/python scripts/portable.py
 
 bench: $(VENV)/made-dev
 	@$(BIN)/python -m bench

@@ -47,9 +47,9 @@ def _build(folder: Path) -> None:
 
 def ours(folder: Path) -> dict[str, Any]:
     """The text of break_levels over the file, in place of what snapshots would give."""
-    from chainwatch import query
-    from chainwatch.rows import Depth
-    from chainwatch.store import Store
+    from chainwatch.lake import query
+    from chainwatch.lake.store import Store
+    from chainwatch.tables.exchange import Depth
 
     store = Store(folder / "home")
     store.create()

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from chainwatch.chain.markets import Market
 from chainwatch.demo import aave, accounts
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import Chain
 from chainwatch.demo.node import Node, install
-from chainwatch.markets import Market
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chainwatch.independent import abi_of
-from chainwatch.markets import Market
-from chainwatch.rpc import Block, Log
-from chainwatch.sources.aave import LIQUIDATION_CALL, V3, AaveRecorder
+from chainwatch.chain.independent import abi_of
+from chainwatch.chain.markets import Market
+from chainwatch.chain.types import Block, Log
+from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, V3, AaveRecorder
 
 OURS, THEIRS = 50_000, 2_000
 POOL = "0x" + "87" * 20

@@ -16,11 +16,11 @@ from random import Random
 from typing import Any
 
 from bench.chain import market_with
-from chainwatch import abi
-from chainwatch.lending import aave_v3
-from chainwatch.lending.aave_v3 import Holding, ReserveConfig, ReserveState
-from chainwatch.net import Http
-from chainwatch.rpc import Rpc
+from chainwatch.chain import abi
+from chainwatch.chain.client import Rpc
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3.arithmetic import Holding, ReserveConfig, ReserveState
+from chainwatch.net.http import Http
 
 ACCOUNTS, ASKED, RESERVES = 100_000, 1_000, 30
 ACCOUNT_DATA = "0xbf92857c"
@@ -76,14 +76,16 @@ def measured(version: str) -> None:
     """Print seconds and the peak of memory (KiB); in a process of its own."""
     import resource
 
-    profile = next(p for p in aave_v3.PROFILES.values() if p.version == version)
+    profile = next(p for p in aave_v3_arithmetic.PROFILES.values() if p.version == version)
     reserves = states()
     held = accounts(ACCOUNTS)
     begin = time.perf_counter()
     liquidatable = 0
     for holdings in held:
-        state = aave_v3.account(profile, aave_v3.legs(profile, holdings, 0, reserves, {}, 0))
-        liquidatable += state.hf is not None and state.hf < aave_v3.LIQUIDATABLE_BELOW
+        state = aave_v3_arithmetic.account(
+            profile, aave_v3_arithmetic.legs(profile, holdings, 0, reserves, {}, 0)
+        )
+        liquidatable += state.hf is not None and state.hf < aave_v3_arithmetic.LIQUIDATABLE_BELOW
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stdout.write(json.dumps([seconds, peak, liquidatable]) + "\n")

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chainwatch import query
-from chainwatch.exchange import Channel, Reader
-from chainwatch.net import Http, Rest
-from chainwatch.sources import binance, bybit, okx
-from chainwatch.store import Store
+from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import binance, bybit, okx
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.net.http import Http, Rest
 from tests.venues.client import OTHERS, Collecting, Loopback, quick
 from tests.venues.others import ALL
 

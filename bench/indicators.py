@@ -53,23 +53,22 @@ def write(folder: Path) -> list[Path]:
 
 def load(home: Path, paths: list[Path]) -> float:
     """Seconds from files to stored vintages, all fifteen in one run."""
-    from chainwatch import collect
+    from chainwatch.collect import runner
+    from chainwatch.collect.feed import Job
+    from chainwatch.collect.registry import find
+    from chainwatch.lake.store import Store
     from chainwatch.settings import Settings
-    from chainwatch.source import find
-    from chainwatch.store import Store
 
     store = Store(home)
     settings = Settings({"home": str(home)}, environ={}, dotenv=home / ".env")
     begin = time.perf_counter()
     jobs = [
-        collect.Job(
-            find("import"), target=path.stem, options={"series": path.stem, "file": str(path)}
-        )
+        Job(find("import"), target=path.stem, options={"series": path.stem, "file": str(path)})
         for path in paths
     ]
-    outcomes = asyncio.run(collect.collect(store, settings, jobs, Quiet()))
+    outcomes = asyncio.run(runner.collect(store, settings, jobs, Quiet()))
     seconds = time.perf_counter() - begin
-    collect.raise_failures(outcomes)
+    runner.raise_failures(outcomes)
     return seconds
 
 
@@ -80,8 +79,8 @@ QUESTION = """SELECT (SELECT z FROM vix_days() ORDER BY as_of DESC LIMIT 1) AS z
 
 def ask(home: Path) -> tuple[float, dict[str, float]]:
     """Seconds to open the catalog and answer, the best of the runs; three figures to compare."""
-    from chainwatch import query
-    from chainwatch.store import Store
+    from chainwatch.lake import query
+    from chainwatch.lake.store import Store
 
     best = float("inf")
     query.open_catalog(Store(home)).close()  # built once after loading

@@ -20,8 +20,9 @@ def compaction(folder: Path) -> dict[str, Any]:
     """Merge SEGMENTS loads of ROWS rows into one; then COPY the same files with DuckDB alone."""
     import duckdb
 
-    from chainwatch.rows import Reject
-    from chainwatch.store import Merger, Store
+    from chainwatch.lake.merge import Merger
+    from chainwatch.lake.store import Store
+    from chainwatch.tables.log import Reject
 
     store = Store(folder)
     store.create()
@@ -49,8 +50,8 @@ def compaction(folder: Path) -> dict[str, Any]:
 
 def exporting(folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of one day's export."""
-    from chainwatch import export
-    from chainwatch.store import Store
+    from chainwatch.lake.store import Store
+    from chainwatch.nightly import export
 
     begun = time.perf_counter()
     done = export.export(Store(folder), folder / "out", datetime.date(2026, 1, 1))

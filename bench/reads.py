@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.chain import market_with
-from chainwatch.independent import abi_of
-from chainwatch.lending import aave_v3
-from chainwatch.net import Http, Response
-from chainwatch.rpc import Block, Rpc
-from chainwatch.sources import aave
+from chainwatch.chain.client import Rpc
+from chainwatch.chain.independent import abi_of
+from chainwatch.chain.types import Block
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.net.http import Http, Response
 
 ACCOUNTS = 2_000
 WEB3_ACCOUNTS = 40
@@ -56,7 +57,7 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
     async with tape:
         rpc = Rpc(tape, [url], chain=market.chain, chain_id=market.chain_id)
         at = await rpc.pin()
-        lender = aave.AaveLender(aave.V3)
+        lender = aave_v3.AaveLender(aave_v3.V3)
         opened = await lender.open(feed, rpc, market, at)
         ours = float("inf")
         for _ in range(RUNS):
@@ -65,7 +66,7 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
             await lender.read(feed, rpc, opened, at, accounts)
             ours = min(ours, time.perf_counter() - begin)
         raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
-        tokens = await aave._read_tokens(aave.V3, rpc, opened.context, at)
+        tokens = await aave_v3._read_tokens(aave_v3.V3, rpc, opened.context, at)
     slow = await through_web3(url, market, tokens, accounts[:WEB3_ACCOUNTS], at)
     return {"ours": ours, "raw": raw, "web3": slow * len(accounts) / WEB3_ACCOUNTS}
 
@@ -103,9 +104,11 @@ async def through_web3(url: str, market: Any, tokens: Any, accounts: list[str], 
         )
         await pool.functions.getUserEMode(owner).call(block_identifier=at.number)
         bits = answer[0] if isinstance(answer, (list, tuple)) else answer
-        for reserve_id, borrows, collateral in aave_v3.flagged(bits, len(tokens)):
-            for part, token, getter in aave.balance_calls(tokens[reserve_id], borrows, collateral):
-                if getter != aave.SCALED_BALANCE_OF:
+        for reserve_id, borrows, collateral in aave_v3_arithmetic.flagged(bits, len(tokens)):
+            for part, token, getter in aave_v3.balance_calls(
+                tokens[reserve_id], borrows, collateral
+            ):
+                if getter != aave_v3.SCALED_BALANCE_OF:
                     continue  # stable debt: ours reads three words more
                 del part
                 contract = client.eth.contract(address=checked(token), abi=token_abi)

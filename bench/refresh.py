@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.chain import market_with
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job
+from chainwatch.collect.registry import find
 from chainwatch.demo.aave import AaveMarket
-from chainwatch.rows import Snapshot
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.store import Store
+from chainwatch.tables.lending import Snapshot
 
 SIZES = (1_000, 4_000)
 DIRTY = (20, 200)
@@ -57,12 +58,10 @@ def run(cache: Path) -> list[dict[str, Any]]:
             settings = Settings({"home": folder}, environ={}, dotenv=home / ".env")
 
             def read(**options: str) -> tuple[float, int]:
-                job = collect.Job(
-                    find("aave-v3"), target="bench", options={"accounts": "all", **options}
-                )
+                job = Job(find("aave-v3"), target="bench", options={"accounts": "all", **options})
                 begin = time.perf_counter()
-                done = asyncio.run(collect.collect(Store(home), settings, [job], Quiet()))  # noqa: B023
-                collect.raise_failures(done)
+                done = asyncio.run(runner.collect(Store(home), settings, [job], Quiet()))  # noqa: B023
+                runner.raise_failures(done)
                 seconds = time.perf_counter() - begin
                 newest = max(Store(home).rows(Snapshot), key=lambda s: s.read_at)  # noqa: B023
                 return seconds, newest.accounts_read

@@ -23,8 +23,8 @@ QUESTIONS: tuple[tuple[str, dict[str, object]], ...] = (
 
 def duckdb(home: Path) -> list[dict[str, Any]]:
     """Seconds of each question straight from Parquet, and its rows."""
-    from chainwatch import query
-    from chainwatch.store import Store
+    from chainwatch.lake import query
+    from chainwatch.lake.store import Store
 
     found = []
     with query.open_catalog(Store(home)) as catalog:
@@ -38,9 +38,9 @@ def duckdb(home: Path) -> list[dict[str, Any]]:
 
 def spark(home: Path) -> list[dict[str, Any]]:
     """The same on Spark in this process's Java, two cores."""
-    from chainwatch import query
-    from chainwatch.spark import Spark
-    from chainwatch.store import Store
+    from chainwatch.lake import query
+    from chainwatch.lake.spark import Spark
+    from chainwatch.lake.store import Store
 
     found = []
     with Spark(Store(home), "local[2]", memory="6g") as engine:

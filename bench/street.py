@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.refresh import Quiet, touch
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job
+from chainwatch.collect.registry import find
 from chainwatch.demo import aave, accounts, comet
 from chainwatch.demo.chain import Chain
 from chainwatch.demo.node import Node, install
-from chainwatch.rows import Snapshot
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.store import Store
+from chainwatch.tables.lending import Snapshot
 
 AAVE, COMETS, EACH, DIRTY = 3, 7, 300, 10
 
@@ -53,14 +54,14 @@ def run(cache: Path) -> list[dict[str, Any]]:
         def read(**options: str) -> tuple[float, int]:
             """Seconds, and accounts that were read from the chain."""
             jobs = [
-                collect.Job(find(protocol), target=f"m{i}", options={"accounts": "all", **options})
+                Job(find(protocol), target=f"m{i}", options={"accounts": "all", **options})
                 for i, (protocol, _, _) in enumerate(places)
             ]
             before = {s.snapshot for s in store.rows(Snapshot)} if store.exists else set()
             begin = time.perf_counter()
-            done = asyncio.run(collect.collect(store, settings, jobs, Quiet()))
+            done = asyncio.run(runner.collect(store, settings, jobs, Quiet()))
             seconds = time.perf_counter() - begin
-            collect.raise_failures(done)
+            runner.raise_failures(done)
             new = [s for s in store.rows(Snapshot) if s.snapshot not in before]
             assert len(new) == len(places)
             return seconds, sum(s.accounts_read for s in new)

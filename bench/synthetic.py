@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from chainwatch import rows
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables import base
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
+from chainwatch.tables.log import Load
 
 ASSETS = 40
 SNAPSHOT = "synthetic:1:00000000:20260101T000000000000Z"
@@ -58,15 +61,15 @@ def build(home: Path, accounts: int) -> Store:
         )
         count = con.execute("SELECT count(*) FROM leg").fetchone()
         assert count is not None
-        selects: dict[type[rows.Row], str] = {
-            rows.Reserve: f"""SELECT {_COMMON}, 1 AS block_number, asset, id AS reserve_id,
+        selects: dict[type[Row], str] = {
+            Reserve: f"""SELECT {_COMMON}, 1 AS block_number, asset, id AS reserve_id,
                 'T' || id AS symbol, 18 AS decimals, CAST(price * 1e8 AS DECIMAL(38,0)) AS price,
                 price AS price_usd, 'ok' AS price_status, asset AS oracle, lt AS lt_bps,
                 bonus AS bonus_bps, 0 AS emode FROM asset""",
-            rows.Factor: f"""SELECT {_COMMON}, 1 AS block_number, asset, factor, 1e0 AS beta,
+            Factor: f"""SELECT {_COMMON}, 1 AS block_number, asset, factor, 1e0 AS beta,
                 'feed' AS kind, asset AS feed, factor AS description, price AS factor_price
                 FROM asset""",
-            rows.Account: f"""SELECT {_COMMON}, 1 AS block_number, account, 0 AS emode, 'ok' AS status,
+            Account: f"""SELECT {_COMMON}, 1 AS block_number, account, 0 AS emode, 'ok' AS status,
                 CAST(sum(usd * (side = 'collateral')::INT) * 1e8 AS DECIMAL(38,0)) AS collateral_base,
                 CAST(sum(usd * (side = 'debt')::INT) * 1e8 AS DECIMAL(38,0)) AS debt_base,
                 CAST(1e18 * sum(usd * lt / 1e4) / sum(usd * (side = 'debt')::INT) AS DECIMAL(38,0))
@@ -75,26 +78,26 @@ def build(home: Path, accounts: int) -> Store:
                 sum(usd * (side = 'debt')::INT) AS debt_usd,
                 sum(usd * lt / 1e4) / sum(usd * (side = 'debt')::INT) AS hf, count(*) AS legs,
                 1 AS read_block FROM leg GROUP BY account ORDER BY account""",
-            rows.Leg: f"""SELECT {_COMMON}, account, asset, side,
+            Leg: f"""SELECT {_COMMON}, account, asset, side,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS scaled,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS raw,
                 CAST(usd * 1e8 AS DECIMAL(38,0)) AS value, usd / price AS amount, usd,
                 lt AS lt_bps, bonus AS bonus_bps FROM leg ORDER BY account, side, asset""",
-            rows.Snapshot: f"""SELECT {_COMMON}, 'aave-v3' AS protocol, 'imported' AS provenance,
+            Snapshot: f"""SELECT {_COMMON}, 'aave-v3' AS protocol, 'imported' AS provenance,
                 1 AS chain_id, 1 AS block_number, '0x00' AS block_hash,
                 TIMESTAMPTZ '2026-01-01 00:00:00Z' AS block_time,
                 TIMESTAMPTZ '2026-01-01 00:00:00Z' AS read_at, 1 AS revision, '3.0' AS profile,
                 'weighted' AS hf_rule, 'position-half' AS close_rule, 8 AS base_decimals, 'all' AS scope,
                 {accounts} AS accounts, {accounts} AS accounts_read, 0 AS accounts_failed,
                 'bench' AS endpoint""",
-            rows.Load: f"""SELECT 'bench' AS source, '' AS target,
+            Load: f"""SELECT 'bench' AS source, '' AS target,
                 TIMESTAMPTZ '2026-01-01 00:00:00Z' AS stored_at, '{{}}' AS tables,
                 {count[0]} AS rows""",
         }
         for row, select in selects.items():
             folder = store.lake / row.table / "day=2026-01-01"
             folder.mkdir(parents=True, exist_ok=True)
-            kinds = {part: kind for c in rows.columns(row) for part, kind in c.stored}
+            kinds = {part: kind for c in base.columns(row) for part, kind in c.stored}
             names = [str(c[0]) for c in con.execute(f"DESCRIBE {select}").fetchall()]
             typed = ", ".join(f"CAST({n} AS {kinds[n]}) AS {n}" for n in names)
             con.execute(

@@ -20,8 +20,8 @@ RUNS = 5
 
 def ours(home: Path) -> dict[str, Any]:
     """Seconds of the best run, peak memory, and two sums to compare."""
-    from chainwatch import query
-    from chainwatch.store import Store
+    from chainwatch.lake import query
+    from chainwatch.lake.store import Store
 
     best = float("inf")
     with query.open_catalog(Store(home)) as catalog:

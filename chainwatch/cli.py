@@ -15,39 +15,38 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from chainwatch.commands import (
+from chainwatch.commands.app import app, set_up, setup
+from chainwatch.commands.options import (
     AsOfOption,
     BetaOption,
     MarketOption,
     MarketsOption,
     Output,
+    listing,
+    scope,
+)
+from chainwatch.commands.running import emit_query, jobs_of, on_catalog, run
+from chainwatch.commands.values import (
     amount,
-    app,
     beta_values,
     count,
-    emit_query,
-    jobs_of,
-    listing,
     moment,
-    on_catalog,
     past,
     positive,
-    run,
-    scope,
-    set_up,
-    setup,
     share,
     span,
 )
 from chainwatch.errors import ChainwatchError, CheckFailed, Exit, UsageError, named
 
 if TYPE_CHECKING:
-    from chainwatch.collect import Job
-    from chainwatch.rows import Mismatch, Verification
+    from chainwatch.collect.feed import Job
+    from chainwatch.lake.catalog import Catalog
+    from chainwatch.lake.engine import Result
+    from chainwatch.lake.store import Store
     from chainwatch.settings import Settings
-    from chainwatch.show import Report
-    from chainwatch.store import Catalog, Result, Store
-    from chainwatch.tell import Teller
+    from chainwatch.show.document import Report
+    from chainwatch.show.tell import Teller
+    from chainwatch.tables.lending import Mismatch, Verification
 
 T = TypeVar("T")
 
@@ -63,10 +62,10 @@ def demo(
     ] = False,
 ) -> None:
     """Two markets on a local chain: read, verify, a price drop."""
-    from chainwatch import show
     from chainwatch.demo import story
     from chainwatch.demo.node import ToolchainMissing
-    from chainwatch.show import Format
+    from chainwatch.show import render, terminal
+    from chainwatch.show.document import Format
 
     current = setup()
     teller = current.teller
@@ -74,13 +73,13 @@ def demo(
 
     def emit(report: Report) -> None:
         teller.close()
-        text = show.text_of(
+        text = render.text_of(
             report,
             Format.TABLE,
-            width=show.terminal_width(),
-            color=show.wants_color(current.color),
+            width=terminal.terminal_width(),
+            color=terminal.wants_color(current.color),
         )
-        show.write(text + "\n")
+        terminal.write(text + "\n")
 
     with teller:
         if not recorded:
@@ -93,14 +92,14 @@ def demo(
         if recorded:
             with story.recorded() as player:
                 story.play(player, home, teller, emit)
-        show.write(_exported(home))
-    show.write(_next_steps(home))
+        terminal.write(_exported(home))
+    terminal.write(_next_steps(home))
 
 
 def _exported(home: Path) -> str:
     """Export what the demo stored, check it, and say so."""
-    from chainwatch import export as exporting
-    from chainwatch.store import Store
+    from chainwatch.lake.store import Store
+    from chainwatch.nightly import export as exporting
 
     store = Store(home)
     day = exporting.choose_day(store, None)
@@ -134,8 +133,8 @@ def _next_steps(home: Path) -> str:
 
 def _announce(jobs: list[Job]) -> None:
     """Say whom is asked before the first answer, which may take a while."""
-    from chainwatch.markets import endpoints, find_market
-    from chainwatch.net import mask
+    from chainwatch.chain.markets import endpoints, find_market
+    from chainwatch.net.urls import mask
 
     current = setup()
     for job in jobs:
@@ -143,9 +142,9 @@ def _announce(jobs: list[Job]) -> None:
             market = find_market(current.settings, job.source.protocol, job.target)
             where = ", ".join(mask(u) for u in endpoints(current.settings, market))
             current.teller.note(f"{job.name}: asking {where}")
-        elif job.source.channel is not None:
+        elif job.source.socket:
             given = current.settings.feed_url("ws", job.source.name)
-            where = mask(given.value if given else job.source.channel.ws)
+            where = mask(given.value if given else job.source.socket)
             current.teller.note(f"{job.name}: listening to {where}")
 
 
@@ -186,8 +185,9 @@ def collect(
     output: Output,
 ) -> None:
     """Read sources into the lake, resuming where it stopped."""
-    from chainwatch import collect as collecting
-    from chainwatch import show
+    from chainwatch.collect import runner
+    from chainwatch.show import terminal
+    from chainwatch.show.document import Format
 
     current = setup()
     if accounts not in ("borrowers", "all"):
@@ -208,22 +208,22 @@ def collect(
     if dry_run:
         output.emit(_plan(store, current.settings, jobs))
         return
-    streaming = output.form is show.Format.JSONL and output.to_stdout
+    streaming = output.form is Format.JSONL and output.to_stdout
 
     def stored(load: Any) -> None:
         if streaming:
             import json
 
-            if show.terminal_width() is not None:
+            if terminal.terminal_width() is not None:
                 current.teller.close()
-            show.write(json.dumps(collecting.load_line(load)) + "\n")
+            terminal.write(json.dumps(runner.load_line(load)) + "\n")
 
     results: list[Verification] = []
     mismatches: list[Mismatch] = []
     with current.teller:
         _announce(jobs)
         outcomes = run(
-            collecting.collect(
+            runner.collect(
                 store, current.settings, jobs, current.teller, seconds=seconds, stored=stored
             )
         )
@@ -236,18 +236,18 @@ def collect(
         finally:
             if not streaming:
                 output.emit(_outcome_report(outcomes, results if verify_after else None))
-        collecting.raise_failures(outcomes)
+        runner.raise_failures(outcomes)
         _raise_mismatches(results, mismatches)
 
 
 def _require_use(jobs: list[Job], for_markets: list[str], since: str | None) -> None:
     """An option that none of the sources looks at would be believed to have worked."""
-    from chainwatch.source import discover
+    from chainwatch.collect.registry import discover
 
     names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
     if for_markets and not any(job.source.protocol for job in jobs):
         raise UsageError(f"{for_markets[0]} is for lending markets, and {names} reads none")
-    if since is not None and not any(job.source.history for job in jobs):
+    if since is not None and not any(job.source.takes_since for job in jobs):
         pasts = [name for job in jobs if (name := f"{job.source.name}-history") in discover()]
         hint = f": `chainwatch collect {' '.join(pasts)} --since …`" if pasts else ""
         raise UsageError(f"--since is for histories, and {names} is none{hint}")
@@ -256,10 +256,10 @@ def _require_use(jobs: list[Job], for_markets: list[str], since: str | None) -> 
 def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
     import json
 
-    from chainwatch.markets import endpoints, find_market
-    from chainwatch.net import mask
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.chain.markets import endpoints, find_market
+    from chainwatch.lake.engine import Result
+    from chainwatch.net.urls import mask
+    from chainwatch.show.document import Report
 
     rows = []
     for job in jobs:
@@ -267,9 +267,9 @@ def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
         if job.source.protocol:
             found = find_market(settings, job.source.protocol, job.target)
             where = ", ".join(mask(u) for u in endpoints(settings, found))
-        elif job.source.channel is not None:
+        elif job.source.socket:
             given = settings.feed_url("ws", job.source.name)
-            where = mask(given.value if given else job.source.channel.ws)
+            where = mask(given.value if given else job.source.socket)
         cursor = store.cursor(job.source.name, job.target) if store.exists else None
         rows.append(
             (
@@ -289,8 +289,8 @@ _BEGIN = {"poll": "from the beginning", "stream": "now: a stream has no past"}
 
 def _outcome_report(outcomes: Any, verified: list[Verification] | None) -> Report:
     """A row per job; with what its verification found where one was asked for."""
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     columns: tuple[str, ...] = ("source", "target", "rows", "loads", "state")
     kinds: tuple[str, ...] = ("VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "VARCHAR")
@@ -327,9 +327,9 @@ def verify(
     output: Output,
 ) -> None:
     """Compare the newest snapshot with the chain, as integers."""
-    from chainwatch.collect import Job
-    from chainwatch.rows import Snapshot
-    from chainwatch.source import discover
+    from chainwatch.collect.feed import Job
+    from chainwatch.collect.registry import discover
+    from chainwatch.tables.lending import Snapshot
 
     current = setup()
     store = current.store
@@ -357,14 +357,14 @@ def verify(
 def _compare(
     jobs: list[Job], sample: int | None, independent: bool
 ) -> tuple[list[Verification], list[Mismatch]]:
-    from chainwatch import collect as collecting
-    from chainwatch.rows import Mismatch
+    from chainwatch.collect import runner
+    from chainwatch.tables.lending import Mismatch
 
     current = setup()
     results, mismatches = [], []
     for job in jobs:
         result, found = run(
-            collecting.verify(
+            runner.verify(
                 current.store,
                 current.settings,
                 job,
@@ -512,8 +512,8 @@ def changes(
 @listing
 def status(*, output: Output) -> None:
     """How old everything is, and what was verified."""
-    from chainwatch import query
-    from chainwatch.show import Report
+    from chainwatch.lake import query
+    from chainwatch.show.document import Report
 
     home = setup().store.home
     chosen = query.find("freshness")
@@ -534,9 +534,9 @@ def status(*, output: Output) -> None:
 @listing
 def checks(*, output: Output) -> None:
     """Run the invariants in queries/checks."""
-    from chainwatch import query
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake import query
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     def run_all(catalog: Catalog) -> list[tuple[object, ...]]:
         found: list[tuple[object, ...]] = []
@@ -601,30 +601,30 @@ def sql(
 
 
 def _at_a_terminal() -> bool:
-    from chainwatch import show
+    from chainwatch.show import terminal
 
-    return sys.stdin is not None and sys.stdin.isatty() and show.terminal_width() is not None
+    return sys.stdin is not None and sys.stdin.isatty() and terminal.terminal_width() is not None
 
 
 def read_and_emit(
     statement: str, output: Output, explain: bool = False, seconds: float | None = None
 ) -> None:
     """Run one statement that only reads and emit its rows, or its plan."""
-    from chainwatch import reading
-    from chainwatch.show import Report
+    from chainwatch.lake import readonly
+    from chainwatch.show.document import Report
 
     lake = setup().store.lake
-    if explain and not reading.is_explain(statement):
+    if explain and not readonly.is_explain(statement):
         statement = f"EXPLAIN {statement}"
 
     def read(catalog: Catalog) -> tuple[Result, bool]:
-        reading.enclose(catalog, lake)
+        readonly.enclose(catalog, lake)
         # The engine computes what is constant while it plans, so this takes time as well.
-        explains = reading.within(
-            seconds, catalog, lambda: reading.require_reading(catalog, statement)
+        explains = readonly.within(
+            seconds, catalog, lambda: readonly.require_reading(catalog, statement)
         )
-        with reading.told("`chainwatch sql`"):
-            return reading.within(seconds, catalog, lambda: catalog.run(statement)), explains
+        with readonly.told("`chainwatch sql`"):
+            return readonly.within(seconds, catalog, lambda: catalog.run(statement)), explains
 
     found, explains = on_catalog(read)
     if explains and output.for_people:
@@ -634,7 +634,7 @@ def read_and_emit(
 
 def _plan_lines(explained: Result) -> Result:
     """A plan as people read it: a row for each of its lines."""
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
 
     lines = [line for row in explained.rows for line in str(row[-1]).splitlines()]
     return Result(("plan",), ("VARCHAR",), [(line,) for line in lines])
@@ -678,7 +678,7 @@ def run_query(
     output: Output,
 ) -> None:
     """Run any query file with its parameters."""
-    from chainwatch import query
+    from chainwatch.lake import query
 
     query.find(name)
     bound: dict[str, object] = {}
@@ -693,12 +693,12 @@ def run_query(
     if engine == "duckdb":
         emit_query(name, bound, output)
         return
-    from chainwatch import report
     from chainwatch.commands.export import engine_of
+    from chainwatch.reports import run
 
     with engine_of(engine, master) as spark:
         assert spark is not None
-        output.emit(on_catalog(lambda catalog: report.make(catalog, name, bound, spark.run)))
+        output.emit(on_catalog(lambda catalog: run.make(catalog, name, bound, spark.run)))
 
 
 @app.command(epilog="Example: chainwatch queries walls")
@@ -709,12 +709,13 @@ def queries(
     output: Output,
 ) -> None:
     """List the queries, or show one."""
-    from chainwatch import query, show
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake import query
+    from chainwatch.lake.engine import Result
+    from chainwatch.show import terminal
+    from chainwatch.show.document import Format, Report
 
-    if name is not None and output.form is show.Format.TABLE:
-        show.write(query.find(name).text + "\n", output.out)
+    if name is not None and output.form is Format.TABLE:
+        terminal.write(query.find(name).text + "\n", output.out)
         return
     chosen = list(query.load_all().values()) if name is None else [query.find(name)]
     columns: tuple[str, ...] = ("query", "kind", "title", "parameters")
@@ -740,9 +741,9 @@ def queries(
 @listing
 def sources(*, output: Output) -> None:
     """List the sources that can be collected."""
-    from chainwatch.show import Report
-    from chainwatch.source import discover
-    from chainwatch.store import Result
+    from chainwatch.collect.registry import discover
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     rows = [(s.name, s.mode, s.summary, s.docs) for s in discover().values()]
     kinds = ("VARCHAR",) * 4
@@ -755,11 +756,11 @@ def sources(*, output: Output) -> None:
 @listing
 def config(*, output: Output) -> None:
     """Show every setting and where it came from."""
-    from chainwatch.net import mask
+    from chainwatch.collect.registry import discover
+    from chainwatch.lake.engine import Result
+    from chainwatch.net.urls import mask
     from chainwatch.settings import FEED_SETTINGS, RPC_SETTING, SETTINGS, URL_SETTING
-    from chainwatch.show import Report
-    from chainwatch.source import discover
-    from chainwatch.store import Result
+    from chainwatch.show.document import Report
 
     settings = setup().settings
     effective = {
@@ -784,9 +785,7 @@ def config(*, output: Output) -> None:
             rows.append((f"CHAINWATCH_RPC_{chain.upper()}", masked, found.origin, ""))
     rows.append(("CHAINWATCH_RPC_<CHAIN>", "", "default", RPC_SETTING.meaning))
     for source in discover().values():
-        base_of = source.base or (source.channel.rest if source.channel else "")
-        if source.history is not None:
-            base_of = source.history.channel.rest
+        base_of = source.base or source.rest
         if base_of:
             name = f"url_{source.name}".replace("-", "_")
             base = settings.url(source.name, base_of)
@@ -803,7 +802,7 @@ def config(*, output: Output) -> None:
 
 
 def _masked(settings: Settings, name: str) -> str:
-    from chainwatch.net import mask
+    from chainwatch.net.urls import mask
 
     found = settings.get(name)
     return " ".join(mask(url) for url in found.value.split()) if found else "none"
@@ -850,8 +849,8 @@ def main() -> NoReturn:
 def _something_left() -> bool:
     """Whether a statement goes on that was left behind."""
     # Importing it for that would slow down each command that reads nothing.
-    reading = sys.modules.get("chainwatch.reading")
-    return reading is not None and bool(reading.anything_left())
+    readonly = sys.modules.get("chainwatch.lake.readonly")
+    return readonly is not None and bool(readonly.anything_left())
 
 
 @contextlib.contextmanager
@@ -882,7 +881,7 @@ def _say(text: str) -> None:
 
 
 def _teller() -> Teller:
-    from chainwatch.tell import Teller
+    from chainwatch.show.tell import Teller
 
     current = set_up()
     return current.teller if current is not None else Teller()
@@ -902,7 +901,7 @@ def _trace(failure: Exception) -> None:
 
 
 def _scrubbed(text: str) -> str:
-    from chainwatch.markets import scrubbed
+    from chainwatch.chain.markets import scrubbed
     from chainwatch.settings import Settings
 
     current = set_up()
@@ -914,11 +913,11 @@ def _other(failure: Exception) -> int:
     if hasattr(failure, "format_message"):
         return _flags(failure)
     if isinstance(failure, OSError) and failure.filename is None:
-        from chainwatch import show
+        from chainwatch.show import terminal
 
         # What stdout did not take is still in its buffer: where it was stdout, this fails, too.
         try:
-            show.write("")
+            terminal.write("")
         except ChainwatchError as refused:
             return _tell(refused)
     return _tell(named(failure, _scrubbed))

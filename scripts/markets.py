@@ -1,6 +1,6 @@
-"""Write chainwatch/markets.toml from the Aave address book and Comet's deployments.
+"""Write chainwatch/chain/markets.toml from the Aave address book and Comet's deployments.
 
-    python scripts/markets.py ADDRESS_BOOK COMET > chainwatch/markets.toml
+    python scripts/markets.py ADDRESS_BOOK COMET > chainwatch/chain/markets.toml
 
 ADDRESS_BOOK is the folder of the npm package @aave-dao/aave-address-book (MIT), COMET a checkout
 of compound-finance/comet of which only the public proxy addresses are taken.

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import VARIABLE, AaveMarket
-from chainwatch.rows import Account, Snapshot
+from chainwatch.tables.lending import Account, Snapshot
 from tests.aave_v2_market import ETHER, AaveV2Market
 from tests.builders import Watched, chain_figures, our_figures
 

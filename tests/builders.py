@@ -18,29 +18,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch import collect, query
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import find
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import DEPLOYER, decode, encode
 from chainwatch.errors import ConfigError, Exit, NetworkError
+from chainwatch.lake import query
+from chainwatch.lake.engine import Result
+from chainwatch.lake.store import Store
 from chainwatch.lending.integers import percent_mul, wad_div
-from chainwatch.rows import (
+from chainwatch.settings import Settings
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Depth
+from chainwatch.tables.lending import (
     Account,
-    Depth,
     EMode,
     Factor,
     Leg,
-    Load,
     Mismatch,
     Orphan,
     Reserve,
-    Row,
     Scan,
     Snapshot,
     Verification,
 )
-from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.store import Result, Store
+from chainwatch.tables.log import Load
 from tests.rpc_proxy import Proxy, standing
 
 BASE = 10**8  # base units of a USD
@@ -429,27 +432,27 @@ class Watched:
         )
         self.store = Store(home)
 
-    def job(self, **options: str) -> collect.Job:
+    def job(self, **options: str) -> Job:
         wanted = {"accounts": self.scope} | options
-        return collect.Job(find(self.protocol), target="local", options=wanted)
+        return Job(find(self.protocol), target="local", options=wanted)
 
-    def run(self, **options: str) -> collect.Outcome:
+    def run(self, **options: str) -> Outcome:
         """Collect once; what failed is in the outcome."""
         (outcome,) = asyncio.run(
-            collect.collect(self.store, self.settings, [self.job(**options)], self.voice)
+            runner.collect(self.store, self.settings, [self.job(**options)], self.voice)
         )
         return outcome
 
     def collect(self, **options: str) -> Snapshot:
         """Collect once and return the newest snapshot; raises what failed."""
-        collect.raise_failures([self.run(**options)])
+        runner.raise_failures([self.run(**options)])
         return self.snapshot()
 
     def verify(
         self, sample: int | None = None, independent: bool = False
     ) -> tuple[Verification, list[Row]]:
         return asyncio.run(
-            collect.verify(
+            runner.verify(
                 self.store,
                 self.settings,
                 self.job(),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import query
 from chainwatch.demo import aave
 from chainwatch.demo.chain import Chain
 from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
-from chainwatch.rows import Row
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
 
 CACHE = Path(__file__).parents[1] / ".cache"
 GENESIS = 1_700_000_000

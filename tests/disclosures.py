@@ -11,12 +11,17 @@ from typing import Any
 
 from aiohttp import web
 
-from chainwatch import collect, query, report
-from chainwatch.documents import Raw
-from chainwatch.rows import Candle, IndicatorValue, Row
+from chainwatch.collect import runner
+from chainwatch.collect.document import Raw
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import find
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.reports import run
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.store import Store
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import IndicatorValue
+from chainwatch.tables.exchange import Candle
 from tests.rpc_proxy import Handler, Server
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -121,18 +126,18 @@ class Quiet:
 
 async def gather(
     store: Store, url: str, *sources: str, voice: Quiet | None = None, **options: str
-) -> list[collect.Outcome]:
+) -> list[Outcome]:
     """Collect sources whose base URLs all point to one server."""
     environ = {f"CHAINWATCH_URL_{s.upper().replace('-', '_')}": url for s in sources}
     settings = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
-    jobs = [collect.Job(find(s), options=options) for s in sources]
-    return await collect.collect(store, settings, jobs, voice or Quiet())
+    jobs = [Job(find(s), options=options) for s in sources]
+    return await runner.collect(store, settings, jobs, voice or Quiet())
 
 
-def load(store: Store, source: str, **options: str) -> list[collect.Outcome]:
+def load(store: Store, source: str, **options: str) -> list[Outcome]:
     """Collect a source that reads no network: shipped figures, or a file."""
     outcomes = asyncio.run(gather(store, "", source, **options))
-    collect.raise_failures(outcomes)
+    runner.raise_failures(outcomes)
     return outcomes
 
 
@@ -145,7 +150,7 @@ def ask(store: Store, name: str, **values: object) -> list[dict[str, Any]]:
 def reported(store: Store, name: str, **values: object) -> Any:
     """A query as the command line reports it."""
     with query.open_catalog(store) as catalog:
-        return report.make(catalog, name, values)
+        return run.make(catalog, name, values)
 
 
 def value(

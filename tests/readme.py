@@ -9,9 +9,9 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chainwatch import query
+from chainwatch.collect.registry import discover
 from chainwatch.demo import recording
-from chainwatch.source import discover
+from chainwatch.lake import query
 
 README = Path(__file__).parent.parent / "README.md"
 _HEARD = re.compile(r"covered [0-9.]+ % of the time, (.*) \d+ frames")

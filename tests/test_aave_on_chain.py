@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import collect
+from chainwatch.collect import runner
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import (
     ETH_CORRELATED,
@@ -32,18 +32,10 @@ from chainwatch.demo.aave import (
 from chainwatch.demo.chain import DEPLOYER, Chain, Reverted, Tx, encode, own_artifact
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import Exit, NetworkError, UsageError
-from chainwatch.rows import (
-    Account,
-    EMode,
-    Load,
-    Mismatch,
-    Orphan,
-    Row,
-    Scan,
-    Snapshot,
-    Verification,
-)
-from chainwatch.rows import Reserve as ReserveRow
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, EMode, Mismatch, Orphan, Scan, Snapshot, Verification
+from chainwatch.tables.lending import Reserve as ReserveRow
+from chainwatch.tables.log import Load
 from tests.builders import (
     BASE,
     Watched,
@@ -877,7 +869,7 @@ def test_a_block_that_is_replaced_while_it_is_read_is_read_again(
             chain.mine(3)
 
     (outcome,) = asyncio.run(
-        collect.collect(
+        runner.collect(
             watched.store,
             watched.settings,
             [watched.job()],
@@ -1087,12 +1079,12 @@ def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
     second = (home / "markets.toml").read_text().replace("markets.local", "markets.second")
     (home / "markets.toml").write_text(entry + second)
     jobs = [one.job(), msgspec.structs.replace(two.job(), target="second")]
-    outcomes = asyncio.run(collect.collect(one.store, one.settings, jobs, one.voice))
-    collect.raise_failures(outcomes)
+    outcomes = asyncio.run(runner.collect(one.store, one.settings, jobs, one.voice))
+    runner.raise_failures(outcomes)
     shown = {row["market"]: row["accounts"] for row in ask(one.store, "snapshots_at")}
     assert shown == {"local": 2, "second": 1}
     supply(priced_market, "WETH", 10**18, OTHER)
-    outcomes = asyncio.run(collect.collect(one.store, one.settings, jobs, one.voice))
+    outcomes = asyncio.run(runner.collect(one.store, one.settings, jobs, one.voice))
     assert [o.failure for o in outcomes] == [None, None]
     blocks = {row["market"]: row["accounts_read"] for row in ask(one.store, "snapshots_at")}
     assert blocks == {"local": 0, "second": 1}

@@ -16,10 +16,11 @@ from chainwatch.demo import accounts
 from chainwatch.demo.aave import STABLE, VARIABLE, AaveMarket, Listed
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, decode, encode
 from chainwatch.errors import Exit
-from chainwatch.lending import aave_v2, aave_v3
-from chainwatch.lending.aave_v3 import Pair
-from chainwatch.rows import Account, Leg, Snapshot
-from chainwatch.rows import Reserve as ReserveRow
+from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3.arithmetic import Pair
+from chainwatch.tables.lending import Account, Leg, Snapshot
+from chainwatch.tables.lending import Reserve as ReserveRow
 from tests.aave_lakes import USER, Lake, answers, borrower, holds, supply
 from tests.aave_v2_market import ETHER, AaveV2Market, artifacts, deploy, plans, populate
 from tests.builders import (
@@ -141,12 +142,16 @@ def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_mo
     # v2 compounds a stable rate in its own way: v3.0's would be wrong for these accounts.
     now = int(snapshot.block_time.timestamp())
     stables = [
-        aave_v3.Stable(leg.stable_principal, leg.stable_rate or 0, leg.stable_since or 0)
+        aave_v3_arithmetic.Stable(leg.stable_principal, leg.stable_rate or 0, leg.stable_since or 0)
         for leg in legs.values()
         if leg.stable_principal
     ]
-    other = [aave_v3.stable_balance(aave_v3.V3_0, each, now) for each in stables]
-    assert other != [aave_v3.stable_balance(aave_v2.PROFILE, each, now) for each in stables]
+    other = [
+        aave_v3_arithmetic.stable_balance(aave_v3_arithmetic.V3_0, each, now) for each in stables
+    ]
+    assert other != [
+        aave_v3_arithmetic.stable_balance(aave_v2_arithmetic.PROFILE, each, now) for each in stables
+    ]
 
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
@@ -480,11 +485,11 @@ def test_liquidation_calls_repay_and_seize_what_the_arithmetic_of_aave_v2_says(
             bonus=10_000 + int(prices[collateral.asset].bonus_bps),
             protocol_fee=0,
         )
-        repaid, seized = aave_v2.liquidate(pair, cover)
+        repaid, seized = aave_v2_arithmetic.liquidate(pair, cover)
         (log,) = [x for x in receipt.logs if x["topics"][0] == accounts.LIQUIDATION_CALL]
         found = decode("f()(uint256,uint256,address,bool)", log["data"])
         assert (repaid, seized) == found[:2]
-        most = aave_v3.max_liquidatable_debt(aave_v2.PROFILE, pair)
+        most = aave_v3_arithmetic.max_liquidatable_debt(aave_v2_arithmetic.PROFILE, pair)
         limited = repaid < min(cover, most)
         kinds["limited" if limited else "partial" if repaid < most else "full"] += 1
         kinds["stable"] += debt.stable_principal is not None

@@ -20,7 +20,8 @@ import pytest
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
-from chainwatch.rows import Account, ChainLiquidation, Row, Snapshot
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, ChainLiquidation, Snapshot
 from tests.builders import (
     UINT_MAX,
     WAD,

@@ -16,11 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainwatch
-from chainwatch import abi, oracles
+from chainwatch.chain import abi
+from chainwatch.chain.independent import abi_of
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
-from chainwatch.independent import abi_of
-from chainwatch.sources import aave, aave_v2, aave_v4, compound, compound_v2, morpho_blue
+from chainwatch.lending import oracles
+from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
+from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.protocols.aave_v4 import reader as aave_v4
+from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
+from chainwatch.lending.protocols.compound_v3 import reader as compound_v3
+from chainwatch.lending.protocols.morpho_blue import reader as morpho_blue
 
 PACKAGE = Path(chainwatch.__file__).parent
 ABIS = PACKAGE.parent / "abis"
@@ -243,8 +249,8 @@ def topic(text: str) -> str:
 
 SELECTORS = {selector(signature(e)) for e in entries() if e["type"] == "function"}
 TOPICS = {topic(signature(e)) for e in entries() if e["type"] == "event"}
-MODULES = [(aave, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
-MODULES += [(compound, COMPOUND, COMPOUND_EVENTS)]
+MODULES = [(aave_v3, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
+MODULES += [(compound_v3, COMPOUND, COMPOUND_EVENTS)]
 MODULES += [(compound_v2, COMPOUND_V2, COMPOUND_V2_EVENTS)]
 MODULES += [(morpho_blue, MORPHO_BLUE, MORPHO_BLUE_EVENTS)]
 MODULES += [(aave_v4, AAVE_V4, AAVE_V4_EVENTS)]
@@ -320,10 +326,10 @@ def test_every_word_of_data_that_names_an_account_is_where_an_abi_says(
 
 def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
     borrow = "Borrow(address,address,address,uint256,uint8,uint256,uint16)"
-    assert topic(borrow) == aave.BORROW
+    assert topic(borrow) == aave_v3.BORROW
     assert topic(next(iter(AAVE_V2_EVENTS))) == aave_v2.BORROW
-    assert topic("Withdraw(address,address,uint256)") == compound.WITHDRAW
-    assert topic("Transfer(address,address,uint256)") == compound.TRANSFER
+    assert topic("Withdraw(address,address,uint256)") == compound_v3.WITHDRAW
+    assert topic("Transfer(address,address,uint256)") == compound_v3.TRANSFER
     assert topic("MarketEntered(address,address)") == compound_v2.MARKET_ENTERED
     assert topic(next(iter(MORPHO_BLUE_EVENTS))) == morpho_blue.BORROW
     assert topic(next(iter(AAVE_V4_EVENTS))) == aave_v4.BORROW

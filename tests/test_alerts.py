@@ -17,12 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch import alerts, query
-from chainwatch.alerts import Finding, Webhook
 from chainwatch.errors import ChainwatchError, ConfigError, Exit, NetworkError, UsageError
-from chainwatch.net import Failed
-from chainwatch.rows import Account, Delivery, Notice, Row
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.net.errors import Failed
+from chainwatch.reports import alerts
+from chainwatch.reports.alerts import Finding, Webhook
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account
+from chainwatch.tables.log import Delivery, Notice
 from tests import shell
 from tests.builders import Asset, Book
 from tests.test_cli import WRITES

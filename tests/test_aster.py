@@ -1,6 +1,6 @@
 """Aster: Binance's frames, raw or of a combined stream, on its own addresses."""
 
-from chainwatch.sources import aster, binance
+from chainwatch.exchanges.venues import aster, binance
 from tests.venues.fixtures import check_figures, rows, seen
 
 

@@ -1,7 +1,8 @@
 """Binance: the order's side is the reverse of the position's, z is the size, COIN-M counts USD."""
 
-from chainwatch.exchange import Contract, Reader
-from chainwatch.sources import binance
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import binance
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.protocols import BinanceCoinm, BinanceUsdm, dump
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chainwatch.sources import bitget
+from chainwatch.exchanges.venues import bitget
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.others import Bitget
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
 from tests import vectors
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, depth
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chainwatch.sources import bybit
+from chainwatch.exchanges.venues import bybit
 from tests.venues.fixtures import check_figures, rows, seen
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from chainwatch import venues
-from chainwatch.collect import raise_failures
-from chainwatch.documents import SchemaChanged
+from chainwatch.collect.document import SchemaChanged
+from chainwatch.collect.runner import raise_failures
+from chainwatch.disclosures.indicators import Prices, candles
 from chainwatch.errors import NetworkError, UsageError
-from chainwatch.indicators import Prices, candles
-from chainwatch.rows import Candle, Document
-from chainwatch.store import Store
+from chainwatch.exchanges import books
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import Document
+from chainwatch.tables.exchange import Candle
 from tests.disclosures import Publisher, gather, raw
 from tests.rpc_proxy import hang, say
 
@@ -108,7 +109,7 @@ async def test_a_venue_that_never_answers_is_given_up(publisher: Publisher) -> N
     publisher.instead["/api/v3/exchangeInfo"] = hang
     since = datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(NetworkError, match="did not answer"):
-        async for _ in venues.spot_candles(
+        async for _ in books.spot_candles(
             "binance", "BTC/USDT", "1d", since, base=publisher.url, timeout=0.2
         ):
             pass
@@ -121,7 +122,7 @@ async def test_unknown_venues_and_pairs_are_the_users_mistake(publisher: Publish
         ("binance", "BTX/USDT", "no pair BTX/USDT"),
     ):
         with pytest.raises(UsageError, match=words):
-            async for _ in venues.spot_candles(venue, pair, "1d", since, base=publisher.url):
+            async for _ in books.spot_candles(venue, pair, "1d", since, base=publisher.url):
                 pass
 
 

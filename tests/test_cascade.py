@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from chainwatch import cascade, query
-from chainwatch.cascade import Terms
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import UsageError
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.reports import cascade
+from chainwatch.reports.cascade import Terms
 from tests import browser
 from tests.builders import Asset, Book, ask, depth
 from tests.shell import Done, run

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from chainwatch.documents import SchemaChanged
-from chainwatch.sources import cboe
+from chainwatch.collect.document import SchemaChanged
+from chainwatch.disclosures.publishers import cboe
 from tests.disclosures import fixture, raw
 
 

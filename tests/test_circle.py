@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.documents import Irreconcilable, Refused, SchemaChanged
-from chainwatch.reserves import CASH, REPO, TREASURY_BILLS, UNCLASSIFIED
-from chainwatch.rows import ReserveItem, Statement, Supply
-from chainwatch.sources import circle
+from chainwatch.collect.document import Irreconcilable, Refused, SchemaChanged
+from chainwatch.disclosures.publishers import circle
+from chainwatch.disclosures.reserves import CASH, REPO, TREASURY_BILLS, UNCLASSIFIED
+from chainwatch.tables.disclosure import ReserveItem, Statement, Supply
 from tests.disclosures import fixture, raw
 
 PAGE = fixture("circle/transparency.html").decode()

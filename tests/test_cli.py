@@ -22,11 +22,14 @@ from typing import Any
 import pytest
 import typer
 
-from chainwatch import cli, commands, query, reading
+from chainwatch import cli
+from chainwatch.commands.app import EXAMPLES
 from chainwatch.demo import recording
 from chainwatch.errors import EXIT_MEANING, Exit, UsageError
-from chainwatch.rows import Leg, Snapshot
-from chainwatch.store import Catalog, Store
+from chainwatch.lake import query, readonly
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.store import Store
+from chainwatch.tables.lending import Leg, Snapshot
 from tests import shell
 from tests.shell import Done, run
 
@@ -152,7 +155,7 @@ def test_the_main_help_is_one_screen_with_examples_first_and_every_exit_code() -
 
 
 def test_the_examples_of_the_help_are_commands_that_exist() -> None:
-    examples = re.findall(r"^  chainwatch (.*?)(?:  +.*)?$", commands.EXAMPLES, re.MULTILINE)
+    examples = re.findall(r"^  chainwatch (.*?)(?:  +.*)?$", EXAMPLES, re.MULTILINE)
     assert len(examples) >= 4
     for example in examples:
         assert shlex.split(example)[0] in COMMANDS
@@ -1010,8 +1013,8 @@ def test_sql_reads_in_every_form(lake: Path) -> None:
     store = Store(lake)
     for text in READS:
         with query.open_catalog(store) as catalog:
-            reading.enclose(catalog, store.lake)
-            explains = reading.require_reading(catalog, text)
+            readonly.enclose(catalog, store.lake)
+            explains = readonly.require_reading(catalog, text)
             assert explains == ("EXPLAIN" in text), text
             assert catalog.run(text).rows, text
     some = READS[1], READS[5], READS[9], READS[14]
@@ -1086,8 +1089,8 @@ def test_sql_refuses_whatever_could_write_or_leave_the_lake(tmp_path: Path) -> N
 
 def _refusal(catalog: Catalog, store: Store, statement: str) -> str:
     try:
-        reading.enclose(catalog, store.lake)
-        reading.require_reading(catalog, statement)
+        readonly.enclose(catalog, store.lake)
+        readonly.require_reading(catalog, statement)
         catalog.run(statement)
     except UsageError as failure:
         return str(failure)

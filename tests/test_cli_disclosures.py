@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.collect.registry import find
 from chainwatch.errors import Exit
-from chainwatch.rows import Document, IndicatorValue, Statement
-from chainwatch.source import find
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import Document, IndicatorValue, Statement
 from tests.disclosures import FIXTURES, fixture
 from tests.pdfs import pdf
 from tests.shell import Done, rows_of, run

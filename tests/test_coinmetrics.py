@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.collect import raise_failures
-from chainwatch.documents import Refused, SchemaChanged
+from chainwatch.collect.document import Refused, SchemaChanged
+from chainwatch.collect.runner import raise_failures
+from chainwatch.disclosures.publishers import coinmetrics
 from chainwatch.errors import NetworkError
-from chainwatch.rows import Document, IndicatorValue
-from chainwatch.sources import coinmetrics
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import Document, IndicatorValue
 from tests.disclosures import Publisher, fixture, gather, raw
 from tests.rpc_proxy import say
 

@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.runner import REORG_ATTEMPTS
+from chainwatch.collect.source import Batch, Feed, Source
+from chainwatch.collect.writer import FLUSH_ROWS, FLUSH_SECONDS, RAW_LIMIT
 from chainwatch.errors import (
     ChainwatchError,
     Exit,
@@ -27,10 +31,10 @@ from chainwatch.errors import (
     StoreBusy,
     StoreError,
 )
-from chainwatch.rows import Load, Reject, Scan, Touch
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import Batch, Feed, Source
-from chainwatch.store import Store
+from chainwatch.tables.lending import Scan, Touch
+from chainwatch.tables.log import Load, Reject
 from tests import shell
 from tests.builders import Silent, ask, clean_environment, fill, small_file_system
 
@@ -53,7 +57,7 @@ def row(number: int, market: str = "m") -> Scan:
     )
 
 
-def job(run: Run, name: str = "tiny", target: str = "") -> collect.Job:
+def job(run: Run, name: str = "tiny", target: str = "") -> Job:
     """A job of a source that is in no registry: other tests list that one."""
     made = Source(
         name=name,
@@ -64,13 +68,13 @@ def job(run: Run, name: str = "tiny", target: str = "") -> collect.Job:
         summary="A tiny source.",
         run=run,
     )
-    return collect.Job(made, target=target)
+    return Job(made, target=target)
 
 
-def run(store: Store, *jobs: collect.Job, **options: Any) -> list[collect.Outcome]:
+def run(store: Store, *jobs: Job, **options: Any) -> list[Outcome]:
     settings = Settings({"home": str(store.home)}, environ={}, dotenv=store.home / ".env")
     voice = options.pop("voice", Silent())
-    return asyncio.run(collect.collect(store, settings, list(jobs), voice, **options))
+    return asyncio.run(runner.collect(store, settings, list(jobs), voice, **options))
 
 
 def loads(store: Store) -> list[Load]:
@@ -124,7 +128,7 @@ def test_a_trickle_is_stored_every_few_seconds(store: Store) -> None:
 
     async def slow(feed: Feed) -> AsyncIterator[Batch]:
         yield Batch([row(0)], cursor=0)
-        async with asyncio.timeout(30 * collect.FLUSH_SECONDS):
+        async with asyncio.timeout(30 * FLUSH_SECONDS):
             await heard.wait()
         yield Batch([row(1)], cursor=1)
 
@@ -176,7 +180,7 @@ def test_what_cannot_be_read_is_kept_and_counted(store: Store) -> None:
     (outcome,) = run(store, job(partly, target="t"))
     assert (outcome.rows, outcome.failure) == (3, None)
     kept = {r.reason: r for r in store.rows(Reject)}
-    assert kept["not JSON"].raw == ("{broken" + "x" * 20_000)[: collect.RAW_LIMIT]
+    assert kept["not JSON"].raw == ("{broken" + "x" * 20_000)[:RAW_LIMIT]
     assert kept["no text"].raw == "\0\ufffd"
     assert {r.source for r in kept.values()} == {"tiny"}
     (line,) = ask(store, "freshness")
@@ -196,7 +200,7 @@ def test_rows_before_a_failure_are_stored_with_their_cursor(store: Store) -> Non
     assert isinstance(outcome.failure, RpcError)
     assert (outcome.rows, store.cursor("tiny")) == (2, 2)
     with pytest.raises(RpcError, match="the endpoint is tired"):
-        collect.raise_failures([outcome])
+        runner.raise_failures([outcome])
 
 
 async def works(feed: Feed) -> AsyncIterator[Batch]:
@@ -230,14 +234,14 @@ def test_one_failure_leaves_the_other_jobs_alone_and_the_code_says_what_happened
     outcomes = run(store, *jobs)
     assert len(store.rows(Scan)) == len(jobs)
     with pytest.raises(error) as caught:
-        collect.raise_failures(outcomes)
+        runner.raise_failures(outcomes)
     assert type(caught.value) is error
     assert caught.value.code == code
     assert str(caught.value).startswith(text)
 
 
 def test_no_failure_raises_nothing(store: Store) -> None:
-    collect.raise_failures(run(store, job(works, target="a"), job(works, target="b")))
+    runner.raise_failures(run(store, job(works, target="a"), job(works, target="b")))
 
 
 @pytest.mark.parametrize(
@@ -271,9 +275,9 @@ def test_whatever_a_source_raises_is_its_own_failure(
     assert outcomes[1].failure is None
     assert sorted(r.market for r in store.rows(Scan)) == ["broken", "lasts", "lasts"]
     with pytest.raises(PartialError, match="1 of 2 failed: broken: "):
-        collect.raise_failures(outcomes)
+        runner.raise_failures(outcomes)
     with pytest.raises(type(failure)):
-        collect.raise_failures(outcomes[:1])
+        runner.raise_failures(outcomes[:1])
 
 
 def test_a_time_out_inside_a_source_is_no_end_of_time(store: Store) -> None:
@@ -294,7 +298,7 @@ def test_a_reorganisation_is_read_again_a_few_times(store: Store) -> None:
     async def shaken(feed: Feed) -> AsyncIterator[Batch]:
         attempts.append(feed.cursor)
         yield Batch([row(len(attempts))], cursor=len(attempts))
-        if len(attempts) < collect.REORG_ATTEMPTS:
+        if len(attempts) < REORG_ATTEMPTS:
             raise Reorged("block 7 was replaced")
 
     voice = Silent()
@@ -355,12 +359,12 @@ def test_a_time_limit_ends_a_stream_and_stores_what_is_pending(store: Store) -> 
 
 def test_a_load_that_is_being_written_when_the_source_ends_is_waited_for(store: Store) -> None:
     """The clock's flush is under way at that moment: its rows count, and its failure too."""
-    size = collect.FLUSH_ROWS - 1
+    size = FLUSH_ROWS - 1
 
     async def ends_while_written(feed: Feed) -> AsyncIterator[Batch]:
         yield Batch([row(i) for i in range(size)], cursor="all")
         # The clock's flush begins after FLUSH_SECONDS; a load of this size takes longer than that.
-        await asyncio.sleep(collect.FLUSH_SECONDS + 0.05)
+        await asyncio.sleep(FLUSH_SECONDS + 0.05)
 
     heard: list[Load] = []
     (outcome,) = run(store, job(ends_while_written), stored=heard.append)
@@ -372,13 +376,13 @@ def test_a_load_that_is_being_written_when_the_source_ends_is_waited_for(store: 
 def test_a_failure_of_a_load_that_is_being_written_when_the_source_ends_is_told(
     store: Store,
 ) -> None:
-    size = collect.FLUSH_ROWS - 1
+    size = FLUSH_ROWS - 1
 
     async def ends_while_written(feed: Feed) -> AsyncIterator[Batch]:
         (store.lake / "scans").rename(store.lake / "aside")
         (store.lake / "scans").touch()  # a file where the table's folder was
         yield Batch([row(i) for i in range(size)], cursor="all")
-        await asyncio.sleep(collect.FLUSH_SECONDS + 0.05)
+        await asyncio.sleep(FLUSH_SECONDS + 0.05)
 
     (outcome,) = run(store, job(ends_while_written))
     assert isinstance(outcome.failure, StoreError)

@@ -20,17 +20,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job
+from chainwatch.collect.registry import find
 from chainwatch.demo import comet
 from chainwatch.demo.aave import MULTICALL, AaveMarket, Listed, Reserve
 from chainwatch.demo.chain import DEPLOYER, Chain, Receipt, Tx, decode, encode, own_artifact
 from chainwatch.demo.comet import CometMarket, Listing
 from chainwatch.errors import ChainwatchError, ConfigError, Exit, UsageError
-from chainwatch.lending import compound_v3
-from chainwatch.lending.compound_v3 import Base, Collateral
-from chainwatch.rows import Account, Factor, Leg, Load, Mismatch, Row, Snapshot
-from chainwatch.rows import Reserve as ReserveRow
-from chainwatch.source import find
+from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
+from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, Factor, Leg, Mismatch, Snapshot
+from chainwatch.tables.lending import Reserve as ReserveRow
+from chainwatch.tables.log import Load
 from tests.builders import (
     Watched,
     ask,
@@ -804,7 +807,7 @@ def test_absorbing_gives_what_the_arithmetic_says_of_the_stored_balances_bad_deb
     chosen = [account for account in made if account in rows and rows[account].liquidatable_accrued]
     base, parts = base_of(watched), parts_of(watched, chosen)
     owed = principals(market, chosen)
-    expected = {a: compound_v3.absorb(owed[a], base, parts[a]) for a in chosen}
+    expected = {a: compound_v3_arithmetic.absorb(owed[a], base, parts[a]) for a in chosen}
     next(moments)
     receipts = chain.send_all([market.absorb([account]) for account in chosen])
     left = principals(market, chosen)
@@ -821,7 +824,7 @@ def test_absorbing_gives_what_the_arithmetic_says_of_the_stored_balances_bad_deb
             for log in receipt.logs
             if log["topics"][0] == ABSORB_DEBT
         ]
-        paid_value = compound_v3.mul_price(wanted.base_paid_out, base.price, base.scale)
+        paid_value = compound_v3_arithmetic.mul_price(wanted.base_paid_out, base.price, base.scale)
         assert tuple(values) == wanted.seized_values
         assert debt == (wanted.base_paid_out, paid_value)
         assert left[account] == wanted.new_principal
@@ -850,7 +853,8 @@ def test_the_price_of_absorbed_collateral_is_what_the_arithmetic_says(market: Co
             signature = "quoteCollateral(address,uint256)(uint256)"
             found = chain.call_each(signature, [(market.comet, asset, n) for n in amounts])
             assert found == [
-                compound_v3.quote_collateral(n, base, terms, comet.STORE_FRONT) for n in amounts
+                compound_v3_arithmetic.quote_collateral(n, base, terms, comet.STORE_FRONT)
+                for n in amounts
             ]
             assert found[-1] > 0
 
@@ -931,8 +935,8 @@ def test_a_stand_in_is_refused_by_the_sources_of_aave(
     market: CometMarket, lake: Lakes, source: str
 ) -> None:
     watched = lake(market, protocol=source)
-    job = collect.Job(find(source), target="local")
-    (outcome,) = asyncio.run(collect.collect(watched.store, watched.settings, [job], watched.voice))
+    job = Job(find(source), target="local")
+    (outcome,) = asyncio.run(runner.collect(watched.store, watched.settings, [job], watched.voice))
     assert isinstance(outcome.failure, ConfigError)
     assert " pool at block " in str(outcome.failure)
     assert watched.store.rows(Load) == []

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
-from chainwatch.lending import compound_v2
-from chainwatch.rows import Account, ChainLiquidation, Factor, Row, Snapshot
-from chainwatch.rows import Reserve as ReserveRow
+from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
+from chainwatch.tables.lending import Reserve as ReserveRow
 from tests import compound_v2_market as pool
 from tests.builders import (
     Watched,
@@ -376,9 +377,9 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_lets_a_liquidation_thro
     rate = market.snapshot_of(USER, "WBTC")[2]
 
     def short(price: int) -> bool:
-        wbtc = compound_v2.Balance(held, rate, 0, 7 * 10**17, price * 10**20)
-        usdc = compound_v2.Balance(0, 0, debt, 85 * 10**16, 10**30)
-        return compound_v2.is_liquidatable([wbtc, usdc])
+        wbtc = compound_v2_arithmetic.Balance(held, rate, 0, 7 * 10**17, price * 10**20)
+        usdc = compound_v2_arithmetic.Balance(0, 0, debt, 85 * 10**16, 10**30)
+        return compound_v2_arithmetic.is_liquidatable([wbtc, usdc])
 
     line = next(p for p in range(89_999 * USD, 90_002 * USD, 1_000) if not short(p))
     line = next(p for p in range(line - 1_000, line + 1) if not short(p))

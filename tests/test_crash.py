@@ -18,7 +18,9 @@ from pathlib import Path
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.errors import Exit
-from chainwatch.rows import Load, Scan, Snapshot, Touch, tables
+from chainwatch.tables.lending import Scan, Snapshot, Touch
+from chainwatch.tables.log import Load
+from chainwatch.tables.registry import tables
 from tests.builders import (
     Watched,
     ask,
@@ -34,7 +36,14 @@ COLLECT = ("collect", "aave-v3", "--market", "local", "--accounts", "all", "--js
 # The command line in processes that need not load Python anew; each is killed for real.
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
-    ["duckdb", "numpy", "aiohttp", "chainwatch.cli", "chainwatch.sources.aave", "tests.test_crash"]
+    [
+        "duckdb",
+        "numpy",
+        "aiohttp",
+        "chainwatch.cli",
+        "chainwatch.lending.protocols.aave_v3.reader",
+        "tests.test_crash",
+    ]
 )
 
 

@@ -12,15 +12,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import find
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import NetworkError, PartialError, UsageError
-from chainwatch.rows import Depth, Reject
+from chainwatch.exchanges.books import SpotBook
+from chainwatch.exchanges.market_data.depth import BOOKS, DISTANCES, chosen, parse
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.sources.depth import BOOKS, DISTANCES, chosen, parse
-from chainwatch.store import Store
-from chainwatch.venues import SpotBook
+from chainwatch.tables.exchange import Depth
+from chainwatch.tables.log import Reject
 from tests.builders import Silent
 
 NOW = datetime(2026, 1, 29, 12, tzinfo=UTC)
@@ -34,12 +36,12 @@ def exchange() -> Iterator[SpotVenue]:
         yield running
 
 
-def gather(home: Path, url: str, only: str) -> tuple[Store, collect.Outcome]:
+def gather(home: Path, url: str, only: str) -> tuple[Store, Outcome]:
     environ = {"CHAINWATCH_HOME": str(home), "CHAINWATCH_URL_DEPTH": url}
     settings = Settings(environ=environ, dotenv=home / ".env")
     store = Store(home)
-    job = collect.Job(find("depth"), options={"only": only})
-    (outcome,) = asyncio.run(collect.collect(store, settings, [job], Silent()))
+    job = Job(find("depth"), options={"only": only})
+    (outcome,) = asyncio.run(runner.collect(store, settings, [job], Silent()))
     return store, outcome
 
 
@@ -65,7 +67,7 @@ def test_books_of_a_venue_are_stored_with_time_volume_and_reach(
     tmp_path: Path, exchange: SpotVenue
 ) -> None:
     store, outcome = gather(tmp_path, exchange.url, "binance BTC/USDT,binance ETH/USDT")
-    collect.raise_failures([outcome])
+    runner.raise_failures([outcome])
     rows = store.rows(Depth, "side = 'bid' ORDER BY factor, distance")
     assert {row.factor for row in rows} == {"BTC", "ETH"}
     btc = [row for row in rows if row.factor == "BTC"]
@@ -87,7 +89,7 @@ def test_books_of_a_venue_are_stored_with_time_volume_and_reach(
 
 def test_two_venues_that_speak_alike_are_two_books(tmp_path: Path, exchange: SpotVenue) -> None:
     store, outcome = gather(tmp_path, exchange.url, "binance BTC/USDT,binanceus BTC/USDT")
-    collect.raise_failures([outcome])
+    runner.raise_failures([outcome])
     assert {row.venue for row in store.rows(Depth)} == {"binance", "binanceus"}
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from chainwatch.exchange import Reader
-from chainwatch.sources import deribit
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import deribit
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.others import Deribit
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import diff
-from chainwatch.diff import FIGURES, PARTS
 from chainwatch.errors import Exit, UsageError
-from chainwatch.rows import ChainLiquidation, Reserve, Row
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.reports import diff
+from chainwatch.reports.diff import FIGURES, PARTS
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import ChainLiquidation, Reserve
 from tests import shell
 from tests.builders import Asset, Book, ask
 

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from chainwatch import query
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
 from tests import docs, shell
 
 COOKBOOK = (docs.FOLDER / "cookbook.md").read_text("utf-8")

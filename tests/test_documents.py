@@ -15,21 +15,16 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainwatch import documents, query
-from chainwatch.collect import raise_failures
-from chainwatch.documents import SchemaChanged, exact, settle
+from chainwatch.collect.document import SchemaChanged
+from chainwatch.collect.runner import raise_failures
+from chainwatch.disclosures import formats
+from chainwatch.disclosures.documents import settle
+from chainwatch.disclosures.formats import exact
 from chainwatch.errors import CheckFailed, NetworkError, PartialError, StoreError, UsageError
-from chainwatch.rows import (
-    Document,
-    IndicatorValue,
-    ReserveItem,
-    Row,
-    Statement,
-    Supply,
-    columns,
-    fits_decimal,
-)
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row, columns, fits_decimal
+from chainwatch.tables.disclosure import Document, IndicatorValue, ReserveItem, Statement, Supply
 from tests.disclosures import Publisher, Quiet, ask, fixture, gather, put, raw, value
 from tests.rpc_proxy import cut, drop, hang, say
 
@@ -216,14 +211,15 @@ async def test_nothing_is_stored_of_a_document_that_fails(
 async def test_a_publisher_that_never_answers_is_given_up(
     store: Store, publisher: Publisher
 ) -> None:
-    from chainwatch import collect
+    from chainwatch.collect import runner
+    from chainwatch.collect.feed import Job
+    from chainwatch.collect.registry import find
     from chainwatch.settings import Settings
-    from chainwatch.source import find
 
     publisher.instead[VIX] = hang
     environ = {"CHAINWATCH_URL_CBOE": publisher.url, "CHAINWATCH_TIMEOUT": "0.05"}
     found = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
-    (outcome,) = await collect.collect(store, found, [collect.Job(find("cboe"))], Quiet())
+    (outcome,) = await runner.collect(store, found, [Job(find("cboe"))], Quiet())
     assert isinstance(outcome.failure, NetworkError)
     assert len(publisher.asked) == 3
     assert outcomes(store) == ["unavailable"]
@@ -534,7 +530,7 @@ def test_a_decimal_that_would_be_rounded_is_refused(store: Store, amount: str) -
 
 def test_a_sum_of_long_decimals_loses_nothing() -> None:
     parts = [Decimal("99999999999999999999.000000000000000001"), Decimal("0.1")] * 2
-    assert documents.total(parts) == Decimal("199999999999999999998.200000000000000002")
+    assert formats.total(parts) == Decimal("199999999999999999998.200000000000000002")
 
 
 def test_documents_are_refused_where_the_disk_refuses(tmp_path: Path) -> None:
@@ -560,8 +556,8 @@ async def test_a_sources_figures_come_all_or_none(store: Store, publisher: Publi
 
 
 def test_a_date_of_a_document_is_read_as_written_or_refused() -> None:
-    assert documents.day("January 2, 2026", "%B %d, %Y") == date(2026, 1, 2)
-    assert documents.day("31-Jul-2026", "%d-%b-%Y") == date(2026, 7, 31)
+    assert formats.day("January 2, 2026", "%B %d, %Y") == date(2026, 1, 2)
+    assert formats.day("31-Jul-2026", "%d-%b-%Y") == date(2026, 7, 31)
     for wrong in (
         "January  2, 2026",
         "January\t2, 2026",
@@ -572,4 +568,4 @@ def test_a_date_of_a_document_is_read_as_written_or_refused() -> None:
         "January 32, 2026",
     ):
         with pytest.raises(SchemaChanged, match="not of the form"):
-            documents.day(wrong, "%B %d, %Y")
+            formats.day(wrong, "%B %d, %Y")

@@ -1,7 +1,7 @@
 """dYdX: trades of the type LIQUIDATED; a deleveraging is none."""
 
-from chainwatch.exchange import Reader
-from chainwatch.sources import dydx
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import dydx
 from tests.venues.fixtures import check_figures, rows, seen
 
 

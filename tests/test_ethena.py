@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.documents import Irreconcilable, Refused, SchemaChanged
-from chainwatch.reserves import BITCOIN, CASH, OTHER_CRYPTO, UNCLASSIFIED
-from chainwatch.rows import ReserveItem, Statement
-from chainwatch.sources import ethena
+from chainwatch.collect.document import Irreconcilable, Refused, SchemaChanged
+from chainwatch.disclosures.publishers import ethena
+from chainwatch.disclosures.reserves import BITCOIN, CASH, OTHER_CRYPTO, UNCLASSIFIED
+from chainwatch.tables.disclosure import ReserveItem, Statement
 from tests.disclosures import fixture, raw
 
 STATUS = fixture("ethena/status.json").decode()

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch.exchange import Channel, Contract, Reader, contract_size
-from chainwatch.rows import ExchangeLiquidation
-from chainwatch.sources import (
+from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.contracts import Contract, contract_size
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import (
     binance,
     bitfinex,
     bitget,
@@ -25,6 +26,7 @@ from chainwatch.sources import (
     kraken_futures,
     okx,
 )
+from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.venues.others import ALL
 
 CHANNELS = (binance.USDM, binance.COINM, bybit.LINEAR, bybit.INVERSE, okx.OKX)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainwatch import exchange_clusters, query
-from chainwatch.exchange_clusters import MMR, TIERS, Fit, Walk, fit, walk
-from chainwatch.nonnegative import determined_by_others, nnls, ridge_nnls
-from chainwatch.rows import Coverage, ExchangeLiquidation, OpenInterest, Row
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.reports import clusters
+from chainwatch.reports.clusters import MMR, TIERS, Fit, Walk, fit, walk
+from chainwatch.reports.nonnegative import determined_by_others, nnls, ridge_nnls
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, OpenInterest
 from tests.builders import Asset, Book, ask, depth
 from tests.shell import run
 from tests.test_liquidations import order, span
@@ -390,7 +392,7 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         "mean of the fitted bars",
     ]
     with query.open_catalog(Store(home)) as catalog:
-        parts, _ = exchange_clusters.parts(catalog, "BTC", {}, None)
+        parts, _ = clusters.parts(catalog, "BTC", {}, None)
     units = {row["side"]: 0.0 for row in parts[0].result.dicts()}
     for row in parts[0].result.dicts():
         units[row["side"]] += row["units"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chainwatch.rows import Row
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
 from tests.disclosures import ask
 from tests.test_indicator_queries import day
 from tests.test_liquidations import order, span

@@ -24,18 +24,17 @@ import msgspec
 import polars
 import pytest
 
-from chainwatch import export, nightly, query
 from chainwatch.errors import CheckFailed, Exit, UsageError
-from chainwatch.rows import (
-    ChainLiquidation,
-    ExchangeLiquidation,
-    Orphan,
-    Row,
-    Snapshot,
-    Statement,
-    tables,
-)
-from chainwatch.store import Merger, Store, parquet_shape
+from chainwatch.lake import query
+from chainwatch.lake.merge import Merger
+from chainwatch.lake.segments import parquet_shape
+from chainwatch.lake.store import Store
+from chainwatch.nightly import export, retention
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import Statement
+from chainwatch.tables.exchange import ExchangeLiquidation
+from chainwatch.tables.lending import ChainLiquidation, Orphan, Snapshot
+from chainwatch.tables.registry import tables
 from tests import builders, shell
 from tests.builders import Asset, Book, ask, depth
 from tests.test_liquidations import order, span
@@ -478,7 +477,7 @@ def test_retention_never_empties_what_was_exported(
     out = tmp_path / "out"
     written = {day: contents(export.export(store, out, day).folder) for day in (DAY, NEXT)}
     how: dict[str, Any] = {"settle": 0.0, "grace": 0.0, "patience": 5.0}
-    nightly.thin(store, nightly.retention_of(policy), MORNING + timedelta(days=9), **how)
+    retention.thin(store, retention.retention_of(policy), MORNING + timedelta(days=9), **how)
     assert export.outdated(store, out).keys() == {(MORNING + timedelta(days=9)).date()}
     assert faults(out, store) == {}, "what was removed on purpose is no fault"
     words = ("export", "--out", str(out), "--day", "2026-01-29", "--day", "2026-01-30")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chainwatch.errors import Exit
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
 from tests import shell
 from tests.builders import Asset, Book, ask
 from tests.shell import run

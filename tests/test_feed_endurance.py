@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from chainwatch.rows import Reject
-from chainwatch.sources import htx
+from chainwatch.exchanges.venues import htx
+from chainwatch.tables.log import Reject
 from tests import shell
 from tests.venues.client import ROOT, Collecting, Loopback, quick, until
 from tests.venues.others import ALL
@@ -53,7 +53,7 @@ async def main():
     run = _Run(store, settings, Notes(), clock=lambda: now[0])
     source = find("binance-usdm")
     feed = _Feed(run, None, Job(source), run.writer)
-    reading = stream._Stream(feed, source.channel, stream.Timing())
+    reading = stream._Stream(feed, channels[source.name], stream.Timing())
     merger = Merger(store, settle=0.0, grace=0.0)
     memory, most = [], 0
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import frames
 from chainwatch.errors import Exit
-from chainwatch.rows import Coverage, ExchangeLiquidation, Load, Reject
-from chainwatch.store import Store
+from chainwatch.exchanges import frames
+from chainwatch.lake.store import Store
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
+from chainwatch.tables.log import Load, Reject
 from tests import shell, terminal
 from tests.venues.client import Loopback, until
 from tests.venues.protocols import BASE_MS

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import query, report
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.reports import headers
 from tests.builders import Asset, Book, ask
 
 PRICES = {"BTC": 100_000.0, "tBTC": 99_000.0, "ETH": 4_000.0, "USD": 1.0}
@@ -280,8 +281,8 @@ def test_a_step_where_another_price_would_be_negative_is_none(store: Store) -> N
     assert trigger["x_min"] == pytest.approx(1 / 3, abs=1e-8)
     assert (trigger["x_full"], trigger["full_outside"]) == (None, True)
     with query.open_catalog(store) as catalog:
-        left_out = report.in_no_sum(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
-    (line,) = report.no_sum_lines(left_out)
+        left_out = headers.in_no_sum(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
+    (line,) = headers.no_sum_lines(left_out)
     assert line.endswith(
         ": accounts in some sums only: 1 full close where prices are not linear (debt 26,900 USD)"
     )

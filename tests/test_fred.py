@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.documents import Refused, SchemaChanged
-from chainwatch.query import load_all
-from chainwatch.rows import IndicatorValue
-from chainwatch.sources import fred
-from chainwatch.store import Store
+from chainwatch.collect.document import Refused, SchemaChanged
+from chainwatch.disclosures.publishers import fred
+from chainwatch.lake.query import load_all
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import IndicatorValue
 from tests.disclosures import Publisher, fixture, gather, raw
 
 SOFR = fixture("fred/SOFR.csv").decode()

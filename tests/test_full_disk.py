@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chainwatch.errors import Exit
-from chainwatch.rows import Snapshot
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables.lending import Snapshot
 from tests import shell
 from tests.builders import Asset, Book, fill, small_file_system
 from tests.test_nightly import NOW

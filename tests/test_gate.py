@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from chainwatch.exchange import Contract, Reader
-from chainwatch.sources import gate
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import gate
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.others import Gate
 

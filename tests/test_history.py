@@ -12,13 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from chainwatch import collect, history, query
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import discover, find
+from chainwatch.collect.source import Source
 from chainwatch.errors import Exit, NetworkError
-from chainwatch.rows import Coverage, ExchangeLiquidation, Reject
+from chainwatch.exchanges import backfill
+from chainwatch.exchanges.feeds import histories
+from chainwatch.exchanges.venues import gate
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import Source, discover, find
-from chainwatch.sources import gate
-from chainwatch.store import Store
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
+from chainwatch.tables.log import Reject
 from tests import shell
 from tests.venues.client import Collecting, Loopback, Notes, quick
 from tests.venues.others import ALL
@@ -57,10 +63,10 @@ class Reading:
     def _name(source: str) -> str:
         return source.upper().replace("-", "_")
 
-    async def run(self, now: datetime = NOW, since: datetime | None = BEGIN) -> collect.Outcome:
+    async def run(self, now: datetime = NOW, since: datetime | None = BEGIN) -> Outcome:
         options = {} if since is None else {"since": since.isoformat()}
-        job = collect.Job(self.source, options=options)
-        (outcome,) = await collect.collect(
+        job = Job(self.source, options=options)
+        (outcome,) = await runner.collect(
             self.store, self.settings, [job], Notes(), clock=lambda: now
         )
         return outcome
@@ -107,10 +113,10 @@ async def test_a_history_is_read_once_and_resumed_where_it_stopped(
 
 
 def _unpaced(source: Source) -> Source:
-    found: history.History | None = source.history
+    found: backfill.History | None = histories.get(source.name)
     assert found is not None
     plain = msgspec.structs.replace(found, pace=0.0)
-    return msgspec.structs.replace(source, run=lambda feed: history.run(feed, plain))
+    return msgspec.structs.replace(source, run=lambda feed: backfill.run(feed, plain))
 
 
 async def test_a_history_that_is_interrupted_goes_on_where_it_was(
@@ -239,7 +245,7 @@ async def test_a_detail_of_the_wrong_shape_costs_only_itself(
     assert reading.store.rows(Reject)
     cursor = reading.store.cursor("okx-history") or {}
     assert cursor["unread"]
-    assert set(cursor["until_ms"].values()) == {int((NOW - history.YOUNGEST).timestamp() * 1000)}
+    assert set(cursor["until_ms"].values()) == {int((NOW - backfill.YOUNGEST).timestamp() * 1000)}
     assert (await reading.run(since=None)).failure is None
     assert {row.time for row in reading.rows()} == {
         datetime.fromtimestamp(ms / 1000, UTC) for _, ms in told
@@ -285,7 +291,7 @@ async def test_a_full_page_without_a_time_cannot_be_read(server: Loopback, tmp_p
     assert reading.store.cursor("okx-history") is None
 
 
-@pytest.mark.parametrize("page", [history.later, history.earlier])
+@pytest.mark.parametrize("page", [backfill.later, backfill.earlier])
 def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) -> None:
     def time_of(element: msgspec.Raw) -> int:
         return int(bytes(element))
@@ -299,7 +305,7 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
     stray = full(first - 9, first + 5, first + 7)
     assert page(stray, time_of, start, end) in (first + 7, first + 6)
     assert page(full(first + 5), time_of, first + 5, first + 6) is None
-    if page is history.later:
+    if page is backfill.later:
         assert page(full(first + 2_000), time_of, start, end) is None
         with pytest.raises(ValueError, match="older than was asked for"):
             page(full(first - 5), time_of, start, end)

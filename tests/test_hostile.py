@@ -16,15 +16,19 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode as encode_abi
 
-from chainwatch import query, report
 from chainwatch.demo import recording
 from chainwatch.demo.aave import AaveMarket, Reserve
 from chainwatch.demo.chain import MAX_UINT, Chain, own_artifact
 from chainwatch.errors import Exit
-from chainwatch.rows import Account, Factor, Leg, Load
-from chainwatch.rows import Reserve as ReserveRow
-from chainwatch.show import Format, Report, text_of
-from chainwatch.store import Catalog, Store
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.store import Store
+from chainwatch.reports.run import make
+from chainwatch.show.document import Format, Report
+from chainwatch.show.render import text_of
+from chainwatch.tables.lending import Account, Factor, Leg
+from chainwatch.tables.lending import Reserve as ReserveRow
+from chainwatch.tables.log import Load
 from tests import shell
 from tests.shell import Done, run
 from tests.test_liquidations import order, span
@@ -307,7 +311,7 @@ def reports(catalog: Catalog, hostile: tuple[Path, Done, dict[str, str]]) -> lis
         other = {"p_token": "all"} if any(p.name == "p_token" for p in chosen.params) else {}
         chosen_factors = factors if name == "walls" else factors[:1] + factors[-1:]
         for values in [{"p_factor": factor} for factor in chosen_factors] if moved else [other]:
-            made.append(report.make(catalog, name, values))
+            made.append(make(catalog, name, values))
     return made
 
 

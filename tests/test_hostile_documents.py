@@ -14,12 +14,14 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainwatch import collect, documents
-from chainwatch.documents import Ask, Raw, Refused
-from chainwatch.errors import CheckFailed, PartialError
-from chainwatch.rows import Document, Row
-from chainwatch.source import Batch, Feed, Source, discover
-from chainwatch.sources import (
+from chainwatch.collect import runner
+from chainwatch.collect.document import Raw, Refused
+from chainwatch.collect.feed import Job
+from chainwatch.collect.registry import discover
+from chainwatch.collect.source import Batch, Feed, Source
+from chainwatch.disclosures import documents
+from chainwatch.disclosures.documents import Ask, Parse
+from chainwatch.disclosures.publishers import (
     cboe,
     circle,
     coinmetrics,
@@ -32,11 +34,15 @@ from chainwatch.sources import (
     tether,
     treasury,
 )
-from chainwatch.store import Store
+from chainwatch.errors import CheckFailed, PartialError
+from chainwatch.lake.store import Store
+from chainwatch.settings import Settings
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import Document
 from tests.disclosures import PATHS, Publisher, Quiet, _fits, fixture, gather, raw
 
 # Readers of each source with a document of theirs, as the loopback publisher serves it.
-READERS: dict[str, list[tuple[documents.Parse, str]]] = {
+READERS: dict[str, list[tuple[Parse, str]]] = {
     "cboe": [(cboe.parse, "cboe/VIX_History.csv")],
     "circle": [(circle.parse_page, "circle/transparency.html")],
     "circle-fund": [(circle.parse_fund, "circle/USDXX_holdings.csv")],
@@ -51,10 +57,10 @@ READERS: dict[str, list[tuple[documents.Parse, str]]] = {
     "tether": [(tether.parse, "tether/transparency.json")],
     "treasury": [(treasury.parse, "treasury/2026.xml")],
 }
-FILES: list[tuple[documents.Parse, str]] = [
+FILES: list[tuple[Parse, str]] = [
     (partial(import_file.parse, series="gold"), "import_file/gold.csv"),
     (partial(import_file.parse, series="btc"), "import_file/btc_hours.csv"),
-    (reference.parse, "../../chainwatch/reference/circle.csv"),
+    (reference.parse, "../../chainwatch/disclosures/reference/circle.csv"),
 ]
 ALL = [*FILES, *(each for found in READERS.values() for each in found)]
 NUMBER = re.compile(rb"[0-9][0-9,.]*")
@@ -177,7 +183,7 @@ async def test_tethers_page_with_an_endless_number_costs_itself_only(
     publisher.instead["/transparency.json"] = json.dumps(page).encode()
     found = await gather(store, publisher.url, "tether", "nyfed")
     with pytest.raises(PartialError, match=r"1 of 2 failed: tether.*schema changed.*1e9999999"):
-        collect.raise_failures(found)
+        runner.raise_failures(found)
     outcomes = {d.source: (d.outcome, d.rows > 0) for d in store.rows(Document)}
     assert outcomes["tether"] == ("schema changed", False)
     assert outcomes["nyfed"][0] in ("ok", "stale")
@@ -241,9 +247,9 @@ async def test_whatever_a_reader_raises_is_that_documents_outcome(
         summary="Two documents.",
         run=run,
     )
-    settings_ = collect.Settings({"home": str(store.home)}, environ={}, dotenv=Path("none"))
+    settings_ = Settings({"home": str(store.home)}, environ={}, dotenv=Path("none"))
     voice = Quiet()
-    (outcome,) = await collect.collect(store, settings_, [collect.Job(made)], voice)
+    (outcome,) = await runner.collect(store, settings_, [Job(made)], voice)
     assert isinstance(outcome.failure, PartialError)
     found = {d.name: d for d in store.rows(Document)}
     assert {n: d.outcome for n, d in found.items()} == {"broken": "schema changed", "well": "ok"}

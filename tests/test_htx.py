@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from chainwatch.exchange import Reader
-from chainwatch.sources import htx
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import htx
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.others import Htx
 

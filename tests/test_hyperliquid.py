@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from chainwatch import query
-from chainwatch.exchange import Reader
-from chainwatch.rows import ExchangeLiquidation
-from chainwatch.sources import hyperliquid
-from chainwatch.store import Store
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import hyperliquid
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.venues.fixtures import check_figures, rows, seen
 
 

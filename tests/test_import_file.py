@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.collect import raise_failures
-from chainwatch.documents import Refused, SchemaChanged
+from chainwatch.collect.document import Refused, SchemaChanged
+from chainwatch.collect.runner import raise_failures
+from chainwatch.disclosures.publishers.import_file import parse
 from chainwatch.errors import UsageError
+from chainwatch.lake.store import Store
 from chainwatch.numbers import COMMA
-from chainwatch.rows import Candle, IndicatorValue
-from chainwatch.sources.import_file import parse
-from chainwatch.store import Store
+from chainwatch.tables.disclosure import IndicatorValue
+from chainwatch.tables.exchange import Candle
 from tests.disclosures import FIXTURES, fixture, gather, load, raw
 
 

@@ -19,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import Exit, UsageError
-from chainwatch.imports import KNOWN_COLUMNS, Terms, snapshot_rows
+from chainwatch.lake.files import read_file
+from chainwatch.lake.store import Store
+from chainwatch.lending.imports import KNOWN_COLUMNS, Terms, snapshot_rows
 from chainwatch.numbers import COMMA
-from chainwatch.rows import Account, Factor, Leg, Reserve, Snapshot
-from chainwatch.store import Store, read_file
+from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
 from tests import shell
 from tests.builders import ask
 from tests.shell import Done, run

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from chainwatch.reserves import BITCOIN, PRECIOUS_METALS, TREASURY_BILLS, Line
-from chainwatch.reserves import statement as stated
-from chainwatch.rows import ChainLiquidation, IndicatorValue, Retraction, Row
-from chainwatch.store import Store
+from chainwatch.disclosures.reserves import BITCOIN, PRECIOUS_METALS, TREASURY_BILLS, Line
+from chainwatch.disclosures.reserves import statement as stated
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import IndicatorValue
+from chainwatch.tables.exchange import Retraction
+from chainwatch.tables.lending import ChainLiquidation
 from tests.disclosures import ask, candle, put, raw, reported, value
 
 Fill = Callable[[Sequence[Row]], Store]

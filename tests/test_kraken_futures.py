@@ -2,7 +2,7 @@
 
 import pytest
 
-from chainwatch.sources import kraken_futures
+from chainwatch.exchanges.venues import kraken_futures
 from tests.venues.fixtures import check_figures, rows, seen
 
 

@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 
-from chainwatch.lending import aave_v3
-from chainwatch.lending.aave_v3 import EModeState, Holding, Pair, ReserveConfig, ReserveState
 from chainwatch.lending.integers import UINT_MAX
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3.arithmetic import (
+    EModeState,
+    Holding,
+    Pair,
+    ReserveConfig,
+    ReserveState,
+)
 from tests.vectors import cases
 
-BY_VERSION = {p.version: p for p in aave_v3.PROFILES.values()}
+BY_VERSION = {p.version: p for p in aave_v3_arithmetic.PROFILES.values()}
 # A vector's key holds for these versions.
 ACCOUNT_KEYS = {
     "3.0": ["3.0", "3.1", "3.2", "3.3", "3.4"],
@@ -78,13 +84,13 @@ def test_an_account_is_what_the_contract_says(case: dict[str, Any], version: str
         for row in case["rows"]
     ]
     profile = BY_VERSION[version]
-    parts = aave_v3.legs(profile, holdings, 1 if emode else 0, reserves, emodes, 0)
-    found = aave_v3.account(profile, parts)
+    parts = aave_v3_arithmetic.legs(profile, holdings, 1 if emode else 0, reserves, emodes, 0)
+    found = aave_v3_arithmetic.account(profile, parts)
     assert found.collateral == expected["totalCollateralBase"]
     assert found.debt == expected["totalDebtBase"]
     assert found.average_lt == expected["currentLiquidationThreshold"]
-    assert aave_v3.hf_word(found.hf) == expected["healthFactor"]
-    assert (found.hf is not None and found.hf < aave_v3.LIQUIDATABLE_BELOW) == expected[
+    assert aave_v3_arithmetic.hf_word(found.hf) == expected["healthFactor"]
+    assert (found.hf is not None and found.hf < aave_v3_arithmetic.LIQUIDATABLE_BELOW) == expected[
         "liquidatable"
     ]
     assert sum((p.value or 0) * p.lt for p in parts) == expected["sumLT"]
@@ -106,8 +112,10 @@ def test_a_liquidation_repays_and_seizes_what_the_contract_would(case: dict[str,
         bonus=given["liquidationBonus"],
         protocol_fee=given["protocolFee"],
     )
-    assert aave_v3.max_liquidatable_debt(profile, pair) == expected["maxLiquidatableDebt"]
-    found = aave_v3.liquidate(profile, pair, given["debtToCover"])
+    assert (
+        aave_v3_arithmetic.max_liquidatable_debt(profile, pair) == expected["maxLiquidatableDebt"]
+    )
+    found = aave_v3_arithmetic.liquidate(profile, pair, given["debtToCover"])
     assert found.debt_repaid == expected["debtRepaid"]
     assert found.collateral_to_liquidator == expected["collateralToLiquidator"]
     assert found.protocol_fee == expected["protocolFee"]
@@ -133,7 +141,7 @@ def test_a_left_over_one_unit_below_the_limit_is_rounded_as_its_revision_rounds_
     )
     limit = 2_000 * 10**18
     leaves = [
-        aave_v3.liquidate(BY_VERSION[version], pair, limit + more).leaves_dust
+        aave_v3_arithmetic.liquidate(BY_VERSION[version], pair, limit + more).leaves_dust
         for more in (0, 1, 10**10)
     ]
     assert leaves == [False, refused, True]
@@ -142,14 +150,14 @@ def test_a_left_over_one_unit_below_the_limit_is_rounded_as_its_revision_rounds_
 @pytest.mark.parametrize("case", cases("aave_v3", "accrual"))
 def test_interest_accrues_by_the_formula_of_its_revision(case: dict[str, Any]) -> None:
     rate, seconds, expected = case["rate"], case["dt"], case["expected"]
-    assert aave_v3.linear_interest(rate, seconds) == expected["linear"]
-    assert aave_v3.compound_interest(rate, seconds) == expected["compounded_v3_0"]
-    assert aave_v3.compound_interest_taylor(rate, seconds) == expected["compounded_v3_4"]
+    assert aave_v3_arithmetic.linear_interest(rate, seconds) == expected["linear"]
+    assert aave_v3_arithmetic.compound_interest(rate, seconds) == expected["compounded_v3_0"]
+    assert aave_v3_arithmetic.compound_interest_taylor(rate, seconds) == expected["compounded_v3_4"]
 
 
 @pytest.mark.parametrize("case", cases("aave_v3", "reserve_config"))
 def test_a_reserve_configuration_unpacks_into_its_fields(case: dict[str, Any]) -> None:
-    found, expected = aave_v3.reserve_config(case["data"]), case["expected"]
+    found, expected = aave_v3_arithmetic.reserve_config(case["data"]), case["expected"]
     assert found.ltv == expected["ltv"]
     assert found.lt == expected["liquidationThreshold"]
     assert found.bonus == expected["liquidationBonus"]
@@ -164,30 +172,30 @@ def test_a_reserve_configuration_unpacks_into_its_fields(case: dict[str, Any]) -
 
 @pytest.mark.parametrize("case", cases("aave_v3", "user_config"))
 def test_user_flags_unpack_into_debts_and_collaterals(case: dict[str, Any]) -> None:
-    found = aave_v3.flagged(case["data"], 128)
+    found = aave_v3_arithmetic.flagged(case["data"], 128)
     assert [i for i, borrows, _ in found if borrows] == case["expected"]["borrowing"]
     assert [i for i, _, collateral in found if collateral] == case["expected"]["collateral"]
 
 
 def test_an_account_without_debt_has_the_largest_health_factor() -> None:
     for profile in BY_VERSION.values():
-        assert aave_v3.hf_word(aave_v3.account(profile, []).hf) == UINT_MAX
+        assert aave_v3_arithmetic.hf_word(aave_v3_arithmetic.account(profile, []).hf) == UINT_MAX
 
 
 @pytest.mark.parametrize("profile", BY_VERSION.values(), ids=lambda p: p.version)
 def test_one_unit_of_debt_decides_whether_an_account_is_liquidatable(
-    profile: aave_v3.Profile,
+    profile: aave_v3_arithmetic.Profile,
 ) -> None:
     row = {"lt": 8000, "decimals": 8}
     reserve = ReserveState("a", 0, config(row), 10**27, 10**27, 10**8)
 
     def hf(debt: int) -> int:
         holdings = [Holding("a", collateral=10**12, debt=debt)]
-        parts = aave_v3.legs(profile, holdings, 0, {"a": reserve}, {}, 0)
-        found = aave_v3.account(profile, parts).hf
+        parts = aave_v3_arithmetic.legs(profile, holdings, 0, {"a": reserve}, {}, 0)
+        found = aave_v3_arithmetic.account(profile, parts).hf
         assert found is not None
         return found
 
-    assert hf(8 * 10**11) == aave_v3.LIQUIDATABLE_BELOW
-    assert hf(8 * 10**11 + 1) < aave_v3.LIQUIDATABLE_BELOW
-    assert hf(8 * 10**11 - 1) > aave_v3.LIQUIDATABLE_BELOW
+    assert hf(8 * 10**11) == aave_v3_arithmetic.LIQUIDATABLE_BELOW
+    assert hf(8 * 10**11 + 1) < aave_v3_arithmetic.LIQUIDATABLE_BELOW
+    assert hf(8 * 10**11 - 1) > aave_v3_arithmetic.LIQUIDATABLE_BELOW

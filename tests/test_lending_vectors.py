@@ -6,18 +6,16 @@ from typing import Any
 
 import pytest
 
-from chainwatch.lending import (
-    aave_v2,
-    aave_v3,
-    aave_v4,
-    compound_v2,
-    compound_v3,
-    euler,
-    maker,
-    morpho_blue,
-    price_caps,
-)
 from chainwatch.lending.integers import RAY
+from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3 import price_caps
+from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
+from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
+from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
+from chainwatch.lending.protocols.euler import arithmetic as euler_arithmetic
+from chainwatch.lending.protocols.maker import arithmetic as maker_arithmetic
+from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
 from tests.vectors import cases
 
 Case = dict[str, Any]
@@ -30,7 +28,7 @@ Case = dict[str, Any]
 def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
     reserves = {}
     for number, row in enumerate(case["rows"]):
-        config = aave_v3.ReserveConfig(
+        config = aave_v3_arithmetic.ReserveConfig(
             ltv=0,
             lt=row["lt"],
             bonus=0,
@@ -43,15 +41,17 @@ def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
             emode=0,
         )
         # Balances are given, so the indices are 1.
-        reserves[str(number)] = aave_v3.ReserveState(
+        reserves[str(number)] = aave_v3_arithmetic.ReserveState(
             str(number), number, config, RAY, RAY, row["price"]
         )
     holdings = [
-        aave_v3.Holding(str(n), row["a_balance"] if row["use"] else None, row["debt"])
+        aave_v3_arithmetic.Holding(str(n), row["a_balance"] if row["use"] else None, row["debt"])
         for n, row in enumerate(case["rows"])
     ]
-    profile = aave_v2.PROFILE
-    found = aave_v3.account(profile, aave_v3.legs(profile, holdings, 0, reserves, {}, 0))
+    profile = aave_v2_arithmetic.PROFILE
+    found = aave_v3_arithmetic.account(
+        profile, aave_v3_arithmetic.legs(profile, holdings, 0, reserves, {}, 0)
+    )
     expected = case["expected"]
     assert found.collateral == expected["totalCollateralETH"]
     assert found.debt == expected["totalDebtETH"]
@@ -63,7 +63,7 @@ def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("aave_v2", "liquidation_call"))
 def test_an_aave_v2_liquidation_applies_the_bonus_before_dividing(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    pair = aave_v3.Pair(
+    pair = aave_v3_arithmetic.Pair(
         health_factor=0,
         total_debt=0,
         collateral_balance=given["collBalance"],
@@ -75,15 +75,15 @@ def test_an_aave_v2_liquidation_applies_the_bonus_before_dividing(case: Case) ->
         bonus=given["lb"],
         protocol_fee=0,
     )
-    found = aave_v2.liquidate(pair, given["cover"])
+    found = aave_v2_arithmetic.liquidate(pair, given["cover"])
     assert found == (expected["debtRepaid"], expected["collateralSeized"])
 
 
 # --- Compound III -------------------------------------------------------------------------------
 
 
-def comet_base(case: Case) -> compound_v3.Base:
-    return compound_v3.Base(
+def comet_base(case: Case) -> compound_v3_arithmetic.Base:
+    return compound_v3_arithmetic.Base(
         borrow_index=case["baseBorrowIndex"],
         supply_index=case.get("baseSupplyIndex", 10**15),
         price=case["basePrice"],
@@ -91,9 +91,9 @@ def comet_base(case: Case) -> compound_v3.Base:
     )
 
 
-def comet_collaterals(case: Case) -> list[compound_v3.Collateral]:
+def comet_collaterals(case: Case) -> list[compound_v3_arithmetic.Collateral]:
     return [
-        compound_v3.Collateral(
+        compound_v3_arithmetic.Collateral(
             balance=c["balance"],
             price=c["price"],
             scale=c["scale"],
@@ -109,19 +109,24 @@ def comet_collaterals(case: Case) -> list[compound_v3.Collateral]:
 def test_a_comet_account_is_what_the_contract_says(case: Case) -> None:
     base, collaterals, principal = comet_base(case), comet_collaterals(case), case["principal"]
     expected = case["expected"]
-    assert -compound_v3.present_value(principal, base) == expected["debt"]
-    assert compound_v3.debt_value(principal, base) == expected["debtValue"]
-    assert compound_v3.liquidity(principal, base, collaterals) == expected["liquidity"]
-    assert compound_v3.is_liquidatable(principal, base, collaterals) == expected["isLiquidatable"]
+    assert -compound_v3_arithmetic.present_value(principal, base) == expected["debt"]
+    assert compound_v3_arithmetic.debt_value(principal, base) == expected["debtValue"]
+    assert compound_v3_arithmetic.liquidity(principal, base, collaterals) == expected["liquidity"]
     assert (
-        compound_v3.is_borrow_collateralized(principal, base, collaterals)
+        compound_v3_arithmetic.is_liquidatable(principal, base, collaterals)
+        == expected["isLiquidatable"]
+    )
+    assert (
+        compound_v3_arithmetic.is_borrow_collateralized(principal, base, collaterals)
         == expected["isBorrowCollateralized"]
     )
 
 
 @pytest.mark.parametrize("case", cases("compound_v3", "absorb"))
 def test_an_absorption_takes_the_whole_account(case: Case) -> None:
-    found = compound_v3.absorb(case["principal"], comet_base(case), comet_collaterals(case))
+    found = compound_v3_arithmetic.absorb(
+        case["principal"], comet_base(case), comet_collaterals(case)
+    )
     expected = case["expected"]
     assert found.old_balance == expected["oldBalance"]
     assert list(found.seized_values) == expected["seizedValues"]
@@ -134,11 +139,11 @@ def test_an_absorption_takes_the_whole_account(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("compound_v3", "quote_collateral"))
 def test_collateral_is_sold_at_its_discount(case: Case) -> None:
     given = case["inputs"]
-    base = compound_v3.Base(10**15, 10**15, given["basePrice"], given["baseScale"])
-    collateral = compound_v3.Collateral(
+    base = compound_v3_arithmetic.Base(10**15, 10**15, given["basePrice"], given["baseScale"])
+    collateral = compound_v3_arithmetic.Collateral(
         0, given["price"], given["scale"], 0, 0, given["liquidationFactor"]
     )
-    found = compound_v3.quote_collateral(
+    found = compound_v3_arithmetic.quote_collateral(
         given["baseAmount"], base, collateral, given["storeFrontPriceFactor"]
     )
     assert found == case["expected"]
@@ -150,7 +155,7 @@ def test_collateral_is_sold_at_its_discount(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("compound_v2", "account"))
 def test_a_compound_v2_account_has_the_contracts_shortfall(case: Case) -> None:
     balances = [
-        compound_v2.Balance(
+        compound_v2_arithmetic.Balance(
             c_tokens=row["cTokenBalance"],
             exchange_rate=row["exchangeRate"],
             borrow=row["borrowBalance"],
@@ -159,17 +164,19 @@ def test_a_compound_v2_account_has_the_contracts_shortfall(case: Case) -> None:
         )
         for row in case["rows"]
     ]
-    collateral, borrows = compound_v2.sums(balances)
+    collateral, borrows = compound_v2_arithmetic.sums(balances)
     expected = case["expected"]
     assert (collateral, borrows) == (expected["sumCollateral"], expected["sumBorrow"])
     assert max(collateral - borrows, 0) == expected["liquidity"]
     assert max(borrows - collateral, 0) == expected["shortfall"]
-    assert compound_v2.is_liquidatable(balances) == (expected["shortfall"] > 0)
+    assert compound_v2_arithmetic.is_liquidatable(balances) == (expected["shortfall"] > 0)
 
 
 @pytest.mark.parametrize("case", cases("compound_v2", "borrow_balance"))
 def test_a_compound_v2_borrow_grows_with_its_index(case: Case) -> None:
-    found = compound_v2.borrow_balance(case["principal"], case["marketIndex"], case["userIndex"])
+    found = compound_v2_arithmetic.borrow_balance(
+        case["principal"], case["marketIndex"], case["userIndex"]
+    )
     assert found == case["expected"]
 
 
@@ -177,9 +184,10 @@ def test_a_compound_v2_borrow_grows_with_its_index(case: Case) -> None:
 def test_a_compound_v2_liquidation_seizes_c_tokens(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
     assert (
-        compound_v2.max_close(given["borrowBalance"], given["closeFactor"]) == expected["maxClose"]
+        compound_v2_arithmetic.max_close(given["borrowBalance"], given["closeFactor"])
+        == expected["maxClose"]
     )
-    seized = compound_v2.seize_tokens(
+    seized = compound_v2_arithmetic.seize_tokens(
         given["repayAmount"],
         given["liquidationIncentive"],
         given["priceBorrowed"],
@@ -188,7 +196,7 @@ def test_a_compound_v2_liquidation_seizes_c_tokens(case: Case) -> None:
     )
     assert seized == expected["seizeTokens"]
     assert (
-        compound_v2.protocol_share(seized, given["protocolSeizeShare"])
+        compound_v2_arithmetic.protocol_share(seized, given["protocolSeizeShare"])
         == expected["protocolSeizeTokens"]
     )
 
@@ -198,25 +206,28 @@ def test_a_compound_v2_liquidation_seizes_c_tokens(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("morpho_blue", "lif"))
 def test_the_incentive_factor_follows_from_the_lltv(case: Case) -> None:
-    assert morpho_blue.incentive_factor(case["lltv"]) == case["expected"]
+    assert morpho_blue_arithmetic.incentive_factor(case["lltv"]) == case["expected"]
 
 
 @pytest.mark.parametrize("case", cases("morpho_blue", "account"))
 def test_a_morpho_position_is_healthy_when_the_contract_says_so(case: Case) -> None:
-    totals = morpho_blue.Totals(case["totalBorrowAssets"], case["totalBorrowShares"])
+    totals = morpho_blue_arithmetic.Totals(case["totalBorrowAssets"], case["totalBorrowShares"])
     terms = (case["collateral"], case["oraclePrice"], case["lltv"])
-    assert morpho_blue.assets_up(case["borrowShares"], totals) == case["expected"]["borrowed"]
-    assert morpho_blue.max_borrow(*terms) == case["expected"]["maxBorrow"]
-    found = morpho_blue.is_healthy(case["borrowShares"], *terms, totals)
+    assert (
+        morpho_blue_arithmetic.assets_up(case["borrowShares"], totals)
+        == case["expected"]["borrowed"]
+    )
+    assert morpho_blue_arithmetic.max_borrow(*terms) == case["expected"]["maxBorrow"]
+    found = morpho_blue_arithmetic.is_healthy(case["borrowShares"], *terms, totals)
     assert found == case["expected"]["healthy"]
 
 
 @pytest.mark.parametrize("case", cases("morpho_blue", "liquidate"))
 def test_a_morpho_liquidation_seizes_what_the_shares_are_worth(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    totals = morpho_blue.Totals(given["totalBorrowAssets"], given["totalBorrowShares"])
-    assert morpho_blue.incentive_factor(given["lltv"]) == expected["lif"]
-    found = morpho_blue.seized_for_shares(
+    totals = morpho_blue_arithmetic.Totals(given["totalBorrowAssets"], given["totalBorrowShares"])
+    assert morpho_blue_arithmetic.incentive_factor(given["lltv"]) == expected["lif"]
+    found = morpho_blue_arithmetic.seized_for_shares(
         given["repaidShares"], given["oraclePrice"], given["lltv"], totals
     )
     assert found == (expected["seizedAssets"], expected["repaidAssets"])
@@ -227,9 +238,9 @@ def test_a_morpho_liquidation_seizes_what_the_shares_are_worth(case: Case) -> No
 
 @pytest.mark.parametrize("case", cases("aave_v4", "account"))
 def test_an_aave_v4_account_keeps_its_debt_unrounded(case: Case) -> None:
-    found = aave_v4.account(
-        [aave_v4.Supplied(*c) for c in case["collaterals"]],
-        [aave_v4.Drawn(*d) for d in case["debts"]],
+    found = aave_v4_arithmetic.account(
+        [aave_v4_arithmetic.Supplied(*c) for c in case["collaterals"]],
+        [aave_v4_arithmetic.Drawn(*d) for d in case["debts"]],
     )
     expected = case["expected"]
     assert found.collateral == expected["totalCollateralValue"]
@@ -239,7 +250,7 @@ def test_an_aave_v4_account_keeps_its_debt_unrounded(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("aave_v4", "liquidation_bonus"))
 def test_the_aave_v4_bonus_rises_as_health_falls(case: Case) -> None:
-    found = aave_v4.liquidation_bonus(
+    found = aave_v4_arithmetic.liquidation_bonus(
         case["hf"],
         case["healthFactorForMaxBonus"],
         case["liquidationBonusFactor"],
@@ -250,7 +261,7 @@ def test_the_aave_v4_bonus_rises_as_health_falls(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("aave_v4", "debt_to_target"))
 def test_an_aave_v4_liquidation_repays_up_to_the_target(case: Case) -> None:
-    found = aave_v4.debt_to_target(
+    found = aave_v4_arithmetic.debt_to_target(
         case["totalDebtValue"],
         case["healthFactor"],
         case["targetHealthFactor"],
@@ -267,19 +278,19 @@ def test_an_aave_v4_liquidation_repays_up_to_the_target(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("maker_dss", "spot"))
 def test_the_spot_of_a_vault_takes_the_ratio_off(case: Case) -> None:
-    assert maker.spot(case["val"], case["par"], case["mat"]) == case["expected"]
+    assert maker_arithmetic.spot(case["val"], case["par"], case["mat"]) == case["expected"]
 
 
 @pytest.mark.parametrize("case", cases("maker_dss", "vault"))
 def test_a_vault_is_unsafe_strictly_below_its_debt(case: Case) -> None:
-    found = maker.is_unsafe(case["ink"], case["art"], case["rate"], case["spot"])
+    found = maker_arithmetic.is_unsafe(case["ink"], case["art"], case["rate"], case["spot"])
     assert found == case["expected"]["unsafe"]
 
 
 @pytest.mark.parametrize("case", cases("maker_dss", "bark"))
 def test_a_bark_takes_its_part_of_a_vault(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    found = maker.bark(
+    found = maker_arithmetic.bark(
         given["ink"], given["art"], given["rate"], given["chop"], given["holeRoom"], given["dust"]
     )
     assert (found.debt, found.collateral) == (expected["dart"], expected["dink"])
@@ -289,7 +300,7 @@ def test_a_bark_takes_its_part_of_a_vault(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("euler_evk", "liquidation"))
 def test_an_euler_liquidation_gives_the_contracts_discount(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    found = euler.liquidation(
+    found = euler_arithmetic.liquidation(
         given["collateralBalance"],
         given["collateralValue"],
         given["liquidationLtvBps"],

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chainwatch.rows import Candle
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
+from chainwatch.tables.exchange import Candle
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask
 from tests.shell import run
 

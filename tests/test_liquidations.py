@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 
-from chainwatch import export, query, report, show
+from chainwatch.collect.registry import discover
 from chainwatch.errors import UsageError
-from chainwatch.rows import ChainLiquidation, Coverage, ExchangeLiquidation, Retraction, Row
-from chainwatch.source import discover
-from chainwatch.store import Catalog, Store
+from chainwatch.exchanges.feeds import channels
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.store import Store
+from chainwatch.nightly import export
+from chainwatch.reports import headers, run
+from chainwatch.show import render
+from chainwatch.show.document import Format
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Retraction
+from chainwatch.tables.lending import ChainLiquidation
 
 BEGIN = datetime(2026, 2, 3, 10, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -189,8 +197,8 @@ def test_where_no_value_is_known_the_sum_is_not_available_and_nothing_seen_is_at
         (venue,) = ask(opened, "liquidations")
         sides = {r["of"]: r for r in ask(opened, "liquidations", p_by="side")}
         (early,) = ask(opened, "liquidations", p_until=at(0.25))
-        text = show.text_of(
-            report.make(opened, "liquidations", {**WINDOW, "p_by": "side"}), show.Format.TABLE
+        text = render.text_of(
+            run.make(opened, "liquidations", {**WINDOW, "p_by": "side"}), Format.TABLE
         )
     assert (venue["orders"], venue["unpriced"]) == (3, 2)
     assert [venue[name] for name in sums] == [100.0, None, 100.0]
@@ -289,8 +297,8 @@ def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
 
 def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
     for by in ("hour", "venue", "symbol", "side"):
-        made = report.make(catalog, "liquidations", {**WINDOW, "p_by": by})
-        text = show.text_of(made, show.Format.TABLE)
+        made = run.make(catalog, "liquidations", {**WINDOW, "p_by": by})
+        text = render.text_of(made, Format.TABLE)
         table = text.split("\n\n")[1].splitlines()
         assert "covered" in table[0]
         assert "sampling" in table[0]
@@ -299,7 +307,7 @@ def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalo
 
 
 def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalog: Catalog) -> None:
-    made = report.make(catalog, "liquidations", WINDOW)
+    made = run.make(catalog, "liquidations", WINDOW)
     assert made.header == [
         "from 2026-02-03 10:00:00Z to 2026-02-03 12:00:00Z (2 hours)",
         "binance-usdm (sampled: the latest order per contract and second): covered 75.0 % of the "
@@ -307,20 +315,20 @@ def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalo
         "bybit-linear (full: every liquidation, each 0.5 s): STALE: no liquidation; covered 25.0 % "
         "of the time, stale 50.0 %, 400 of 400 contracts, 1 liquidations in 20 frames",
     ]
-    assert report.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
+    assert headers.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
 
 
 def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole_spans(
     catalog: Catalog,
 ) -> None:
-    made = report.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
+    made = run.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
     binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
     spans = "frames in the spans that touch it"
     assert binance == f"3 liquidations, 30 {spans}"
     assert bybit == f"stale 44.4 %, 400 of 400 contracts, 1 liquidations, 20 {spans}"
     rejected = {"frames": 7, "rejects": 2, "cut": True, "rows": 1}
     (feed, *_) = ask(catalog, "feeds")
-    assert report.feed_line(feed | rejected).endswith(
+    assert headers.feed_line(feed | rejected).endswith(
         "1 liquidations, 7 frames and 2 rejects in the spans that touch it"
     )
     whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
@@ -357,7 +365,7 @@ def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path
         (row,) = ask(opened, "liquidations")
         counted = opened.run("SELECT event FROM counted_liquidations() ORDER BY event").rows
         (feed,) = ask(opened, "feeds")
-        made = report.make(opened, "liquidations", WINDOW)
+        made = run.make(opened, "liquidations", WINDOW)
         (mart,) = [
             r
             for r in query.run(opened, query.find("mart_feeds"), {}).dicts()
@@ -374,9 +382,9 @@ def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path
     assert mart["seconds"] == 1_800
     early = {**WINDOW, "p_until": at(1.25)}
     with query.open_catalog(store) as opened:
-        made = report.make(opened, "liquidations", early)
+        made = run.make(opened, "liquidations", early)
     assert ": REJECTING: a frame cannot be read: x; covered 80.0 %" in made.header[1]
-    assert report.stale_lines(made) == ["binance-usdm is rejecting: a frame cannot be read: x"]
+    assert headers.stale_lines(made) == ["binance-usdm is rejecting: a frame cannot be read: x"]
 
 
 def test_by_default_the_last_day_that_is_stored_is_looked_at(catalog: Catalog) -> None:
@@ -395,7 +403,7 @@ def test_the_largest_orders_are_listed_across_exchanges_and_chain(catalog: Catal
 
 
 def test_the_estimate_is_a_model_of_sampled_venues_only(catalog: Catalog) -> None:
-    made = report.make(catalog, "liquidation_estimate", WINDOW)
+    made = run.make(catalog, "liquidation_estimate", WINDOW)
     assert made.title.startswith("MODEL: ")
     measured = {"venue", "market", "orders", "occupied_share", "at_least_usd"}
     assert {n for n in made.result.columns if not n.startswith("model_")} == measured
@@ -492,11 +500,11 @@ def test_nothing_collected_and_an_unknown_venue_say_what_to_do(
         query.open_catalog(store) as empty,
         pytest.raises(UsageError, match="no liquidations have been collected yet: run `chainwatch"),
     ):
-        report.make(empty, "liquidations", {})
+        run.make(empty, "liquidations", {})
     with pytest.raises(UsageError, match=r"'binanc'; did you mean binance\? stored: aave-v3, bin"):
-        report.make(catalog, "liquidations", {"p_venue": "binanc"})
+        run.make(catalog, "liquidations", {"p_venue": "binanc"})
     with pytest.raises(UsageError, match=r"the end .* is not after"):
-        report.make(catalog, "liquidations", {"p_since": at(2), "p_until": at(1)})
+        run.make(catalog, "liquidations", {"p_since": at(2), "p_until": at(1)})
 
 
 def test_the_checks_find_what_cannot_be(tmp_path: Path, catalog: Catalog) -> None:
@@ -529,8 +537,8 @@ def test_the_sampling_a_feed_claims_is_the_era_that_lasts(catalog: Catalog) -> N
         if r["to_time"] is None
     }
     for source in discover().values():
-        if source.channel is not None:
-            channel = source.channel
+        if source.name in channels:
+            channel = channels[source.name]
             rule = eras.get((channel.venue, channel.market)) or eras[channel.venue, "all"]
             assert rule == channel.sampling, source.name
 
@@ -567,14 +575,14 @@ def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
     chain = [on_chain(1), on_chain(2, coll_seized_usd=value, debt_repaid_usd=value)]
     store.append([order(1), *large, *chain, span(0, 1)], source="streams")
     with query.open_catalog(store) as catalog:
-        made = [report.make(catalog, "liquidations", {"p_by": by}) for by in _BY]
-        made += [report.make(catalog, n, {}) for n in ("largest_liquidations", "exchange_sums")]
-        made += [report.make(catalog, n, {}) for n in ("liquidation_totals", "chain_sums")]
+        made = [run.make(catalog, "liquidations", {"p_by": by}) for by in _BY]
+        made += [run.make(catalog, n, {}) for n in ("largest_liquidations", "exchange_sums")]
+        made += [run.make(catalog, n, {}) for n in ("liquidation_totals", "chain_sums")]
         wrong = query.run(catalog, query.find("liquidation_figures")).dicts()
     for each in made:
-        for form in show.Format:
-            assert show.text_of(each, form)
-        assert show.text_of(each, show.Format.TABLE, width=80)
+        for form in Format:
+            assert render.text_of(each, form)
+        assert render.text_of(each, Format.TABLE, width=80)
     venues = {row["of"]: row for row in made[0].result.dicts()}
     seen = venues["binance"]
     assert (seen["orders"], seen["unpriced"], seen["at_least_usd"]) == (3, 2, 100.0)

@@ -10,10 +10,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from chainwatch import query
-from chainwatch.query import Param, Query
-from chainwatch.rows import tables
-from chainwatch.store import CATALOG_NAME
+from chainwatch.lake import query
+from chainwatch.lake.query import Param, Query
+from chainwatch.lake.store import CATALOG_NAME
+from chainwatch.tables.registry import tables
 from tests.test_queries import OWN_VALUES, VALUES, filled_lake, in_order, same, table
 
 QUERIES = query.load_all()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.chain.markets import endpoints, find_market, load_markets, markets_of
 from chainwatch.demo import recording
 from chainwatch.errors import ConfigError, Exit, UsageError
-from chainwatch.markets import endpoints, find_market, load_markets, markets_of
 from chainwatch.settings import Settings
 from tests import shell
 from tests.shell import run

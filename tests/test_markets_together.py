@@ -17,15 +17,16 @@ from typing import Any
 
 import pytest
 
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job
+from chainwatch.collect.registry import find
 from chainwatch.demo import aave, accounts, comet
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import Chain, own_artifact
 from chainwatch.demo.comet import CometMarket, Listing
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import Exit
-from chainwatch.rows import Verification
-from chainwatch.source import find
+from chainwatch.tables.lending import Verification
 from tests import aave_v2_market
 from tests.aave_v2_market import AaveV2Market
 from tests.builders import Watched, ask
@@ -62,11 +63,9 @@ class Street:
     made: Mapping[str, list[str]]
     lake: Watched
 
-    def jobs(self) -> list[collect.Job]:
+    def jobs(self) -> list[Job]:
         options = {"accounts": "all"}
-        return [
-            collect.Job(find(s), target=market, options=options) for market, s in SOURCES.items()
-        ]
+        return [Job(find(s), target=market, options=options) for market, s in SOURCES.items()]
 
     def fall(self, share: float) -> None:
         """ETH and BTC lose value in all markets, and staked ETH some more in those that have it."""
@@ -148,8 +147,8 @@ def test_five_markets_of_four_protocols_are_read_verified_and_walled_together(
     street: Street,
 ) -> None:
     lake = street.lake
-    outcomes = asyncio.run(collect.collect(lake.store, lake.settings, street.jobs(), lake.voice))
-    collect.raise_failures(outcomes)
+    outcomes = asyncio.run(runner.collect(lake.store, lake.settings, street.jobs(), lake.voice))
+    runner.raise_failures(outcomes)
     shown = {row["market"]: row for row in ask(lake.store, "snapshots_at")}
     assert {name: row["protocol"] for name, row in shown.items()} == SOURCES
     for name, made in street.made.items():

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import query
 from chainwatch.errors import StoreBusy
-from chainwatch.rows import Load, Reject, Row, Scan, Snapshot
-from chainwatch.store import Merger, Store
+from chainwatch.lake import query
+from chainwatch.lake.merge import Merger
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Scan, Snapshot
+from chainwatch.tables.log import Load, Reject
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -104,7 +107,7 @@ def test_a_day_that_is_over_becomes_one_load_of_each_source(store: Store) -> Non
 
 
 def test_numbers_beyond_38_digits_and_missing_values_survive(store: Store) -> None:
-    from chainwatch.rows import Mismatch, Verification
+    from chainwatch.tables.lending import Mismatch, Verification
 
     exact = [
         Verification(

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
-from chainwatch.lending import morpho_blue
-from chainwatch.lending.morpho_blue import Totals
-from chainwatch.rows import Account, ChainLiquidation, Factor, Row, Snapshot
+from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
+from chainwatch.lending.protocols.morpho_blue.arithmetic import Totals
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
 from tests import morpho_market as morpho
 from tests.builders import (
     Watched,
@@ -130,7 +131,7 @@ def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
         collateral, shares = market.position(pair, address)
         held = legs.get((account, f"{pair.collateral}:{market_id}", "collateral"))
         owed = legs.get((account, f"{pair.loan}:{market_id}", "debt"))
-        debt = morpho_blue.assets_up(shares, totals[market_id]) if shares else 0
+        debt = morpho_blue_arithmetic.assets_up(shares, totals[market_id]) if shares else 0
         assert (held.raw if held else 0) == collateral
         assert ((owed.scaled, owed.raw) if owed else (0, 0)) == (shares, debt)
         assert row.collateral_base == collateral * prices[market_id] // 10**36
@@ -291,7 +292,9 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_is_liquidated(
     chain, pair = market.chain, market.pairs["weth"]
     chain.send(market.irm, "setRate(uint256)", 0)
     open_position(market, "weth", USER, WAD, 2_500 * 10**6)
-    debt = morpho_blue.assets_up(market.position(pair, USER)[1], Totals(*market.totals(pair)))
+    debt = morpho_blue_arithmetic.assets_up(
+        market.position(pair, USER)[1], Totals(*market.totals(pair))
+    )
     line = next(  # the least quoted collateral that carries the debt
         p
         for p in range(debt * WAD // pair.params[4] - 2, debt * WAD // pair.params[4] + 3)
@@ -496,7 +499,7 @@ def test_a_wall_counts_the_whole_debt_and_the_incentive_on_it(
     rows = ask(watched.store, "walls", factor="ETH", range=0.3, step_pct=0.05)
     (hit,) = [row for row in rows if row["accounts"]]
     assert hit["price_from"] <= 2_500 <= hit["price_to"]  # 2,150 / 0.86
-    incentive = morpho_blue.incentive_factor(86 * WAD // 100) / WAD
+    incentive = morpho_blue_arithmetic.incentive_factor(86 * WAD // 100) / WAD
     assert hit["max_seizable_usd"] == pytest.approx(2_150 * incentive, rel=1e-6)
     assert hit["collateral_at_risk_usd"] == pytest.approx(2_500, rel=1e-6)
 
@@ -524,7 +527,7 @@ def test_the_record_has_what_was_repaid_and_seized_and_bad_debt_in_a_row_of_its_
         ("liquidation", pair.of(OTHER)),
     ]
     one, lost, all_of_it = rows
-    incentive = morpho_blue.incentive_factor(86 * WAD // 100) / WAD
+    incentive = morpho_blue_arithmetic.incentive_factor(86 * WAD // 100) / WAD
     assert (one.block_number, one.liquidator) == (first, LIQUIDATOR)
     assert (one.coll_seized_raw, one.coll_symbol, one.coll_seized_usd) == (
         WAD // 2,

@@ -20,7 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import ConfigError, NetworkError
-from chainwatch.net import Backoff, Failed, Http, TooLarge, Unfinished, mask, retry_after, scrub
+from chainwatch.net.errors import Failed, TooLarge, Unfinished
+from chainwatch.net.http import Http
+from chainwatch.net.retry import Backoff, retry_after
+from chainwatch.net.urls import mask, scrub
 from tests.rpc_proxy import Handler, Server, cut, drop, hang, say
 
 KEY = "s3cr3t-k3y-0123456789"

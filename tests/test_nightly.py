@@ -22,19 +22,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch import collect, export, nightly, query
-from chainwatch.collect import Job
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job
 from chainwatch.errors import CheckFailed, Exit, NetworkError, UsageError
-from chainwatch.nightly import Retention
-from chainwatch.rows import Leg, Load, Orphan, Reject, Snapshot
+from chainwatch.lake import query
+from chainwatch.lake.merge import Merger
+from chainwatch.lake.store import Store
+from chainwatch.nightly import export, retention
+from chainwatch.nightly.night import compact, due_jobs, run, summary
+from chainwatch.nightly.retention import KEEP, Retention
 from chainwatch.settings import Settings
-from chainwatch.store import Merger, Store
+from chainwatch.tables.lending import Leg, Orphan, Snapshot
+from chainwatch.tables.log import Load, Reject
 from tests import shell
 from tests.builders import Asset, Book, Silent, sql
 from tests.test_export import liquidation
 
 NOW = datetime(2026, 2, 20, 0, 20, tzinfo=UTC)
-WEEK = nightly.retention_of(nightly.KEEP)
+WEEK = retention.retention_of(KEEP)
 ONLY = ("aave-v3",)
 QUICK: dict[str, Any] = {"settle": 0.02, "grace": 0.05, "patience": 5.0}
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -44,7 +49,7 @@ CHILDREN.set_forkserver_preload(
         "numpy",
         "aiohttp",
         "chainwatch.cli",
-        "chainwatch.sources.aave",
+        "chainwatch.lending.protocols.aave_v3.reader",
         "tests.test_nightly",
     ]
 )
@@ -62,12 +67,12 @@ class Chain:
         )
 
     def collect(self, job: Job) -> int:
-        found = asyncio.run(collect.collect(self.store, self.settings, [job], Silent()))
-        collect.raise_failures(found)
+        found = asyncio.run(runner.collect(self.store, self.settings, [job], Silent()))
+        runner.raise_failures(found)
         return sum(o.rows for o in found)
 
     def verify(self, job: Job) -> int:
-        result, _ = asyncio.run(collect.verify(self.store, self.settings, job, Silent()))
+        result, _ = asyncio.run(runner.verify(self.store, self.settings, job, Silent()))
         if result.mismatched:
             raise CheckFailed("differs")
         return int(result.checked)
@@ -94,7 +99,7 @@ def test_the_last_of_each_hour_stays_for_a_week_and_the_last_of_each_day_forever
     hours = [
         snapshot_at(NOW - timedelta(hours=n / 2 + 0.1), 10_000 - n) for n in range(2 * 24 * 20)
     ]
-    gone = nightly.superseded(hours, [], WEEK, NOW)
+    gone = retention.superseded(hours, [], WEEK, NOW)
     left = [s for s in hours if s.snapshot not in gone]
     young = [s for s in left if NOW - s.block_time < timedelta(days=7)]
     old = [s.block_time for s in left if NOW - s.block_time >= timedelta(days=7)]
@@ -103,7 +108,7 @@ def test_the_last_of_each_hour_stays_for_a_week_and_the_last_of_each_day_forever
     )
     assert len({t.date() for t in old}) == len(old) == 13 + 1
     assert all(t.hour == 23 for t in old if t.date() != max(old).date())
-    short = nightly.superseded(hours, [], nightly.retention_of("hourly 1d, daily 10d"), NOW)
+    short = retention.superseded(hours, [], retention.retention_of("hourly 1d, daily 10d"), NOW)
     assert min(s.block_time for s in hours if s.snapshot not in short) > NOW - timedelta(days=10)
 
 
@@ -113,7 +118,7 @@ def test_of_imports_the_one_of_the_newest_time_stays() -> None:
         msgspec.structs.replace(s, read_at=NOW + timedelta(seconds=n))
         for n, s in enumerate((late, early))
     )
-    assert nightly.superseded([late, early], [], WEEK, NOW) == {early.snapshot}
+    assert retention.superseded([late, early], [], WEEK, NOW) == {early.snapshot}
 
 
 moments = st.lists(
@@ -130,7 +135,7 @@ def test_nothing_is_dropped_that_no_later_snapshot_supersedes(
     ]
     orphans = [s.snapshot for s, (_, _, gone) in zip(snapshots, made, strict=True) if gone]
     policy = Retention(hourly, daily)
-    dropped = nightly.superseded(snapshots, orphans, policy, NOW)
+    dropped = retention.superseded(snapshots, orphans, policy, NOW)
     for s in snapshots:
         if s.snapshot in dropped and s.snapshot not in orphans:
             later = [
@@ -146,7 +151,7 @@ def test_nothing_is_dropped_that_no_later_snapshot_supersedes(
                 assert any(t.block_time.date() == s.block_time.date() for t in later)
     # What stays, stays: the policy is settled after one night.
     rest = [s for s in snapshots if s.snapshot not in dropped]
-    assert nightly.superseded(rest, orphans, policy, NOW) == set()
+    assert retention.superseded(rest, orphans, policy, NOW) == set()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_nothing_is_dropped_that_no_later_snapshot_supersedes(
 )
 def test_a_policy_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--keep takes a policy such as"):
-        nightly.retention_of(text)
+        retention.retention_of(text)
 
 
 def test_what_is_dropped_goes_with_its_balances_and_the_rest_stays_to_the_last_bit(
@@ -185,14 +190,14 @@ def test_what_is_dropped_goes_with_its_balances_and_the_rest_stays_to_the_last_b
     before = {
         leg.account + leg.side: leg for leg in store.rows(Leg) if leg.snapshot == left.snapshot
     }
-    told = nightly.thin(store, WEEK, NOW, **QUICK)
+    told = retention.thin(store, WEEK, NOW, **QUICK)
     assert told.startswith("5 of 6 snapshots dropped")
     assert [s.snapshot for s in store.rows(Snapshot)] == [left.snapshot]
     after = {leg.account + leg.side: leg for leg in store.rows(Leg)}
     assert after == before
     assert store.cursor("aave-v3", "m") == 5
     time.sleep(0.1)
-    nightly.compact(store, **QUICK)
+    compact(store, **QUICK)
     with duckdb.connect() as client:
         files = f"{store.lake}/legs/day=2*/*.parquet"
         (count,) = client.execute(f"SELECT count(*) FROM read_parquet('{files}')").fetchall()[0]
@@ -213,7 +218,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
     out = tmp_path / "marts"
     with shell.recorded_chain(stop=1) as url:
         how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
-        night = nightly.run(lake, out, Chain(lake, url), **how)
+        night = run(lake, out, Chain(lake, url), **how)
         assert night.code == 0, night.failed
         assert list(night.steps) == [
             "collect aave-v3 demo",
@@ -226,7 +231,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
         assert export.check(out) == (1, [])
         stored = sorted(p.name for p in lake.lake.rglob("*.parquet"))
         written = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
-        again = nightly.run(lake, out, Chain(lake, url), **how)
+        again = run(lake, out, Chain(lake, url), **how)
     assert again.steps == night.steps
     assert again.runs == 2
     assert sorted(p.name for p in lake.lake.rglob("*.parquet")) == stored
@@ -241,13 +246,13 @@ def test_what_failed_is_told_by_the_exit_code_and_tried_again_the_same_night(
 ) -> None:
     out = tmp_path / "marts"
     how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
-    night = nightly.run(lake, out, Nobody(), **how)
+    night = run(lake, out, Nobody(), **how)
     assert night.code == Exit.NETWORK
     assert list(night.failed) == ["collect aave-v3 demo"]
     assert night.done("export 2026-01-29"), "the rest of the night goes on"
-    assert "failed: collect aave-v3 demo: aave-v3 demo: no route" in nightly.summary(night)
+    assert "failed: collect aave-v3 demo: aave-v3 demo: no route" in summary(night)
     with shell.recorded_chain(stop=1) as url:
-        night = nightly.run(lake, out, Chain(lake, url), **how)
+        night = run(lake, out, Chain(lake, url), **how)
     assert (night.code, night.failed) == (0, {})
     assert night.done("verify aave-v3 demo")
 
@@ -284,7 +289,7 @@ def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
 ) -> None:
     broken = Breaking(ArithmeticError("1e9999999\nis no number"))
     how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
-    night = nightly.run(lake, tmp_path / "marts", broken, **how)
+    night = run(lake, tmp_path / "marts", broken, **how)
     assert night.code == Exit.CHECK_FAILED
     assert set(night.failed.values()) == {
         "unexpected ArithmeticError: 1e9999999 is no number (run again with --debug)"
@@ -298,12 +303,12 @@ def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
 def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
     lake: Store, tmp_path: Path
 ) -> None:
-    due = {job.name for job in nightly.due_jobs(lake, NOW, 0.0)}
+    due = {job.name for job in due_jobs(lake, NOW, 0.0)}
     how: dict[str, Any] = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, **QUICK}
     asked = []
     for only in (["cboe"], ["circle"], [], []):
         everybody = Everybody()
-        night = nightly.run(lake, tmp_path / "marts", everybody, only=only, **how)
+        night = run(lake, tmp_path / "marts", everybody, only=only, **how)
         assert night.code == 0, night.failed
         asked.append(everybody.asked)
     first, second, rest, nothing = asked
@@ -340,19 +345,19 @@ def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path)
     out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
     how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 0.0, **QUICK}
     yesterday = datetime(2026, 1, 29, 15, tzinfo=UTC)
-    nightly.run(lake, out, Bringing(lake, yesterday, up=False), only=["cboe"], **how)
+    run(lake, out, Bringing(lake, yesterday, up=False), only=["cboe"], **how)
     before = exported(out, "2026-01-29")
-    nightly.run(lake, out, Bringing(lake, yesterday), only=["cboe"], **how)
+    run(lake, out, Bringing(lake, yesterday), only=["cboe"], **how)
     assert exported(out, "2026-01-29") == before + 1, "the source that failed was tried again"
-    nightly.run(lake, out, Bringing(lake, yesterday), only=["circle"], **how)
+    run(lake, out, Bringing(lake, yesterday), only=["circle"], **how)
     assert exported(out, "2026-01-29") == before + 2, "another source of the same night"
     lake.append([liquidation(yesterday, 5_001)], source="history")
     later = how | {"now": now + timedelta(days=9)}
-    night = nightly.run(lake, out, Bringing(lake, now), only=["cboe"], **later)
+    night = run(lake, out, Bringing(lake, now), only=["cboe"], **later)
     assert exported(out, "2026-01-29") == before + 3, "a history of a day that is long over"
     assert "export 2026-01-29" in night.steps
     assert export.check(out, lake)[1] == []
-    again = nightly.run(lake, out, Bringing(lake, now), only=["cboe"], **later)
+    again = run(lake, out, Bringing(lake, now), only=["cboe"], **later)
     assert again.steps == night.steps, "nothing more was stored, nothing is done"
 
 
@@ -386,12 +391,12 @@ def test_an_export_killed_in_a_retried_night_is_made_good_by_the_next_run(
 def night_without_sources(home: Path, out: Path, now: datetime) -> None:
     """A night of which no source is due."""
     how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 1e12, **QUICK}
-    nightly.run(Store(home), out, Nobody(), **how)
+    run(Store(home), out, Nobody(), **how)
 
 
 def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
     store = Store(home)
-    nightly.run(
+    run(
         store,
         out,
         Chain(store, url),
@@ -565,7 +570,7 @@ def test_a_record_that_is_none_is_a_fresh_night(
     path = empty_lake.home / "nightly" / "2026-02-20.json"
     path.parent.mkdir()
     path.write_text("[" * 200_000 if entry is None else text)
-    night = nightly.run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW, **QUICK)
+    night = run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW, **QUICK)
     assert (night.code, night.failed, night.runs) == (0, {}, 1)
     assert set(night.steps) == {"compact", "retention", "checks"}
     assert json.loads(path.read_text())["runs"] == 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.documents import Refused, SchemaChanged
-from chainwatch.sources import nyfed
+from chainwatch.collect.document import Refused, SchemaChanged
+from chainwatch.disclosures.publishers import nyfed
 from tests.disclosures import fixture, raw
 
 BODY = fixture("nyfed/sofr.json").decode()

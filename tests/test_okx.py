@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chainwatch.sources import okx
+from chainwatch.exchanges.venues import okx
 from tests.venues.fixtures import check_figures, rows, seen
 from tests.venues.protocols import Okx
 
@@ -54,7 +54,7 @@ def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None
 
 
 def test_a_detail_that_cannot_be_read_does_not_cost_the_others() -> None:
-    from chainwatch.exchange import Reader
+    from chainwatch.exchanges.reader import Reader
 
     frame = next(one for one in Okx().frames(0, 0))[1]
     data = json.loads(frame)

@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chainwatch import collect
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import find
 from chainwatch.errors import NetworkError, PartialError, UsageError
-from chainwatch.rows import OpenInterest
+from chainwatch.exchanges.books import ContractBar, Market
+from chainwatch.exchanges.market_data.open_interest import SYMBOLS, chosen, parse
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.sources.open_interest import SYMBOLS, chosen, parse
-from chainwatch.store import Store
-from chainwatch.venues import ContractBar, Market
+from chainwatch.tables.exchange import OpenInterest
 from tests.builders import Silent
 from tests.venues.client import Loopback
 from tests.venues.rest import BAR_MS, BARS, BEGIN_MS
@@ -36,12 +37,12 @@ def exchange() -> Iterator[Loopback]:
         yield running
 
 
-def gather(home: Path, url: str, only: str, now: datetime) -> tuple[Store, collect.Outcome]:
+def gather(home: Path, url: str, only: str, now: datetime) -> tuple[Store, Outcome]:
     environ = {"CHAINWATCH_HOME": str(home), "CHAINWATCH_URL_OPEN_INTEREST": url}
     settings = Settings(environ=environ, dotenv=home / ".env")
     store = Store(home)
-    job = collect.Job(find("open-interest"), options={"only": only})
-    (outcome,) = asyncio.run(collect.collect(store, settings, [job], Silent(), clock=lambda: now))
+    job = Job(find("open-interest"), options={"only": only})
+    (outcome,) = asyncio.run(runner.collect(store, settings, [job], Silent(), clock=lambda: now))
     return store, outcome
 
 
@@ -53,7 +54,7 @@ def test_a_series_is_stored_page_by_page_in_base_and_in_usd(
     tmp_path: Path, exchange: Loopback
 ) -> None:
     store, outcome = gather(tmp_path, address(exchange), "BTC", END)
-    collect.raise_failures([outcome])
+    runner.raise_failures([outcome])
     linear = store.rows(OpenInterest, "market = 'linear' ORDER BY time")
     assert [row.time for row in linear] == [BEGIN + n * STEP for n in range(BARS)]
     assert [row.contracts for row in linear] == [50_000.0 + n for n in range(BARS)]

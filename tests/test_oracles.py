@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import oracles
+from chainwatch.chain.client import Rpc
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import Chain, own_artifact
-from chainwatch.net import Http
-from chainwatch.oracles import FIXED, Exposure, by_usd, merged, resolve
-from chainwatch.rpc import Rpc
+from chainwatch.lending import oracles
+from chainwatch.lending.oracles import FIXED, Exposure, by_usd, merged, resolve
+from chainwatch.net.http import Http
 from tests.rpc_proxy import Proxy, fault
 
 Resolve = Callable[..., tuple[Exposure, ...]]

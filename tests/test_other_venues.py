@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chainwatch.exchange import Contract
-from chainwatch.rows import Reject
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.tables.log import Reject
 from tests.test_stream import states
 from tests.venues.client import OTHERS, Collecting, Loopback, quick
 from tests.venues.others import ALL

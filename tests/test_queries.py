@@ -16,26 +16,20 @@ import duckdb
 import msgspec
 import pytest
 
-from chainwatch import query, report, show
 from chainwatch.demo import story
 from chainwatch.demo.story import failed_checks
+from chainwatch.disclosures.publishers import reference
 from chainwatch.errors import ConfigError, Exit, UsageError
-from chainwatch.rows import (
-    Account,
-    ChainLiquidation,
-    Coverage,
-    Leg,
-    OpenInterest,
-    Reject,
-    ReserveItem,
-    Row,
-    Scan,
-    Snapshot,
-    Statement,
-    columns,
-)
-from chainwatch.sources import reference
-from chainwatch.store import CATALOG_NAME, Store
+from chainwatch.lake import query
+from chainwatch.lake.store import CATALOG_NAME, Store
+from chainwatch.reports import run
+from chainwatch.show import render
+from chainwatch.show.document import Format
+from chainwatch.tables.base import Row, columns
+from chainwatch.tables.disclosure import ReserveItem, Statement
+from chainwatch.tables.exchange import Coverage, OpenInterest
+from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Scan, Snapshot
+from chainwatch.tables.log import Reject
 from tests import disclosures
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, clean_environment, depth, sql
 from tests.test_liquidations import order, span
@@ -219,7 +213,7 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
     assert (found["accounts"], found["unpriced_accounts"], found["debt_usd"]) == (2, 1, 1_000)
     with query.open_catalog(store) as catalog:
         made = {
-            name: report.make(catalog, name, values)
+            name: run.make(catalog, name, values)
             for name, values in (
                 ("health", {}),
                 ("accounts", {}),
@@ -238,7 +232,7 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
     for name, each in made.items():
         assert each.meta["in_no_sum"] == [left_out], name
         assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in each.header, name
-    assert json.loads(show.text_of(made["walls"], show.Format.JSON))["in_no_sum"] == [left_out]
+    assert json.loads(render.text_of(made["walls"], Format.JSON))["in_no_sum"] == [left_out]
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -402,7 +396,7 @@ def test_a_comparison_that_found_a_difference_is_told_whatever_was_found_equal(
     (row,) = ask(store, "provenance")
     assert (row["checked"], row["mismatched"]) == (1, 1)
     with query.open_catalog(store) as catalog:
-        header = report.make(catalog, "health", {}).header
+        header = run.make(catalog, "health", {}).header
     assert "WRONG: verified 0/1 equal to the chain" in header[0]
 
 

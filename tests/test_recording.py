@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import chainwatch
+from chainwatch.chain.types import MULTICALL3
 from chainwatch.demo import recording, story
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import ConfigError, Exit
-from chainwatch.rpc import MULTICALL3
 from tests import shell
 from tests.shell import Done, run
 

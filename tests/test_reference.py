@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.documents import Irreconcilable, SchemaChanged
-from chainwatch.rows import ReserveItem, Statement
-from chainwatch.sources import reference
-from chainwatch.store import Store
+from chainwatch.collect.document import Irreconcilable, SchemaChanged
+from chainwatch.disclosures.publishers import reference
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import ReserveItem, Statement
 from tests.disclosures import ask, load, raw
 
 TETHER = reference.FOLDER / "tether.csv"

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainwatch import pdf
-from chainwatch.collect import raise_failures
-from chainwatch.documents import Irreconcilable, Refused, SchemaChanged, Unreadable
-from chainwatch.errors import CheckFailed, NetworkError, UsageError
-from chainwatch.reserves import (
+from chainwatch.collect.document import Irreconcilable, Refused, SchemaChanged, Unreadable
+from chainwatch.collect.runner import raise_failures
+from chainwatch.disclosures import pdf
+from chainwatch.disclosures.publishers import reports
+from chainwatch.disclosures.reserves import (
     BITCOIN,
     CASH,
     EQUITIES,
@@ -26,9 +26,10 @@ from chainwatch.reserves import (
     SETTLEMENT,
     TREASURY_BILLS,
 )
-from chainwatch.rows import Document, ReserveItem, Row, Statement, Supply
-from chainwatch.sources import reports
-from chainwatch.store import Store
+from chainwatch.errors import CheckFailed, NetworkError, UsageError
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import Document, ReserveItem, Statement, Supply
 from tests.disclosures import fixture, gather, load, raw
 from tests.pdfs import pdf as drawn
 

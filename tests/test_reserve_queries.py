@@ -9,14 +9,23 @@ from typing import Any
 
 import pytest
 
-from chainwatch import query
-from chainwatch.documents import BY_SOURCE, end_of
+from chainwatch.disclosures.documents import BY_SOURCE
+from chainwatch.disclosures.formats import end_of
+from chainwatch.disclosures.publishers import circle, tether
+from chainwatch.disclosures.reserves import (
+    BITCOIN,
+    CASH,
+    LOANS,
+    PRECIOUS_METALS,
+    TREASURY_BILLS,
+    Line,
+    supply,
+)
+from chainwatch.disclosures.reserves import statement as stated
 from chainwatch.errors import UsageError
-from chainwatch.reserves import BITCOIN, CASH, LOANS, PRECIOUS_METALS, TREASURY_BILLS, Line, supply
-from chainwatch.reserves import statement as stated
-from chainwatch.rows import Row
-from chainwatch.sources import circle, tether
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import Row
 from tests.disclosures import ask, candle, fixture, load, put, raw, reported, value
 
 Fill = Callable[[Sequence[Row]], Store]

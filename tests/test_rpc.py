@@ -17,24 +17,15 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainwatch.chain.client import Rpc
+from chainwatch.chain.endpoint import Size
+from chainwatch.chain.faults import RpcFault, stated_blocks
+from chainwatch.chain.multicall import decode_aggregate3, encode_aggregate3
+from chainwatch.chain.types import MULTICALL3, Block, Call, Limits, Log, Reverted
 from chainwatch.demo.chain import Chain, Tx, encode, own_artifact
 from chainwatch.demo.node import Node, Toolchain
 from chainwatch.errors import ConfigError, NetworkError, Reorged, RpcError
-from chainwatch.net import Http
-from chainwatch.rpc import (
-    MULTICALL3,
-    Block,
-    Call,
-    Limits,
-    Log,
-    Reverted,
-    Rpc,
-    RpcFault,
-    Size,
-    decode_aggregate3,
-    encode_aggregate3,
-    stated_blocks,
-)
+from chainwatch.net.http import Http
 from tests.rpc_proxy import Answer, Handler, Proxy, cut, drop, fault, hang, say
 from tests.rpc_proxy import Call as ProxyCall
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench import synthetic
-from chainwatch import query
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
 
 # Enough balances that threads would share them: a thread takes some 120,000 rows at a time.
 ACCOUNTS = 150_000

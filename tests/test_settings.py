@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainwatch.collect.registry import discover
 from chainwatch.errors import ConfigError
 from chainwatch.settings import RPC_SETTING, SETTINGS, URL_SETTING, Settings, Value
-from chainwatch.source import discover
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from chainwatch import collect
-from chainwatch.documents import Irreconcilable
-from chainwatch.rows import IndicatorValue, Statement, Supply
-from chainwatch.sources import circle, reference, tether
-from chainwatch.store import Store
+from chainwatch.collect import runner
+from chainwatch.collect.document import Irreconcilable
+from chainwatch.collect.feed import Outcome
+from chainwatch.disclosures.publishers import circle, reference, tether
+from chainwatch.lake.store import Store
+from chainwatch.tables.disclosure import IndicatorValue, Statement, Supply
 from tests.disclosures import Publisher, ask, gather, load, raw
 from tests.vectors import shared_file
 
@@ -218,7 +219,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
     files = tmp_path_factory.mktemp("files")
     load(store, "reference")
 
-    async def publish() -> list[collect.Outcome]:
+    async def publish() -> list[Outcome]:
         async with Publisher() as publisher:
             publisher.instead |= {
                 f"/graph/fredgraph.csv?id={code}": fred(code)
@@ -230,7 +231,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
             only = "VIXCLS,SOFR,IORB,DGS10"
             return found + await gather(store, publisher.url, "fred", only=only)
 
-    collect.raise_failures(asyncio.run(publish()))
+    runner.raise_failures(asyncio.run(publish()))
     for name, series in IMPORTED.items():
         path = shared_file(f"{MACRO}/{name}")
         if name.startswith("edge_"):  # comes without a header

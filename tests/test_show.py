@@ -22,11 +22,14 @@ from rich.cells import cell_len
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from chainwatch import report as reports
-from chainwatch import show
 from chainwatch.errors import UsageError
-from chainwatch.show import Format, Report, text_of
-from chainwatch.store import Catalog, Result
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.engine import Result
+from chainwatch.reports import headers
+from chainwatch.show import terminal, values
+from chainwatch.show.document import Format, Report
+from chainwatch.show.render import text_of
+from chainwatch.show.table import BAR_WIDTH
 from chainwatch.text import visible
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -306,7 +309,7 @@ def test_a_table_fits_its_terminal_and_says_what_it_left_out(
         assert hidden or name[-1] in " ".join(grid)
         if not hidden and i == 0:  # the first column starts each line, so that it can be read off
             for row in rows:
-                first = show._cell(name, row[0]).split()
+                first = values.cell(name, row[0]).split()
                 assert not first or first[0][:10] in " ".join(grid)
 
 
@@ -325,7 +328,7 @@ def test_a_bar_is_as_long_as_its_share_and_never_on_a_gap() -> None:
     report = Report(Result(("v", "axis"), ("DOUBLE",) * 2, rows), bar="v over axis")
     lines = text_of(report, Format.TABLE).splitlines()[1:]
     bars = [line.count("█") for line in lines]
-    assert bars == [show.BAR_WIDTH, show.BAR_WIDTH // 2, 0, 0, 0, 0]
+    assert bars == [BAR_WIDTH, BAR_WIDTH // 2, 0, 0, 0, 0]
     assert lines[2].endswith("▏"), "what is there is seen, however small"
     assert not lines[3].endswith("▏")
 
@@ -335,7 +338,7 @@ def test_a_bar_of_what_is_no_length_is_none(value: float) -> None:
     report = Report(Result(("v",), ("DOUBLE",), [(value,), (1.0,)]), bar="v")
     first, second = text_of(report, Format.TABLE).splitlines()[1:]
     assert "█" not in first
-    assert second.count("█") == show.BAR_WIDTH
+    assert second.count("█") == BAR_WIDTH
 
 
 def test_a_column_that_is_all_in_every_row_is_left_out_of_tables_only() -> None:
@@ -380,8 +383,8 @@ def test_a_number_is_rounded_by_what_its_column_means(column: str, value: Any, s
 def test_a_note_quotes_the_first_rows_value_and_is_dropped_without_one() -> None:
     result = Result(("near_share",), ("DOUBLE",), [(0.383,)])
     notes = ["{near_share} is near", "plain", "{nosuch} stays"]
-    assert show.filled(notes, result) == ["38.3 % is near", "plain", "{nosuch} stays"]
-    assert show.filled(notes, Result(("near_share",), ("DOUBLE",), [])) == ["plain"]
+    assert values.filled(notes, result) == ["38.3 % is near", "plain", "{nosuch} stays"]
+    assert values.filled(notes, Result(("near_share",), ("DOUBLE",), [])) == ["plain"]
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -389,14 +392,14 @@ def test_a_note_quotes_the_first_rows_value_and_is_dropped_without_one() -> None
 
 def test_a_file_is_written_whole_or_left_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
-    show.write("a\nb ≥ \ud800\n", target)
+    terminal.write("a\nb ≥ \ud800\n", target)
     assert target.read_bytes() == "a\nb ≥ \\ud800\n".encode()
     with pytest.raises(UsageError, match="cannot be written: Is a directory"):
-        show.write("x", tmp_path)
+        terminal.write("x", tmp_path)
     with pytest.raises(UsageError, match="cannot be written: No such file"):
-        show.write("x", tmp_path / "none" / "out.csv")
+        terminal.write("x", tmp_path / "none" / "out.csv")
     with pytest.raises(UsageError, match="cannot be written: Not a directory"):
-        show.write("x", target / "out.csv")
+        terminal.write("x", target / "out.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -436,7 +439,7 @@ def market(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_the_header_says_what_the_figures_stand_on(changes: dict[str, Any], said: str) -> None:
-    assert said in reports.market_line(market(**changes))
+    assert said in headers.market_line(market(**changes))
 
 
 def test_only_a_real_chains_old_block_is_called_stale() -> None:
@@ -444,7 +447,7 @@ def test_only_a_real_chains_old_block_is_called_stale() -> None:
     empty = Result((), (), [])
 
     def lines(**changes: Any) -> list[str]:
-        return reports.stale_lines(Report(empty, meta={"markets": [market(**changes)]}))
+        return headers.stale_lines(Report(empty, meta={"markets": [market(**changes)]}))
 
     assert lines(age_seconds=old) == [
         "m is 5 hours old: `chainwatch collect aave-v3 --market m` reads it anew"

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import ConfigError, NetworkError
-from chainwatch.net import Backoff, Closed, Failed, Http, Refused, Rest, inflate
+from chainwatch.net.errors import Closed, Failed, Refused
+from chainwatch.net.http import Http, Rest
+from chainwatch.net.retry import Backoff
+from chainwatch.net.socket import inflate
 from tests.rpc_proxy import Handler, Server, hang, say
 
 KEY = "s3cr3t-k3y-0123456789"

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 import chainwatch
+from chainwatch.chain.markets import markets_of
+from chainwatch.collect.registry import discover, find
+from chainwatch.collect.source import Source
 from chainwatch.errors import UsageError
-from chainwatch.markets import markets_of
-from chainwatch.rows import Document, Snapshot, columns, tables
 from chainwatch.settings import Settings
-from chainwatch.source import Source, discover, find
+from chainwatch.tables.base import columns
+from chainwatch.tables.disclosure import Document
+from chainwatch.tables.lending import Snapshot
+from chainwatch.tables.registry import tables
 
 ROOT = Path(chainwatch.__file__).parent.parent
 SOURCES = list(discover().values())
@@ -23,9 +27,22 @@ def named(source: Source) -> str:
     return source.name
 
 
+def stem_of(source: Source) -> str:
+    """What a source's file is called; for a protocol, its folder."""
+    parts = source.module.split(".")
+    return parts[-2] if parts[-1] == "reader" else parts[-1]
+
+
 def test_every_file_in_the_folder_is_discovered_as_at_least_one_source() -> None:
-    files = {p.stem for p in (ROOT / "chainwatch" / "sources").glob("*.py")} - {"__init__"}
-    assert files == {s.module.rpartition(".")[2] for s in SOURCES}
+    package = ROOT / "chainwatch"
+    files = {
+        path
+        for folder in ("exchanges/venues", "exchanges/market_data", "disclosures/publishers")
+        for path in (package / folder).glob("*.py")
+        if path.stem != "__init__"
+    } | set(package.glob("lending/protocols/*/reader.py"))
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    assert modules == {s.module for s in SOURCES}
     assert [s.name for s in SOURCES] == sorted(s.name for s in SOURCES)
 
 
@@ -61,14 +78,14 @@ def test_a_source_writes_tables_that_have_keys_and_meanings(source: Source) -> N
 
 @pytest.mark.parametrize("source", SOURCES, ids=named)
 def test_a_source_has_a_test_file(source: Source) -> None:
-    stem = source.module.rpartition(".")[2]
+    stem = stem_of(source)
     assert list((ROOT / "tests").glob(f"test_{stem}*.py")), f"tests/test_{stem}.py is missing"
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if Document in s.tables], ids=named)
 def test_a_source_of_documents_has_fixtures_or_ships_what_it_reads(source: Source) -> None:
-    stem = source.module.rpartition(".")[2]
-    shipped = (ROOT / "chainwatch" / stem).is_dir()
+    stem = stem_of(source)
+    shipped = (ROOT / "chainwatch" / "disclosures" / stem).is_dir()
     assert shipped or any((ROOT / "tests" / "fixtures" / stem).iterdir())
 
 

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from chainwatch import export, portable, query
 from chainwatch.errors import Exit, UsageError
-from chainwatch.rows import Account, Snapshot
-from chainwatch.store import Store, parquet_shape
+from chainwatch.lake import portable, query
+from chainwatch.lake.segments import parquet_shape
+from chainwatch.lake.store import Store
+from chainwatch.nightly import export
+from chainwatch.tables.lending import Account, Snapshot
 from tests import shell
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book
 
 if TYPE_CHECKING:
-    from chainwatch.spark import Spark
+    from chainwatch.lake.spark import Spark
 
 # Marts are these queries once more, factor by factor: the export below runs them.
 PORTABLE = [name for name, q in query.load_all().items() if q.portable and q.group != "marts"]
@@ -65,7 +67,7 @@ def spark(store: Store) -> Iterator[Spark]:
         pytest.skip(f"Spark does not start on this machine: {done.stderr.strip()[-200:]}")
     import warnings
 
-    from chainwatch.spark import Spark
+    from chainwatch.lake.spark import Spark
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -116,7 +118,7 @@ def test_a_query_that_is_not_portable_is_refused(spark: Spark) -> None:
 
 
 def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path: Path) -> None:
-    from chainwatch.spark import Spark as Engine
+    from chainwatch.lake.spark import Spark as Engine
 
     store = Store(tmp_path / "home")
     made = Book(Asset("ETH", 3_000.0, betas={"ETH": 1.0}), Asset("USD", 1.0), time=AS_OF)
@@ -143,7 +145,7 @@ def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path
 def test_every_query_that_is_marked_portable_is() -> None:
     assert len(PORTABLE) >= 6
     assert {n: portable.faults(query.find(n)) for n in PORTABLE} == {n: [] for n in PORTABLE}
-    assert portable.main() == 0
+    assert portable.all_faults() == []
 
 
 @pytest.mark.parametrize(

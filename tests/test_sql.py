@@ -16,10 +16,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from chainwatch import prompt, query
+from chainwatch.commands import prompt
 from chainwatch.errors import Exit
-from chainwatch.rows import columns, tables
-from chainwatch.store import CATALOG_NAME, Store
+from chainwatch.lake import query
+from chainwatch.lake.store import CATALOG_NAME, Store
+from chainwatch.tables.base import columns
+from chainwatch.tables.registry import tables
 from tests import shell, terminal
 
 

@@ -26,25 +26,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import alerts, export, query, report
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
-from chainwatch.rows import (
-    Account,
-    EMode,
-    Leg,
-    Load,
-    Orphan,
-    Reject,
-    Reserve,
-    ReserveItem,
-    Row,
-    Scan,
-    Touch,
-    columns,
-    tables,
-)
-from chainwatch.show import Report
-from chainwatch.store import CATALOG_FORMAT, CATALOG_NAME, Merger, Store
+from chainwatch.lake import query
+from chainwatch.lake.merge import Merger
+from chainwatch.lake.store import CATALOG_FORMAT, CATALOG_NAME, Store
+from chainwatch.nightly import export
+from chainwatch.reports import alerts, run
+from chainwatch.show.document import Report
+from chainwatch.tables.base import Row, columns
+from chainwatch.tables.disclosure import ReserveItem
+from chainwatch.tables.lending import Account, EMode, Leg, Orphan, Reserve, Scan, Touch
+from chainwatch.tables.log import Load, Reject
+from chainwatch.tables.registry import tables
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 
 # Real processes that need not start Python anew: fifty of them die in these tests.
@@ -673,7 +666,7 @@ def test_a_reports_header_and_rows_are_of_one_snapshot_while_a_collector_writes(
         with query.open_catalog(store) as catalog:
             while asked < 25 or (len(seen) < 4 and time.monotonic() < patience):
                 asked += 1
-                made = report.make(catalog, "accounts", {"p_limit": 5})
+                made = run.make(catalog, "accounts", {"p_limit": 5})
                 (said,) = made.meta["markets"]
                 rows = {row["block_number"] for row in made.result.dicts()}
                 assert rows == {said["block_number"]}
@@ -1030,7 +1023,7 @@ def test_a_load_that_does_not_say_what_it_stored_is_named(store: Store, counts: 
 
 def made(store: Store, name: str) -> Report:
     with query.open_catalog(store) as catalog:
-        return report.make(catalog, name, {})
+        return run.make(catalog, name, {})
 
 
 def test_fewer_accounts_than_were_read_are_no_report(store: Store) -> None:

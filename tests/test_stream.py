@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from chainwatch.rows import Coverage, Reject
-from chainwatch.sources import binance, bybit, okx
+from chainwatch.exchanges.venues import binance, bybit, okx
+from chainwatch.tables.exchange import Coverage
+from chainwatch.tables.log import Reject
 from tests.venues.client import CANARY_SECONDS, FAST, OTHERS, Collecting, Loopback, quick, until
 from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS, PROTOCOLS, dump
@@ -67,7 +68,7 @@ def check_spans(spans: list[Coverage]) -> None:
 async def test_every_frame_of_a_burst_becomes_a_row_while_a_catalog_stays_open(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    from chainwatch import query
+    from chainwatch.lake import query
 
     async with Collecting(exchange, tmp_path, *LARGE) as running:
         await running.alive()

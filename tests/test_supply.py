@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import collect
-from chainwatch.collect import Job, raise_failures
+from chainwatch.chain.tokens import load_tokens
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import find
+from chainwatch.collect.runner import raise_failures
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, own_artifact
 from chainwatch.demo.node import Node
 from chainwatch.errors import ConfigError, NetworkError, PartialError, UsageError
-from chainwatch.rows import Supply
+from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
-from chainwatch.source import find
-from chainwatch.store import Store
-from chainwatch.tokens import load_tokens
+from chainwatch.tables.disclosure import Supply
 from tests.disclosures import Quiet, ask, fixture
 
 TREASURY = "0x" + "7e" * 20
@@ -29,10 +30,10 @@ def table(home: Path, address: str, url: str) -> None:
     (home / "tokens.toml").write_text(filled, encoding="utf-8")
 
 
-async def read(store: Store, **options: str) -> collect.Outcome:
+async def read(store: Store, **options: str) -> Outcome:
     settings = Settings({"home": str(store.home)}, environ={}, dotenv=store.home / ".env")
     job = Job(find("supply"), options=options)
-    (outcome,) = await collect.collect(store, settings, [job], Quiet())
+    (outcome,) = await runner.collect(store, settings, [job], Quiet())
     return outcome
 
 

@@ -12,8 +12,18 @@ from typing import Any
 
 import pytest
 
-from chainwatch.exchange import Channel, Reader
-from chainwatch.sources import binance, bitfinex, bybit, deribit, dydx, htx, kraken_futures, okx
+from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.venues import (
+    binance,
+    bitfinex,
+    bybit,
+    deribit,
+    dydx,
+    htx,
+    kraken_futures,
+    okx,
+)
 from tests.vectors import shared_file
 
 MESSAGES = "data/tardis_liquidation_messages/liquidation_raw_vs_normalized.json"

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from chainwatch.documents import Irreconcilable, Refused, SchemaChanged
-from chainwatch.rows import Row, Statement, Supply
-from chainwatch.sources import tether
+from chainwatch.collect.document import Irreconcilable, Refused, SchemaChanged
+from chainwatch.disclosures.publishers import tether
+from chainwatch.tables.base import Row
+from chainwatch.tables.disclosure import Statement, Supply
 from tests.disclosures import fixture, raw
 
 BODY = fixture("tether/transparency.json").decode()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.documents import Refused, SchemaChanged
-from chainwatch.sources import treasury
+from chainwatch.collect.document import Refused, SchemaChanged
+from chainwatch.disclosures.publishers import treasury
 from tests.disclosures import fixture, raw
 
 BODY = fixture("treasury/2026.xml").decode()

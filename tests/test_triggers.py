@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from chainwatch.store import Store
+from chainwatch.lake.store import Store
 from tests.builders import Asset, Book, ask
 from tests.vectors import cases, read
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from chainwatch.errors import NetworkError, UsageError
+from chainwatch.exchanges.books import Market, Venues, _market
 from chainwatch.settings import Settings
-from chainwatch.venues import Market, Venues, _market
 from tests import shell
 from tests.venues.client import Loopback
 from tests.venues.rest import BEGIN_MS

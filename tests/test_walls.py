@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from chainwatch import query, report
 from chainwatch.errors import UsageError
-from chainwatch.store import Store
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.reports import run
 from tests.builders import Asset, Book, ask
 
 REL = 1e-9
@@ -115,11 +116,11 @@ def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
     asked = {"p_factor": "BTC", "p_way": way, "p_range": reach}
     with query.open_catalog(store) as catalog:
         with pytest.raises(UsageError, match="999 are the most") as refused:
-            report.make(catalog, "walls", asked | fine)
+            run.make(catalog, "walls", asked | fine)
         named = re.search(r"at least ([0-9.]+), or ([0-9.]+)%", str(refused.value))
         assert named is not None
         for step in ({"p_step_abs": float(named[1])}, {"p_step_pct": float(named[2]) / 100}):
-            found = report.make(catalog, "walls", asked | step).result.dicts()
+            found = run.make(catalog, "walls", asked | step).result.dicts()
             last = [row for row in found if row["way"] == way][-1]
             far = last["move_share"]
             assert -far >= reach * 0.9999 if way == "down" else far >= reach * 0.9999

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, listing, setup, span
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.values import span
 from chainwatch.errors import ChainwatchError, PartialError
 
 if TYPE_CHECKING:
-    from chainwatch.alerts import Channel, Outcome
-    from chainwatch.show import Report
+    from chainwatch.reports.alerts import Channel, Outcome
+    from chainwatch.show.document import Report
 
 
 @app.command(epilog="Example: chainwatch alert")
@@ -32,7 +34,7 @@ def alert(
     Channels: stdout, CHAINWATCH_WEBHOOK and CHAINWATCH_NOTIFY. Rules of your own lie in alerts/
     of the home folder.
     """
-    from chainwatch import alerts
+    from chainwatch.reports import alerts
 
     seconds = span(timeout, "--timeout")
     found = channels()
@@ -53,7 +55,7 @@ def alert(
 
 def channels() -> list[Channel]:
     """The channels that are set: webhooks, and what apprise knows; several with spaces between."""
-    from chainwatch.alerts import Apprise, Webhook
+    from chainwatch.reports.alerts import Apprise, Webhook
 
     settings = setup().settings
     webhook, notify = settings.get("webhook"), settings.get("notify")
@@ -72,8 +74,8 @@ def raise_failures(failures: list[ChainwatchError]) -> None:
 
 
 def _report(outcome: Outcome) -> Report:
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     rows = [(n.kind, n.rule, n.about, n.message, n.value, n.told_at) for n in outcome.notices]
     kinds = ("VARCHAR",) * 4 + ("DOUBLE", "TIMESTAMPTZ")

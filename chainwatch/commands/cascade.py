@@ -7,28 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import (
-    AsOfOption,
-    MarketOption,
-    Output,
-    amount,
-    app,
-    betas,
-    count,
-    listing,
-    on_catalog,
-    positive,
-    scope,
-    setup,
-    share,
-    span,
-)
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
+from chainwatch.commands.running import on_catalog
+from chainwatch.commands.values import amount, betas, count, positive, share, span
 from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.cascade import Terms
-    from chainwatch.show import Report
-    from chainwatch.store import Catalog
+    from chainwatch.lake.catalog import Catalog
+    from chainwatch.reports.cascade import Terms
+    from chainwatch.show.document import Report
 
 MAX_DEPTH_AGE = "15m"
 RANKED_SHOWN = 50
@@ -93,9 +81,9 @@ def cascade(
     """The price at which a fall feeds itself, and where it lands."""
     from msgspec.structs import replace
 
-    from chainwatch import cascade as cascades
-    from chainwatch import chart as charts
-    from chainwatch import exchange_clusters as clusters
+    from chainwatch.reports import cascade as cascades
+    from chainwatch.reports import chart as charts
+    from chainwatch.reports import clusters
 
     asked = [flag for flag in (to, drop, explain) if flag is not None]
     if len(asked) > 1:
@@ -173,7 +161,7 @@ def cascade(
 
 def _groups(output: Output) -> int | None:
     """Groups per depth: few for people, all for machines, or what --limit says."""
-    from chainwatch.cascade import GROUPS_SHOWN
+    from chainwatch.reports.cascade import GROUPS_SHOWN
 
     if output.limit is not None:
         return output.limit
@@ -181,8 +169,8 @@ def _groups(output: Output) -> int | None:
 
 
 def _draw(terms: Terms, path: Path) -> None:
-    from chainwatch import cascade as cascades
-    from chainwatch import chart
+    from chainwatch.reports import cascade as cascades
+    from chainwatch.reports import chart
 
     drawing = on_catalog(lambda catalog: cascades.drawing(catalog, terms))
     chart.draw(drawing, path)
@@ -209,7 +197,7 @@ def distance(
     output: Output,
 ) -> None:
     """MODEL: accounts by daily moves to liquidation."""
-    from chainwatch import report
+    from chainwatch.reports import run
 
     limit = output.limit
     if limit is None and output.for_people:
@@ -222,7 +210,7 @@ def distance(
     }
 
     def make(catalog: Catalog) -> Report:
-        made = report.make(catalog, "liquidation_distance", values)
+        made = run.make(catalog, "liquidation_distance", values)
         if not catalog.run("SELECT 1 FROM candles WHERE interval = '1d' LIMIT 1").rows:
             raise UsageError(
                 "no daily closes are stored: run `chainwatch collect candles --only 1d`"

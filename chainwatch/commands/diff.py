@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import MarketOption, Output, app, listing, moment, scope, setup, share
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import MarketOption, Output, listing, scope
+from chainwatch.commands.values import moment, share
 from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.diff import Difference
-    from chainwatch.show import Report
+    from chainwatch.reports.diff import Difference
+    from chainwatch.show.document import Report
 
 MOVERS = 5  # accounts named per part with --explain
 
@@ -43,7 +45,7 @@ def diff(
     output: Output,
 ) -> None:
     """How a wall moved between two days, and why."""
-    from chainwatch import diff as differing
+    from chainwatch.reports import diff as differing
 
     if down is not None and up is not None:
         raise UsageError("the wall is either below or above the price: choose --down or --up")
@@ -77,10 +79,10 @@ def end_of(text: str, flag: str) -> datetime:
 
 
 def _report(found: Difference, factor: str, way: str, reach: float, explain: bool) -> Report:
-    from chainwatch.diff import FIGURES
-    from chainwatch.report import no_sum_lines
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.reports.diff import FIGURES
+    from chainwatch.reports.headers import no_sum_lines
+    from chainwatch.show.document import Report
 
     header = [
         f"{old.market}: block {old.block_number} of {old.block_time:%Y-%m-%d %H:%M:%S}Z → "

@@ -7,20 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from chainwatch.commands import (
-    App,
-    Group,
-    Output,
-    amount,
-    app,
-    count,
-    emit_query,
-    listing,
-    moment,
-    on_catalog,
-    run,
-    setup,
-)
+from chainwatch.commands.app import App, Group, app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.running import emit_query, on_catalog, run
+from chainwatch.commands.values import amount, count, moment
 from chainwatch.errors import UsageError
 
 ASSETS = ("BTC", "ETH")
@@ -167,7 +157,7 @@ def import_indicator(
     """Read values or candles of one series from a CSV file."""
     import difflib
 
-    from chainwatch import query
+    from chainwatch.lake import query
 
     store = setup().store
     store.create()
@@ -182,15 +172,15 @@ def import_indicator(
 
 
 def _import(source: str, file: Path, options: dict[str, str], output: Output) -> None:
-    from chainwatch import collect as collecting
-    from chainwatch.collect import Job
-    from chainwatch.source import find
+    from chainwatch.collect import runner
+    from chainwatch.collect.feed import Job
+    from chainwatch.collect.registry import find
 
     current = setup()
     job = Job(find(source), options={**options, "file": str(file)})
     with current.teller:
-        outcomes = run(collecting.collect(current.store, current.settings, [job], current.teller))
-        collecting.raise_failures(outcomes)
+        outcomes = run(runner.collect(current.store, current.settings, [job], current.teller))
+        runner.raise_failures(outcomes)
         emit_query("outcomes", {"p_source": source, "p_limit": 1}, output)
 
 

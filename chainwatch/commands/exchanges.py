@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, emit_query, jobs_of, listing, moment, run, setup, span
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.running import emit_query, jobs_of, run
+from chainwatch.commands.values import moment, span
 from chainwatch.errors import Unread, UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.collect import Job
+    from chainwatch.collect.feed import Job
 
 LARGEST_SHOWN = 20
 
@@ -51,7 +54,7 @@ def _window(since: str | None, until: str | None, venue: str | None) -> dict[str
 def _streams(venues: list[str] | None) -> list[Job]:
     jobs = jobs_of(venues or LARGE_VENUES, [], {})
     for job in jobs:
-        if job.source.channel is None:
+        if job.source.mode != "stream":
             raise UsageError(f"{job.source.name} is no stream: `chainwatch collect` reads it")
     return jobs
 
@@ -117,23 +120,25 @@ def watch(
 
     import msgspec
 
-    from chainwatch import collect as collecting
-    from chainwatch import show
-    from chainwatch import watch as watching
-    from chainwatch.tell import Teller
+    from chainwatch.collect import runner
+    from chainwatch.collect.feed import Outcome
+    from chainwatch.reports import watch as watching
+    from chainwatch.show import terminal
+    from chainwatch.show.tell import Teller
+    from chainwatch.show.terminal import Screen
 
     current = setup()
     jobs = _streams(venues)
     seconds = span(for_, "--for") if for_ is not None else None
     store = current.store
     store.create()
-    on_screen = show.terminal_width() is not None and not jsonl
+    on_screen = terminal.terminal_width() is not None and not jsonl
     board = watching.Board(
         [job.source.name for job in jobs],
         lambda: datetime.now(UTC),
         (lambda row: None)
         if on_screen
-        else lambda row: show.write(
+        else lambda row: terminal.write(
             (msgspec.json.encode(row).decode() if jsonl else watching.line(row)) + "\n"
         ),
     )
@@ -142,7 +147,7 @@ def watch(
     for job in busy:
         current.teller.note(f"{job.source.name} is being collected: following what is stored")
 
-    async def look(screen: show.Screen | None) -> list[collecting.Outcome]:
+    async def look(screen: Screen | None) -> list[Outcome]:
         async def redraw() -> None:
             while screen is not None:
                 screen.draw(board.reports())
@@ -151,10 +156,10 @@ def watch(
         beside = [asyncio.create_task(redraw())]
         if busy:
             names = [job.source.name for job in busy]
-            beside.append(asyncio.create_task(collecting.follow(store, names, board)))
+            beside.append(asyncio.create_task(runner.follow(store, names, board)))
         try:
             if free:
-                return await collecting.collect(
+                return await runner.collect(
                     store, current.settings, free, voice, seconds=seconds, listener=board
                 )
             async with asyncio.timeout(seconds) as limit:
@@ -172,11 +177,11 @@ def watch(
     voice = Teller(quiet=current.teller.quiet or on_screen)
     with current.teller:
         if on_screen:
-            with show.Screen(show.wants_color(current.color)) as screen:
+            with Screen(terminal.wants_color(current.color)) as screen:
                 outcomes = run(look(screen))
         else:
             outcomes = run(look(None))
-    collecting.raise_failures(outcomes)
+    runner.raise_failures(outcomes)
 
 
 @app.command(epilog="Example: chainwatch record binance --for 10m --out frames.jsonl")
@@ -189,20 +194,20 @@ def record(
     ] = None,
 ) -> None:
     """Keep raw frames of exchange feeds, and store nothing."""
-    from chainwatch import collect as collecting
-    from chainwatch import show
-    from chainwatch.frames import Recorder
+    from chainwatch.collect import runner
+    from chainwatch.exchanges.frames import Recorder
+    from chainwatch.show import terminal
 
     current = setup()
     jobs = _streams(venues)
     seconds = span(for_, "--for") if for_ is not None else None
-    with current.teller, show.appending(out) as file:
+    with current.teller, terminal.appending(out) as file:
         recorder = Recorder(file)
         outcomes = run(
-            collecting.record(current.settings, jobs, current.teller, recorder, seconds=seconds)
+            runner.record(current.settings, jobs, current.teller, recorder, seconds=seconds)
         )
     current.teller.note(f"{recorder.frames:,} frames recorded")
-    collecting.raise_failures(outcomes)
+    runner.raise_failures(outcomes)
 
 
 @app.command(epilog="Example: chainwatch replay frames.jsonl")
@@ -214,9 +219,9 @@ def replay(
     output: Output,
 ) -> None:
     """Read recorded frames as if they came now."""
-    from chainwatch import collect as collecting
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.exchanges.replay import replay as replay_frames
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     current = setup()
     unread: list[str] = []
@@ -225,7 +230,7 @@ def replay(
         unread.append(line)
         current.teller.note(line)
 
-    found = collecting.replay(None if dry_run else current.store, file, rejected)
+    found = replay_frames(None if dry_run else current.store, file, rejected)
     rows = [(name, *counts) for name, counts in sorted(found.items())]
     columns = ("source", "frames", "liquidations", "rejects", "canaries")
     kinds = ("VARCHAR", *("BIGINT",) * 4)

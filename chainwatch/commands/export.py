@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chainwatch import numbers
-from chainwatch.commands import Output, app, listing, named_folder, setup
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.values import named_folder
 from chainwatch.errors import CheckFailed, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.export import Exported
-    from chainwatch.show import Report
-    from chainwatch.spark import Spark
+    from chainwatch.lake.spark import Spark
+    from chainwatch.nightly.export import Exported
+    from chainwatch.show.document import Report
 
 
 @app.command(epilog="Example: chainwatch export --out marts --day 2026-11-20 --format parquet,csv")
@@ -73,9 +75,9 @@ def export(
 
 
 def _check(folder: Path, output: Output) -> None:
-    from chainwatch import export as exporting
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.nightly import export as exporting
+    from chainwatch.show.document import Report
 
     store = setup().store
     nights, faults = exporting.check(folder, store if store.exists else None)
@@ -103,7 +105,7 @@ def engine_of(name: str, master: str) -> Iterator[Spark | None]:
         return
     if name != "spark":
         raise UsageError(f"--engine takes duckdb or spark, not {name!r}")
-    from chainwatch.spark import Spark
+    from chainwatch.lake.spark import Spark
 
     setup().teller.note(f"starting Spark at {master}")
     with Spark(setup().store, master) as spark:
@@ -119,7 +121,7 @@ def _write(
     master: str,
     force: bool,
 ) -> None:
-    from chainwatch import export as exporting
+    from chainwatch.nightly import export as exporting
 
     current = setup()
     store = current.store
@@ -154,8 +156,8 @@ def _write(
 
 def exported_report(done: list[Exported]) -> Report:
     """A row per mart and day: where it lies and how many rows it has."""
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     rows = [
         (e.folder.name.removeprefix("day="), name, count, str(e.folder))
@@ -180,7 +182,7 @@ def day_of(text: str, flag: str) -> date:
 
 def formats_of(text: str) -> list[str]:
     """The chosen formats, each once; UsageError for another."""
-    from chainwatch.export import FORMATS
+    from chainwatch.nightly.export import FORMATS
 
     chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     wrong = [c for c in chosen if c not in FORMATS]

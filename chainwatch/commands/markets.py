@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainwatch import numbers
-from chainwatch.commands import (
-    AsOfOption,
-    MarketOption,
-    Output,
-    app,
-    emit_query,
-    listing,
-    on_catalog,
-    past,
-    scope,
-    setup,
-)
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
+from chainwatch.commands.running import emit_query, on_catalog
+from chainwatch.commands.values import past
 from chainwatch.errors import UsageError
 from chainwatch.numbers import COMMA, PLAIN, Form, NotReadable
 from chainwatch.text import visible
@@ -29,8 +21,8 @@ from chainwatch.text import visible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chainwatch.imports import Terms
-    from chainwatch.store import Store
+    from chainwatch.lake.store import Store
+    from chainwatch.lending.imports import Terms
 
 CLOSE_RULES = ("half", "reserve-half", "position-half", "whole", "absorb")
 
@@ -80,8 +72,8 @@ def import_positions(
     output: Output,
 ) -> None:
     """Store positions of your own, marked as imported."""
-    from chainwatch import imports
-    from chainwatch.store import read_file
+    from chainwatch.lake.files import read_file
+    from chainwatch.lending import imports
 
     mapping = _mapping(map_ or [])
     terms = _terms(file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN)
@@ -113,8 +105,8 @@ def _mapping(pairs: Sequence[str]) -> dict[str, str]:
 def _terms(
     file: Path, market: str, quote: str, close_rule: str, at: str | None, form: Form
 ) -> Terms:
-    from chainwatch.imports import Terms
-    from chainwatch.markets import ALL, NAME
+    from chainwatch.chain.markets import ALL, NAME
+    from chainwatch.lending.imports import Terms
 
     if not NAME.fullmatch(market):
         raise UsageError(
@@ -168,8 +160,8 @@ def _rate(text: str) -> float | None:
 
 def _require_own_name(store: Store, market: str) -> None:
     """Imported figures never stand among those of a chain."""
-    from chainwatch.markets import load_markets
-    from chainwatch.rows import Snapshot
+    from chainwatch.chain.markets import load_markets
+    from chainwatch.tables.lending import Snapshot
 
     taken = market in load_markets(setup().settings)
     if not taken and store.exists:
@@ -190,12 +182,12 @@ def factors(market: MarketOption = None, as_of: AsOfOption = None, *, output: Ou
 @listing
 def markets(*, output: Output) -> None:
     """List the lending markets: what is collected, how old."""
-    from chainwatch import query
+    from chainwatch.chain.markets import endpoints, load_markets
     from chainwatch.errors import ConfigError
-    from chainwatch.markets import endpoints, load_markets
-    from chainwatch.net import mask
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake import query
+    from chainwatch.lake.engine import Result
+    from chainwatch.net.urls import mask
+    from chainwatch.show.document import Report
 
     current = setup()
     newest: dict[str, dict[str, Any]] = {}

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands import Output, app, listing, named_folder, run, setup
+from chainwatch.commands.app import app, setup
 from chainwatch.commands.export import formats_of
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.running import run
+from chainwatch.commands.values import named_folder
 from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError, unwritable
 
 if TYPE_CHECKING:
-    from chainwatch.collect import Job
-    from chainwatch.nightly import Night
-    from chainwatch.show import Report
+    from chainwatch.collect.feed import Job
+    from chainwatch.nightly.night import Night
+    from chainwatch.show.document import Report
 
 
 @app.command(epilog="Example: chainwatch nightly --out marts")
@@ -54,13 +57,15 @@ def nightly(
     output: Output,
 ) -> None:
     """Collect, verify, compact, thin, check and export, once."""
-    from chainwatch import nightly as night_work
-    from chainwatch.source import find
+    from chainwatch.collect.registry import find
+    from chainwatch.nightly import retention
+    from chainwatch.nightly.night import run, summary
+    from chainwatch.nightly.retention import KEEP
 
     current = setup()
     home = current.settings.home.expanduser().absolute()
     out = (folder or home / "marts").expanduser().absolute()
-    policy = night_work.retention_of(keep or night_work.KEEP)
+    policy = retention.retention_of(keep or KEEP)
     chosen = formats_of(formats)
     for name in sources or []:
         find(name)
@@ -76,7 +81,7 @@ def nightly(
             "--format",
             formats,
             "--keep",
-            keep or night_work.KEEP,
+            keep or KEEP,
         ]
         words += [part for name in sources or [] for part in ("--source", name)]
         command = [sys.executable, "-m", "chainwatch.cli", "--home", str(home), *words]
@@ -84,7 +89,7 @@ def nightly(
         return
     with current.teller:
         try:
-            night = night_work.run(
+            night = run(
                 current.store,
                 out,
                 _Network(),
@@ -95,7 +100,7 @@ def nightly(
             )
         except StoreBusy as busy:
             raise StoreBusy(f"another nightly run is going on: {busy}") from None
-    current.teller.note(night_work.summary(night))
+    current.teller.note(summary(night))
     output.emit(_report(night))
     if night.code:
         raise typer.Exit(night.code)
@@ -105,26 +110,26 @@ class _Network:
     """Reads and verifies for real."""
 
     def collect(self, job: Job) -> int:
-        from chainwatch import collect as collecting
+        from chainwatch.collect import runner
 
         current = setup()
-        outcomes = run(collecting.collect(current.store, current.settings, [job], current.teller))
-        collecting.raise_failures(outcomes)
+        outcomes = run(runner.collect(current.store, current.settings, [job], current.teller))
+        runner.raise_failures(outcomes)
         return sum(o.rows for o in outcomes)
 
     def verify(self, job: Job) -> int:
-        from chainwatch import collect as collecting
+        from chainwatch.collect import runner
 
         current = setup()
-        result, _ = run(collecting.verify(current.store, current.settings, job, current.teller))
+        result, _ = run(runner.verify(current.store, current.settings, job, current.teller))
         if result.mismatched:
             raise CheckFailed(f"{result.mismatched} account(s) differ from the chain")
         return int(result.checked)
 
 
 def _report(night: Night) -> Report:
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     rows = [
         (night.night, name, step["state"], step["detail"], step["seconds"], step["ended_at"])
@@ -136,31 +141,33 @@ def _report(night: Night) -> Report:
 
 
 def _install(command: list[str]) -> Report:
-    from chainwatch import nightly as night_work
+    from chainwatch.nightly import units
+    from chainwatch.nightly.units import UNITS
 
-    folder = night_work.unit_folder()
+    folder = units.unit_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in night_work.units(command).items():
+        for name, text in units.units(command).items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as failure:
         raise unwritable(f"{folder}", failure) from None
     return _told(
         [
-            (str(folder / night_work.UNITS[0]), "written"),
-            (str(folder / night_work.UNITS[1]), "written"),
-            *_systemctl(("daemon-reload",), ("enable", "--now", night_work.UNITS[1])),
+            (str(folder / UNITS[0]), "written"),
+            (str(folder / UNITS[1]), "written"),
+            *_systemctl(("daemon-reload",), ("enable", "--now", UNITS[1])),
         ]
     )
 
 
 def _remove() -> Report:
-    from chainwatch import nightly as night_work
+    from chainwatch.nightly import units
+    from chainwatch.nightly.units import UNITS
 
-    folder = night_work.unit_folder()
-    stopped = _systemctl(("disable", "--now", night_work.UNITS[1]))
+    folder = units.unit_folder()
+    stopped = _systemctl(("disable", "--now", UNITS[1]))
     rows = []
-    for name in night_work.UNITS:
+    for name in UNITS:
         there = (folder / name).exists()
         (folder / name).unlink(missing_ok=True)
         rows.append((str(folder / name), "removed" if there else "was not there"))
@@ -183,7 +190,7 @@ def _systemctl(*calls: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _told(rows: list[tuple[str, str]]) -> Report:
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     return Report(Result(("what", "state"), ("VARCHAR", "VARCHAR"), list(rows)), name="nightly")

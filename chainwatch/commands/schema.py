@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from chainwatch.commands import Output, app, listing
+from chainwatch.commands.app import app
+from chainwatch.commands.options import Output, listing
 from chainwatch.errors import UsageError
 
 Line = tuple[str, str, str, str, str]
@@ -26,20 +27,20 @@ def schema(
     output: Output,
 ) -> None:
     """What each table, column and query means."""
-    from chainwatch import show
+    from chainwatch.show import terminal
 
     if diagram:
         if name is not None:
             raise UsageError("the diagram is of all tables: leave out the name")
-        show.write(diagram_text(), output.out)
+        terminal.write(diagram_text(), output.out)
         return
     output.emit(report(name))
 
 
 def report(name: str | None = None) -> Any:
     """Columns of tables and parameters of queries with their meaning, as a report."""
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     found = lines()
     if name is not None:
@@ -55,8 +56,9 @@ def report(name: str | None = None) -> Any:
 
 def lines() -> list[Line]:
     """(kind, name, column or parameter, type, meaning); a line without a part is the whole."""
-    from chainwatch import query
-    from chainwatch.rows import columns, tables
+    from chainwatch.lake import query
+    from chainwatch.tables.base import columns
+    from chainwatch.tables.registry import tables
 
     found: list[Line] = []
     for name, row in tables().items():
@@ -78,7 +80,8 @@ def lines() -> list[Line]:
 
 def diagram_text() -> str:
     """A Mermaid entity diagram: each table's key, and the tables that share a snapshot."""
-    from chainwatch.rows import columns, tables
+    from chainwatch.tables.base import columns
+    from chainwatch.tables.registry import tables
 
     text = ["erDiagram"]
     found = tables()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chainwatch.commands import Output, setup, span
+from chainwatch.commands.app import setup
+from chainwatch.commands.options import Output
 from chainwatch.commands.schema import clients, lines, report
+from chainwatch.commands.values import span
 from chainwatch.errors import ChainwatchError
-from chainwatch.store import CATALOG_NAME
+from chainwatch.lake.store import CATALOG_NAME
 
 
 def emit_clients(output: Output) -> None:
     """List how other tools open the catalog."""
-    from chainwatch import query
-    from chainwatch.show import Report
-    from chainwatch.store import Result
+    from chainwatch.lake import query
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
 
     with query.open_catalog(setup().store) as catalog:
         path = catalog.path
@@ -33,7 +35,9 @@ def converse(
     read_and_emit: Callable[[str, Output, bool, float | None], None],
 ) -> None:
     """The prompt, on a terminal; `read_and_emit` runs one statement."""
-    from chainwatch import prompt, show
+    from chainwatch.commands import prompt
+    from chainwatch.show import terminal
+    from chainwatch.show.document import Format
 
     current = setup()
     current.store.require()
@@ -52,13 +56,13 @@ def converse(
 
     def command(word: str, rest: str) -> bool:
         if word == "help":
-            show.write(prompt.HELP)
+            terminal.write(prompt.HELP)
         elif word == "schema":
             attempt(lambda: output.emit(report(rest or None)))
         elif word == "open":
             attempt(lambda: emit_clients(output))
         elif word == "mode" and rest in prompt.FORMATS:
-            output.form = show.Format(rest)
+            output.form = Format(rest)
         elif word == "explain" and rest:
             attempt(lambda: read_and_emit(rest, output, True, state["seconds"]))
         elif word == "timeout" and rest:

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from chainwatch.errors import ConfigError
-from chainwatch.exchange import Contract
-from chainwatch.frames import Line
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.exchanges.frames import Line
 
 BURST = Path(__file__).with_name("burst.jsonl.gz")
 # Times in the recording begin here, in milliseconds, and lie within the hour after.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from chainwatch.demo import recording, story
 from chainwatch.settings import Settings
-from chainwatch.tell import Teller
+from chainwatch.show.tell import Teller
 
 if __name__ == "__main__":
     with Teller() as teller, tempfile.TemporaryDirectory() as folder:

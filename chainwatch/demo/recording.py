@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from chainwatch.chain.multicall import decode_aggregate3
+from chainwatch.chain.types import MULTICALL3, Reverted
 from chainwatch.errors import ConfigError, RpcError
-from chainwatch.rpc import MULTICALL3, Reverted, decode_aggregate3
 
 if TYPE_CHECKING:
     from chainwatch.demo.chain import Chain

@@ -19,15 +19,20 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from chainwatch import cascade, chart, collect, query, report
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Voice
+from chainwatch.collect.registry import find
 from chainwatch.demo import exchange, recording, samples
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import CheckFailed, ConfigError, NetworkError
-from chainwatch.rows import ExchangeLiquidation, Factor, Snapshot
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.store import Store, writing
+from chainwatch.reports import cascade, chart, run
 from chainwatch.settings import Settings
-from chainwatch.show import Report
-from chainwatch.source import find
-from chainwatch.store import Catalog, Store, writing
+from chainwatch.show.document import Report
+from chainwatch.tables.exchange import ExchangeLiquidation
+from chainwatch.tables.lending import Factor, Snapshot
 
 if TYPE_CHECKING:
     from chainwatch.demo.aave import AaveMarket
@@ -167,7 +172,7 @@ def recorded() -> Iterator[Recorded]:
 def play(
     stage: Stage,
     home: Path,
-    voice: collect.Voice,
+    voice: Voice,
     show: Callable[[Report], None],
 ) -> None:
     """Collect, verify and report; then let prices fall and do it again.
@@ -212,7 +217,7 @@ def play(
 
 
 def _watch_the_fall(
-    stage: Stage, store: Store, settings: Settings, voice: collect.Voice
+    stage: Stage, store: Store, settings: Settings, voice: Voice
 ) -> tuple[datetime, datetime]:
     """Let prices fall while exchanges are listened to; from when to when, by the chain's clock."""
     since = stage.now()
@@ -229,10 +234,8 @@ def _watch_the_fall(
                 environ=venues.environment(),
                 dotenv=settings.home / ".env",
             )
-            jobs = [
-                collect.Job(find(name), options={"provenance": "demo"}) for name in exchange.SOURCES
-            ]
-            listening = asyncio.create_task(collect.collect(store, here, jobs, voice, clock=clock))
+            jobs = [Job(find(name), options={"provenance": "demo"}) for name in exchange.SOURCES]
+            listening = asyncio.create_task(runner.collect(store, here, jobs, voice, clock=clock))
             try:
                 async with asyncio.timeout(LISTEN_SECONDS):
                     while not venues.ready():  # noqa: ASYNC110 - sockets open in another thread
@@ -282,14 +285,14 @@ def _make_anew(home: Path, stage: Stage) -> None:
     (home / "markets.toml").write_text("\n".join(entries), encoding="utf-8")
 
 
-def _read(store: Store, settings: Settings, voice: collect.Voice, stage: Stage) -> None:
+def _read(store: Store, settings: Settings, voice: Voice, stage: Stage) -> None:
     jobs = [
-        collect.Job(find(place.protocol), target=name, options={"accounts": "all"})
+        Job(find(place.protocol), target=name, options={"accounts": "all"})
         for name, place in stage.markets.items()
     ]
-    collect.raise_failures(asyncio.run(collect.collect(store, settings, jobs, voice)))
+    runner.raise_failures(asyncio.run(runner.collect(store, settings, jobs, voice)))
     for job in jobs:
-        result, wrong = asyncio.run(collect.verify(store, settings, job, voice))
+        result, wrong = asyncio.run(runner.verify(store, settings, job, voice))
         voice.note(
             f"{job.target}, block {result.block_number}: {result.checked - result.mismatched}/"
             f"{result.checked} accounts equal to the chain ({_COMPARED[job.source.protocol]})"
@@ -304,17 +307,15 @@ _COMPARED = {
 }
 
 
-def _read_liquidations(
-    store: Store, settings: Settings, voice: collect.Voice, stage: Stage
-) -> None:
+def _read_liquidations(store: Store, settings: Settings, voice: Voice, stage: Stage) -> None:
     jobs = [
-        collect.Job(find(f"{place.protocol}-liquidations"), target=name)
+        Job(find(f"{place.protocol}-liquidations"), target=name)
         for name, place in stage.markets.items()
     ]
-    collect.raise_failures(asyncio.run(collect.collect(store, settings, jobs, voice)))
+    runner.raise_failures(asyncio.run(runner.collect(store, settings, jobs, voice)))
 
 
-def _cascades(store: Store, voice: collect.Voice, show: Callable[[Report], None]) -> None:
+def _cascades(store: Store, voice: Voice, show: Callable[[Report], None]) -> None:
     """Order books of an exchange on loopback, at the time of the newest block; what they take."""
     newest = max(store.rows(Snapshot), key=lambda s: s.block_number)
     factors = store.rows(Factor, "snapshot = $s", {"s": newest.snapshot})
@@ -332,8 +333,8 @@ def _cascades(store: Store, voice: collect.Voice, show: Callable[[Report], None]
             dotenv=store.home / ".env",
         )
         only = ",".join(f"binance {offer.base}/USDT" for offer in offers)
-        job = collect.Job(find("depth"), options={"only": only, "provenance": "demo"})
-        collect.raise_failures(asyncio.run(collect.collect(store, settings, [job], voice)))
+        job = Job(find("depth"), options={"only": only, "provenance": "demo"})
+        runner.raise_failures(asyncio.run(runner.collect(store, settings, [job], voice)))
     with query.open_catalog(store) as catalog:
         for offer in offers:
             terms = cascade.Terms(factor=offer.base, scope={"p_as_of": newest.block_time})
@@ -351,29 +352,29 @@ def _cascades(store: Store, voice: collect.Voice, show: Callable[[Report], None]
         show(cascade.explain(catalog, terms, round(level * EXPLAINED, -3)))
 
 
-def disclose(store: Store, voice: collect.Voice) -> None:
+def disclose(store: Store, voice: Voice) -> None:
     """Collect reserves and indicators: figures that ship with their reports, invented documents."""
     today = datetime.now(UTC).date()
     sample = {"provenance": "sample"}
     with samples.serve(today) as url, tempfile.TemporaryDirectory() as folder:
         environ = {f"CHAINWATCH_URL_{name.upper()}": url for name in samples.SOURCES}
         settings = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
-        jobs = [collect.Job(find("reference"))]
+        jobs = [Job(find("reference"))]
         for name in samples.SOURCES:
             only = {"only": samples.FRED_SERIES} if name == "fred" else {}
-            jobs.append(collect.Job(find(name), options=sample | only))
+            jobs.append(Job(find(name), options=sample | only))
         for path in samples.write_candles(Path(folder), today):
             options = sample | {"series": "btc", "file": str(path)}
-            jobs.append(collect.Job(find("import"), target=path.stem, options=options))
-        outcomes = asyncio.run(collect.collect(store, settings, jobs, voice))
-    collect.raise_failures(outcomes)
+            jobs.append(Job(find("import"), target=path.stem, options=options))
+        outcomes = asyncio.run(runner.collect(store, settings, jobs, voice))
+    runner.raise_failures(outcomes)
 
 
 def _show(
     store: Store, show: Callable[[Report], None], name: str, values: dict[str, object]
 ) -> None:
     with query.open_catalog(store) as catalog:
-        show(report.make(catalog, name, values))
+        show(run.make(catalog, name, values))
 
 
 def _require_sound(store: Store) -> None:
@@ -392,7 +393,7 @@ def failed_checks(catalog: Catalog) -> list[str]:
     ]
 
 
-def record(cache: Path, home: Path, voice: collect.Voice) -> recording.Recording:
+def record(cache: Path, home: Path, voice: Voice) -> recording.Recording:
     """Play the story live and keep all that the collector was answered."""
     with (
         live(cache, voice.note, start=RECORDED_START) as stage,

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from chainwatch import frames
 from chainwatch.demo.exchange import BURST, BURST_MS, SOURCES
+from chainwatch.exchanges import frames
 from tests import shell
 from tests.venues.client import Loopback, until
 from tests.venues.protocols import dump

@@ -17,12 +17,13 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from chainwatch import collect, stream
-from chainwatch.exchange import Channel
-from chainwatch.rows import Coverage, ExchangeLiquidation, Instrument
-from chainwatch.settings import Settings
-from chainwatch.source import Batch, Feed, Source
-from chainwatch.sources import (
+from chainwatch.collect import runner
+from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.source import Batch, Feed, Source
+from chainwatch.exchanges import stream
+from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.stream import Timing
+from chainwatch.exchanges.venues import (
     aster,
     bitfinex,
     bitget,
@@ -33,8 +34,9 @@ from chainwatch.sources import (
     hyperliquid,
     kraken_futures,
 )
-from chainwatch.store import Store
-from chainwatch.stream import Timing
+from chainwatch.lake.store import Store
+from chainwatch.settings import Settings
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
 
 ROOT = Path(__file__).parents[2]
 # The streams of all venues but Binance, Bybit and OKX.
@@ -210,16 +212,13 @@ class Collecting:
         self.store = Store(home)
         self.voice = Notes()
         self.channels = channels
-        self.outcomes: list[collect.Outcome] = []
+        self.outcomes: list[Outcome] = []
         self._exchange = exchange
         settings = exchange.settings(home, *(c.source for c in channels), **more)
         self._seen = {channel.source: HandedOver() for channel in channels}
-        jobs = [
-            collect.Job(source_of(channel, timing, self._seen[channel.source]))
-            for channel in channels
-        ]
-        self._run = collect.collect(self.store, settings, jobs, self.voice)
-        self._task: asyncio.Task[list[collect.Outcome]] | None = None
+        jobs = [Job(source_of(channel, timing, self._seen[channel.source])) for channel in channels]
+        self._run = runner.collect(self.store, settings, jobs, self.voice)
+        self._task: asyncio.Task[list[Outcome]] | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run)

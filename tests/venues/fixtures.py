@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch import frames
-from chainwatch.exchange import Seen
-from chainwatch.rows import ExchangeLiquidation
+from chainwatch.exchanges import frames, replay
+from chainwatch.exchanges.reader import Seen
+from chainwatch.tables.exchange import ExchangeLiquidation
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 def seen(source: str) -> list[Seen]:
     """What each frame of a source's fixture means, in order."""
     path = FIXTURES / source / "frames.jsonl"
-    return [one.seen for one in frames.replay(frames.read(path))]
+    return [one.seen for one in replay.parse(frames.read(path))]
 
 
 def rows(source: str) -> list[ExchangeLiquidation]:

@@ -1,0 +1,1 @@
+"""Reading one chain: JSON-RPC, contracts, markets, tokens."""

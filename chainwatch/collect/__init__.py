@@ -1,0 +1,1 @@
+"""Sources, and the runs that store what they yield."""

@@ -1,0 +1,211 @@
+"""What a source sees of the world."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from chainwatch.chain.client import Rpc
+from chainwatch.chain.markets import Market, endpoints, find_market
+from chainwatch.chain.tokens import Token, load_tokens
+from chainwatch.chain.types import Limits
+from chainwatch.collect.document import Raw
+from chainwatch.collect.source import Source
+from chainwatch.collect.writer import RAW_LIMIT, Clock, Lake, Writer, utc_now
+from chainwatch.errors import ChainwatchError
+from chainwatch.net.http import Http
+from chainwatch.settings import Settings
+from chainwatch.tables.base import Row
+from chainwatch.tables.log import Load, Reject
+
+R = TypeVar("R", bound=Row)
+# Streams never end, and each flush is a file of each table: all of a run flush together.
+STREAMS = "streams"
+# The largest document there is to be read has some 2 MB; a gzip bomb counts unpacked.
+DOCUMENT_LIMIT = 8 * 2**20
+
+
+class Voice(Protocol):
+    """Where progress and notes go."""
+
+    def note(self, text: str) -> None: ...
+    def progress(self, what: str, done: float, total: float | None = None) -> None: ...
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One source with one target and its options."""
+
+    source: Source
+    target: str = ""
+    options: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.name} {self.target}".strip()
+
+
+class Listener(Protocol):
+    """Who hears of rows as they come, and of raw frames."""
+
+    def rows(self, source: str, rows: Sequence[Row]) -> None: ...
+    def frame(self, source: str, frame: bytes, received: datetime) -> None: ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of a job: rows stored, and the failure that ended it, if any."""
+
+    job: Job
+    rows: int
+    loads: int
+    failure: ChainwatchError | None = None
+
+
+class Run:
+    """What all jobs of a run share."""
+
+    def __init__(
+        self,
+        store: Lake,
+        settings: Settings,
+        voice: Voice,
+        listener: Listener | None = None,
+        clock: Clock = utc_now,
+        stored: Callable[[Load], None] = lambda load: None,
+    ) -> None:
+        self.store = store
+        self.stored = stored
+        self.settings = settings
+        self.voice = voice
+        self.listener = listener
+        self.clock = clock
+        self.stopped = asyncio.Event()
+        # What all streams of the run write to.
+        self.writer = Writer(store, STREAMS, "", stored)
+
+
+class Feed:
+    """What a source sees of the world (chainwatch.collect.source.Feed)."""
+
+    def __init__(self, run: Run, http: Http, job: Job, writer: Writer) -> None:
+        self._store = run.store
+        self._settings = run.settings
+        self._voice = run.voice
+        self._listener = run.listener
+        self._clock = run.clock
+        self._job = job
+        self._writer = writer
+        self._asked_at = float("-inf")
+        self.http = http
+        self.stopped = run.stopped
+        self.source = job.source.name
+        self.target = job.target
+        self.options = job.options
+        base = run.settings.url(job.source.name, job.source.base)
+        self.base = base.value
+        self._shown_base = base.shown
+        self.provenance = job.options.get("provenance", job.source.provenance)
+
+    @property
+    def cursor(self) -> Any:
+        return self._store.cursor(self._job.source.name, self._job.target)
+
+    def shown(self, url: str) -> str:
+        if self.base and url.startswith(self.base):
+            return self._shown_base + url.removeprefix(self.base)
+        return url
+
+    def url(self, kind: str, default: str) -> str:
+        found = self._settings.feed_url(kind, self._job.source.name)
+        return found.value if found else default
+
+    def market(self) -> Market:
+        return find_market(self._settings, self._job.source.protocol, self._job.target)
+
+    def tokens(self) -> dict[str, Token]:
+        return load_tokens(self._settings)
+
+    async def rpc(self, market: Market) -> Rpc:
+        client = Rpc(
+            self.http,
+            endpoints(self._settings, market),
+            chain=market.chain,
+            chain_id=market.chain_id,
+            settings=Limits(timeout=self._settings.timeout),
+        )
+        await client.check()
+        return client
+
+    async def fetch(self, path: str, *, name: str, etag: str | None = None) -> Raw:
+        wait = self._asked_at + self._job.source.spacing - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        url = self.base + path
+        try:
+            response = await self.http.get(
+                url,
+                headers={"If-None-Match": etag} if etag else None,
+                timeout=self._settings.timeout,
+                max_bytes=DOCUMENT_LIMIT,
+            )
+        finally:
+            self._asked_at = time.monotonic()
+        raw = Raw(
+            source=self.source,
+            name=name,
+            url=self.shown(url),
+            body=response.body,
+            fetched_at=self.now(),
+            media_type=response.headers.get("Content-Type", ""),
+            status=response.status,
+            etag=response.headers.get("ETag"),
+            provenance=self.provenance,
+        )
+        if response.status == 304:
+            return raw
+        sha256 = await asyncio.to_thread(self._store.keep, response.body)
+        return msgspec.structs.replace(raw, sha256=sha256)
+
+    def keep(self, body: bytes, *, name: str, url: str, media_type: str = "") -> Raw:
+        return Raw(
+            source=self.source,
+            name=name,
+            url=self.shown(url),
+            body=body,
+            fetched_at=self.now(),
+            sha256=self._store.keep(body),
+            media_type=media_type,
+            provenance=self.provenance,
+        )
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    async def stored(self, table: type[R], where: str = "", **values: object) -> list[R]:
+        await self._writer.flush()
+        return await asyncio.to_thread(self._store.rows, table, where, values)
+
+    def progress(self, what: str, done: float, total: float | None = None) -> None:
+        self._voice.progress(what, done, total)
+
+    def note(self, text: str) -> None:
+        self._voice.note(text)
+
+    def record(self, frame: bytes, received: datetime) -> None:
+        if self._listener is not None:
+            self._listener.frame(self._job.source.name, frame, received)
+
+    def reject(self, raw: str, reason: str) -> None:
+        self._writer.reject(
+            Reject(
+                source=self._job.source.name,
+                target=self._job.target,
+                received_at=self.now(),
+                reason=reason,
+                raw=raw[:RAW_LIMIT],
+            )
+        )

@@ -1,0 +1,61 @@
+"""Which sources there are: every module of the folders that hold sources."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable
+
+import msgspec
+
+from chainwatch.collect.source import Source, registered, verifiers
+from chainwatch.errors import UsageError
+
+# Each file in these folders is a source, or each folder with a `reader`.
+FOLDERS = (
+    "chainwatch.disclosures.publishers",
+    "chainwatch.exchanges.market_data",
+    "chainwatch.exchanges.venues",
+    "chainwatch.lending.protocols",
+)
+
+
+def discover() -> dict[str, Source]:
+    """All sources by name, from the files of FOLDERS."""
+    for folder in FOLDERS:
+        package = importlib.import_module(folder)
+        for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
+            name = f"{module.name}.reader" if module.ispkg else module.name
+            if not module.ispkg or importlib.util.find_spec(name):
+                importlib.import_module(name)
+    return {
+        name: msgspec.structs.replace(found, verify=verifiers.get(name))
+        for name, found in sorted(registered.items())
+    }
+
+
+def find(name: str) -> Source:
+    """One source by name; UsageError with a suggestion where there is none."""
+    known = discover()
+    if name in known:
+        return known[name]
+    raise _unknown(name, known)
+
+
+def find_all(name: str) -> list[Source]:
+    """The source of that name, or all streams of the venue of that name."""
+    known = discover()
+    if name in known:
+        return [known[name]]
+    streams = [s for s in known.values() if s.venue == name and s.mode == "stream"]
+    if not streams:
+        raise _unknown(name, [*known, *(s.venue for s in known.values() if s.venue)])
+    return streams
+
+
+def _unknown(name: str, known: Iterable[str]) -> UsageError:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return UsageError(f"no source is called {name!r}; {hint}`chainwatch sources` lists them")

@@ -1,0 +1,200 @@
+"""SOURCE"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Verification
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from chainwatch.chain.client import Rpc
+    from chainwatch.chain.markets import Market
+    from chainwatch.chain.tokens import Token
+    from chainwatch.collect.document import Raw
+    from chainwatch.net.http import Http
+
+
+R = TypeVar("R", bound=Row)
+Mode = Literal["poll", "stream", "file"]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Rows that belong together: stored whole or not at all, the cursor with them.
+
+    `rows` may be of several tables; their order decides the order of their segments, so the row
+    that makes the others count comes last. `cursor` is any JSON value.
+    """
+
+    rows: Sequence[Row]
+    cursor: Any = None
+
+
+class Feed(Protocol):
+    """What a source may use: the network, what it stored before, a clock, and a voice.
+
+    `stopped` is set when a stream shall end.
+    """
+
+    source: str
+    target: str
+    options: dict[str, str]
+    http: Http
+    stopped: asyncio.Event
+
+    def url(self, kind: str, default: str) -> str:
+        """The configured address of this source: kind ws (socket) or url (REST)."""
+
+    @property
+    def base(self) -> str:
+        """Where the source's documents are: a URL without a slash at its end; empty if off."""
+
+    def shown(self, url: str) -> str:
+        """A URL below `base` without what a key may be in, where somebody configured the base."""
+
+    @property
+    def provenance(self) -> str:
+        """What figures are to be marked as: live, imported, reference, sample or demo."""
+
+    @property
+    def cursor(self) -> Any:
+        """The cursor of this source and target's last stored batch, or None."""
+
+    def market(self) -> Market:
+        """The market that `target` names."""
+
+    def tokens(self) -> dict[str, Token]:
+        """The token contracts whose supply is read, by name."""
+
+    async def rpc(self, market: Market) -> Rpc:
+        """A checked JSON-RPC client for the market's chain."""
+
+    async def fetch(self, path: str, *, name: str, etag: str | None = None) -> Raw:
+        """A document below the base URL, kept on disk; status 304 and no body if not changed.
+
+        Raises net.Failed where nothing usable comes.
+        """
+
+    def keep(self, body: bytes, *, name: str, url: str, media_type: str = "") -> Raw:
+        """A document that is here already (a file, an answer read by others), kept on disk.
+
+        Of its URL is kept what may be shown.
+        """
+
+    def now(self) -> datetime:
+        """The current time, UTC."""
+
+    async def stored(self, table: type[R], where: str = "", **values: object) -> list[R]:
+        """Rows of a table stored before, each once; `where` is SQL with $names from `values`."""
+
+    def progress(self, what: str, done: float, total: float | None = None) -> None:
+        """Tell how far the work is; the same `what` updates the same line."""
+
+    def note(self, text: str) -> None:
+        """Tell the user something that matters, in one line."""
+
+    def reject(self, raw: str, reason: str) -> None:
+        """Keep something that could not be read, and go on."""
+
+    def record(self, frame: bytes, received: datetime) -> None:
+        """Keep a frame as it came, where somebody asked for it."""
+
+
+class Verify(Protocol):
+    """Compares one stored snapshot with the chain: the result, with its mismatches."""
+
+    async def __call__(
+        self, feed: Feed, sample: int | None, independent: bool
+    ) -> tuple[Verification, list[Row]]: ...
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One discovered source."""
+
+    name: str
+    tables: tuple[type[Row], ...]
+    docs: str
+    mode: Mode
+    module: str
+    summary: str
+    run: Callable[[Feed], AsyncIterator[Batch]]
+    protocol: str = ""
+    venue: str = ""
+    socket: str = ""
+    rest: str = ""
+    takes_since: bool = False
+    verify: Verify | None = None
+    base: str = ""
+    spacing: float = 0.0
+    provenance: str = "live"
+
+
+registered: dict[str, Source] = {}
+verifiers: dict[str, Verify] = {}
+
+
+def source(
+    name: str,
+    *,
+    tables: tuple[type[Row], ...],
+    docs: str,
+    mode: Mode = "poll",
+    protocol: str = "",
+    venue: str = "",
+    socket: str = "",
+    rest: str = "",
+    takes_since: bool = False,
+    base: str = "",
+    spacing: float = 0.0,
+    provenance: str = "live",
+) -> Callable[[Callable[[Feed], AsyncIterator[Batch]]], Callable[[Feed], AsyncIterator[Batch]]]:
+    """Register an async generator as a source.
+
+    `protocol` says that its targets are the markets of that protocol; without it a source has
+    the one target "". `docs` is where the format it reads is documented. `venue` is the exchange
+    it reads; all streams of one are collected under that name; `socket` and `rest` are its
+    addresses, and `takes_since` says that the source reads the past from a time on. `base` is where
+    its documents are (a setting may say otherwise), `spacing` the seconds between two requests.
+    Mode `file` reads a file that the user names, and is run by a command of its own. `provenance`
+    is what its figures are marked as.
+    """
+
+    def register(
+        run: Callable[[Feed], AsyncIterator[Batch]],
+    ) -> Callable[[Feed], AsyncIterator[Batch]]:
+        registered[name] = Source(
+            name=name,
+            tables=tables,
+            docs=docs,
+            mode=mode,
+            module=run.__module__,
+            summary=(run.__doc__ or "").strip().splitlines()[0] if run.__doc__ else "",
+            run=run,
+            protocol=protocol,
+            venue=venue,
+            socket=socket,
+            rest=rest,
+            takes_since=takes_since,
+            base=base,
+            spacing=spacing,
+            provenance=provenance,
+        )
+        return run
+
+    return register
+
+
+def verifier(name: str) -> Callable[[Verify], Verify]:
+    """Register the function that compares a source's newest snapshot with the chain."""
+
+    def register(verify: Verify) -> Verify:
+        verifiers[name] = verify
+        return verify
+
+    return register

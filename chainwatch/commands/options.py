@@ -1,0 +1,174 @@
+"""Options that many commands take."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chainwatch.commands.app import setup
+from chainwatch.commands.values import count, moment
+from chainwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.show.document import Report
+
+
+# --- output options, the same for every listing ---------------------------------------------------
+
+
+class Output:
+    """Where and how a listing is written."""
+
+    def __init__(
+        self,
+        json: bool,
+        jsonl: bool,
+        csv: bool,
+        markdown: bool,
+        out: Path | None,
+        limit: int | None,
+    ) -> None:
+        from chainwatch.show.document import Format
+
+        chosen = [
+            form
+            for form, wanted in (
+                (Format.JSON, json),
+                (Format.JSONL, jsonl),
+                (Format.CSV, csv),
+                (Format.MARKDOWN, markdown),
+            )
+            if wanted
+        ]
+        if len(chosen) > 1:
+            raise UsageError(f"choose one of --{' and --'.join(chosen)}")
+        self.form = chosen[0] if chosen else Format.TABLE
+        self.out = out
+        self.limit = limit
+
+    @property
+    def to_stdout(self) -> bool:
+        from chainwatch.show import terminal
+
+        return terminal.is_stdout(self.out)
+
+    @property
+    def for_people(self) -> bool:
+        return self.form.value in ("table", "markdown")
+
+    def emit(self, report: Report, limit: int | None = None) -> None:
+        """Write a report; header and warnings of machine formats go to stderr.
+
+        `limit` stands in where the user gave no --limit.
+        """
+        import msgspec
+
+        from chainwatch.lake.engine import Result
+        from chainwatch.reports.headers import stale_lines
+        from chainwatch.show import render, terminal
+        from chainwatch.show.document import Format
+
+        teller = setup().teller
+        teller.close()
+        limit = limit if self.limit is None else self.limit
+        result = report.result
+        if self.form not in (Format.TABLE, Format.MARKDOWN):
+            for line in report.header:
+                teller.note(line)
+        for line in stale_lines(report):
+            teller.note(f"stale: {line}")
+        if limit is not None and len(result.rows) > limit:
+            teller.note(f"only the first {limit:,} rows are shown: raise --limit to see more")
+            result = Result(result.columns, result.types, result.rows[:limit])
+            report = msgspec.structs.replace(report, result=result)
+        text = render.text_of(
+            report,
+            self.form,
+            width=terminal.terminal_width() if self.to_stdout else None,
+            color=self.to_stdout and terminal.wants_color(setup().color),
+        )
+        terminal.write(text, self.out)
+
+
+_OUTPUT_OPTIONS: dict[str, Any] = {
+    "json": (Annotated[bool, typer.Option("--json", help="JSON with header.")], False),
+    "jsonl": (Annotated[bool, typer.Option("--jsonl", help="One JSON object per row.")], False),
+    "csv": (Annotated[bool, typer.Option("--csv", help="CSV, unrounded.")], False),
+    "markdown": (Annotated[bool, typer.Option("--markdown", help="Markdown table.")], False),
+    "out": (
+        Annotated[
+            Path | None,
+            typer.Option("--out", "-o", metavar="FILE", help="Write there, not to stdout."),
+        ],
+        None,
+    ),
+    "limit": (
+        Annotated[
+            int | None,
+            typer.Option("--limit", metavar="N", parser=count(0), help="Rows shown at the most."),
+        ],
+        None,
+    ),
+}
+
+
+def listing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the output options; it receives them as `output`.
+
+    A command with an --out of its own keeps it, and has no -o.
+    """
+    own_names = inspect.signature(command).parameters
+    offered = {k: v for k, v in _OUTPUT_OPTIONS.items() if k != "out" or "folder" not in own_names}
+
+    def wrapped(**arguments: Any) -> None:
+        chosen = {name: arguments.pop(name) for name in offered}
+        command(output=Output(**{"out": None, **chosen}), **arguments)
+
+    own = inspect.signature(command, eval_str=True)
+    parameters = [p for p in own.parameters.values() if p.name != "output"]
+    for name, (annotation, default) in offered.items():
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    wrapped.__name__ = command.__name__
+    wrapped.__doc__ = command.__doc__
+    return wrapped
+
+
+MarketOption = Annotated[
+    list[str] | None,
+    typer.Option("--market", metavar="NAME", help="This market; repeatable; all without it."),
+]
+MarketsOption = Annotated[
+    list[str] | None,
+    typer.Option("--market", metavar="NAME", help="Market to read; may be repeated."),
+]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="TIME", help="Newest block not later than this (ISO 8601)."),
+]
+BetaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beta", metavar="FACTOR=B", help="With MARKET: eth=1.3, repeatable; else 1 if volatile."
+    ),
+]
+
+
+def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
+    from chainwatch.chain.markets import asked
+
+    values: dict[str, object] = {}
+    if market:
+        values["p_market"] = ",".join(asked(",".join(market)))
+    if as_of is not None:
+        values["p_as_of"] = moment(as_of, "--as-of")
+    return values

@@ -1,0 +1,124 @@
+"""How a command reads the catalog, runs to its end, and ends at Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chainwatch.commands.app import setup
+from chainwatch.commands.options import Output
+from chainwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.collect.feed import Job
+    from chainwatch.lake.catalog import Catalog
+
+
+T = TypeVar("T")
+
+# A query that is interrupted ends within moments; what does not is left behind.
+INTERRUPT_SECONDS = 2.0
+
+
+def emit_query(
+    name: str, values: dict[str, object], output: Output, limit: int | None = None
+) -> None:
+    from chainwatch.reports.run import make
+
+    output.emit(on_catalog(lambda catalog: make(catalog, name, values)), limit)
+
+
+def on_catalog(work: Callable[[Catalog], T]) -> T:
+    """Read from the catalog in a thread: the engine itself does not look for Ctrl-C."""
+    from concurrent.futures import Future, wait
+    from threading import Thread
+
+    from chainwatch.lake import query
+
+    begun = time.monotonic()
+    catalog = query.open_catalog(setup().store)
+    answer: Future[T] = Future()
+
+    def read() -> None:
+        try:
+            answer.set_result(work(catalog))
+        except BaseException as failure:
+            answer.set_exception(failure)
+
+    thread = Thread(target=read, daemon=True)
+    try:
+        thread.start()
+        wait([answer])
+        thread.join()
+    except KeyboardInterrupt:
+        # A query that has not begun yet does not notice that it is interrupted: it is told again.
+        until = time.monotonic() + INTERRUPT_SECONDS
+        while thread.is_alive() and time.monotonic() < until:
+            catalog.interrupt()
+            thread.join(0.05)
+        raise
+    finally:
+        if not thread.is_alive():  # one that reads on is left behind, and its catalog with it
+            catalog.close()
+    found = answer.result()
+    setup().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
+    return found
+
+
+def run(coroutine: Any) -> Any:
+    """Run to the end; SIGTERM ends like Ctrl-C, so that a stopped service leaves cleanly."""
+
+    import asyncio
+
+    interrupt = {signal.SIGINT}
+
+    async def guarded() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        # Not by way of SIGINT, which is ignored in a process started in the background.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt)
+        return await coroutine
+
+    # Ctrl-C waits until the loop stands: a half-made one complains when it is dropped.
+    signal.pthread_sigmask(signal.SIG_BLOCK, interrupt)
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt)
+
+
+def jobs_of(sources: list[str], markets: list[str], options: dict[str, str]) -> list[Job]:
+    """The jobs that sources or venues mean, one for each market where they have markets."""
+    from chainwatch.chain.markets import find_market, markets_of
+    from chainwatch.collect.feed import Job
+    from chainwatch.collect.registry import find_all
+
+    settings = setup().settings
+    jobs = []
+    named = {found.name: found for name in sources for found in find_all(name)}
+    for name, found in named.items():
+        if found.mode == "file":
+            raise UsageError(
+                f"{name} reads a file: `chainwatch reserves import-pdf FILE` or "
+                "`chainwatch indicators import FILE --series NAME`"
+            )
+        if found.base:
+            settings.url(found.name, found.base)  # a bad one is told before anything is read
+        if not found.protocol:
+            jobs.append(Job(found, options=options))
+            continue
+        known = markets_of(settings, found.protocol)
+        if not markets:
+            names = ", ".join(known) or f"none, {settings.markets} may name some"
+            raise UsageError(f"{name} needs --market NAME (it may be repeated); known: {names}")
+        for market in dict.fromkeys(markets):
+            find_market(settings, found.protocol, market)
+            jobs.append(Job(found, target=market, options=options))
+    return jobs

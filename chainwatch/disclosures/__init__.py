@@ -1,0 +1,1 @@
+"""Disclosures of reserves, and market indicators."""

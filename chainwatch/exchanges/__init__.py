@@ -1,0 +1,1 @@
+"""Liquidation feeds and market data of exchanges."""

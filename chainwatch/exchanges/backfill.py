@@ -1,0 +1,232 @@
+"""The one back-fill: asks a venue's REST interface for past liquidations, window by window.
+
+It resumes where it stopped, and begins where the option `since` says, or a day ago. What it finds
+counts only where no stream of the venue was alive and could be read; it claims no coverage, because
+no venue says how complete its history is. A window of which something cannot be read is kept in the
+cursor and asked for again by the next run, as long as that is so; the run ends with `Unread`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from chainwatch import numbers
+from chainwatch.collect.source import Batch, Feed
+from chainwatch.errors import ChainwatchError, Unread, UsageError
+from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.contracts import READ_ERRORS, Contract
+from chainwatch.exchanges.reader import Reader, Seen, reason_of, unread
+from chainwatch.net.errors import Failed
+from chainwatch.net.http import Rest
+from chainwatch.tables.exchange import ExchangeLiquidation
+
+T = TypeVar("T")
+
+DEFAULT_PAST = timedelta(days=1)
+# What is younger may still be on its way to a stream, whose row of it is to be the first stored.
+YOUNGEST = timedelta(minutes=1)
+# Scope, and first and last millisecond, the last not part of it.
+Window = tuple[str, int, int]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's past liquidations, as its documents describe them.
+
+    Each scope (a contract, a currency, a settlement) is asked for one window after the other;
+    `pages` yields the answers that one window takes, times in milliseconds, end excluded, and
+    `parse` reads one of them. To go from page to page it reads nothing but how long a page is, and
+    the time (or number) of its elements: see `later` and `earlier`. The source is named like its
+    stream's, with `-history`.
+    """
+
+    source: str
+    channel: Channel
+    window_seconds: int
+    scopes: Callable[[Mapping[str, Contract]], list[str]]
+    pages: Callable[[Rest, str, int, int], AsyncIterator[bytes]]
+    parse: Callable[[str, bytes, Reader], Seen]
+    # Seconds from one request to the next, where the venue allows few.
+    pace: float = 0.0
+
+
+async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
+    """Batches of rows up to now, each with the cursor after its window."""
+    channel = past.channel
+    rest = Rest(feed.http, feed.url("url", channel.rest), pace=past.pace)
+    reader = Reader(
+        past.source,
+        channel.venue,
+        channel.market,
+        delivery="history",
+        provenance=feed.provenance,
+        contracts=await _contracts(channel, rest),
+    )
+    now = feed.now()
+    end = int((now - YOUNGEST).timestamp() * 1000)
+    begin = int((_since(feed) or now - DEFAULT_PAST).timestamp() * 1000)
+    cursor = feed.cursor or {}
+    done: dict[str, int] = dict(cursor.get("until_ms", {}))
+    left: list[Window] = [(scope, start, stop) for scope, start, stop in cursor.get("unread", [])]
+    scopes = past.scopes(reader.contracts)
+    first: list[str] = []
+
+    async def read(window: Window) -> Batch:
+        scope, start, stop = window
+        rows, rejects = await _window(feed, past, rest, reader, window)
+        left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
+        if rejects:
+            left.append(window)
+            told = f"{past.source}: {unread(*rejects[0])}"
+            if not first:
+                feed.note(told)
+            first.append(told)
+        done[scope] = max(stop, done.get(scope, 0))
+        return Batch(rows, cursor={"until_ms": dict(done)} | ({"unread": [*left]} if left else {}))
+
+    waiting = list(left)
+    windows = _windows(past, scopes, done, begin, end, again=_since(feed) is not None)
+    for number, window in enumerate(windows):
+        yield await read(window)
+        feed.progress(f"{past.source} windows", number + 1, len(windows))
+    for window in waiting:
+        if window in left:
+            yield await read(window)
+    if first:
+        raise Unread(
+            f"{first[0]} ({len(first):,} windows hold such, and are asked for again by the next "
+            "run)"
+        )
+
+
+# --- paging -------------------------------------------------------------------------------------
+
+# When an element of an answer happened: milliseconds, or a time with its zone.
+TimeOf = Callable[[msgspec.Raw], str | float | datetime]
+
+
+def later(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+    """Where the page after a full one begins, oldest first; None where the window ends.
+
+    Times in milliseconds, `end` excluded. Elements whose time cannot be read are passed over:
+    parsing rejects them. ValueError where none can be read, or none lies after `start`.
+    """
+    times = _times(elements, time_of)
+    within = [time for time in times if start <= time < end]
+    if not within:
+        if max(times) >= end:
+            return None
+        raise ValueError("a full page holds only what is older than was asked for")
+    # Elements of the last millisecond may continue on the next page, and come again.
+    begin = max(*within, start + 1)
+    return begin if begin < end else None
+
+
+def earlier(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+    """The same where the newest come first: where the page after a full one ends, excluded."""
+    older = [time for time in _times(elements, time_of) if time < end]
+    if not older:
+        raise ValueError("a full page holds only what is newer than was asked for")
+    within = [time for time in older if time >= start]
+    # One alone that is older than the window may be told wrongly, and does not end it.
+    if not within or len(older) - len(within) > 1:
+        return None
+    stop = min(min(within) + 1, end - 1)
+    return stop if stop > start else None
+
+
+def read_some(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
+    """What paging needs of those elements that can be read; parsing rejects the others."""
+    found = []
+    for element in elements:
+        try:
+            found.append(read(element))
+        except READ_ERRORS:
+            continue
+    return found
+
+
+def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
+    def read(element: msgspec.Raw) -> int:
+        told = time_of(element)
+        ms = round(told.timestamp() * 1000) if isinstance(told, datetime) else numbers.whole(told)
+        numbers.instant(ms, "ms", None)
+        return ms
+
+    times = read_some(elements, read)
+    if not times:
+        raise ValueError("no time on a full page can be read")
+    return times
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def _windows(
+    past: History,
+    scopes: Sequence[str],
+    done: Mapping[str, int],
+    begin: int,
+    end: int,
+    *,
+    again: bool,
+) -> list[Window]:
+    """What is to be asked for; `again`: also where what was read before reaches back less far."""
+    width = past.window_seconds * 1000
+    first = {scope: done[scope] if scope in done and not again else begin for scope in scopes}
+    return [
+        (scope, max(start, first[scope]), min(start + width, end))
+        for start in range(min(first.values(), default=end), end, width)
+        for scope in scopes
+        if min(start + width, end) > first[scope]
+    ]
+
+
+async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
+    try:
+        return await channel.contracts(rest)
+    except ChainwatchError:
+        raise
+    except READ_ERRORS as failure:
+        reason = reason_of(failure)
+        raise Failed(rest.base, f"the list of contracts cannot be read ({reason})") from None
+
+
+async def _window(
+    feed: Feed, past: History, rest: Rest, reader: Reader, window: Window
+) -> tuple[list[ExchangeLiquidation], list[tuple[str, str]]]:
+    """Rows and rejects of one window.
+
+    Raises Failed where an answer cannot be read as a whole: it stays to be done.
+    """
+    rows: list[ExchangeLiquidation] = []
+    rejects: list[tuple[str, str]] = []
+    body = b""
+    try:
+        async for body in past.pages(rest, *window):
+            reader.received = feed.now()
+            seen = past.parse(window[0], body, reader)
+            rows += seen.rows
+            rejects += seen.rejects
+            for text, reason in seen.rejects:
+                feed.reject(text, reason)
+    except ChainwatchError:
+        raise
+    except READ_ERRORS as failure:
+        reason = reason_of(failure)
+        feed.reject(body.decode("utf-8", "replace"), reason)
+        raise Failed(rest.base, f"the answer cannot be read ({reason})") from None
+    return rows, rejects
+
+
+def _since(feed: Feed) -> datetime | None:
+    text = feed.options.get("since")
+    if not text:
+        return None
+    try:
+        return numbers.moment(text, feed.now())
+    except numbers.NotReadable as refusal:
+        raise UsageError(f"since takes a time, not {text!r}: {refusal}") from None

@@ -1,0 +1,67 @@
+"""CHANNEL"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.exchanges.reader import Reader, Seen
+from chainwatch.net.http import Rest
+from chainwatch.text import visible
+
+# Stands for the time of sending, in seconds, in what a channel sends.
+NOW = "@NOW@"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A message that subscribes; acknowledgements must name all `tokens`."""
+
+    text: str
+    tokens: tuple[str, ...]
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's public liquidation stream, as its documents describe it.
+
+    `canary_seconds` is the longest pause of the stream on the same socket that is never silent;
+    `max_quiet_seconds` the longest time without a liquidation that is believed (None: any).
+    `sampling` starts with full, sampled, partial or unknown. `topics` gives what to subscribe to
+    for the contracts listed; a channel that cannot subscribe without them is `per_contract`. NOW
+    in what is sent stands for the time in seconds. `ping` is a text that the venue answers,
+    `frame_ping_seconds` the pause between pings of the WebSocket protocol.
+    """
+
+    source: str
+    venue: str
+    market: str
+    ws: str
+    rest: str
+    sampling: str
+    canary: str
+    canary_seconds: float
+    topics: Callable[[Mapping[str, Contract]], list[str]]
+    subscribe: Callable[[Sequence[str], int], Request]
+    parse: Callable[[bytes, Reader], Seen]
+    contracts: Callable[[Rest], Awaitable[list[Contract]]]
+    per_contract: bool = False
+    canary_topics: tuple[str, ...] = ()
+    greeting: tuple[str, ...] = ()
+    ping: str = ""
+    ping_seconds: float = 20.0
+    frame_ping_seconds: float | None = None
+    packed: bool = False
+    max_quiet_seconds: float | None = None
+    topics_per_connection: int = 1_000
+    characters_per_connection: int = 1_000_000
+    topics_per_message: int = 100
+    messages_per_second: float = 4.0
+
+
+def pick(names: Mapping[str, str], raw_side: str) -> str:
+    """The side that a venue's word stands for; ValueError for a word it does not have."""
+    try:
+        return names[raw_side]
+    except KeyError:
+        raise ValueError(f"side is {visible(str(raw_side), 40)!r}") from None

@@ -1,0 +1,108 @@
+"""The contracts that a venue lists: which side moves the price, what one is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chainwatch.numbers import NotReadable, real
+from chainwatch.tables.exchange import Instrument
+
+# Currencies that a sum in USD takes at one dollar, and says so.
+PEGGED = frozenset(
+    ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "USDS", "USD1", "PYUSD", "RLUSD")
+)
+
+# Whatever reading foreign bytes raises costs the frame, never the stream. Where the network is
+# asked in the same breath, its failures are caught before.
+READ_ERRORS = (Exception,)
+
+Number = str | int | float
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """One contract as its venue lists it.
+
+    `size` is one contract in base (linear) or in quote (inverse); None if the list does not say.
+    `family` is what the venue's history is asked by, where that is not the contract; it is not
+    stored.
+    """
+
+    symbol: str
+    base: str
+    quote: str
+    settle: str
+    kind: str
+    size: float | None
+    market: str = ""
+    family: str = ""
+
+
+def contracts_of(
+    elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], Contract | None]
+) -> list[Contract]:
+    """The contracts of a venue's list; one that cannot be read costs only itself.
+
+    None is a contract that does not count. Raises what the first one raises where all of them do:
+    then the list is of a form that nobody knows.
+    """
+    found: list[Contract | None] = []
+    first: Exception | None = None
+    for element in elements:
+        try:
+            found.append(read(element))
+        except READ_ERRORS as failure:
+            first = first or failure
+    if first is not None and not found:
+        raise first
+    return [contract for contract in found if contract is not None]
+
+
+def instrument(
+    source: str, venue: str, contract: Contract, market: str, since: datetime
+) -> Instrument:
+    """A listed contract as a row."""
+    return Instrument(
+        source=source,
+        venue=venue,
+        market=contract.market or market,
+        symbol=contract.symbol,
+        base=contract.base,
+        quote=contract.quote,
+        settle=contract.settle,
+        kind=contract.kind,
+        contract_size=contract.size,
+        valid_from=since,
+    )
+
+
+def contract_of(row: Instrument) -> Contract:
+    """A stored instrument as the contract it was listed as."""
+    return Contract(
+        symbol=row.symbol,
+        base=row.base,
+        quote=row.quote,
+        settle=row.settle,
+        kind=row.kind,
+        size=row.contract_size,
+        market=row.market,
+    )
+
+
+def contract_size(value: Number | None) -> float | None:
+    """What a list says of a contract's size; None where that is no number above 0."""
+    try:
+        found = real(value)
+    except NotReadable:
+        return None
+    return found if found > 0 else None
+
+
+def is_zero(value: Number | None) -> bool:
+    """Whether this is the number 0, however it is written."""
+    try:
+        return real(value) == 0
+    except NotReadable:
+        return False

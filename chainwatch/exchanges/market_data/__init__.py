@@ -1,0 +1,1 @@
+"""Candles, order book depth and open interest."""

@@ -1,0 +1,168 @@
+"""Depth of order books through ccxt: what each venue would take at once around the middle.
+
+A venue shows so many levels and no more: what lies beyond them is not known, and is not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import math
+from collections.abc import AsyncIterator
+from datetime import datetime
+from itertools import accumulate
+
+from chainwatch.collect.source import Batch, Feed, source
+from chainwatch.errors import ChainwatchError, NetworkError, PartialError, UsageError
+from chainwatch.exchanges import books
+from chainwatch.exchanges.books import SpotBook
+from chainwatch.tables.exchange import Depth
+
+# Where sales of what is most used as collateral would go.
+BOOKS = {
+    "binance": ("BTC/USDT", "ETH/USDT", "LINK/USDT", "AAVE/USDT"),
+    "bybit": ("BTC/USDT", "ETH/USDT"),
+    "coinbaseexchange": ("BTC/USD", "ETH/USD", "LINK/USD", "AAVE/USD"),
+    "kraken": ("BTC/USD", "ETH/USD"),
+    "okx": ("BTC/USDT", "ETH/USDT"),
+}
+DISTANCES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1)
+# Quoted in one of these, a pair is the factor of its base; else it is the ratio of the two.
+DOLLARS = frozenset(("USD", "USDT", "USDC", "FDUSD", "USDS", "DAI", "TUSD", "PYUSD"))
+# Further away from the last trade, the middle is that of another pair.
+NEAR_LAST = 0.2
+
+
+@source(
+    "depth",
+    tables=(Depth,),
+    docs="https://docs.ccxt.com/#/?id=order-book",
+)
+async def depth(feed: Feed) -> AsyncIterator[Batch]:
+    """Depth of spot order books within 10 % of the middle, from five venues through ccxt."""
+    wanted = chosen(feed.options.get("only", ""))
+    failures: list[ChainwatchError] = []
+    found = await asyncio.gather(
+        *(_venue(feed, venue, symbols, failures) for venue, symbols in wanted.items())
+    )
+    rows = [row for part in found for row in part]
+    if rows:
+        yield Batch(rows)
+    if failures:
+        told = "; ".join(map(str, failures))
+        if rows:
+            raise PartialError(f"some books are missing: {told}")
+        raise failures[0] if len(failures) == 1 else NetworkError(told)
+
+
+def chosen(only: str) -> dict[str, tuple[str, ...]]:
+    """Pairs per venue: all of BOOKS, or those that name a venue, a base, or "venue PAIR".
+
+    Raises UsageError for a name that is none of these.
+    """
+    if not only.strip(","):
+        return dict(BOOKS)
+    found: dict[str, list[str]] = {}
+    for name in filter(None, (part.strip() for part in only.split(","))):
+        venue, _, symbol = name.partition(" ")
+        if symbol:
+            found.setdefault(venue.lower(), []).append(symbol.strip().upper())
+            continue
+        known = {
+            v: [s for s in symbols if venue.lower() in (v, s.lower(), s.split("/")[0].lower())]
+            for v, symbols in BOOKS.items()
+        }
+        if not any(known.values()):
+            raise UsageError(
+                f"depth has no {name}; it has {', '.join(BOOKS)}, a base such as BTC, or "
+                'any pair of any venue as "binance SOL/USDT"'
+            )
+        for v, symbols in known.items():
+            found.setdefault(v, []).extend(symbols)
+    return {v: tuple(dict.fromkeys(symbols)) for v, symbols in found.items() if symbols}
+
+
+async def _venue(
+    feed: Feed, venue: str, symbols: tuple[str, ...], failures: list[ChainwatchError]
+) -> list[Depth]:
+    rows: list[Depth] = []
+    try:
+        async for book in books.spot_books(venue, symbols, base=feed.base):
+            try:
+                rows += parse(book, feed.now(), feed.provenance)
+            except ValueError as failure:
+                told = f"{venue} {book.symbol}: {failure}"
+                feed.reject(str((book.bids[:5], book.asks[:5], book.last)), told)
+                failures.append(NetworkError(told))
+    except ChainwatchError as failure:
+        failures.append(failure)
+    return rows
+
+
+def parse(book: SpotBook, received: datetime, provenance: str = "live") -> list[Depth]:
+    """Both sides of a book, added up at each of DISTANCES as far as it was shown.
+
+    The last row of a side is at its reach. Raises ValueError for a book that cannot be: empty, of
+    one side, crossed, out of order, with amounts that are none, or far from its own last trade.
+    """
+    for side, levels, sign in (("bids", book.bids, -1), ("asks", book.asks, 1)):
+        if not levels:
+            other = "asks" if side == "bids" else "bids"
+            empty = not (book.bids or book.asks)
+            raise ValueError("the book is empty" if empty else f"the book has {other} only")
+        for price, units in levels:
+            if not (math.isfinite(price) and price > 0 and math.isfinite(units) and units >= 0):
+                raise ValueError(f"{units!r} at {price!r} is no offer")
+        steps = [sign * price for price, _ in levels]
+        if steps != sorted(steps):
+            raise ValueError(f"its {side} are out of order")
+    best_bid, best_ask = book.bids[0][0], book.asks[0][0]
+    if best_bid >= best_ask:
+        raise ValueError(f"the book is crossed: {best_bid:g} bid, {best_ask:g} asked")
+    mid = (best_bid + best_ask) / 2
+    if book.last is not None and abs(mid / book.last - 1) > NEAR_LAST:
+        raise ValueError(
+            f"its middle {mid:g} is far from its last trade at {book.last:g}: another pair's book?"
+        )
+    return [
+        Depth(
+            factor=book.base if book.quote in DOLLARS else f"{book.base}/{book.quote}",
+            venue=book.venue,
+            symbol=book.symbol,
+            kind="spot",
+            side=side,
+            distance=distance,
+            units=units,
+            quote_amount=amount,
+            mid=mid,
+            best_bid=best_bid,
+            best_ask=best_ask,
+            reach=reach,
+            volume_24h=book.volume_24h,
+            time=book.time or received,
+            received_at=received,
+            provenance=provenance,
+        )
+        for side, levels in (("bid", book.bids), ("ask", book.asks))
+        for reach in [min(DISTANCES[-1], _away(levels[-1][0], mid))]
+        for distance, units, amount in _added_up(levels, mid, reach)
+    ]
+
+
+def _added_up(
+    levels: list[tuple[float, float]], mid: float, reach: float
+) -> list[tuple[float, float, float]]:
+    """(distance, units, quote amount) up to each distance, the last at the reach."""
+    away = [_away(price, mid) for price, _ in levels]
+    units = [0.0, *accumulate(amount for _, amount in levels)]
+    quote = [0.0, *accumulate(price * amount for price, amount in levels)]
+    found = []
+    for distance in (*(d for d in DISTANCES if d < reach), reach):
+        n = bisect.bisect_right(away, distance)
+        found.append((distance, units[n], quote[n]))
+    return found
+
+
+def _away(price: float, mid: float) -> float:
+    """Distance from the middle, without the last bits in which quotients differ."""
+    return round(abs(price / mid - 1), 12)

@@ -1,0 +1,35 @@
+"""Liquidation orders on Aster futures, which speaks Binance's protocol.
+
+Unproven, needs a live check: that all its liquidations come in one stream, and how many of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chainwatch.exchanges.feeds import stream
+from chainwatch.exchanges.reader import Reader, Seen
+from chainwatch.exchanges.venues import binance
+
+
+def parse(raw: bytes, reader: Reader) -> Seen:
+    """A frame of the public socket."""
+    return binance.parse(raw, reader)
+
+
+ASTER = msgspec.structs.replace(
+    binance.USDM,
+    source="aster",
+    venue="aster",
+    ws="wss://fstream.asterdex.com/ws",
+    rest="https://fapi.asterdex.com",
+    parse=parse,
+    sampling="unknown: Binance's protocol, in which that sends one order per contract and second",
+    max_quiet_seconds=None,
+)
+
+stream(
+    ASTER,
+    docs="https://docs.asterdex.com/product/aster-perpetuals/api/api-documentation",
+    summary="Liquidations on Aster futures: in Binance's protocol, how many of them is unknown.",
+)

@@ -1,0 +1,209 @@
+"""Liquidations on Bitfinex: derivatives and margin positions, all of them in one status stream.
+
+A liquidation first announces itself by a trigger and then comes as matches: only the matches, at
+the price at which the position was acquired, are sums; triggers are kept with the entry price. The
+amount is positive for a long, in coins. The heartbeat of the channel is the canary.
+
+UST in its names is Tether, F0 marks a perpetual contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+
+from chainwatch.exchanges.backfill import History, later
+from chainwatch.exchanges.channel import Channel, Request
+from chainwatch.exchanges.contracts import Contract, contracts_of
+from chainwatch.exchanges.feeds import history, stream
+from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.net.http import Rest
+from chainwatch.tables.exchange import ExchangeLiquidation
+
+KEY = "liq:global"
+PAGE = 500
+_FIELDS = 12
+_HEARTBEAT = b'"hb"'
+
+
+class _Event(msgspec.Struct):
+    event: str = ""
+    key: str = ""
+    code: int | None = None
+    msg: str = ""
+
+
+_event = msgspec.json.Decoder(_Event)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_number: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
+_pairs = msgspec.json.Decoder(list[list[msgspec.Raw]])
+
+
+def parse(raw: bytes, reader: Reader) -> Seen:
+    """A frame of the public socket, version 2."""
+    if not raw.lstrip().startswith(b"["):
+        event = _event.decode(raw)
+        if event.event == "subscribed":
+            return Seen(acked=(event.key,))
+        if event.event == "error":
+            return Seen(acked=(event.key,), refused=f"{event.code} {event.msg}")
+        return NOTHING
+    frame = _elements.decode(raw)
+    if len(frame) > 1 and bytes(frame[1]).strip() == _HEARTBEAT:
+        return CANARY
+    if len(frame) < 2:
+        raise ValueError("neither a heartbeat nor a list of positions")
+    sent = _number.decode(frame[3]) if len(frame) > 3 else None
+
+    def envelope(element: msgspec.Raw) -> bytes:
+        alone = msgspec.Raw(b"[" + bytes(element) + b"]")
+        return msgspec.json.encode([frame[0], alone, *frame[2:]])
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        return [_row(element, text, sent, reader)]
+
+    return reader.each(reader.begin(raw), _elements.decode(frame[1]), read, envelope)
+
+
+def _row(
+    element: msgspec.Raw, text: str, sent: float | None, reader: Reader
+) -> ExchangeLiquidation:
+    fields = _elements.decode(element)
+    if len(fields) < _FIELDS:
+        raise ValueError(f"{len(fields)} fields where {_FIELDS} are documented")
+    raws = [bytes(field).decode() for field in fields]
+    symbol = _text.decode(fields[4])
+    amount, match = _figure(fields[5], "amount"), _figure(fields[8], "is_match")
+    price = fields[11] if match else fields[6]
+    return reader.row(
+        symbol=symbol,
+        side="long" if amount > 0 else "short",
+        raw_side="+" if amount > 0 else "-",
+        at_ms=_figure(fields[2], "time"),
+        sent_ms=sent,
+        base=abs(amount),
+        price=_figure(price, "acquired price" if match else "entry price"),
+        price_kind="acquired" if match else "entry",
+        kind="fill" if match else "trigger",
+        identity=(raws[1], raws[2], raws[4], raws[5], raws[8], raws[11]),
+        raw=text,
+    )
+
+
+def _figure(field: msgspec.Raw, what: str) -> float:
+    value = _number.decode(field)
+    if value is None:
+        raise ValueError(f"{what} is null")
+    return value
+
+
+def subscribe(topics: Sequence[str], number: int) -> Request:
+    """The answer repeats the key."""
+    order = {"event": "subscribe", "channel": "status", "key": topics[0]}
+    return Request(msgspec.json.encode(order).decode(), (topics[0],))
+
+
+def everything(contracts: Mapping[str, Contract]) -> list[str]:
+    return [KEY]
+
+
+def listed(body: bytes) -> list[Contract]:
+    """The pairs of a conf answer: names such as BTCF0:USTF0, BTCUSD and DUSK:USD."""
+    pairs = [pair for group in _pairs.decode(body) for pair in group]
+    return list({c.symbol: c for c in contracts_of(pairs, _contract)}.values())
+
+
+def _contract(element: msgspec.Raw) -> Contract:
+    name = _text.decode(element)
+    base, colon, quote = name.partition(":")
+    if not colon:
+        base, quote = name[:-3], name[-3:]
+    base, quote = base.removesuffix("F0"), quote.removesuffix("F0")
+    quote = "USDT" if quote == "UST" else quote
+    return Contract(
+        symbol=f"t{name}", base=base, quote=quote, settle=quote, kind="linear", size=1.0
+    )
+
+
+async def contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/v2/conf/pub:list:pair:futures,pub:list:pair:margin"))
+
+
+def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+    """An answer of liquidations/hist: rows lie one list deeper than in the stream."""
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        return [_row(element, text, None, reader)]
+
+    return reader.each(reader.begin(body), _past(body), read, lambda e: bytes(e), whole=False)
+
+
+def _past(body: bytes) -> list[msgspec.Raw]:
+    """The rows of an answer; what is no list of rows stands for itself, and is no row."""
+    found = []
+    for group in _elements.decode(body):
+        try:
+            found += _elements.decode(group)
+        except msgspec.DecodeError:
+            found.append(group)
+    return found
+
+
+def _all(contracts: Mapping[str, Contract]) -> list[str]:
+    return [KEY]
+
+
+async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+    start = start_ms
+    while True:
+        body = await rest.get(
+            "/v2/liquidations/hist", start=start, end=end_ms - 1, limit=PAGE, sort=1
+        )
+        yield body
+        rows = _past(body)
+        if len(rows) < PAGE:
+            return
+        begin = later(rows, lambda row: _figure(_elements.decode(row)[2], "time"), start, end_ms)
+        if begin is None:
+            return
+        start = begin
+
+
+BITFINEX = Channel(
+    source="bitfinex",
+    venue="bitfinex",
+    market="derivatives",
+    ws="wss://api-pub.bitfinex.com/ws/2",
+    rest="https://api-pub.bitfinex.com",
+    sampling="full: every trigger and every match",
+    canary="heartbeat of the channel",
+    # Sent when nothing else was for 15 s.
+    canary_seconds=15.0,
+    topics=everything,
+    topics_per_message=1,
+    subscribe=subscribe,
+    parse=parse,
+    contracts=contracts,
+)
+
+stream(
+    BITFINEX,
+    docs="https://docs.bitfinex.com/reference/ws-public-status",
+    summary="Liquidations on Bitfinex derivatives and margin: all of them, matches apart.",
+)
+history(
+    History(
+        source="bitfinex-history",
+        channel=BITFINEX,
+        window_seconds=8 * 3_600,
+        scopes=_all,
+        pages=_pages,
+        parse=parse_history,
+        # Three requests a minute are allowed.
+        pace=20.0,
+    ),
+    docs="https://docs.bitfinex.com/reference/rest-public-liquidations",
+    summary="Past liquidations on Bitfinex; three requests a minute are allowed.",
+)

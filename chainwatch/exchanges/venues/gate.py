@@ -1,0 +1,275 @@
+"""Liquidation orders on Gate futures, settled in USDT (linear) and in BTC (inverse).
+
+`size` counts contracts, as a number or as text, whole or decimal. A live frame of 2026-08-10 holds
+one order as an object, whose `time` is in milliseconds; documents since 2026-08-20 give an array of
+orders, gathered for a second and no longer dropped; older ones give `time_ms`, with `time` in
+seconds. All of these are read.
+
+Unproven, needs a live check: that the stream's `size` is the order's, so that a negative one closes
+a long. The documents call it the quantity of the liquidation order and say nothing of its sign.
+Over REST it is the position's and has the opposite sign. There the time is in whole seconds, so
+that the two never meet in one row: of a history counts only what the stream did not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import msgspec
+
+from chainwatch import numbers
+from chainwatch.exchanges.backfill import History
+from chainwatch.exchanges.channel import NOW, Channel, Request
+from chainwatch.exchanges.contracts import Contract, contract_size, contracts_of, is_zero
+from chainwatch.exchanges.feeds import history, stream
+from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.net.http import Rest
+from chainwatch.tables.exchange import ExchangeLiquidation
+from chainwatch.text import visible
+
+LIQUIDATIONS = "futures.public_liquidates"
+TICKERS = "futures.tickers"
+SAMPLING = "full: every order, gathered for a second, as documented since 2026-08-20"
+PAGE = 1_000
+# A time below this is in seconds: in milliseconds it would lie in 1973.
+_SECONDS_BELOW = 100_000_000_000
+
+
+class _Liquidation(msgspec.Struct):
+    contract: str
+    size: float | str
+    price: float | str
+    time_ms: int | str | None = None
+    time: int | str | None = None
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Frame(msgspec.Struct, omit_defaults=True):
+    channel: str = ""
+    event: str = ""
+    time_ms: int | None = None
+    error: _Error | None = None
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class _Listed(msgspec.Struct):
+    name: str
+    quanto_multiplier: float | str | None = ""
+    type: str = ""
+
+
+class _Past(msgspec.Struct):
+    time: int
+    contract: str
+    size: float | str
+    fill_price: str
+    order_price: str = ""
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_liquidation = msgspec.json.Decoder(_Liquidation)
+_past = msgspec.json.Decoder(_Past)
+_listed = msgspec.json.Decoder(_Listed)
+
+
+def parse(raw: bytes, reader: Reader) -> Seen:
+    """A frame of the futures socket."""
+    frame = _frame.decode(raw)
+    if frame.event == "subscribe":
+        refused = "" if frame.error is None else f"{frame.error.code} {frame.error.message}"
+        return Seen(acked=(frame.channel,), refused=refused)
+    if frame.channel == TICKERS:
+        return CANARY
+    if frame.channel != LIQUIDATIONS or frame.event != "update":
+        return NOTHING
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        one = _liquidation.decode(element)
+        size, at_ms = _signed(one.size), _at_ms(one)
+        return [
+            reader.row(
+                symbol=one.contract,
+                side="long" if size < 0 else "short",
+                raw_side="-" if size < 0 else "+",
+                at_ms=at_ms,
+                sent_ms=frame.time_ms,
+                contracts=abs(size),
+                price=one.price,
+                price_kind="order",
+                identity=(one.contract, f"{at_ms}", f"{size}", f"{one.price}"),
+                raw=text,
+            )
+        ]
+
+    def envelope(element: msgspec.Raw) -> bytes:
+        alone = msgspec.Raw(b"[" + bytes(element) + b"]")
+        return msgspec.json.encode(msgspec.structs.replace(frame, result=alone))
+
+    alone = bytes(frame.result).lstrip().startswith(b"{")
+    orders = [frame.result] if alone else _elements.decode(frame.result)
+    return reader.each(reader.begin(raw), orders, read, envelope)
+
+
+def _signed(size: float | str) -> float:
+    try:
+        return numbers.real(size)
+    except numbers.NotReadable as reason:
+        raise ValueError(f"size is {visible(f'{size}', 40)!r}: {reason}") from None
+
+
+def _at_ms(one: _Liquidation) -> int:
+    """The time in milliseconds, whichever of its two fields gives it."""
+    given = one.time if one.time_ms is None else one.time_ms
+    try:
+        number = numbers.whole(given)
+    except numbers.NotReadable as reason:
+        raise ValueError(f"time is {visible(f'{given}', 40)!r}: {reason}") from None
+    return number * 1000 if abs(number) < _SECONDS_BELOW else number
+
+
+def subscribe(topics: Sequence[str], number: int) -> Request:
+    """One request for each channel, which the answer names."""
+    channel, _, what = topics[0].partition(" ")
+    text = f'{{"time":{NOW},"channel":"{channel}","event":"subscribe","payload":["{what}"]}}'
+    return Request(text, (channel,))
+
+
+def everything(contracts: Mapping[str, Contract]) -> list[str]:
+    return [f"{LIQUIDATIONS} !all"]
+
+
+def listed(body: bytes, settle: str) -> list[Contract]:
+    """The contracts of one settlement currency; an inverse one has no multiplier: 1 USD each."""
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
+        base, _, quote = one.name.partition("_")
+        quote = quote.partition("_")[0]
+        none = one.quanto_multiplier == "" or is_zero(one.quanto_multiplier)
+        kind = "linear" if quote == settle else "inverse" if none else "quanto"
+        return Contract(
+            symbol=one.name,
+            base=base,
+            quote=quote,
+            settle=settle,
+            kind=kind,
+            size=1.0 if kind == "inverse" else contract_size(one.quanto_multiplier),
+        )
+
+    return contracts_of(_elements.decode(body), read)
+
+
+async def usdt_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/api/v4/futures/usdt/contracts"), "USDT")
+
+
+async def btc_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/api/v4/futures/btc/contracts"), "BTC")
+
+
+def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+    """An answer of liq_orders: `size` is the position's, positive for a long."""
+
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        one = _past.decode(element)
+        size = _signed(one.size)
+        return [
+            reader.row(
+                symbol=one.contract,
+                side="long" if size > 0 else "short",
+                raw_side="+" if size > 0 else "-",
+                at_ms=one.time * 1000,
+                contracts=abs(size),
+                price=one.fill_price,
+                price_kind="fill",
+                kind="fill",
+                identity=(
+                    "rest",
+                    one.contract,
+                    f"{one.time}",
+                    f"{size}",
+                    one.order_price,
+                    one.fill_price,
+                ),
+                raw=text,
+            )
+        ]
+
+    return reader.each(
+        reader.begin(body), _elements.decode(body), read, lambda element: bytes(element)
+    )
+
+
+def _usdt(contracts: Mapping[str, Contract]) -> list[str]:
+    return ["usdt"]
+
+
+def _btc(contracts: Mapping[str, Contract]) -> list[str]:
+    return ["btc"]
+
+
+async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+    # A full answer may have left some out: both halves of its time are asked for again.
+    waiting = [(start_ms // 1000, -(-end_ms // 1000))]
+    while waiting:
+        start, end = waiting.pop()
+        body = await rest.get(
+            f"/api/v4/futures/{scope}/liq_orders",
+            **{"from": start, "to": end - 1},
+            limit=PAGE,
+        )
+        yield body
+        if len(_elements.decode(body)) >= PAGE and end - start > 1:
+            middle = (start + end) // 2
+            waiting += [(middle, end), (start, middle)]
+
+
+USDT = Channel(
+    source="gate-usdt",
+    venue="gate",
+    market="usdt",
+    ws="wss://fx-ws.gateio.ws/v4/ws/usdt",
+    rest="https://api.gateio.ws",
+    sampling=SAMPLING,
+    canary="BTC ticker",
+    canary_seconds=4.0,
+    canary_topics=(f"{TICKERS} BTC_USDT",),
+    ping=f'{{"time":{NOW},"channel":"futures.ping"}}',
+    topics=everything,
+    topics_per_message=1,
+    subscribe=subscribe,
+    parse=parse,
+    contracts=usdt_contracts,
+)
+
+BTC = msgspec.structs.replace(
+    USDT,
+    source="gate-btc",
+    market="btc",
+    ws="wss://fx-ws.gateio.ws/v4/ws/btc",
+    canary_topics=(f"{TICKERS} BTC_USD",),
+    contracts=btc_contracts,
+)
+
+DOCS = "https://www.gate.com/docs/developers/futures/ws/en/#public-liquidates-order-api"
+stream(USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: all of them, as documented.")
+stream(BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: all of them, as documented.")
+for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
+    history(
+        History(
+            source=f"{channel.source}-history",
+            channel=channel,
+            # A window of one hour, in whole seconds, is the longest that is answered.
+            window_seconds=3_540,
+            scopes={"usdt": _usdt, "btc": _btc}[settle],
+            pages=_pages,
+            parse=parse_history,
+        ),
+        docs="https://www.gate.com/docs/developers/apiv4/en/#query-liquidation-order-history",
+        summary=f"Past liquidations on Gate {settle.upper()} futures, for when nobody listened.",
+    )

@@ -1,0 +1,270 @@
+"""Liquidation orders on HTX: linear swaps and futures, coin-margined swaps, coin-margined futures.
+
+Frames are gzip. `direction` is the order's side: a sell closes a long. `volume` counts contracts;
+linear frames also give coins (`amount`) and value (`trade_turnover`). The price is the bankruptcy
+price. The notification socket carries no market stream, so that its own pings, each 5 s, are the
+canary: they prove the socket, not the topic.
+
+Unproven, needs a live check: how many of its liquidations are sent, and that coin-margined futures
+take the wildcard too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import msgspec
+
+from chainwatch.exchanges.backfill import History, read_some
+from chainwatch.exchanges.channel import Channel, Request, pick
+from chainwatch.exchanges.contracts import Contract, contract_size, contracts_of
+from chainwatch.exchanges.feeds import history, stream
+from chainwatch.exchanges.reader import NOTHING, Reader, Seen
+from chainwatch.net.http import Rest
+from chainwatch.tables.exchange import ExchangeLiquidation
+
+_Envelope = Callable[[msgspec.Raw], bytes]
+_Pages = Callable[[Rest, str, int, int], AsyncIterator[bytes]]
+
+SIDES = {"sell": "long", "buy": "short"}
+TOPIC = "public.*.liquidation_orders"
+
+
+class _Liquidation(msgspec.Struct):
+    contract_code: str
+    direction: str
+    volume: float
+    price: float
+    created_at: int
+    amount: float | None = None
+
+
+class _Number(msgspec.Struct):
+    query_id: int
+
+
+class _Frame(msgspec.Struct, omit_defaults=True):
+    op: str = ""
+    topic: str = ""
+    ts: int | str | None = None
+    err_code: int = msgspec.field(name="err-code", default=0)
+    err_msg: str = msgspec.field(name="err-msg", default="")
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Listed(msgspec.Struct):
+    contract_code: str
+    symbol: str
+    contract_size: float | str | None = None
+    pair: str = ""
+    trade_partition: str = ""
+
+
+class _Answer(msgspec.Struct):
+    data: msgspec.Raw
+    status: str = "ok"
+    code: int = 200
+    msg: str = ""
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_liquidation = msgspec.json.Decoder(_Liquidation)
+_number = msgspec.json.Decoder(_Number)
+_answer = msgspec.json.Decoder(_Answer)
+_listed = msgspec.json.Decoder(_Listed)
+
+
+def parse(raw: bytes, reader: Reader) -> Seen:
+    """An unpacked frame of a notification socket."""
+    frame = _frame.decode(raw)
+    match frame.op:
+        case "ping":
+            reply = msgspec.json.encode({"op": "pong", "ts": frame.ts}).decode()
+            return Seen(canary=True, reply=reply)
+        case "sub":
+            refused = f"{frame.err_code} {frame.err_msg}" if frame.err_code else ""
+            return Seen(acked=(frame.topic,), refused=refused)
+        case "error":
+            return Seen(acked=("",), refused=f"{frame.err_code} {frame.err_msg}")
+        case "notify" if frame.topic.endswith(".liquidation_orders"):
+            sent = frame.ts
+
+            def envelope(element: msgspec.Raw) -> bytes:
+                alone = msgspec.Raw(b"[" + bytes(element) + b"]")
+                return msgspec.json.encode(msgspec.structs.replace(frame, data=alone))
+
+            return _orders(raw, frame.data, reader, sent, envelope)
+    return NOTHING
+
+
+def _orders(
+    raw: bytes, data: msgspec.Raw, reader: Reader, sent: int | str | None, envelope: _Envelope
+) -> Seen:
+    def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
+        one = _liquidation.decode(element)
+        linear = reader.market == "linear"
+        return [
+            reader.row(
+                symbol=one.contract_code,
+                side=pick(SIDES, one.direction),
+                raw_side=one.direction,
+                at_ms=one.created_at,
+                sent_ms=sent,
+                contracts=one.volume,
+                base=one.amount if linear else None,
+                price=one.price,
+                price_kind="bankruptcy",
+                identity=(
+                    one.contract_code,
+                    one.direction,
+                    f"{one.created_at}",
+                    f"{one.volume}",
+                    f"{one.price}",
+                ),
+                raw=text,
+            )
+        ]
+
+    return reader.each(reader.begin(raw), _elements.decode(data), read, envelope)
+
+
+def subscribe(topics: Sequence[str], number: int) -> Request:
+    """The answer repeats the topic."""
+    text = msgspec.json.encode({"op": "sub", "cid": f"{number}", "topic": topics[0]})
+    return Request(text.decode(), (topics[0],))
+
+
+def subscribe_linear(topics: Sequence[str], number: int) -> Request:
+    """Without a business type the wildcard means swaps only."""
+    order = {"op": "sub", "cid": f"{number}", "topic": topics[0], "business_type": "all"}
+    return Request(msgspec.json.encode(order).decode(), (topics[0],))
+
+
+def everything(contracts: Mapping[str, Contract]) -> list[str]:
+    return [TOPIC]
+
+
+def listed(body: bytes, linear: bool) -> list[Contract]:
+    """The contracts of a contract_info answer: sized in coins (linear) or in USD."""
+    answer = _answer.decode(body)
+    if answer.status != "ok":
+        raise ValueError(f"status {answer.status}")
+
+    def read(element: msgspec.Raw) -> Contract:
+        one = _listed.decode(element)
+        quote = (one.trade_partition or "USDT") if linear else "USD"
+        return Contract(
+            symbol=one.contract_code,
+            base=one.symbol,
+            quote=quote,
+            settle=quote if linear else one.symbol,
+            kind="linear" if linear else "inverse",
+            size=contract_size(one.contract_size),
+        )
+
+    return contracts_of(_elements.decode(answer.data), read)
+
+
+async def linear_contracts(rest: Rest) -> list[Contract]:
+    path = "/linear-swap-api/v1/swap_contract_info"
+    return listed(await rest.get(path, business_type="all"), linear=True)
+
+
+async def coin_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/swap-api/v1/swap_contract_info"), linear=False)
+
+
+async def futures_contracts(rest: Rest) -> list[Contract]:
+    return listed(await rest.get("/api/v1/contract_contract_info"), linear=False)
+
+
+def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+    """An answer of swap_liquidation_orders."""
+    answer = _answer.decode(body)
+    if answer.code != 200:
+        raise ValueError(f"{answer.code} {answer.msg}")
+    return _orders(body, answer.data, reader, None, lambda element: bytes(element))
+
+
+def _each_contract(contracts: Mapping[str, Contract]) -> list[str]:
+    return list(contracts)
+
+
+def _pages_at(path: str) -> _Pages:
+    async def pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+        last: int | None = None
+        while True:
+            body = await rest.get(
+                path,
+                contract=scope,
+                trade_type=0,
+                start_time=start_ms,
+                end_time=end_ms - 1,
+                direct="next",
+                from_id=last,
+            )
+            yield body
+            answer = _answer.decode(body)
+            found = read_some(_elements.decode(answer.data), _number.decode)
+            newest = max((one.query_id for one in found), default=None)
+            # An answer that goes no further than the one before is the last.
+            if newest is None or (last is not None and newest <= last):
+                return
+            last = newest
+
+    return pages
+
+
+LINEAR = Channel(
+    source="htx-linear",
+    venue="htx",
+    market="linear",
+    ws="wss://api.hbdm.vn/linear-swap-notification",
+    rest="https://api.hbdm.vn",
+    sampling="unknown: no limit is documented",
+    canary="ping of the venue",
+    canary_seconds=5.0,
+    packed=True,
+    topics=everything,
+    subscribe=subscribe_linear,
+    parse=parse,
+    contracts=linear_contracts,
+)
+COIN = msgspec.structs.replace(
+    LINEAR,
+    source="htx-coin",
+    market="coin",
+    ws="wss://api.hbdm.vn/swap-notification",
+    subscribe=subscribe,
+    contracts=coin_contracts,
+)
+FUTURES = msgspec.structs.replace(
+    COIN,
+    source="htx-futures",
+    market="futures",
+    ws="wss://api.hbdm.vn/notification",
+    contracts=futures_contracts,
+)
+
+DOCS = "https://www.htx.com/en-us/opend/newApiPages/?id=8cb7e25d-77b5-11ed-9966-0242ac110003"
+stream(LINEAR, docs=DOCS, summary="Liquidations on HTX linear swaps and futures.")
+stream(COIN, docs=DOCS, summary="Liquidations on HTX coin-margined swaps.")
+stream(FUTURES, docs=DOCS, summary="Liquidations on HTX coin-margined futures.")
+for channel, path in (
+    (LINEAR, "/linear-swap-api/v3/swap_liquidation_orders"),
+    (COIN, "/swap-api/v3/swap_liquidation_orders"),
+):
+    history(
+        History(
+            source=f"{channel.source}-history",
+            channel=channel,
+            # At the most two hours at once, 90 days back.
+            window_seconds=7_200,
+            scopes=_each_contract,
+            pages=_pages_at(path),
+            parse=parse_history,
+        ),
+        docs="https://www.htx.com/en-us/opend/newApiPages/?id=8cb7f19e-77b5-11ed-9966-0242ac110003",
+        summary=f"Past liquidations on HTX {channel.market} contracts, up to 90 days back.",
+    )

@@ -1,0 +1,1 @@
+"""The lake, its catalog, and the queries over it."""

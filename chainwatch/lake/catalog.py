@@ -1,0 +1,158 @@
+"""The catalog: views and macros over the segments, read by anybody, swapped as a whole."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chainwatch.errors import UsageError
+from chainwatch.lake.engine import Result
+from chainwatch.lake.segments import flush_file, one_line, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+T = TypeVar("T")
+# A query whose files were removed while it ran is asked again after these pauses, in seconds.
+READ_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Catalog:
+    """A read-only connection to the views and macros.
+
+    `refuse` raises StoreError for what no query is to blame for, and `require` for a statement
+    that stands on tables of which segments are lost, or have other rows than were stored. One
+    thread reads, in the order of the segments' names: threads add floating-point numbers in any
+    order, and the same question to the same lake has the same bytes as its answer.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        refuse: Callable[[Exception], None] = lambda failure: None,
+        require: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._connection = connection
+        self._refuse = refuse
+        self.require = require
+        self.path = path
+        self._left = False
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET threads = 1")
+
+    def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
+        """Run one SELECT; UsageError carries the engine's own message in one line.
+
+        Raises StoreError where a segment cannot be read or is lost, or the disk is full.
+        """
+        import duckdb
+
+        self.require(text)
+
+        def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
+            cursor = self._connection.execute(text, dict(parameters) if parameters else None)
+            return cursor.description or [], cursor.fetchall()
+
+        try:
+            description, rows = read_statement(ask)
+        except duckdb.Error as failure:
+            self._refuse(failure)
+            raise UsageError(one_line(str(failure))) from None
+        return Result(
+            columns=tuple(c[0] for c in description),
+            types=tuple(str(c[1]) for c in description),
+            rows=rows,
+        )
+
+    def keep(
+        self,
+        table: str,
+        text: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        append: bool = False,
+    ) -> None:
+        """Keep what a SELECT returns as a temporary table, or add it to the one that is there."""
+        head = (
+            f"INSERT INTO {table} BY NAME" if append else f"CREATE OR REPLACE TEMP TABLE {table} AS"
+        )
+        self.run(f"{head}\n{text}", parameters)
+
+    def add(self, table: str, result: Result) -> None:
+        """Add rows that came from elsewhere to a kept table, by position."""
+        if result.rows:
+            marks = ", ".join(["?"] * len(result.columns))
+            values = ", ".join([f"({marks})"] * len(result.rows))
+            flat = [value for row in result.rows for value in row]
+            self._connection.execute(f"INSERT INTO {table} VALUES {values}", flat)
+
+    def write_parquet(self, table: str, path: Path, meanings: Mapping[str, str]) -> None:
+        """Write a table as one zstd Parquet file and flush it to disk.
+
+        `meanings` goes into the file's key-value metadata, as text by name. Raises UsageError.
+        """
+        notes = ", ".join(f"{quoted(k)}: {quoted(v)}" for k, v in meanings.items())
+        self.run(
+            f"COPY (FROM {table}) TO {quoted(str(path))} "
+            f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{notes}}})"
+        )
+        flush_file(path)
+
+    def faulty_line(self, text: str, parameters: Mapping[str, object]) -> int | None:
+        """The line of a statement that the engine objects to, from 1; None if it names none."""
+        import duckdb
+
+        try:
+            # Of several statements EXPLAIN would run all but the first.
+            if len(self._connection.extract_statements(text)) < 2:
+                self._connection.execute(f"EXPLAIN {text}", dict(parameters) or None)
+        except duckdb.Error as failure:
+            found = re.search(r"^LINE (\d+):", str(failure), re.MULTILINE)
+            return int(found[1]) if found else None
+        return None
+
+    def statement_kinds(self, text: str) -> list[str]:
+        """The kinds of the statements in a text (SELECT, INSERT, …), without running them."""
+        import duckdb
+
+        try:
+            return [s.type.name for s in self._connection.extract_statements(text)]
+        except duckdb.Error as failure:
+            raise UsageError(one_line(str(failure))) from None
+
+    def interrupt(self) -> None:
+        """Stop the running query (from another thread)."""
+        self._connection.interrupt()
+
+    def leave(self) -> None:
+        """Leave a statement behind that does not stop: closing would have to wait for it."""
+        self._left = True
+
+    def close(self) -> None:
+        if not self._left:
+            self._connection.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_statement(ask: Callable[[], T]) -> T:
+    """The answer; asked again where a file was removed between being listed and being opened."""
+    import duckdb
+
+    for pause in READ_PAUSES:
+        try:
+            return ask()
+        except duckdb.IOException as failure:
+            if "No such file" not in str(failure):
+                raise
+        time.sleep(pause)
+    return ask()

@@ -1,0 +1,163 @@
+"""The second engine: portable queries on Spark, over the same lake. Sole user of pyspark.
+
+Spark reads the Parquet segments itself, local or on object storage; which loads count is asked of
+the lake first, so that both engines see the same rows. Results agree to 1e-9: sums differ in their
+last bits, as their order does. Needs the extra `spark` and Java 17 or newer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from chainwatch.errors import UsageError
+from chainwatch.lake import query
+from chainwatch.lake.engine import Result
+from chainwatch.lake.portable import expanded, faults
+from chainwatch.lake.query import Query
+from chainwatch.lake.store import Store
+from chainwatch.tables.base import columns
+from chainwatch.tables.log import Load
+from chainwatch.tables.registry import tables
+
+_KINDS = {
+    "string": "VARCHAR",
+    "double": "DOUBLE",
+    "bigint": "BIGINT",
+    "int": "INTEGER",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+}
+
+
+class Spark:
+    """A Spark session over one lake; close it when done."""
+
+    def __init__(
+        self,
+        store: Store,
+        master: str = "local[*]",
+        *,
+        memory: str = "2g",
+        options: Mapping[str, str] = {},
+    ) -> None:
+        """Start, or reach, Spark. Raises UsageError where it, or Java, is not there."""
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError:
+            raise UsageError(
+                "--engine spark needs pyspark: install chainwatch with the extra `spark`"
+            ) from None
+        if not os.environ.get("JAVA_HOME") and shutil.which("java") is None:
+            raise UsageError("--engine spark needs Java 17 or newer: install it or set JAVA_HOME")
+        store.require()
+        self._store = store
+        builder = SparkSession.builder.master(master).appName("chainwatch")
+        settings = {
+            "spark.sql.session.timeZone": "UTC",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.driver.memory": memory,
+            "spark.sql.shuffle.partitions": "8",
+            "spark.sql.parquet.mergeSchema": "true",
+        } | dict(options)
+        if master.startswith("local"):
+            # Else Spark looks up this machine's name, which need not resolve.
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            settings |= {
+                "spark.driver.bindAddress": "127.0.0.1",
+                "spark.driver.host": "127.0.0.1",
+            }
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        try:
+            self._session: Any = builder.getOrCreate()
+        except Exception as failure:
+            said = " ".join(str(failure).split())[:300]
+            raise UsageError(f"Spark at {master} cannot be reached: {said}") from None
+        self._session.sparkContext.setLogLevel("ERROR")
+        # It tells every failed statement once more, with Spark's own stack; ours is one line.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+        self._known: set[str] = set()
+        self._looked = False
+
+    def close(self) -> None:
+        self._session.stop()
+
+    def __enter__(self) -> Spark:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def refresh(self) -> None:
+        """Look at the lake as it is now; done once by itself before the first query."""
+        with query.open_catalog(self._store) as catalog:
+            loads = [(row[0],) for row in catalog.run("SELECT load FROM loads ORDER BY load").rows]
+        frame = self._session.createDataFrame(loads, "load string")
+        frame.createOrReplaceTempView("current_loads")
+        self._known.clear()
+        self._looked = True
+
+    def text(self, chosen: Query, values: Mapping[str, object] = {}) -> str:
+        """The query as Spark SQL, parameters and the queries it reads inside.
+
+        Raises UsageError where it is not portable.
+        """
+        found = faults(chosen)
+        if not chosen.portable or found:
+            why = f": line {found[0].line}, {found[0].what}" if found else ""
+            portable = ", ".join(q.name for q in query.load_all().values() if q.portable)
+            raise UsageError(f"{chosen.name} is not portable{why}; these are: {portable}")
+        unknown = set(values) - {p.name for p in chosen.params}
+        if unknown:
+            raise UsageError(f"{chosen.name} has no parameter {', '.join(sorted(unknown))}")
+        return str(expanded(chosen, values).sql(dialect="spark", comments=False))
+
+    def run(self, chosen: Query, values: Mapping[str, object] = {}) -> Result:
+        """Run a portable query; UsageError carries Spark's own message in one line."""
+        text = self.text(chosen, values)
+        if not self._looked:
+            self.refresh()
+        for name in tables():
+            if name not in self._known and re.search(rf"\b{name}\b", text):
+                self._register(name)
+        try:
+            frame = self._session.sql(text)
+            rows = frame.collect()
+        except Exception as failure:
+            said = " ".join(str(failure).split("\n\nJVM")[0].split())[:400]
+            raise UsageError(f"Spark: {said}") from None
+        kinds = [_KINDS.get(kind, kind.upper()) for _, kind in frame.dtypes]
+        return Result(tuple(frame.columns), tuple(kinds), [tuple(_values(row)) for row in rows])
+
+    def _register(self, name: str) -> None:
+        """A table as a view over its segments: rows of loads that count, each key once."""
+        import sqlglot
+
+        row = tables()[name]
+        reader = self._session.read.option("basePath", str(self._store.lake / name))
+        reader.parquet(str(self._store.lake / name)).createOrReplaceTempView(f"{name}_segments")
+        names = [part for column in columns(row) for part, _ in column.stored]
+        body = f"SELECT {', '.join([*names, 'load'])} FROM {name}_segments"
+        if row is not Load:
+            body += " WHERE load IN (SELECT load FROM current_loads)"
+        if row.repeats:
+            body += (
+                f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
+            )
+        text = sqlglot.transpile(body, read="duckdb", write="spark")[0]
+        self._session.sql(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
+        self._known.add(name)
+
+
+def _values(row: Iterable[Any]) -> Iterable[Any]:
+    for value in row:
+        # Spark hands out times in this machine's zone, without saying so.
+        yield value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -1,0 +1,171 @@
+"""What every on-chain liquidation record does alike: read the events of a market from its
+deployment on, price them at their own block, and resume.
+
+A protocol says through a `Recorder` which events there are and what they mean. Events of a block
+that left the chain are retracted, not deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from chainwatch.chain.client import Rpc
+from chainwatch.chain.markets import Market
+from chainwatch.chain.types import Block, Log
+from chainwatch.collect.source import Batch, Feed
+from chainwatch.errors import NetworkError, Reorged
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Retraction
+from chainwatch.tables.lending import ChainLiquidation
+
+NO_STATE = "n/a (the endpoint has no state of block {}: an archive endpoint has)"
+
+
+class Recorder(Protocol):
+    """What a protocol adds."""
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The first topics of its events."""
+
+    async def rows(
+        self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
+    ) -> list[ChainLiquidation]:
+        """The rows of all liquidation events of one block, priced at that block.
+
+        Raises NetworkError where the endpoint has no state of that block.
+        """
+
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        """The rows of one event as far as the event alone tells them."""
+
+
+# The contracts of a market that emit its liquidations, as of a block.
+Emitters = Callable[[Rpc, Market, Block], Awaitable[Sequence[str]]]
+
+
+async def record(
+    feed: Feed, recorder: Recorder, emitters: Emitters | None = None
+) -> AsyncIterator[Batch]:
+    """Read the liquidations of one market that are not stored yet; by default its pool tells."""
+    market = feed.market()
+    rpc = await feed.rpc(market)
+    at = await rpc.pin(market.lag)
+    first, retracted = await _resume(feed, rpc, market)
+    if retracted:
+        feed.note(f"{market.name}: events of {len(retracted)} replaced block(s) are retracted")
+        yield Batch(retracted)
+    if first is None:
+        first = market.deployment_block
+    if first is None:
+        feed.note(f"{market.name}: looking for the deployment block of {market.pool}")
+        first = await rpc.deployment_block(market.pool, at.number)
+    begin, without_state = first, -1
+    contracts = await emitters(rpc, market, at) if emitters else [market.pool]
+    async for part in rpc.logs(contracts, [list(recorder.topics)], first, at.number):
+        rows: list[Row] = []
+        for block, logs in (await _by_block(rpc, part.logs)).items():
+            if block.number <= without_state:
+                rows += _unpriced(recorder, market, logs, block)
+                continue
+            try:
+                rows += await recorder.rows(feed, rpc, market, logs, block)
+            except Reorged:
+                raise
+            except NetworkError as failure:
+                # One refusal says the same of every older block.
+                without_state = block.number
+                feed.note(f"{market.name}: no prices at block {block.number} and before: {failure}")
+                rows += _unpriced(recorder, market, logs, block)
+        yield Batch(rows, cursor={"block": part.last, "hash": part.last_hash})
+        feed.progress(
+            f"{market.name}: blocks searched", part.last - begin + 1, at.number - begin + 1
+        )
+
+
+def event(
+    market: Market,
+    log: Log,
+    at: Block,
+    *,
+    account: str,
+    liquidator: str,
+    kind: str = "liquidation",
+    debt_asset: str | None = None,
+    debt_repaid_raw: int | None,
+    coll_asset: str | None = None,
+    coll_seized_raw: int | None,
+) -> ChainLiquidation:
+    """The row of an event that nothing has been priced in yet."""
+    return ChainLiquidation(
+        market=market.name,
+        protocol=market.protocol,
+        chain_id=market.chain_id,
+        block_number=at.number,
+        block_hash=at.hash,
+        block_time=at.moment,
+        tx_hash=log.transaction,
+        log_index=log.index,
+        kind=kind,
+        account=account,
+        liquidator=liquidator,
+        debt_asset=debt_asset,
+        debt_repaid_raw=debt_repaid_raw,
+        coll_asset=coll_asset,
+        coll_seized_raw=coll_seized_raw,
+    )
+
+
+def _unpriced(
+    recorder: Recorder, market: Market, logs: Sequence[Log], at: Block
+) -> list[ChainLiquidation]:
+    status = NO_STATE.format(at.number)
+    return [
+        msgspec.structs.replace(row, status=status)
+        for log in logs
+        for row in recorder.events(market, log, at)
+    ]
+
+
+async def _by_block(rpc: Rpc, logs: Sequence[Log]) -> Mapping[Block, list[Log]]:
+    numbers = sorted({log.block_number for log in logs})
+    blocks = {number: await rpc.block(number) for number in numbers}
+    found: dict[Block, list[Log]] = {}
+    for log in logs:
+        block = blocks[log.block_number]
+        if block.hash != log.block_hash:
+            raise Reorged(f"block {block.number} was replaced while its events were read")
+        found.setdefault(block, []).append(log)
+    return found
+
+
+async def _resume(feed: Feed, rpc: Rpc, market: Market) -> tuple[int | None, list[Retraction]]:
+    """Where to go on, and what has to be retracted because its block was replaced."""
+    cursor: Any = feed.cursor
+    if cursor is None:
+        return None, []
+    if await rpc.canonical(Block(cursor["block"], cursor["hash"], 0)):
+        return cursor["block"] + 1, []
+    stored = await feed.stored(
+        ChainLiquidation,
+        "market = $m AND chain_id = $c ORDER BY block_number DESC",
+        m=market.name,
+        c=market.chain_id,
+    )
+    gone = {r.block_hash for r in await feed.stored(Retraction, "chain_id = $c", c=market.chain_id)}
+    retracted: dict[str, Retraction] = {}
+    for row in stored:
+        if row.block_hash in gone or row.block_hash in retracted:
+            continue
+        if await rpc.canonical(Block(row.block_number, row.block_hash, 0)):
+            return row.block_number + 1, list(retracted.values())
+        retracted[row.block_hash] = Retraction(
+            chain_id=market.chain_id,
+            block_number=row.block_number,
+            block_hash=row.block_hash,
+            found_at=feed.now(),
+        )
+    return None, list(retracted.values())

@@ -1,0 +1,1 @@
+"""One folder per protocol: its integer arithmetic and its reader."""

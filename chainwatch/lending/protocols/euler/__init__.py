@@ -1,0 +1,1 @@
+"""Euler vaults (EVK)."""

@@ -1,0 +1,1 @@
+"""Maker (Sky) vaults."""

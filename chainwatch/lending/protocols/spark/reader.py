@@ -1,0 +1,47 @@
+"""Spark: Aave v3.0.x under another name (marsfoundation/sparklend-v1-core 8120e49)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from chainwatch.collect.source import Batch, Feed, source, verifier
+from chainwatch.lending import liquidations, survey
+from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.tables.exchange import Retraction
+from chainwatch.tables.lending import ChainLiquidation
+
+SPARK = msgspec.structs.replace(
+    aave_v3.V3,
+    protocol="spark",
+    name="Spark",
+    # Whether the live pool was upgraded since is not known; another revision is refused.
+    profiles={1: aave_v3_arithmetic.V3_0, 2: aave_v3_arithmetic.V3_0, 3: aave_v3_arithmetic.V3_0},
+)
+
+
+@source(
+    SPARK.protocol,
+    protocol=SPARK.protocol,
+    tables=aave_v3.TABLES,
+    docs="https://docs.spark.fi/dev/sparklend/core-contracts/pool",
+)
+def accounts(feed: Feed) -> AsyncIterator[Batch]:
+    """Positions on Spark: collateral, debt and health factor of every account at one block."""
+    return survey.survey(feed, aave_v3.AaveLender(SPARK))
+
+
+verifier(SPARK.protocol)(aave_v3.verify)
+
+
+@source(
+    f"{SPARK.protocol}-liquidations",
+    protocol=SPARK.protocol,
+    tables=(ChainLiquidation, Retraction),
+    docs="https://docs.spark.fi/dev/sparklend/core-contracts/pool",
+)
+def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+    """Liquidations on Spark: debt repaid and collateral seized, at the oracle's prices then."""
+    return liquidations.record(feed, aave_v3.AaveRecorder(SPARK))

@@ -1,0 +1,1 @@
+"""Nights: what is due, retention, checks, export."""

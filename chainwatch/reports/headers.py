@@ -1,0 +1,309 @@
+"""HEADERS"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from chainwatch.chain.markets import ALL
+from chainwatch.errors import UsageError
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.engine import Result
+from chainwatch.show.document import Report
+from chainwatch.show.values import duration, price_text, text_cell
+
+STALE_AFTER_SECONDS = 3_600
+
+LABEL = {
+    "demo": "DEMO DATA from a local chain",
+    "recording": "DEMO DATA from a recorded local chain",
+    "imported": "IMPORTED DATA",
+}
+
+
+def snapshots(standing: Result) -> list[Any]:
+    return [m["snapshot"] for m in standing.dicts()]
+
+
+def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd.
+
+    Sums of balances where `values` name no factor, of a wall where they do.
+    """
+    chosen = query.find("in_no_sum" if "p_factor" in values else "unvalued")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    return query.run(catalog, chosen, scope).dicts()
+
+
+def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per market that says how many accounts are in no sum or only in part, and why."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for row in left_out:
+        debt = row["debt_usd"]
+        owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
+        words = said.setdefault((row["market"], row["missing"]), [])
+        words.append(f"{row['accounts']:,} {row['reason']} ({owed})")
+    return [
+        f"{market}: accounts in {_MISSING[missing]}: {', '.join(words)}"
+        for (market, missing), words in said.items()
+    ]
+
+
+_MISSING = {"all": "no sum", "part": "some sums only"}
+
+
+def knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:
+    """As of when things are known, and what of the figures is invented, shipped or imported."""
+    lines = []
+    if (known_at := values.get("p_known_at")) is not None:
+        when = f"{known_at:%Y-%m-%d %H:%M}Z" if isinstance(known_at, datetime) else str(known_at)
+        lines.append(f"as known on {when}: nothing published later counts")
+    if "provenance" in result.columns:
+        found = [row["provenance"] for row in result.dicts()]
+        lines += [
+            f"{found.count(kind):,} of {len(found):,} rows: {words}"
+            for kind, words in _PROVENANCE.items()
+            if kind in found
+        ]
+    return lines
+
+
+_PROVENANCE = {
+    "sample": "SAMPLE data, invented figures that show how the report looks",
+    "reference": "figures shipped with chainwatch, each with its report",
+    "imported": "from files of the user",
+}
+
+
+def closes_line(used: Mapping[str, Any]) -> str:
+    """Which closes of an asset a model stands on, and what of them is invented or imported."""
+    asset = used["asset"]
+    if not used["closes"]:
+        return f"no daily closes of {asset} are stored: what moves with it is taken to stand still"
+    words = _PROVENANCE.get(used["provenance"])
+    return (
+        f"daily closes of {asset} ({used['venue']}, source {used['source']}): {used['closes']:,} "
+        f"from {used['from_day']} to {used['to_day']}, {used['moves']:,} moves of adjoining days"
+        + (f"; {words}" if words else "")
+    )
+
+
+def statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) -> list[str]:
+    """The newest disclosure of each kind: day, lag, age, document.
+
+    Raises UsageError where none is stored.
+    """
+    scope = {"p_token": token, "p_known_at": values.get("p_known_at")}
+    found = query.run(catalog, query.find("reserve_statements"), scope | {"p_last": 1}).dicts()
+    if not found and token != "all":
+        stored = catalog.run("SELECT DISTINCT token FROM statements ORDER BY token").rows
+        known = ", ".join(str(row[0]) for row in stored)
+        if not known:
+            raise UsageError(
+                "no reserve is stored yet: `chainwatch collect reference` loads the figures that "
+                "ship, `chainwatch collect tether circle` reads the issuers' pages"
+            )
+        if scope["p_known_at"] is not None:
+            raise UsageError(f"no disclosure of {token} was known then; stored: {known}")
+        close = difflib.get_close_matches(token.upper(), [str(row[0]) for row in stored], n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {known}")
+    return [_statement_line(s) for s in found]
+
+
+def _statement_line(s: Mapping[str, Any]) -> str:
+    published = (
+        f"published {s['published']} ({s['lag_days']} days later)"
+        if s["published"]
+        else f"seen {s['observed_at']:%Y-%m-%d}"
+    )
+    before = f"; the one before is of {s['previous_as_of']}" if s["previous_as_of"] else ""
+    return (
+        f"{s['token']} {s['kind']} ({s['evidence']}): as of {s['as_of']}, {published}, "
+        f"{duration(s['age_seconds'])} old; {_collateral_words(s)}; "
+        f"{s['origin']}, sha256 {s['sha256']}{before}"
+    )
+
+
+def _collateral_words(s: Mapping[str, Any]) -> str:
+    """Assets over liabilities of one and the same statement."""
+    if s["assets_usd"] is None:
+        return "assets n/a (not stated)"
+    assets = f"assets {s['assets_usd']:,.0f} {s['unit']}"
+    if s["ratio"] is None:
+        return f"{assets}, liabilities n/a (not stated)"
+    return f"{assets}, {s['ratio']:.4f} of liabilities"
+
+
+def market_line(market: Mapping[str, Any]) -> str:
+    """One market's block, age, coverage and verification, in words."""
+    label = LABEL.get(market["provenance"])
+    if market["provenance"] == "imported":
+        return (
+            f"{market['market']} ({label} from {market['endpoint']}): as of "
+            f"{market['block_time']:%Y-%m-%d %H:%M:%S}Z, {age_words(market['age_seconds'])}; "
+            f"NOT VERIFIED, floats of somebody else; {market['accounts']:,} accounts"
+            + (f", {market['accounts_failed']:,} of them n/a" * bool(market["accounts_failed"]))
+        )
+    who = "who ever borrowed" if market["scope"] == "borrowers" else "that ever held a balance"
+    coverage = f"{market['accounts']:,} accounts {who}"
+    if market["accounts_failed"]:
+        coverage += f", {market['accounts_failed']:,} of them n/a"
+    return (
+        f"{market['market']} ({market['protocol']}{', ' + label if label else ''}): "
+        f"block {market['block_number']} of {market['block_time']:%Y-%m-%d %H:%M:%S}Z, "
+        f"{age_words(market['age_seconds'])}; {verified_words(market)}; {coverage}"
+    )
+
+
+def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    """How each feed covered the time that is looked at; UsageError where nothing is stored."""
+    chosen = query.find("feeds")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
+    found = query.run(catalog, chosen, scope).dicts()
+    venue = str(values.get("p_venue", "all"))
+    if not found:
+        known = catalog.run(
+            "SELECT venue FROM coverage UNION SELECT venue FROM exchange_liquidations "
+            "UNION SELECT protocol FROM chain_liquidations ORDER BY ALL"
+        )
+        names = [str(row[0]) for row in known.rows]
+        if not names:
+            raise UsageError(
+                "no liquidations have been collected yet: run "
+                "`chainwatch collect binance bybit okx --for 10m`"
+            )
+        if venue not in ("all", *names):
+            close = difflib.get_close_matches(venue, names, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"nothing of venue {venue!r}; {hint}stored: {', '.join(names)}")
+    return found
+
+
+def window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
+    scope = {k: v for k, v in values.items() if k in ("p_since", "p_until")}
+    window = query.run(catalog, query.find("liquidation_window"), scope).dicts()
+    if not window:
+        return "no time is covered"
+    since, until = window[0]["since"], window[0]["until"]
+    if since >= until:
+        raise UsageError(f"the end {until:%Y-%m-%d %H:%M}Z is not after {since:%Y-%m-%d %H:%M}Z")
+    return (
+        f"from {since:%Y-%m-%d %H:%M:%S}Z to {until:%Y-%m-%d %H:%M:%S}Z "
+        f"({duration((until - since).total_seconds())})"
+    )
+
+
+def feed_line(feed: Mapping[str, Any]) -> str:
+    """One feed's coverage and standing, in words: silence is a fault and is said first."""
+    demo = "DEMO DATA from a loopback exchange, " if feed["provenance"] == "demo" else ""
+    covered = text_cell("covered_share", feed["covered_share"])
+    state = feed["state"]
+    words = [f"covered {covered} of the time"]
+    if feed["stale_share"]:
+        words.append(f"stale {text_cell('stale_share', feed['stale_share'])}")
+    if feed["rejecting_share"]:
+        words.append(f"rejecting {text_cell('rejecting_share', feed['rejecting_share'])}")
+    if feed["subscribed"] is not None:
+        words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
+    rejects = f"{feed['rejects']:,} rejects"
+    if feed["cut"]:
+        of_spans = f"{feed['frames']:,} frames" + (f" and {rejects}" if feed["rejects"] else "")
+        words += [f"{feed['rows']:,} liquidations", f"{of_spans} in the spans that touch it"]
+    else:
+        words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
+        words += [rejects] * bool(feed["rejects"])
+    trouble = "" if state in ("up", "partial", "off") else f"{state.upper()}: {feed['reason']}; "
+    if feed["rejecting_share"] and not trouble:
+        trouble = f"REJECTING for a while: {feed['rejecting_reason']}; "
+    return f"{feed['source']} ({demo}{feed['sampling']}): {trouble}{', '.join(words)}"
+
+
+def age_words(seconds: int) -> str:
+    """How old a block is; a block from the future means that two clocks disagree."""
+    if seconds < 0:
+        return f"{duration(seconds)} ahead of this machine's clock"
+    return f"{duration(seconds)} old"
+
+
+def verified_words(market: Mapping[str, Any]) -> str:
+    """What is known of a snapshot's verification: k/n equal, or that nobody looked."""
+    if market["checked"] is None:
+        return "NOT VERIFIED"
+    if not market["accounts"]:
+        return "no accounts to verify"
+    equal = market["checked"] - market["mismatched"]
+    words = f"verified {equal:,}/{market['checked']:,} equal to the chain"
+    if market["mismatched"]:
+        return f"WRONG: {words}"
+    if market["checked"] < market["accounts"]:
+        return f"{words} (sample)"
+    return words
+
+
+def stale_lines(report: Report) -> list[str]:
+    """A warning per market whose block is old; demo and imported data are not expected to move."""
+    return [
+        f"{f['source']} is {f['state']}: {f['reason'] or 'no reason known'}"
+        for f in report.meta.get("feeds", [])
+        if f["provenance"] == "live" and f["state"] in ("down", "stale", "rejecting")
+    ] + [
+        f"{m['market']} is {duration(m['age_seconds'])} old: "
+        f"`chainwatch collect {m['protocol']} --market {m['market']}` reads it anew"
+        for m in report.meta.get("markets", [])
+        if m["provenance"] == "chain" and m["age_seconds"] > STALE_AFTER_SECONDS
+    ]
+
+
+MARKET = "MARKET"
+
+
+def axis_lines(axes: Sequence[Mapping[str, Any]], factor: str, *, split: bool = False) -> list[str]:
+    """What prices of a factor mean where its markets have different ones; `axes`: rows of axes
+    that have a price."""
+    found = {str(row["market"]): row for row in axes}
+    prices = [row["price"] for row in found.values()]
+    if not prices or min(prices) == max(prices):
+        return []
+    low, high, whose = price_text(min(prices)), price_text(max(prices)), found[ALL]["axis_market"]
+    differ = f"the markets' prices of {factor} differ ({low} to {high}): "
+    if split:
+        return [f"{differ}the rows of each market stand at its own"]
+    return [
+        f"{differ}sums stand at {whose}'s {high}, each trigger as far from it as from its own "
+        "market's price"
+    ]
+
+
+def _beta_words(beta: float | None) -> str:
+    if beta is None:
+        return " × n/a (divided by it)"
+    return f" × {beta:g}" if beta != 1 else ""
+
+
+def moves_lines(moved: Result, factor: str) -> list[str]:
+    """What moves in each market, and by how much."""
+    whole = factor.upper() == MARKET
+    rows = sorted(moved.dicts(), key=lambda row: (row["market"], row["symbol"], row["asset"]))
+    lines = []
+    for market in dict.fromkeys(row["market"] for row in rows):
+        here = [r for r in rows if r["market"] == market and r["factor"] is not None]
+        if not here and not whole:
+            continue
+        names = ", ".join(f"{r['symbol']}" + _beta_words(r["beta"]) for r in here)
+        if whole:
+            still = [r["symbol"] for r in rows if r["market"] == market and r["factor"] is None]
+            rest = f"; {', '.join(still)} {'stays' if len(still) == 1 else 'stay'}" if still else ""
+            lines.append(f"{MARKET} (1 = prices now) on {market} moves {names or 'nothing'}{rest}")
+            continue
+        value = next((r["factor_price"] for r in here if r["factor_price"] is not None), None)
+        level = (
+            "n/a (its feed gives no usable price)"
+            if value is None
+            else price_text(value) + (" USD" if here[0]["kind"] != "ratio" else "")
+        )
+        lines.append(f"{here[0]['factor']} at {level} on {market} moves {names}; all else stays")
+    return lines

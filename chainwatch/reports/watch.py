@@ -1,0 +1,165 @@
+"""What `watch` shows: the last liquidations, totals by venue and side, and how the feeds stand.
+
+A `Board` hears of rows as they come (chainwatch.collect.feed.Listener) and makes reports of them;
+it neither reads nor writes anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from chainwatch.lake.engine import Result
+from chainwatch.show import values
+from chainwatch.show.document import Report
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
+
+LAST = 12
+COUNTED = ("order", "fill")
+
+
+class Totals(msgspec.Struct):
+    """What one venue published since the board was put up."""
+
+    orders: int = 0
+    long_usd: float = 0.0
+    short_usd: float = 0.0
+    largest_usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, row: ExchangeLiquidation) -> None:
+        self.orders += 1
+        if row.notional_usd is None:
+            self.unpriced += 1
+            return
+        if row.side == "long":
+            self.long_usd += row.notional_usd
+        else:
+            self.short_usd += row.notional_usd
+        self.largest_usd = max(self.largest_usd, row.notional_usd)
+
+
+class Board:
+    """Keeps what is shown; `heard` is told of each liquidation."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        now: Callable[[], datetime],
+        heard: Callable[[ExchangeLiquidation], None] = lambda row: None,
+    ) -> None:
+        self._now = now
+        self._heard = heard
+        self._since = now()
+        self._last: deque[ExchangeLiquidation] = deque(maxlen=LAST)
+        self._totals: dict[str, Totals] = {}
+        self._feeds: dict[str, Coverage | None] = dict.fromkeys(sources)
+        self._seen: dict[str, tuple[int, int, datetime | None]] = {}
+
+    def rows(self, source: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if isinstance(row, ExchangeLiquidation):
+                self._last.append(row)
+                if row.kind in COUNTED:
+                    self._totals.setdefault(row.venue, Totals()).add(row)
+                    count, rejects, _ = self._seen.get(source, (0, 0, None))
+                    self._seen[source] = (count + 1, rejects, row.time)
+                self._heard(row)
+            elif isinstance(row, Coverage):
+                self._feeds[source] = row
+                count, rejects, last = self._seen.get(source, (0, 0, None))
+                self._seen[source] = (count, rejects + row.rejects, last)
+
+    def frame(self, source: str, frame: bytes, received: datetime) -> None: ...
+
+    def reports(self) -> list[Report]:
+        """The three tables."""
+        return [self._last_report(), self._totals_report(), self._feeds_report()]
+
+    def _last_report(self) -> Report:
+        rows = [
+            (r.time, r.venue, r.symbol, r.side, r.notional_usd, r.price, r.price_kind)
+            for r in reversed(self._last)
+        ]
+        return Report(
+            Result(
+                ("time", "venue", "symbol", "side", "usd", "price", "price_kind"),
+                ("TIMESTAMPTZ", "VARCHAR", "VARCHAR", "VARCHAR", "DOUBLE", "DOUBLE", "VARCHAR"),
+                list(rows),
+            ),
+            title="Last liquidations",
+            shown=("time", "venue", "symbol", "side", "usd=USD", "price", "price_kind"),
+            bar="usd",
+        )
+
+    def _totals_report(self) -> Report:
+        demo = any(f is not None and f.provenance == "demo" for f in self._feeds.values())
+        totals = dict(sorted(self._totals.items()))
+        if len(totals) > 1:
+            totals["all"] = Totals(
+                orders=sum(t.orders for t in totals.values()),
+                long_usd=sum(t.long_usd for t in totals.values()),
+                short_usd=sum(t.short_usd for t in totals.values()),
+                largest_usd=max(t.largest_usd for t in totals.values()),
+            )
+        rows = [
+            (venue, t.orders, t.long_usd + t.short_usd, t.long_usd, t.short_usd, t.largest_usd)
+            for venue, t in totals.items()
+        ]
+        names = ("orders", "at_least_usd", "at_least_long_usd", "at_least_short_usd", "largest_usd")
+        return Report(
+            Result(("venue", *names), ("VARCHAR", "BIGINT", *("DOUBLE",) * 4), list(rows)),
+            title=("DEMO DATA: " if demo else "")
+            + f"Since {self._since:%Y-%m-%d %H:%M:%S}Z, lower bounds",
+            shown=(
+                "venue",
+                "orders",
+                "at_least_usd=USD",
+                "at_least_long_usd=long_USD",
+                "at_least_short_usd=short_USD",
+                "largest_usd=largest_USD",
+            ),
+        )
+
+    def _feeds_report(self) -> Report:
+        now = self._now()
+        rows = []
+        for source, feed in sorted(self._feeds.items()):
+            count, rejects, last = self._seen.get(source, (0, 0, None))
+            quiet = None if last is None else int((now - last).total_seconds())
+            state, reason, sampling = "connecting", "", ""
+            if feed is not None:
+                state, reason, sampling = feed.state, feed.reason, feed.sampling
+            rows.append((source, state, reason, count, quiet, rejects, sampling))
+        return Report(
+            Result(
+                ("source", "state", "reason", "orders", "quiet_seconds", "rejects", "sampling"),
+                ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT", "VARCHAR"),
+                list(rows),
+            ),
+            title="Feeds",
+            shown=(
+                "source",
+                "state",
+                "orders",
+                "quiet_seconds=quiet_for",
+                "rejects",
+                "sampling",
+                "reason",
+            ),
+        )
+
+
+def line(row: ExchangeLiquidation) -> str:
+    """One liquidation on one line."""
+    usd = values.text_cell("usd", row.notional_usd)
+    size = values.text_cell("quantity_base", row.quantity_base)
+    return (
+        f"{row.time:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+        + f"Z {row.venue} {row.market} {row.symbol} {row.side} {usd} USD "
+        f"({size} {row.base or '?'} at {values.price_text(row.price)}, {row.price_kind})"
+    )

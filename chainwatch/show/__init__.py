@@ -1,0 +1,1 @@
+"""Output: reports as text, the terminal, progress."""

@@ -1,0 +1,195 @@
+"""Tables for a terminal: aligned, folded to its width, with bars."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from chainwatch.show.document import Report
+from chainwatch.show.values import cell_text, heading, is_number
+from chainwatch.text import visible
+
+BAR_WIDTH = 24
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+# Where a table is too wide for a terminal, text is folded to the widest of these that fits.
+FOLD_WIDTHS = (44, 32, 24, 20)
+_BOLD, _DIM, _CYAN = "1", "2", "36"
+
+
+def _bar(value: Any, largest: float, width: int) -> str:
+    if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        return ""
+    if largest <= 0 or value <= 0:
+        return ""
+    eighths = max(1, round(8 * width * float(value) / largest))
+    full, rest = divmod(eighths, 8)
+    return _EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")
+
+
+def columns_shown(report: Report) -> list[tuple[int, str]]:
+    """(position, heading) of a table's columns; one that is "all" in every row says nothing."""
+    result = report.result
+    if not report.shown:
+        return [(i, heading(name)) for i, name in enumerate(result.columns)]
+    found = []
+    for name, _, title in (entry.partition("=") for entry in report.shown):
+        if name not in result.columns:
+            continue
+        i = result.columns.index(name)
+        if not result.rows or any(row[i] != "all" for row in result.rows):
+            found.append((i, title.replace("_", " ") or heading(name)))
+    return found
+
+
+def table_text(report: Report, width: int | None, color: bool) -> str:
+    lines = [_painted(visible(report.title), _BOLD, color)] if report.title else []
+    lines += [_painted(line, _DIM, color) for line in _wrapped(report.header, width)]
+    if lines:
+        lines.append("")
+    grid, hidden = _grid(report, width, color) if report.result.rows else (["no rows"], [])
+    lines += grid
+    notes = list(report.notes)
+    if hidden:
+        notes.append(f"no room for: {', '.join(hidden)} (a wider terminal or --csv has them)")
+    if notes:
+        lines.append("")
+    lines += [_painted(line, _DIM, color) for line in _wrapped(notes, width)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _grid(report: Report, width: int | None, color: bool) -> tuple[list[str], list[str]]:
+    """A table's lines, and the headings of columns that a terminal of that width has no room for.
+
+    Where it is too wide, columns move closer, headings take two lines, long text is folded, and
+    columns are left out from the right; nothing is cut.
+    """
+    result = report.result
+    shown = columns_shown(report)
+    right = [is_number(result.types[i]) for i, _ in shown]
+    rows = [[cell_text(result.columns[i], row[i]) for i, _ in shown] for row in result.rows]
+    longest = [max(map(_room, column)) for column in zip(*rows, strict=True)]
+    heads = [[title] for _, title in shown]
+    widths = _widths(heads, longest)
+    gap, hidden = 2, []
+    if width is not None and sum(widths) + gap * (len(widths) - 1) > width:
+        gap = 1
+        heads = [_broken(title) for _, title in shown]
+        widths = _fitted(_widths(heads, longest), right, width)
+        hidden = [title for _, title in shown[len(widths) :]]
+    depth = max(map(len, heads[: len(widths)]))
+    padded = [[""] * (depth - len(head)) + head for head in heads[: len(widths)]]
+    lines = [
+        _painted(_joined(line, widths, right, gap), _BOLD, color)
+        for line in zip(*padded, strict=True)
+    ]
+    used = sum(widths) + gap * len(widths)
+    bars = _bars(report, BAR_WIDTH if width is None else min(BAR_WIDTH, width - used))
+    for n, row in enumerate(rows):
+        first, *more = _folded(row, widths)
+        line = _joined(first, widths, right, gap)
+        if bars is not None and bars[n]:
+            line += " " * (used - _room(line)) + _painted(bars[n], _CYAN, color)
+        lines += [line, *(_joined(part, widths, right, gap) for part in more)]
+    return lines, hidden
+
+
+def _widths(heads: Sequence[Sequence[str]], longest: Sequence[int]) -> list[int]:
+    return [max(*map(_room, head), w) for head, w in zip(heads, longest, strict=True)]
+
+
+def _room(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _broken(title: str) -> list[str]:
+    """A heading on two lines, as even as its words allow."""
+    words = title.split(" ")
+    splits = [[" ".join(words[:n]), " ".join(words[n:])] for n in range(1, len(words))]
+    return min(splits, key=lambda lines: max(map(_room, lines)), default=[title])
+
+
+def _fitted(widths: Sequence[int], right: Sequence[bool], room: int) -> list[int]:
+    """Widths of the columns that fit, from the left; long text may be folded, numbers may not."""
+    for fold in FOLD_WIDTHS:
+        least = [w if number else min(w, fold) for w, number in zip(widths, right, strict=True)]
+        if sum(least) + len(least) - 1 <= room:
+            break
+    count = len(least)
+    while count > 1 and sum(least[:count]) + count - 1 > room:
+        count -= 1
+    spare = room - sum(least[:count]) - count + 1
+    found = []
+    for wanted, given in zip(widths[:count], least, strict=False):
+        more = max(0, min(wanted - given, spare))
+        spare -= more
+        found.append(given + more)
+    return found
+
+
+def _folded(row: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+    """A row as one line of cells, or several where a cell is longer than its column."""
+    cells = row[: len(widths)]
+    if all(_room(c) <= w for c, w in zip(cells, widths, strict=True)):
+        return [list(cells)]
+    parts = [_chopped(c, w) for c, w in zip(cells, widths, strict=True)]
+    return [
+        [part[n] if n < len(part) else "" for part in parts] for n in range(max(map(len, parts)))
+    ]
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    if _room(text) == len(text):
+        return textwrap.wrap(text, width) or [""]
+    from rich.cells import chop_cells
+
+    return chop_cells(text, width)
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> str:
+    padded = []
+    for text, width, number in zip(cells, widths, right, strict=False):
+        fill = " " * (width - _room(text))
+        padded.append(fill + text if number else text + fill)
+    return (" " * gap).join(padded).rstrip(" ")
+
+
+def _painted(text: str, code: str, color: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
+
+
+def _wrapped(lines: Iterable[str], width: int | None) -> list[str]:
+    """Lines of words for a terminal of that width; unchanged without one."""
+    if width is None:
+        return [visible(line) for line in lines]
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            visible(line),
+            width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        or [""]
+    ]
+
+
+def _bars(report: Report, room: int) -> list[str] | None:
+    result = report.result
+    name, _, axis = report.bar.partition(" over ")
+    if name not in result.columns or room < 1:
+        return None
+    column = result.columns.index(name)
+    on_axis = result.columns.index(axis) if axis in result.columns else column
+    values = [None if row[on_axis] is None else row[column] for row in result.rows]
+    largest = max((float(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    return [_bar(v, largest, room) for v in values]

@@ -1,1 +1,0 @@
-"""One file per source; discovered by chainwatch.source.discover()."""

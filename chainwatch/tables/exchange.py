@@ -1,0 +1,207 @@
+"""Tables of exchanges: instruments, liquidations, coverage, depth, open interest, candles."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from chainwatch.tables.base import Row
+
+
+class Depth(Row, frozen=True, kw_only=True):
+    """What one venue would take at once, added up from the middle of its order book outwards.
+
+    One row per side and distance; distances beyond what the venue showed have no row.
+    """
+
+    table = "depths"
+    key = ("venue", "symbol", "kind", "time", "side", "distance")
+
+    factor: Annotated[str, "what is bought and sold, as factors name it: BTC, or wstETH/ETH"]
+    venue: Annotated[str, "exchange or pool"]
+    symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
+    kind: Annotated[str, "spot or swap (order books); room for pools on chain"]
+    side: Annotated[str, "bid (what takes sales) or ask"]
+    distance: Annotated[float, "distance from mid as a share of it, e.g. 0.01"]
+    units: Annotated[float, "units of the factor on offer up to that distance"]
+    quote_amount: Annotated[float, "the same in units of the quote currency"]
+    mid: Annotated[float, "middle of best bid and best ask, in the quote currency"]
+    best_bid: Annotated[float, "highest bid"]
+    best_ask: Annotated[float, "lowest ask"]
+    reach: Annotated[float, "how far from mid the venue showed this side, at most 0.1"]
+    volume_24h: Annotated[
+        float | None, "units traded there in the last 24 hours; null if not stated"
+    ] = None
+    time: Annotated[datetime, "the venue's own time of the book, else when it arrived"]
+    received_at: Annotated[datetime, "when it arrived"]
+    provenance: Annotated[str, "live, or demo"] = "live"
+
+
+class Retraction(Row, frozen=True, kw_only=True):
+    """A block that left the chain after its events were stored: they no longer count."""
+
+    table = "retractions"
+    key = ("chain_id", "block_hash")
+
+    chain_id: Annotated[int, "EIP-155 chain id"]
+    block_number: Annotated[int, "height of the block"]
+    block_hash: Annotated[str, "hash of the block that was replaced"]
+    found_at: Annotated[datetime, "when the replacement was noticed"]
+
+
+# --- what exchanges said --------------------------------------------------------------------
+
+
+class Instrument(Row, frozen=True, kw_only=True):
+    """One contract as its venue lists it; a changed specification is a new row."""
+
+    table = "instruments"
+    key = ("source", "symbol", "valid_from")
+
+    source: Annotated[str, "source that read the list, e.g. okx"]
+    venue: Annotated[str, "venue, e.g. okx"]
+    market: Annotated[str, "market of the venue, e.g. usdm, inverse, swap"]
+    symbol: Annotated[str, "contract as the venue writes it"]
+    base: Annotated[str, "coin that is priced"]
+    quote: Annotated[str, "currency of the price"]
+    settle: Annotated[str, "currency of margin and profit"]
+    kind: Annotated[str, "linear (size in base), inverse (size in quote) or quanto (neither)"]
+    contract_size: Annotated[
+        float | None, "one contract in base (linear) or quote (inverse); null if not told"
+    ]
+    valid_from: Annotated[datetime, "when this specification was first read"]
+
+
+class ExchangeLiquidation(Row, frozen=True, kw_only=True):
+    """One liquidation order, fill or trigger that a venue published.
+
+    Venues publish samples, so that every sum over this table is a lower bound.
+    """
+
+    table = "exchange_liquidations"
+    key = ("venue", "market", "symbol", "time", "event")
+
+    venue: Annotated[str, "venue, e.g. binance"]
+    market: Annotated[str, "market of the venue, e.g. usdm, inverse, swap"]
+    event: Annotated[
+        str,
+        "with symbol and time its identity: the venue's own id, else what tells it from others, "
+        "with its twin's number",
+    ]
+    symbol: Annotated[str, "contract as the venue writes it"]
+    base: Annotated[str | None, "coin that is priced; null if the contract is not listed"]
+    quote: Annotated[str | None, "currency of the price; null if the contract is not listed"]
+    settle: Annotated[str | None, "currency of margin; null if the contract is not listed"]
+    kind: Annotated[
+        str,
+        "order, fill, trigger (announces fills) or adl (rids a liquidator of what it took over); "
+        "sums are of orders and fills",
+    ]
+    time: Annotated[datetime, "when it happened, as the venue says"]
+    sent_at: Annotated[datetime | None, "when the venue sent it, as the venue says"]
+    received_at: Annotated[datetime, "when it arrived here"]
+    side: Annotated[str, "position that was liquidated: long or short"]
+    raw_side: Annotated[str, "side as the venue writes it, which may mean order or position"]
+    contracts: Annotated[float | None, "contracts; null if their size is unknown"]
+    quantity_base: Annotated[float | None, "in base; null if the contract size is unknown"]
+    price: Annotated[float, "quote per base"]
+    price_kind: Annotated[str, "fill (average), bankruptcy, order, entry, trade, or unknown"]
+    notional_quote: Annotated[float | None, "value in quote; null if the size is unknown"]
+    notional_usd: Annotated[float | None, "value in USD; null if quote is neither USD nor pegged"]
+    usd_rule: Annotated[str, "how USD came about: USD, USDT = 1 USD, or n/a (reason)"]
+    source: Annotated[str, "source that read it, e.g. binance-usdm"]
+    delivery: Annotated[str, "stream, history or replay"]
+    provenance: Annotated[str, "live, or demo"]
+    raw: Annotated[str, "frame as received; of one with several rows, its envelope with this row"]
+
+
+class OpenInterest(Row, frozen=True, kw_only=True):
+    """One contract's open interest at the end of a bar, with the bar's prices.
+
+    Every contract has a long and a short, so that it counts either side once.
+    """
+
+    table = "open_interest"
+    key = ("venue", "market", "symbol", "interval", "time")
+
+    base: Annotated[str, "coin that is priced, e.g. BTC"]
+    venue: Annotated[str, "exchange, as in exchange_liquidations"]
+    market: Annotated[str, "market of the venue, as there: linear or inverse"]
+    symbol: Annotated[str, "contract as the venue writes it, as there"]
+    interval: Annotated[str, "length of the bar, e.g. 5m"]
+    time: Annotated[datetime, "end of the bar, when the open interest was that"]
+    contracts: Annotated[float, "as the venue counts: Bybit linear in base, inverse in USD"]
+    units: Annotated[float, "the same in base; of an inverse contract at the close"]
+    usd: Annotated[float, "the same in USD at the close, a dollar token for 1 USD"]
+    open: Annotated[float, "the bar's first price, quote per base"]
+    high: Annotated[float, "highest price"]
+    low: Annotated[float, "lowest price"]
+    close: Annotated[float, "last price"]
+    volume: Annotated[float | None, "traded in the bar as the venue counts; null if not stated"]
+    received_at: Annotated[datetime, "when it arrived"]
+    provenance: Annotated[str, "live, or demo"] = "live"
+
+
+class Coverage(Row, frozen=True, kw_only=True):
+    """A span of time and what a feed was in it: without `up`, no liquidation means nothing.
+
+    Spans of one source adjoin and never overlap. `up` ends at the last sign of life, so that a
+    silence that was not noticed yet is never claimed as covered.
+    """
+
+    table = "coverage"
+    key = ("source", "run", "from_time")
+
+    source: Annotated[str, "source, e.g. binance-usdm"]
+    venue: Annotated[str, "venue"]
+    market: Annotated[str, "market of the venue"]
+    run: Annotated[str, "id of the process run that watched"]
+    from_time: Annotated[datetime, "start of the span"]
+    to_time: Annotated[datetime, "end of the span, not part of it"]
+    state: Annotated[
+        str,
+        "up, partial (some connections), stale (alive but no event for long), rejecting (frames "
+        "cannot be read), down or off",
+    ]
+    reason: Annotated[str, "why it is in that state, or why the span ended"]
+    subscribed: Annotated[int | None, "contracts whose feed was alive; null if not counted"]
+    listed: Annotated[int | None, "contracts the venue lists; null if it did not say"]
+    connections: Annotated[int, "connections alive"]
+    frames: Annotated[int, "frames received"]
+    rows: Annotated[int, "liquidations kept"]
+    duplicates: Annotated[int, "liquidations seen before in this run, not kept again"]
+    rejects: Annotated[int, "frames or rows that could not be read"]
+    canaries: Annotated[int, "frames of the stream that is never silent"]
+    sampling: Annotated[
+        str, "what the venue publishes: full, sampled, partial or unknown, with its rule"
+    ]
+    last_event: Annotated[datetime | None, "time of the newest liquidation so far in this run"]
+    provenance: Annotated[str, "live, or demo"]
+
+
+class Candle(Row, frozen=True, kw_only=True):
+    """One closed candle of an asset's price in USD or a dollar token."""
+
+    table = "candles"
+    key = ("asset", "venue", "interval", "time", "observed_at")
+    subject = ("asset", "venue", "interval", "time")
+    figures = ("open", "high", "low", "close", "volume")
+    order = "time"
+
+    asset: Annotated[str, "what is priced, e.g. BTC"]
+    symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
+    venue: Annotated[str, "exchange, or import"]
+    interval: Annotated[str, "1h or 1d"]
+    time: Annotated[datetime, "begin of the candle"]
+    open: Annotated[float, "first price"]
+    high: Annotated[float, "highest price"]
+    low: Annotated[float, "lowest price"]
+    close: Annotated[float, "last price"]
+    volume: Annotated[float | None, "units of the asset traded; null if not stated"] = None
+    source: Annotated[str, "source that read it"]
+    document: Annotated[str, "sha256 of the document"]
+    provenance: Annotated[str, "live, imported or sample"]
+    published_at: Annotated[datetime | None, "end of the candle"] = None
+    published_basis: Annotated[str, "rule, or observed for a revision"]
+    known_at: Annotated[datetime, "from when on it counts as known"]
+    observed_at: Annotated[datetime, "when this version was first seen here"]

@@ -1,0 +1,327 @@
+"""Tables of lending protocols: snapshots, positions, liquidations, and what verified them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from chainwatch.tables.base import Row, Uint
+
+# --- what was read of a chain ---------------------------------------------------------------
+
+
+class Scan(Row, frozen=True, kw_only=True):
+    """One range of blocks whose event logs were read completely."""
+
+    table = "scans"
+    key = ("market", "scope", "from_block", "to_block", "to_hash")
+
+    market: Annotated[str, "market the events belong to"]
+    scope: Annotated[str, "events read: borrowers (Borrow only) or all (every balance change)"]
+    from_block: Annotated[int, "first block of the range"]
+    to_block: Annotated[int, "last block of the range"]
+    to_hash: Annotated[str, "hash of the last block when it was read"]
+    events: Annotated[int, "logs found"]
+
+
+class Touch(Row, frozen=True, kw_only=True):
+    """An account that events of one range of blocks name: known from then on, and to be re-read."""
+
+    table = "touches"
+    key = ("market", "account", "block_number", "to_hash")
+
+    market: Annotated[str, "market the events belong to"]
+    account: Annotated[str, "account address, lower case"]
+    block_number: Annotated[int, "last block of the range in which an event names the account"]
+    to_hash: Annotated[str, "hash of the range's last block, as in scans"]
+    borrowed: Annotated[bool, "one of the events is a Borrow on the account's behalf"]
+
+
+class Snapshot(Row, frozen=True, kw_only=True):
+    """One market read at one block; what belongs to it counts only if this row is there."""
+
+    table = "snapshots"
+    key = ("snapshot",)
+    repeats = False
+
+    snapshot: Annotated[str, "id: market, block, hash and reading time"]
+    market: Annotated[str, "market, e.g. ethereum"]
+    protocol: Annotated[str, "protocol family, e.g. aave-v3"]
+    provenance: Annotated[str, "chain, demo, recording or imported"]
+    chain_id: Annotated[int, "EIP-155 chain id"]
+    block_number: Annotated[int, "block everything was read at"]
+    block_hash: Annotated[str, "hash of that block"]
+    block_time: Annotated[datetime, "time stamp of that block"]
+    read_at: Annotated[datetime, "when reading ended"]
+    revision: Annotated[int, "POOL_REVISION() of the pool at that block; 0 where there is none"]
+    profile: Annotated[str, "rule set used for the integers, e.g. aave 3.0"]
+    hf_rule: Annotated[str, "avg-lt: average threshold truncated to 1 bp; weighted: exact sum"]
+    close_rule: Annotated[
+        str,
+        "what one liquidation may take: half (of a debt), reserve-half (that, all below health "
+        "factor 0.95), position-half (half of all debt, all of a small position or below 0.95), "
+        "whole (all debt), absorb (the whole account), target N (up to health factor N)",
+    ]
+    base_decimals: Annotated[
+        int,
+        "decimals of the base currency that values are counted in; Morpho Blue: 0, each position "
+        "counts in units of its own loan token",
+    ]
+    quote: Annotated[str, "base currency: USD, or the asset whose units the oracle counts in"] = (
+        "USD"
+    )
+    quote_usd: Annotated[
+        float | None, "USD per unit of the base currency; null if no feed for it is known"
+    ] = 1.0
+    scope: Annotated[str, "accounts known: borrowers (who ever borrowed) or all"]
+    accounts: Annotated[int, "accounts in the snapshot"]
+    accounts_read: Annotated[int, "accounts whose balances were read for it; others were carried"]
+    accounts_failed: Annotated[int, "accounts whose health factor is n/a"]
+    reserves_usd: Annotated[
+        float | None, "Compound III: the protocol's own reserves; null if unknown or not used"
+    ] = None
+    target_reserves_usd: Annotated[
+        float | None, "Compound III: reserves from which on absorbed collateral is not sold"
+    ] = None
+    based_on: Annotated[str | None, "snapshot from which unchanged balances were taken"] = None
+    endpoint: Annotated[str, "host that answered, keys removed"]
+
+
+class Orphan(Row, frozen=True, kw_only=True):
+    """A snapshot whose block left the chain in a reorganisation: excluded from every report."""
+
+    table = "orphans"
+    key = ("snapshot",)
+
+    snapshot: Annotated[str, "snapshot that no longer counts"]
+    market: Annotated[str, "its market"]
+    found_at: Annotated[datetime, "when the replacement was noticed"]
+
+
+class Reserve(Row, frozen=True, kw_only=True):
+    """One asset of a market: price, indices and parameters at the snapshot's block."""
+
+    table = "reserves"
+    key = ("snapshot", "asset")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block of the snapshot"]
+    asset: Annotated[str, "address of the underlying token, lower case; Compound v2: of the cToken"]
+    reserve_id: Annotated[int, "bit position in the user configuration"]
+    symbol: Annotated[str, "token symbol, control characters made visible; a label, never a key"]
+    decimals: Annotated[int, "token decimals"]
+    price: Annotated[Uint | None, "oracle price in base units; null if the oracle fails"]
+    price_usd: Annotated[float | None, "oracle price of one whole token in USD"]
+    price_status: Annotated[str, "ok, or why there is no usable price"]
+    oracle: Annotated[str, "address of the price source"]
+    liquidity_index: Annotated[
+        Uint | None, "supply index accrued to the block, as the protocol scales it (Aave: ray)"
+    ] = None
+    debt_index: Annotated[
+        Uint | None, "debt index accrued to the block, as the protocol scales it (Aave: ray)"
+    ] = None
+    liquidity_rate: Annotated[Uint | None, "supply rate, ray per year"] = None
+    variable_rate: Annotated[Uint | None, "variable borrow rate, ray per year"] = None
+    ltv_bps: Annotated[float, "loan to value (borrow factor), basis points"]
+    lt_bps: Annotated[float, "liquidation threshold (liquidate factor), basis points"]
+    bonus_bps: Annotated[float, "liquidation bonus above the principal, basis points (500 = 5 %)"]
+    protocol_fee_bps: Annotated[float | None, "protocol's share of the bonus, basis points"] = None
+    emode: Annotated[int, "e-mode category of the asset (Aave up to 3.1), 0 = none"] = 0
+    active: Annotated[bool, "reserve is active"] = True
+    frozen: Annotated[bool, "reserve takes no new supply or borrow"] = False
+    paused: Annotated[bool, "reserve is paused: no liquidation either"] = False
+    borrowing: Annotated[bool, "borrowing is enabled"] = True
+    a_token: Annotated[str | None, "address of the aToken (Aave)"] = None
+    stable_debt_token: Annotated[str | None, "address of the stable debt token (Aave)"] = None
+    variable_debt_token: Annotated[str | None, "address of the variable debt token (Aave)"] = None
+
+
+class EMode(Row, frozen=True, kw_only=True):
+    """One e-mode category of a market at the snapshot's block."""
+
+    table = "emodes"
+    key = ("snapshot", "category")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block of the snapshot"]
+    category: Annotated[int, "category id, 1 … 255"]
+    label: Annotated[str, "name of the category, control characters made visible"]
+    ltv_bps: Annotated[int, "loan to value in the category, basis points"]
+    lt_bps: Annotated[int, "liquidation threshold in the category, basis points"]
+    bonus_bps: Annotated[int, "liquidation bonus in the category above the principal, basis points"]
+    price_source: Annotated[str, "price source for the category's assets, zero address = none"]
+    price: Annotated[Uint | None, "price from that source in base units; null if none"] = None
+    collateral_bitmap: Annotated[
+        Uint | None, "bit per reserve id: collateral in the category (revisions from 3.2)"
+    ] = None
+
+
+class Factor(Row, frozen=True, kw_only=True):
+    """How an asset's oracle price depends on a factor: price(x) = price · (1 - beta + beta x).
+
+    An inverse factor divides: price(x) = price / x.
+    """
+
+    table = "factors"
+    key = ("snapshot", "asset", "factor")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block of the snapshot"]
+    asset: Annotated[str, "address of the underlying token"]
+    factor: Annotated[str, "what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x… "]
+    beta: Annotated[float, "move of the price per move of the factor, 1 = one to one"]
+    kind: Annotated[str, "feed, ratio, inverse, fixed or unknown: how the oracle was resolved"]
+    feed: Annotated[str, "address of the contract that carries the factor"]
+    description: Annotated[str, "what that contract says of itself"]
+    factor_price: Annotated[float | None, "the factor's value now: USD for a feed, else the ratio"]
+    cap_x: Annotated[
+        float | None, "multiple of the factor's value above which the price stops following it"
+    ] = None
+
+
+class Account(Row, frozen=True, kw_only=True):
+    """One account of a market at the snapshot's block, integers as the contract returns them."""
+
+    table = "account_health"
+    key = ("snapshot", "account")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block of the snapshot"]
+    account: Annotated[
+        str, "account address, lower case; Morpho Blue: with the market's id, 0x…:0x…"
+    ]
+    emode: Annotated[int, "e-mode category chosen by the account, 0 = none"]
+    status: Annotated[str, "ok, no debt, or n/a (reason)"]
+    collateral_base: Annotated[Uint | None, "collateral in base units; null if status is n/a"]
+    debt_base: Annotated[Uint | None, "debt in base units; null if status is n/a"]
+    hf_wad: Annotated[
+        Uint | None, "health factor, 1e18 = 1; null without debt or if n/a; derived for Compound"
+    ]
+    liquidatable: Annotated[
+        bool | None, "may be liquidated, exactly as the contract says at the block; null if n/a"
+    ] = None
+    liquidatable_accrued: Annotated[
+        bool | None, "Compound: the same once interest is accrued, as a liquidation does first"
+    ] = None
+    lt_bps: Annotated[int | None, "average liquidation threshold as the contract truncates it"]
+    collateral_usd: Annotated[float | None, "collateral in USD"]
+    debt_usd: Annotated[float | None, "debt in USD"]
+    hf: Annotated[float | None, "health factor; null without debt or if n/a"]
+    legs: Annotated[int, "balances that count: flagged collateral and debts"]
+    read_block: Annotated[int, "block at which the balances were last read from the chain"]
+
+
+class Leg(Row, frozen=True, kw_only=True):
+    """One balance of one account: collateral that counts, or debt, in one asset."""
+
+    table = "legs"
+    key = ("snapshot", "account", "asset", "side")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    account: Annotated[str, "account address, lower case"]
+    asset: Annotated[str, "address of the underlying token, lower case"]
+    side: Annotated[str, "collateral or debt"]
+    scaled: Annotated[Uint, "scaled balance (variable debt or aToken), as stored on chain"]
+    stable_principal: Annotated[Uint | None, "stable debt: principal at its last update"] = None
+    stable_rate: Annotated[Uint | None, "stable debt: the account's rate, ray per year"] = None
+    stable_since: Annotated[int | None, "stable debt: time of its last update, Unix seconds"] = None
+    premium_shares: Annotated[Uint | None, "Aave v4 debt: premium shares"] = None
+    premium_offset: Annotated[
+        Uint | None, "Aave v4 debt: what of the premium shares is not owed, token units and ray"
+    ] = None
+    config_key: Annotated[int | None, "Aave v4: key of the terms the account has on record"] = None
+    raw: Annotated[Uint, "balance at the block in token units, interest included"]
+    value: Annotated[Uint | None, "balance in base units as the contract counts it; null if n/a"]
+    amount: Annotated[float, "balance in whole tokens"]
+    usd: Annotated[float | None, "balance in USD"]
+    lt_bps: Annotated[float, "liquidation threshold that applies to this account; 0 for debt"]
+    bonus_bps: Annotated[float, "liquidation bonus that applies to this account; 0 for debt"]
+    category_priced: Annotated[
+        bool, "valued at its e-mode category's own price: the asset's oracle does not move it"
+    ] = False
+
+
+class ChainLiquidation(Row, frozen=True, kw_only=True):
+    """One liquidation event of a lending protocol: what was repaid and what was seized.
+
+    Compound III has the two sides in separate events (absorb-debt, absorb-collateral) and sells
+    the collateral later (sale); a deficit is debt that no collateral was left for. Morpho Blue
+    tells of both in one event, which makes two rows.
+    """
+
+    table = "chain_liquidations"
+    key = ("chain_id", "block_hash", "log_index", "kind")
+
+    market: Annotated[str, "market"]
+    protocol: Annotated[str, "protocol family"]
+    chain_id: Annotated[int, "EIP-155 chain id"]
+    block_number: Annotated[int, "block of the event"]
+    block_hash: Annotated[str, "hash of that block"]
+    block_time: Annotated[datetime, "time stamp of that block"]
+    tx_hash: Annotated[str, "transaction"]
+    log_index: Annotated[int, "position of the log in its block"]
+    kind: Annotated[str, "liquidation, absorb-debt, absorb-collateral, sale or deficit"]
+    account: Annotated[str, "account that was liquidated; empty for a sale"]
+    liquidator: Annotated[str, "who repaid, absorbed or bought; empty if the event does not say"]
+    debt_asset: Annotated[str | None, "asset that was repaid"] = None
+    debt_symbol: Annotated[str | None, "its symbol, a label"] = None
+    debt_repaid_raw: Annotated[Uint | None, "debt repaid (deficit: debt written off), token units"]
+    debt_repaid: Annotated[float | None, "the same in whole tokens"] = None
+    debt_repaid_usd: Annotated[float | None, "the same at the oracle price of that block"] = None
+    coll_asset: Annotated[str | None, "asset that was seized or sold"] = None
+    coll_symbol: Annotated[str | None, "its symbol, a label"] = None
+    coll_seized_raw: Annotated[Uint | None, "collateral seized, token units"]
+    coll_seized: Annotated[float | None, "the same in whole tokens"] = None
+    coll_seized_usd: Annotated[float | None, "the same at the oracle price of that block"] = None
+    bonus_bps: Annotated[float | None, "bonus the protocol allowed, basis points"] = None
+    protocol_fee_bps: Annotated[
+        float | None, "protocol's share of the bonus, which is not in what the liquidator got"
+    ] = None
+    status: Annotated[str, "ok, or why a figure is n/a"] = "ok"
+
+
+# --- what was checked -----------------------------------------------------------------------
+
+
+class Verification(Row, frozen=True, kw_only=True):
+    """One comparison of a snapshot with the chain's own answer at the same block."""
+
+    table = "verifications"
+    key = ("snapshot", "verified_at")
+
+    snapshot: Annotated[str, "snapshot that was checked"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block at which the chain was asked"]
+    verified_at: Annotated[datetime, "when the check ended"]
+    method: Annotated[str, "the chain's function, and the codec that read it"]
+    accounts: Annotated[int, "accounts in the snapshot"]
+    checked: Annotated[int, "accounts compared: collateral, debt and health factor as integers"]
+    mismatched: Annotated[int, "accounts in which any of the three differs"]
+    max_abs_error: Annotated[Uint, "largest difference of any of the three, in its own unit"]
+    endpoint: Annotated[str, "host that answered, keys removed"]
+
+
+class Mismatch(Row, frozen=True, kw_only=True):
+    """One figure in which a snapshot and the chain differ."""
+
+    table = "mismatches"
+    key = ("snapshot", "verified_at", "account", "figure")
+
+    snapshot: Annotated[str, "snapshot that was checked"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block at which the chain was asked"]
+    verified_at: Annotated[datetime, "when the check ended"]
+    account: Annotated[str, "account address"]
+    figure: Annotated[str, "collateral, debt or health factor"]
+    ours: Annotated[str, "our integer, or n/a (reason)"]
+    chain: Annotated[str, "the chain's integer, or what its call failed with"]
