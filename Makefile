@@ -57,7 +57,7 @@ browser:
 
 # Its sources are under BUSL-1.1: fetched and compiled into the ignored cache, on request only.
 test-evm-36: $(VENV)/made-dev
-	@CHAINWATCH_EVM_36=1 CHAINWATCH_REQUIRE_EVM=1 $(BIN)/python -m pytest tests/test_aave_v36_on_chain.py
+	@CHAINWATCH_EVM_36=1 CHAINWATCH_REQUIRE_EVM=1 $(BIN)/python -m pytest tests/lending/protocols/test_aave_v36_on_chain.py
 
 check: format lint types contracts portable test
 

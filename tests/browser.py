@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import CACHE
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 # Written by `make everything` where the machine has no way to install one.
-REFUSED = Path(__file__).parents[1] / ".cache" / "programs" / "no-browser"
+REFUSED = CACHE / "programs" / "no-browser"
 MISSING = "no Chromium is on the PATH: make everything"
 SECONDS = 180
 _FLAGS = (

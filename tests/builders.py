@@ -44,7 +44,7 @@ from chainwatch.tables.lending import (
     Verification,
 )
 from chainwatch.tables.log import Load
-from tests.rpc_proxy import Proxy, standing
+from tests.evm.rpc_proxy import Proxy, standing
 
 BASE = 10**8  # base units of a USD
 WAD = 10**18

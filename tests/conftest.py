@@ -15,8 +15,8 @@ from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
+from tests.places import CACHE
 
-CACHE = Path(__file__).parents[1] / ".cache"
 GENESIS = 1_700_000_000
 
 
@@ -27,9 +27,9 @@ LONGEST = (
     "queries",
     "spark",
     "cli",
-    "aave_on_chain",
+    "aave_v3_on_chain",
     "recording",
-    "hostile",
+    "hostile_tokens",
     "export",
     "diff",
     "store",

@@ -37,8 +37,8 @@ from chainwatch.exchanges.venues import (
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 # The streams of all venues but Binance, Bybit and OKX.
 OTHERS = (
     aster.ASTER,
@@ -199,7 +199,6 @@ def source_of(channel: Channel, timing: Timing, seen: HandedOver) -> Source:
         summary="",
         run=run,
         venue=channel.venue,
-        channel=channel,
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from chainwatch.exchanges import frames, replay
 from chainwatch.exchanges.reader import Seen
 from chainwatch.tables.exchange import ExchangeLiquidation
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+from tests.places import FIXTURES
 
 
 def seen(source: str) -> list[Seen]:

@@ -1,0 +1,117 @@
+"""The other venues against the loopback exchange: what is not tried on all streams at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch.exchanges.contracts import Contract
+from chainwatch.tables.log import Reject
+from tests.exchanges.test_stream import states
+from tests.venues.client import OTHERS, Collecting, Loopback, quick
+from tests.venues.others import ALL
+from tests.venues.protocols import BASE_MS
+
+CHANNELS = [quick(channel) for channel in OTHERS]
+SOME = Contract(symbol="", base="", quote="", settle="", kind="linear", size=1.0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback() as running:
+        yield running
+
+
+@pytest.fixture
+async def exchange(server: Loopback) -> Loopback:
+    await at_once(server, "fault")
+    return server
+
+
+async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
+    await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+
+
+async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        await at_once(exchange, "burst", count=500)
+        await at_once(exchange, "burst", count=100, rate=200, start=500)
+        await running.counted(rows=600)
+    for channel in CHANNELS:
+        rows = running.liquidations(channel)
+        assert [r.time.timestamp() * 1000 - BASE_MS for r in rows] == list(range(600)), channel
+        assert [r.side for r in rows] == ["long", "short"] * 300, channel.source
+        for row in rows:
+            assert None not in (row.quantity_base, row.contracts, row.notional_usd), row
+            assert row.notional_usd == pytest.approx((row.quantity_base or 0) * row.price)
+        assert sum(s.rejects for s in running.coverage(channel)) == 0
+
+
+async def test_a_refused_feed_is_down_with_the_venues_words(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    for channel in CHANNELS:
+        topics = channel.topics(dict.fromkeys(ALL[channel.source].symbols, SOME))
+        await exchange.tell("fault", channel.source, faults={"deny": topics})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.told("refused: ")
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down"], channel.source
+        assert any("refused: " in s.reason for s in spans), channel.source
+
+
+async def test_a_refused_socket_is_tried_again_until_it_opens(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    await at_once(exchange, "fault", faults={"refuse": 3})
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.told("HTTP 503")
+        await running.alive()
+        await at_once(exchange, "burst", count=3)
+        await running.counted(rows=3)
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans) == ["down", "up"], channel.source
+        reasons = {s.reason for s in spans if s.state == "down"}
+        assert "refuses the socket with HTTP 503" in reasons, channel.source
+        assert len(running.liquidations(channel)) == 3, channel.source
+
+
+GARBAGE: list[dict[str, Any]] = [
+    {"text": "not json"},
+    {"text": '{"a":'},
+    {"text": "[" * 200_000},
+    {"text": '{"a":' * 200_000},
+    {"text": "x" * 1_000_000},
+    {"hex": "1f8b0800deadbeef"},  # gzip that is none, or binary where text is documented
+    {"raw_text": b"\xff\xfe{}".hex()},
+]
+
+
+async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    async with Collecting(exchange, tmp_path, *CHANNELS) as running:
+        await running.alive()
+        for n, frame in enumerate(GARBAGE):
+            await at_once(exchange, "send", frames=[frame])
+            await at_once(exchange, "burst", count=1, start=n)
+        await running.counted(rows=len(GARBAGE), rejects=len(GARBAGE))
+        await running.alive()
+    for channel in CHANNELS:
+        spans = running.coverage(channel)
+        assert states(spans)[:3] == ["down", "up", "rejecting"], channel.source
+        assert states(spans)[-1] == "up", channel.source
+        assert {s.state for s in spans if s.rejects} == {"rejecting"}, channel.source
+        assert sum(s.rejects for s in spans) == len(GARBAGE), channel.source
+        rejects = running.store.rows(Reject, "source = $s", {"s": channel.source})
+        assert len(rejects) == len(GARBAGE), channel.source
+        assert all(r.reason and "\n" not in r.reason and len(r.raw) <= 10_000 for r in rejects)

@@ -1,0 +1,117 @@
+"""Aave v3.6 against its real bytecode, on request: `make test-evm-36` compiles it from npm."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from chainwatch.demo import accounts
+from chainwatch.demo.aave import ETH_CORRELATED, STABLECOINS
+from chainwatch.demo.chain import Chain, Receipt
+from tests.builders import BASE, ask
+from tests.evm import aave_v36_market
+from tests.evm.aave_lakes import USER, Lake, holds, supply
+from tests.evm.aave_v36_market import AaveV36Market
+
+DAY = 86_400
+MUST_NOT_LEAVE_DUST = "0xb629b0e4"  # MustNotLeaveDust()
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("CHAINWATCH_EVM_36") != "1", reason="on request only: make test-evm-36"
+)
+
+
+@pytest.fixture(scope="module")
+def artifacts() -> Path:
+    return aave_v36_market.artifacts()
+
+
+@pytest.fixture
+def market(chain: Chain, artifacts: Path) -> AaveV36Market:
+    return aave_v36_market.deploy(chain, artifacts)
+
+
+def test_a_thousand_accounts_of_aave_v36_equal_the_chain_calm_crashed_liquidated_and_a_month_later(
+    market: AaveV36Market, tmp_path: Path
+) -> None:
+    chain = market.chain
+    made = accounts.populate(market, 1_050, 2026, tolerate=True)
+    lake = Lake(tmp_path, market, "aave-v3")
+
+    snapshot = lake.collect()
+    assert (snapshot.revision, snapshot.profile) == (10, "3.6")
+    assert (snapshot.hf_rule, snapshot.close_rule) == ("weighted", "position-half")
+    calm = holds(lake, snapshot)
+    assert set(made) <= set(calm)
+    assert len(calm) >= 1_050
+    categories = Counter(row.emode for row in calm.values())
+    assert categories[ETH_CORRELATED] >= 30
+    assert categories[STABLECOINS] >= 5
+    assert sum(row.status == "no debt" for row in calm.values()) >= 50
+    dust = [row for row in calm.values() if row.status == "ok" and row.debt_base < BASE]
+    assert len(dust) >= 30
+    assert not any(row.liquidatable for row in calm.values())
+
+    accounts.random_operations(market, made, Random(3), 200)
+    holds(lake, lake.collect())
+
+    accounts.crash(market, 0.4)
+    crashed = holds(lake, lake.collect())
+    assert sum(row.liquidatable is True for row in crashed.values()) > 400
+
+    done = accounts.liquidate(market, made, Random(1), 400)
+    assert len(done) > 200
+    liquidated = lake.collect()
+    rows = holds(lake, liquidated)
+    assert liquidated.accounts_read < len(rows)
+    assert sum(rows[each.account] != crashed[each.account] for each in done) == len(done)
+
+    chain.increase_time(30 * DAY)
+    later = lake.collect()
+    aged = holds(lake, later)
+    assert later.accounts_read == 0
+    grown = [a for a in aged if (aged[a].debt_base or 0) > (rows[a].debt_base or 0)]
+    assert len(grown) > 500
+
+    result, mismatches = lake.verify()
+    assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
+    for name in ("account_counts", "account_totals", "scan_gaps", "unknown_assets"):
+        assert ask(lake.store, name) == []
+
+
+def test_a_wall_holds_what_the_pool_lets_be_repaid_without_leaving_dust_and_no_dollar_more(
+    market: AaveV36Market, tmp_path: Path
+) -> None:
+    chain = market.chain
+    for symbol, decimals in (("USDC", 6), ("DAI", 18)):
+        supply(market, symbol, 10**6 * 10**decimals, accounts.PROVIDERS[0])
+    supply(market, "WETH", 22 * 10**17, USER)
+    debts = [("USDC", 3_000 * 10**6), ("DAI", 2_000 * 10**18)]
+    chain.send_all([market.borrow(USER, symbol, amount) for symbol, amount in debts])
+    market.set_price("WETH", 2_656 * 10**8)  # health factor 0.97
+
+    lake = Lake(tmp_path, market, "aave-v3")
+    row = holds(lake, lake.collect())[USER]
+    assert 0.96 < (row.hf or 0) < 0.98
+    (now,) = [r for r in ask(lake.store, "walls", factor="ETH") if r["way"] == "now"]
+    repaid = round(now["max_seizable_usd"] / 1.05 * 10**6)
+    # Half of all debt would be 2,500 and leave 500: 1,000 must be left.
+    assert repaid == pytest.approx(2_000 * 10**6, rel=1e-4)
+
+    def liquidate(amount: int) -> Receipt:
+        steps = [
+            market.mint("USDC", accounts.LIQUIDATORS[0], 10**10),
+            market.approve(accounts.LIQUIDATORS[0], "USDC"),
+            market.liquidate(accounts.LIQUIDATORS[0], "WETH", "USDC", USER, amount),
+        ]
+        return chain.send_all(steps, tolerate=True)[-1]
+
+    for refused in (2**256 - 1, 2_500 * 10**6, repaid + 10**6):
+        receipt = liquidate(refused)
+        assert not receipt.ok
+        assert MUST_NOT_LEAVE_DUST in chain.reason(receipt.hash)
+    assert liquidate(repaid - 10**4).ok  # a cent less: interest has run on
