@@ -177,9 +177,11 @@ def test_an_npm_that_leaves_nothing_behind_is_refused(
 
 
 @pytest.mark.parametrize("required", ["CI", "CHAINWATCH_REQUIRE_EVM", ""])
-def test_without_npm_the_tests_on_bytecode_skip_with_a_reason_and_fail_where_required(
+def test_without_npm_tests_on_bytecode_skip_or_fail_if_required(
     tmp_path: Path, required: str
 ) -> None:
+    """Without npm the tests on bytecode are skipped with a reason, and fail where they are
+    required."""
     unset = {"CI", "CHAINWATCH_REQUIRE_EVM"}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"PATH": str(tmp_path), "CHAINWATCH_CACHE": str(tmp_path / "cache")}
@@ -367,9 +369,10 @@ def test_a_staking_token_follows_its_base_and_its_ratio(aave_market: AaveMarket)
     ],
     ids=["bytes32", "invalid UTF-8", "10 kB", "empty", "reverting"],
 )
-def test_a_hostile_token_answers_with_any_bytes_and_is_still_a_reserve(
+def test_a_hostile_token_with_any_answer_is_still_a_reserve(
     aave_market: AaveMarket, data: bytes, reverts: bool
 ) -> None:
+    """A hostile token may answer with any bytes and is still listed as a reserve."""
     chain = aave_market.chain
     token = chain.deploy(own_artifact("HostileToken"), 77)
     aave_market.add(Reserve("EVIL", 18, 10**8, 7000, 7500, 10500), token=token)
@@ -507,9 +510,10 @@ def test_a_crash_is_followed_by_liquidations_of_every_kind(aave_market: AaveMark
     assert any(row[1] > 0 for row in after)
 
 
-def test_a_paused_reserve_stops_liquidations_and_a_frozen_one_does_not(
+def test_a_paused_reserve_stops_liquidations_a_frozen_does_not(
     aave_market: AaveMarket,
 ) -> None:
+    """A paused reserve stops liquidations, and a frozen one does not."""
     market, liquidator = aave_market, accounts.LIQUIDATORS[0]
     provide(market, "USDC", 10**12)
     supply(market, "WETH", WAD)

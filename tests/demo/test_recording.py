@@ -75,9 +75,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     return home, run("demo", home=home, env=nothing)
 
 
-def test_without_node_the_demo_plays_the_recording_from_end_to_end_and_says_so(
+def test_without_node_the_demo_plays_the_recording_and_says_so(
     demo: tuple[Path, Done],
 ) -> None:
+    """Without node the demo plays the recording from end to end and says so."""
     done = demo[1]
     assert done.code == Exit.OK, done.err
     assert re.search(r"^.*node.*; playing the recording instead$", done.err, re.MULTILINE)
@@ -178,9 +179,10 @@ def test_the_chain_ends_at_its_head_until_the_story_moves_on(played: recording.P
     assert len(ask(played, "eth_getLogs", everything)["result"]) > before
 
 
-def test_a_request_outside_the_recording_is_refused_and_never_answered_with_nothing(
+def test_a_request_outside_the_recording_is_rejected(
     played: recording.Player,
 ) -> None:
+    """A request outside the recording is rejected, and never answered with an empty result."""
     head = hex(played.head)
     unknown = {"to": played.recording.markets["demo"].pool, "data": "0x12345678"}
     refused = ask(played, "eth_call", unknown, head)["error"]
@@ -199,9 +201,10 @@ def test_a_request_outside_the_recording_is_refused_and_never_answered_with_noth
     assert "error" in ask(played, "eth_call", {"to": MULTICALL3, "data": call}, head)
 
 
-def test_a_collector_that_asks_for_more_than_was_recorded_fails_and_stores_no_snapshot(
+def test_a_request_that_was_not_recorded_stores_no_snapshot(
     asking_for_more: tuple[Path, Any],
 ) -> None:
+    """A collector that requests more than was recorded fails and stores no snapshot."""
     home, process = asking_for_more
     done = shell.ended(process)
     assert done.code == Exit.NETWORK

@@ -62,9 +62,10 @@ def outcomes(store: Store) -> list[str]:
 # --- keeping --------------------------------------------------------------------------------
 
 
-async def test_the_bytes_are_kept_under_their_hash_and_every_figure_leads_to_them(
+async def test_bytes_are_kept_under_their_hash_and_figures_name_it(
     store: Store, publisher: Publisher
 ) -> None:
+    """The bytes are kept under their hash, and every figure names it."""
     body = vix_file((2, 20.5), (1, 18.25))
     publisher.instead[VIX] = body
     raise_failures(await gather(store, publisher.url, "cboe"))
@@ -132,9 +133,10 @@ async def test_a_server_that_knows_versions_is_asked_for_changes_only(
     assert [d.sha256 for d in store.rows(Document)] == [hashlib.sha256(body).hexdigest()] * 3
 
 
-async def test_what_is_older_than_its_publishers_rhythm_is_stored_and_called_stale(
+async def test_a_figure_older_than_its_publication_interval_is_stale(
     store: Store, publisher: Publisher
 ) -> None:
+    """A figure that is older than its publisher's interval is stored and called stale."""
     publisher.instead[VIX] = vix_file((30, 18.25))
     voice = Quiet()
     raise_failures(await gather(store, publisher.url, "cboe", voice=voice))
@@ -416,9 +418,11 @@ class Watched:
     said=st.lists(SAID, min_size=1, max_size=4),
     looks=st.sets(st.integers(0, 7), min_size=1, max_size=8),
 )
-def test_nothing_is_known_before_it_is_published_and_knowledge_of_the_past_stays(
+def test_no_figure_is_known_before_its_publication(
     said: list[list[float | None]], looks: set[int]
 ) -> None:
+    """No figure is known before its publication, and what was known at a past time stays
+    the same."""
     watched = Watched(said, looks, date(2026, 2, 1))
     first_look = min(looks)
     then: dict[int, dict[date, float]] = {}

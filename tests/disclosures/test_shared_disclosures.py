@@ -102,7 +102,8 @@ def classes(token: str) -> dict[date, dict[str, Decimal]]:
     return found
 
 
-def test_the_shipped_quarters_of_tether_equal_the_reports_to_the_dollar() -> None:
+def test_the_shipped_quarters_of_tether_equal_the_reports() -> None:
+    """The shipped quarters of Tether equal the reports to the dollar."""
     shipped = classes("USDT")
     quarters = table("reference/samples/disclosures/tether_reserves_reported.csv")
     assert len(quarters) == 15
@@ -117,7 +118,8 @@ def test_the_shipped_quarters_of_tether_equal_the_reports_to_the_dollar() -> Non
         assert shipped[as_of] == stated
 
 
-def test_the_shipped_quarter_of_mid_2026_equals_the_reports_eleven_rows() -> None:
+def test_the_shipped_quarter_of_mid_2026_equals_the_report() -> None:
+    """The shipped quarter of mid 2026 equals the report's eleven rows."""
     rows = table("data/tether/tether_reserves_bdo_2026-06-30.csv")
     shipped = classes("USDT")[day("2026-06-30")]
     assert shipped["total"] == sum(int(r["usd"]) for r in rows) == 187_751_426_411
@@ -360,7 +362,8 @@ def test_the_verdicts_on_the_articles_are_those_of_the_reference(market: Store) 
     assert "+0.74 %" in found[31]["finding"]
 
 
-def test_tethers_last_quarter_of_2025_is_split_into_quantity_and_price(market: Store) -> None:
+def test_tethers_end_of_2025_is_split_into_quantity_and_price(market: Store) -> None:
+    """Tether's last quarter of 2025 is split into quantity and price."""
     known = datetime(2026, 2, 1, tzinfo=UTC)
     found = {r["asset_class"]: r for r in ask(market, "reserves", p_known_at=known)}
     bitcoin, gold = found["bitcoin"], found["precious metals"]

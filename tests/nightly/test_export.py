@@ -165,9 +165,8 @@ def test_parameters_that_changed_since_the_day_before_are_listed(
     assert read(export.export(store, tmp_path / "out", DAY).folder, "parameter_changes") == []
 
 
-def test_a_market_that_was_not_read_that_day_has_no_rows_and_no_stale_ones(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_market_not_read_that_day_has_no_rows(store: Store, tmp_path: Path) -> None:
+    """A market that was not read that day has no rows, not even old ones."""
     fill(store)
     book(MORNING, 100, market="other").store(store)
     done = export.export(store, tmp_path / "out", NEXT)
@@ -206,9 +205,8 @@ def test_a_summer_time_date_is_a_day_of_24_utc_hours(store: Store, tmp_path: Pat
 # --- the same bytes -----------------------------------------------------------------------------
 
 
-def test_an_old_day_exported_again_has_the_same_bytes_however_its_segments_are_cut(
-    store: Store, tmp_path: Path
-) -> None:
+def test_an_old_day_exported_again_has_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    """An old day exported again has the same bytes, whatever the size of its segments."""
     fill(store)
     formats = export.FORMATS
     first = contents(export.export(store, tmp_path / "one", DAY, formats=formats).folder)
@@ -532,9 +530,8 @@ def test_every_table_that_marts_read_is_among_what_a_day_is_made_from() -> None:
 # --- whole nights -------------------------------------------------------------------------------
 
 
-def test_a_reader_sees_a_whole_night_or_none_while_days_are_written_again(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) -> None:
+    """A reader sees a complete night or none while days are written again."""
     fill(store)
     out = tmp_path / "out"
     export.export(store, out, DAY)
@@ -621,9 +618,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "cannot be written" in done.err
 
 
-def test_a_full_disk_for_the_files_is_told_as_such_and_leaves_nothing_behind(
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(
     tmp_path: Path,
 ) -> None:
+    """A full disk under the files is reported as such and leaves nothing behind."""
     home, disk = shell.recorded_lake(), tmp_path / "disk"
     with builders.small_file_system(disk) as reason:
         if reason:

@@ -95,7 +95,8 @@ def snapshot_at(time: datetime, block: int, market: str = "m") -> Snapshot:
 # --- retention ----------------------------------------------------------------------------------
 
 
-def test_the_last_of_each_hour_stays_for_a_week_and_the_last_of_each_day_forever() -> None:
+def test_the_last_of_each_hour_and_of_each_day_stays() -> None:
+    """The last snapshot of each hour stays for a week, and the last of each day forever."""
     hours = [
         snapshot_at(NOW - timedelta(hours=n / 2 + 0.1), 10_000 - n) for n in range(2 * 24 * 20)
     ]
@@ -162,9 +163,10 @@ def test_a_policy_that_is_none_is_refused(text: str) -> None:
         retention.retention_of(text)
 
 
-def test_what_is_dropped_goes_with_its_balances_and_the_rest_stays_to_the_last_bit(
+def test_dropped_snapshots_go_with_balances_and_others_stay(
     tmp_path: Path,
 ) -> None:
+    """Dropped snapshots go with their balances, and the others stay to the last bit."""
     store = Store(tmp_path)
     store.create()
     books = []
@@ -241,9 +243,8 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
     assert record["steps"]["checks"]["state"] == "done"
 
 
-def test_what_failed_is_told_by_the_exit_code_and_tried_again_the_same_night(
-    lake: Store, tmp_path: Path
-) -> None:
+def test_a_failed_step_sets_the_exit_code_and_is_tried_again(lake: Store, tmp_path: Path) -> None:
+    """A failed step sets the exit code and is tried again the same night."""
     out = tmp_path / "marts"
     how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
     night = run(lake, out, Nobody(), **how)
@@ -361,9 +362,10 @@ def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path)
     assert again.steps == night.steps, "nothing more was stored, nothing is done"
 
 
-def test_an_export_killed_in_a_retried_night_is_made_good_by_the_next_run(
+def test_an_export_killed_in_a_retried_night_is_done_by_the_next(
     lake: Store, tmp_path: Path
 ) -> None:
+    """An export killed in a retried night is done by the next run."""
     out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
     words = (lake.home, out, now)
     process = CHILDREN.Process(target=night_without_sources, args=words)
@@ -409,7 +411,8 @@ def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
     )
 
 
-def test_a_night_killed_thirty_times_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None:
+def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    """A night killed thirty times ends where an undisturbed one does."""
     seed = int(os.environ.get("CHAINWATCH_CRASH_SEED") or random.SystemRandom().randrange(10**6))
     sys.stderr.write(f"CHAINWATCH_CRASH_SEED={seed} repeats the moments of this run\n")
     pick = random.Random(seed)

@@ -90,7 +90,8 @@ def level(store: Store, value: float | None) -> None:
     )
 
 
-def test_an_alert_is_raised_once_held_between_its_levels_and_cleared_once(store: Store) -> None:
+def test_an_alert_is_raised_once_and_cleared_once(store: Store) -> None:
+    """An alert is raised once, held between its two levels, and cleared once."""
     told = []
     for hour, value in enumerate((50, 90, 100, 120, 99, 81, 100, 79, 85, 101)):
         level(store, value)
@@ -118,9 +119,10 @@ def test_raising_and_clearing_always_take_turns(values: list[int]) -> None:
     assert kinds == (["raised", "cleared"] * len(kinds))[: len(kinds)]
 
 
-def test_a_clock_that_is_set_back_leaves_alerts_in_the_order_in_which_they_were_told(
+def test_a_clock_set_back_keeps_the_order_of_notices(
     store: Store,
 ) -> None:
+    """Notices stay in the order in which they were sent, even where the clock was set back."""
     told, days = [], (9, 0, 0, 0, 1, 1)
     for day, value in zip(days, (120, 10, 10, 130, 130, 10), strict=True):
         level(store, value)
@@ -220,9 +222,12 @@ def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: 
     assert alerts.run(store, [], only=[name], now=NOW + timedelta(hours=1)).notices == []
 
 
-def test_a_feed_that_fell_silent_is_told_with_its_reason_and_cleared_once_it_speaks(
+def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
     store: Store,
 ) -> None:
+    """A silent feed raises an alert with its reason, which is cleared once messages arrive
+    again."""
+
     def told(hours: int) -> list[tuple[str, str, str]]:
         found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW + timedelta(hours=hours))
         assert found.failures == []
@@ -460,9 +465,10 @@ def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text
     assert "stopped after 1 s" in done.err
 
 
-def test_a_rule_that_the_engine_does_not_stop_is_left_behind_and_stops_no_other(
+def test_a_rule_the_engine_cannot_stop_stops_no_other(
     store: Store,
 ) -> None:
+    """A rule that the engine cannot stop is left behind, and the other rules run."""
     level(store, 120)
     path = mine(
         store,
@@ -506,9 +512,10 @@ def test_a_rule_that_the_engine_does_not_stop_is_left_behind_and_stops_no_other(
         ),
     ],
 )
-def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
+def test_a_wrong_rule_is_named_with_its_line_and_stops_no_other(
     store: Store, text: str, told: str
 ) -> None:
+    """A rule that is wrong is named with its line, and the other rules run."""
     level(store, 120)
     (store.home / "alerts" / "mine.sql").write_text(text)
     found = alerts.run(store, [], only=["level", "mine"], now=NOW)
@@ -534,9 +541,10 @@ def test_a_rule_that_is_wrong_is_named_with_its_line_and_stops_no_other(
         ("'a', 'raise', 'm', INTERVAL '99999999 years'", "too large"),
     ],
 )
-def test_a_row_that_no_rule_may_return_is_refused_and_stops_no_other_rule(
+def test_an_invalid_row_is_rejected_and_stops_no_other_rule(
     store: Store, row: str, told: str
 ) -> None:
+    """A row that does not fit the columns of a rule is rejected, and the other rules run."""
     level(store, 120)
     path = store.home / "alerts" / "mine.sql"
     path.write_text(
@@ -623,7 +631,8 @@ def test_a_rule_that_cannot_be_used_leaves_its_alerts_as_they_are(store: Store) 
         assert box.messages == ["raised s", "raised s"], "nobody needs to hear of its end"
 
 
-def test_one_of_ones_own_that_is_wrong_is_not_replaced_by_the_one_that_ships(store: Store) -> None:
+def test_a_wrong_user_rule_is_not_replaced_by_the_shipped_one(store: Store) -> None:
+    """A user's rule that is wrong fails; the shipped rule of that name does not run instead."""
     store.append(wrong("alert_feed_silent"), source="test")
     (store.home / "alerts").mkdir()
     (store.home / "alerts" / "alert_feed_silent.sql").write_text("SELECT 1")
@@ -693,9 +702,10 @@ def test_a_webhook_that_is_no_url_is_told_before_anything_is_stored(store: Store
         assert box.messages == ["raised s"]
 
 
-def test_a_channel_that_fails_stops_no_other_and_is_not_said_to_have_taken_anything(
+def test_a_failing_channel_stops_no_other_and_is_not_listed(
     store: Store,
 ) -> None:
+    """A channel that fails stops no other, and is not listed among those that got the notices."""
     level(store, 120)
     with listening() as dead, listening() as box:
         dead.status = 500

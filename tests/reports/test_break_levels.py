@@ -305,9 +305,10 @@ def test_less_depth_or_more_units_never_leave_the_price_higher(
 
 @reused
 @given(steps=walls, book=books, adv=volumes)
-def test_the_recentred_book_on_a_grid_equals_its_own_loop_and_stays_near_the_fixed_point(
+def test_the_recentred_book_on_a_grid_equals_its_own_loop(
     store: Store, steps: list[tuple[float, float]], book: list[Any], adv: float | None
 ) -> None:
+    """The recentred book on a grid equals its own loop and stays near the fixed point."""
     wall(store, steps)
     bids(store, book, volume_24h=adv)
     market = Market(book, adv)
@@ -358,9 +359,10 @@ def test_equal_triggers_are_taken_in_the_order_of_their_key(store: Store) -> Non
     assert [row["units"] for row in levels(store)] == [13]
 
 
-def test_who_is_liquidatable_already_fires_at_todays_price_and_pulls_others_with_it(
+def test_liquidatable_accounts_trigger_others_at_todays_price(
     store: Store,
 ) -> None:
+    """Accounts that are liquidatable already are sold at today's price and trigger others."""
     wall(store, [(120_000, 100), (99_000, 10), (80_000, 10)])
     bids(store, [(0.1, 500.0)])
     now, below = levels(store)
@@ -412,7 +414,8 @@ def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> 
     assert thin["steps"] == (2 if rule == "reserve-half" else 1)
 
 
-def test_accounts_at_one_trigger_but_for_rounding_feed_each_other_nothing(store: Store) -> None:
+def test_accounts_at_one_trigger_price_do_not_feed_each_other(store: Store) -> None:
+    """Accounts whose trigger prices differ only by rounding do not add to each other's fall."""
     price = 90_001.37
     made = Book(
         Asset("WBTC", price, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
@@ -453,9 +456,10 @@ def test_a_late_oracle_bounds_the_break_from_below(store: Store) -> None:
     assert [r["landing_price_late"] for r in late] == [close(r["landing_price"]) for r in shifted]
 
 
-def test_only_the_share_that_is_sold_moves_the_price_and_all_that_is_seized_is_counted(
+def test_only_the_sold_share_moves_the_price(
     store: Store,
 ) -> None:
+    """Only the share that is sold moves the price; all that is seized is counted."""
     wall(store, [(95_000.0, 300.0), (94_000.0, 300.0)])
     bids(store, [(0.1, 3_000.0)])
     half = levels(store, sold_share=0.5)
@@ -478,9 +482,10 @@ def test_only_the_share_that_is_sold_moves_the_price_and_all_that_is_seized_is_c
         ((11.0, 10.0), "at once", 0),
     ],
 )
-def test_what_a_protocol_absorbs_is_sold_later_and_only_below_its_target_reserves(
+def test_absorbed_collateral_is_sold_later_below_target_reserves(
     store: Store, reserves: tuple[float | None, float | None], absorbed: str, sold: float
 ) -> None:
+    """What a protocol absorbs is sold later, and only below its target reserves."""
     made = Steps(close_rule="absorb")
     made.step("a", 95_000, 50)
     rows = [r for r in made.rows() if r.table != "snapshots"]
@@ -562,9 +567,11 @@ def test_liquidations_on_the_way_never_leave_more_bad_debt(
         assert told == pytest.approx(left, abs=1e-3)
 
 
-def test_another_factor_that_moves_along_brings_triggers_forward_and_is_not_sold_as_this_one(
+def test_a_correlated_factor_moves_triggers_and_is_not_sold(
     store: Store,
 ) -> None:
+    """Another factor with a beta brings triggers forward, and its collateral is not sold as
+    this one."""
     made = Steps()
     held = {"BTC": 1.0, "ETH": 30.0}  # worth 100,000 and 90,000
     made.account("a", held, {"USD": 0.8 * 171_000})  # at 10 % below, both together
@@ -605,7 +612,8 @@ def test_a_fall_by_a_share_reaches_each_market_at_its_own_distance(store: Store)
 # --- depth of several venues --------------------------------------------------------------------
 
 
-def test_books_of_several_venues_add_up_and_each_ends_where_it_was_measured(store: Store) -> None:
+def test_books_of_venues_add_up_and_end_where_measured(store: Store) -> None:
+    """Order books of several venues add up, and each ends where it was measured."""
     wall(store, [(95_000.0, 1.0)])
     at = FIRST_BLOCK_TIME + timedelta(days=1)
     one = depth([(0.01, 10.0), (0.02, 30.0)], venue="one", time=at, volume_24h=500.0)
@@ -646,7 +654,8 @@ def test_a_hole_in_the_book_is_jumped_by_the_unit_that_falls_into_it(store: Stor
     assert third["t_ext"] == close(94_990 / (1 - 0.04 - 0.01 / 20))
 
 
-def test_without_a_market_that_sales_move_every_step_fires_at_its_own_price(store: Store) -> None:
+def test_with_unlimited_depth_each_step_fires_at_its_own_price(store: Store) -> None:
+    """Where sales do not move the market, every step fires at its own price."""
     wall(store, [(95_000.0, 10.0), (94_999.0, 1.0), (94_999.0, 1.0)])
     found = levels(store, inf)
     assert [row["break_price"] for row in found] == [95_000, close(94_999)]

@@ -73,7 +73,8 @@ def rows(home: Path, *words: str) -> dict[str, Any]:
 # --- what it prints -----------------------------------------------------------------------------
 
 
-def test_break_levels_and_the_band_come_with_age_and_coverage_of_depth(home: Path) -> None:
+def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> None:
+    """Break levels and the band are printed with the age and the coverage of depth."""
     done = command(home, "BTC")
     assert done.code == 0, done.err
     for words in (
@@ -113,9 +114,10 @@ def test_break_levels_and_the_band_come_with_age_and_coverage_of_depth(home: Pat
         (None, None, "m: reserves n/a (they were not read, or their asset has no USD price): "),
     ],
 )
-def test_the_header_says_whether_reserves_allow_a_sale_and_why_that_is_not_known(
+def test_the_header_says_whether_reserves_allow_a_sale(
     tmp_path: Path, own: float | None, target: float | None, told: str
 ) -> None:
+    """The header says whether reserves allow a sale, and why that is not known."""
     store = Store(tmp_path)
     made = market(close_rule="absorb")
     rows = [row for row in made.rows() if row.table != "snapshots"]
@@ -172,7 +174,8 @@ def bent(home: Path) -> Path:
     return home
 
 
-def test_the_header_and_what_is_in_no_sum_are_of_the_same_betas_as_the_rows(tmp_path: Path) -> None:
+def test_header_and_left_out_accounts_use_the_betas_of_the_rows(tmp_path: Path) -> None:
+    """The header and the accounts in no sum are of the same betas as the rows."""
     asked = ("BTC", "--beta", "eth=1.5", "--adv", "20000", "--drop", "70%")
     said = command(bent(tmp_path), *asked)
     assert "moves WBTC, WETH × 1.5; all else stays" in said.out, said.err
@@ -261,9 +264,10 @@ def vector(store: Store, *names: str, drops: dict[str, float]) -> list[dict[str,
     return made.result.dicts()
 
 
-def test_several_factors_come_to_rest_together_where_no_further_round_moves_them(
+def test_several_factors_rest_where_no_further_round_moves_them(
     home: Path,
 ) -> None:
+    """Several factors come to rest together, where no further round moves them."""
     store = Store(home)
     drops = {"BTC": 0.1, "ETH": 0.1}
     found = vector(store, "BTC", "ETH", drops=drops)
@@ -291,7 +295,8 @@ def test_several_factors_come_to_rest_together_where_no_further_round_moves_them
     assert alone[0]["accounts"] < 5
 
 
-def test_several_factors_tell_what_moves_with_each_and_what_is_in_no_sum(home: Path) -> None:
+def test_several_factors_list_what_moves_and_what_is_in_no_sum(home: Path) -> None:
+    """A report of several factors lists what moves with each and what is in no sum."""
     found = rows(home, "BTC", "ETH", "--drop", "5%")
     assert [(m["factor"], m["symbol"]) for m in found["moves"]] == [
         ("BTC", "WBTC"),
@@ -305,7 +310,8 @@ def test_several_factors_tell_what_moves_with_each_and_what_is_in_no_sum(home: P
         assert found[name] == alone
 
 
-def test_one_factor_by_rounds_is_the_largest_fixed_point_of_its_break_levels(home: Path) -> None:
+def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> None:
+    """The rounds of a single factor end at the largest fixed point of its break levels."""
     store = Store(home)
     found = vector(store, "BTC", drops={"BTC": 0.05})
     falls = ask(store, "falls", drops="0.05", scales="inf,1,0.5,0.1,0.02")
@@ -439,7 +445,8 @@ def test_a_book_far_from_the_oracle_is_of_another_symbol(tmp_path: Path) -> None
         cascade.breaks(catalog, terms(), None)
 
 
-def test_without_books_a_stated_volume_gives_the_square_root_law_alone(tmp_path: Path) -> None:
+def test_without_books_a_volume_gives_the_square_root_law_alone(tmp_path: Path) -> None:
+    """Without books a stated volume gives the square root law alone."""
     store = Store(tmp_path)
     market().store(store)
     done = run("cascade", "BTC", "--adv", "40000", home=tmp_path)

@@ -214,7 +214,8 @@ def test_the_walk_is_that_of_single_positions(known: Store) -> None:
         assert found.left[k, 0].sum() <= sum(b.units for b in bars)
 
 
-def test_a_bar_counts_as_watched_only_if_a_full_feed_was_up_all_through_it(tmp_path: Path) -> None:
+def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) -> None:
+    """A bar counts as covered only if a full feed was up through all of it."""
     bars = series(6)
     half = bars[2].time - STEP / 2
     rows = [
@@ -244,9 +245,10 @@ def test_a_bar_counts_as_watched_only_if_a_full_feed_was_up_all_through_it(tmp_p
 # --- the fit ------------------------------------------------------------------------------------
 
 
-def test_weights_that_made_the_liquidations_are_found_again_and_beat_both_baselines(
+def test_true_weights_are_recovered_and_beat_both_baselines(
     known: Store,
 ) -> None:
+    """Weights that made the liquidations are recovered and beat both baselines."""
     found = fit([walked(known)], TIERS)
     for tier, weight, state in zip(TIERS, found.weights, found.states, strict=True):
         if state == "fitted":
@@ -289,9 +291,10 @@ def test_tiers_that_move_together_are_called_unidentified(tmp_path: Path) -> Non
     assert found.weights[0] + found.weights[1] == pytest.approx(0.5, abs=0.01)
 
 
-def test_liquidations_that_have_nothing_to_do_with_it_do_not_beat_a_baseline(
+def test_unrelated_liquidations_do_not_beat_a_baseline(
     tmp_path: Path,
 ) -> None:
+    """A model of liquidations that are unrelated to open interest does not beat a baseline."""
     bars, rng = series(600), Random(9)
     noise = [
         order(
@@ -404,9 +407,10 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         assert units[side] == pytest.approx((left.left[:, s].sum(axis=-1) * weights).sum())
 
 
-def test_without_open_interest_the_model_is_not_available_and_the_rest_is_printed(
+def test_without_open_interest_only_the_model_is_not_available(
     tmp_path: Path,
 ) -> None:
+    """Without open interest the model is n/a, and the rest is printed."""
     done = run("cascade", "BTC", "--max-depth-age", "2h", "--with-model", home=market(tmp_path))
     assert done.code == 0, done.err
     assert "break price" in done.out

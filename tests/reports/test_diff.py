@@ -159,7 +159,7 @@ people = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(amounts, debts),
     rule=st.sampled_from(("half", "reserve-half", "whole", "absorb")),
     way=st.sampled_from(("down", "up")),
 )
-def test_the_parts_add_up_to_the_whole_exactly_and_the_ends_are_the_walls(
+def test_parts_add_up_exactly_and_the_ends_are_the_walls(
     before: Balances,
     after: Balances,
     prices: tuple[float, float],
@@ -168,6 +168,7 @@ def test_the_parts_add_up_to_the_whole_exactly_and_the_ends_are_the_walls(
     rule: str,
     way: str,
 ) -> None:
+    """The parts add up to the whole difference exactly, and its ends are the walls."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         found = split(

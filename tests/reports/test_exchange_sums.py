@@ -37,9 +37,10 @@ def test_sums_of_exchanges_are_lower_bounds_with_what_was_watched(fill: Fill) ->
     assert (other["value"], other["figure"]) == (None, "n/a (not collected)")
 
 
-def test_a_watched_window_without_liquidations_is_a_zero_and_an_unwatched_one_is_none(
+def test_a_covered_window_sums_to_zero_and_an_uncovered_one_to_na(
     fill: Fill,
 ) -> None:
+    """A covered window without liquidations is 0, and one that is not covered is n/a."""
     found = figures(fill([span(0, 1, **JANUARY)]), "2026-01-29")
     assert found["exchange liquidations"]["figure"] == "≥ 0"
     found = figures(fill([span(0, 1, "down", **JANUARY)]), "2026-01-29")

@@ -70,7 +70,8 @@ def golden(store: Store) -> dict[str, str]:
     return names
 
 
-def test_the_market_moves_the_golden_portfolios_to_where_the_reference_says(store: Store) -> None:
+def test_the_market_factor_moves_portfolios_as_the_reference_says(store: Store) -> None:
+    """MARKET moves the golden portfolios to where the reference says."""
     rows = by_name(store, golden(store), factor="MARKET")
     for name, (_, _, x) in GOLDEN.items():
         assert rows[name]["way"] == ("never" if x is None else "down")
@@ -113,7 +114,8 @@ def test_betas_of_a_price_that_is_a_product_add_up(store: Store) -> None:
     assert moved["WETH"] == 1.3
 
 
-def test_money_metals_ratios_and_unknown_sources_stay_unless_given_a_beta(store: Store) -> None:
+def test_money_metals_ratios_and_unknown_feeds_need_a_beta(store: Store) -> None:
+    """Currencies, metals, ratios and unknown sources stay unless they are given a beta."""
     golden(store)
     moved = {r["symbol"]: r["beta"] for r in ask(store, "moves", factor="MARKET") if r["factor"]}
     assert moved == {"WBTC": 1, "WETH": 1, "wstETH": 1}
@@ -212,7 +214,8 @@ def test_a_wall_of_the_market_counts_money_and_no_units(store: Store) -> None:
 # --- money that loses its peg -------------------------------------------------------------------
 
 
-def test_a_fall_of_usdt_hurts_whoever_holds_it_and_helps_whoever_owes_it(store: Store) -> None:
+def test_a_fall_of_usdt_hurts_its_holders_and_helps_its_borrowers(store: Store) -> None:
+    """A fall of usdt hurts whoever holds it and helps whoever owes it."""
     book = street()
     names = {
         "holds": book.account("holds", {"USDT": 1_000}, {"USDC": 760}),
@@ -252,9 +255,10 @@ def test_a_fall_of_usdt_hurts_whoever_holds_it_and_helps_whoever_owes_it(store: 
 # --- on the command line ------------------------------------------------------------------------
 
 
-def test_the_factor_graph_lists_feeds_factors_and_caps_with_what_hangs_on_them(
+def test_the_factor_graph_lists_feeds_factors_and_caps(
     store: Store,
 ) -> None:
+    """The factor graph lists feeds, factors and caps with what depends on them."""
     golden(store)
     rows = ask(store, "factor_graph")
     found = {(row["asset"], row["factor"]): row for row in rows}

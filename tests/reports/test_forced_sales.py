@@ -444,7 +444,7 @@ def judged(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[s
     }
 
 
-def test_healing_begins_where_the_health_factor_is_one_whatever_the_verdict(store: Store) -> None:
+def test_healing_begins_where_the_health_factor_is_one(store: Store) -> None:
     """An account may be liquidatable while its collateral is more than enough."""
     given_up = judged(store, 50_000, True, "half")
     assert given_up["now"] == [close(26_250), 0]

@@ -45,7 +45,8 @@ def day(text: str) -> datetime:
 # --- values ---------------------------------------------------------------------------------
 
 
-def test_the_source_believed_most_comes_first_and_the_other_fills_its_gaps(fill: Fill) -> None:
+def test_the_preferred_source_comes_first_and_gaps_are_filled(fill: Fill) -> None:
+    """The preferred source comes first, and the other one fills its gaps."""
     first, second = date(2026, 9, 14), date(2026, 9, 15)
     store = fill(
         [
@@ -141,7 +142,8 @@ def test_a_rate_of_last_month_is_not_carried_forward(fill: Fill) -> None:
     assert (found["spread_bp"], found["paid_pct"], found["percentile_share"]) == (None, None, None)
 
 
-def test_percentiles_count_earlier_days_only_with_and_without_month_ends(fill: Fill) -> None:
+def test_percentiles_count_earlier_days_only(fill: Fill) -> None:
+    """Percentiles count earlier days only, with and without month ends."""
     days = weekdays(date(2026, 6, 1), 44)  # two months of weekdays
     chance = Random(3)
     spreads = [chance.randint(-9, 9) for _ in days]
@@ -334,7 +336,8 @@ def test_episodes_count_retests_and_what_was_reached(fill: Fill) -> None:
     assert (second["retests"], second["holds"], second["gaps"]) == (0, True, 0)
 
 
-def test_after_a_gap_through_the_level_each_candle_that_comes_back_is_a_retest(fill: Fill) -> None:
+def test_after_a_gap_each_candle_back_at_the_level_is_a_retest(fill: Fill) -> None:
+    """After a gap through the level, each candle that comes back to it is a retest."""
     bars = [
         (89_500.0, 90_500.0, 90_000.0),
         (86_000.0, 87_000.0, 86_500.0),  # opened below and stayed there
@@ -414,7 +417,8 @@ def test_a_crash_is_measured_on_its_day_and_in_its_window(fill: Fill) -> None:
     assert hole["BTC in the window"]["figure"] == "n/a (no hourly candles)"
 
 
-def test_a_claim_without_data_is_not_checkable_and_says_what_is_lacking(fill: Fill) -> None:
+def test_a_claim_without_data_is_not_checkable_and_says_why(fill: Fill) -> None:
+    """A claim without data is not checkable, and says what is missing."""
     rows = ask(fill([]), "claims")
     assert len(rows) == 37
     by_number = {r["number"]: r for r in rows}
@@ -499,7 +503,8 @@ def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
     assert found["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
 
 
-def test_a_spread_has_the_sessions_and_the_provenance_of_both_its_series(fill: Fill) -> None:
+def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None:
+    """A spread has the sessions and the provenance of both its series."""
     first = date(2026, 1, 12)
     sofr = [
         value("sofr", d, 3.64 if d < date(2026, 1, 29) else 3.85, source="nyfed")
@@ -769,7 +774,8 @@ def test_seizures_on_chain_are_a_lower_bound_that_refutes_nothing(fill: Fill) ->
     assert claim["verdict"] == "supported"
 
 
-def test_what_was_seized_in_a_block_that_left_the_chain_does_not_count(fill: Fill) -> None:
+def test_seizures_of_an_orphaned_block_do_not_count(fill: Fill) -> None:
+    """What was seized in a block that left the chain does not count."""
     gone = Retraction(chain_id=1, block_number=1, block_hash="0xb1", found_at=SEEN)
     figures = ask(fill([seized(4e8), gone]), "crash_figures")
     assert {r["figure"] for r in figures if r["position"] == 18} == {"n/a (none stored)"}

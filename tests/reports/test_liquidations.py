@@ -182,9 +182,11 @@ def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> No
     assert {r["at_least_chain_usd"] for r in found.values()} == {1_500.0}
 
 
-def test_where_no_value_is_known_the_sum_is_not_available_and_nothing_seen_is_at_least_0(
+def test_a_sum_without_values_is_na_and_of_no_rows_at_least_0(
     tmp_path: Path,
 ) -> None:
+    """Where no value is known the sum is n/a, and where nothing was liquidated it is at
+    least 0."""
     store = Store(tmp_path)
     store.create()
     unknown = {"notional_usd": None, "usd_rule": "n/a (x)"}
@@ -208,9 +210,10 @@ def test_where_no_value_is_known_the_sum_is_not_available_and_nothing_seen_is_at
     assert re.search(r"^exchange  long +2  +n/a +n/a +≥ 0 ", text, re.MULTILINE), text
 
 
-def test_an_hour_that_nobody_watched_is_not_available_and_one_without_orders_is_at_least_0(
+def test_an_uncovered_hour_is_na_and_a_quiet_one_is_at_least_0(
     catalog: Catalog,
 ) -> None:
+    """An hour without coverage is n/a, and a covered one without orders is at least 0."""
     rows = ask(catalog, "liquidations", p_by="hour", p_since=at(-1), p_until=at(3))
     found = {(r["of"][11:13], r["origin"]): r for r in rows}
     assert sorted({hour for hour, _ in found}) == ["09", "10", "11", "12"]
@@ -247,9 +250,10 @@ def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalo
     }
 
 
-def test_an_absorption_is_long_only_where_the_base_that_was_owed_is_a_dollar(
+def test_an_absorption_is_long_only_if_the_debt_is_in_dollars(
     tmp_path: Path,
 ) -> None:
+    """An absorption is a long only where the base asset that was owed is a dollar."""
     absorbed = {"kind": "absorb-collateral", "debt_symbol": None, "protocol": "compound-v3"}
     owed = {"kind": "absorb-debt", "coll_symbol": None, "protocol": "compound-v3"}
     rows = [
@@ -295,7 +299,8 @@ def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
     }
 
 
-def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
+def test_each_sum_is_a_lower_bound_with_coverage_and_sampling(catalog: Catalog) -> None:
+    """Every sum is printed as a lower bound, with coverage and sampling."""
     for by in ("hour", "venue", "symbol", "side"):
         made = run.make(catalog, "liquidations", {**WINDOW, "p_by": by})
         text = render.text_of(made, Format.TABLE)
@@ -306,7 +311,8 @@ def test_every_sum_is_printed_as_a_lower_bound_with_coverage_and_sampling(catalo
     assert "exchanges ≥ 247 USD, chain ≥ 1,500 USD" in text
 
 
-def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalog: Catalog) -> None:
+def test_the_header_states_the_window_and_each_feed_faults_first(catalog: Catalog) -> None:
+    """The header states the window and the state of each feed, faults first."""
     made = run.make(catalog, "liquidations", WINDOW)
     assert made.header == [
         "from 2026-02-03 10:00:00Z to 2026-02-03 12:00:00Z (2 hours)",
@@ -318,9 +324,10 @@ def test_the_header_says_the_window_and_how_each_feed_stands_faults_first(catalo
     assert headers.stale_lines(made) == ["bybit-linear is stale: no liquidation"]
 
 
-def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole_spans(
+def test_the_header_counts_the_liquidations_of_the_window_only(
     catalog: Catalog,
 ) -> None:
+    """The header counts the liquidations of the window, not those of whole coverage spans."""
     made = run.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
     binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
     spans = "frames in the spans that touch it"
@@ -335,7 +342,9 @@ def test_the_header_counts_the_liquidations_of_the_window_and_not_those_of_whole
     assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
 
 
-def test_where_a_feed_rejects_nothing_is_covered_and_its_history_counts(tmp_path: Path) -> None:
+def test_rejecting_feeds_cover_nothing_and_their_history_counts(tmp_path: Path) -> None:
+    """While a feed rejects messages nothing is covered, and its history counts."""
+
     def past(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
         told = {"source": "binance-usdm-history", "delivery": "history"}
         return order(n, time=at(hours), received_at=at(2), **told | changes)

@@ -142,9 +142,10 @@ def test_gold_is_split_only_with_a_stored_price_and_says_model(two_quarters: Sto
     assert (gold["quantity_unit"], gold["row"]) == ("oz (MODEL)", "MODEL")
 
 
-def test_bitcoin_without_a_stated_price_is_split_at_a_stored_one_and_says_model(
+def test_bitcoin_without_a_price_is_split_at_a_stored_one_as_model(
     fill: Fill,
 ) -> None:
+    """Bitcoin without a stated price is split at a stored price, and the row says MODEL."""
     unpriced = Q1 | {BITCOIN: (84, None)}
     store = fill(
         [

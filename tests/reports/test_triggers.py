@@ -315,7 +315,7 @@ def test_every_class_is_told_apart(store: Store) -> None:
     }
 
 
-def test_within_a_billionth_of_the_threshold_the_contracts_integer_decides(store: Store) -> None:
+def test_near_the_threshold_the_contracts_integer_decides(store: Store) -> None:
     """Thresholds that differ: 0.8 · 1 + 0.7 · 1 truncates to 0.75 exactly; floats alone cannot."""
     book = Book(
         Asset("btc", 1.0, lt=0.8, betas={"F": 1.0}), Asset("cash", 1.0, lt=0.7), hf_rule="avg-lt"
@@ -498,9 +498,10 @@ def test_the_query_finds_what_bisection_finds(
 
 @reused
 @given(draw=portfolios, limits=thresholds, exposures=st.just([1.0, 1.0, 0.0, 0.0, 0.0]))
-def test_with_truncated_thresholds_the_query_finds_the_first_step_below_one(
+def test_with_truncated_thresholds_the_first_step_below_one(
     store: Store, draw: Any, limits: list[int], exposures: list[float]
 ) -> None:
+    """With truncated thresholds the query returns the first step below one."""
     book = drawn("avg-lt", next_block(store), draw, limits, exposures).store(store)
     for row in ask(store, "triggers", factor="F"):
         parts = lines(book, row["account"], "F")

@@ -183,7 +183,7 @@ def test_now_is_what_the_chain_says_now(scene: Scene, factor: str) -> None:
     assert ways.keys() == {leg.account for leg in scene.watched.legs().values()}
 
 
-def test_accounts_with_several_collaterals_are_exact_although_the_pool_truncates(
+def test_several_collaterals_are_exact_although_truncated(
     scene: Scene,
 ) -> None:
     """Up to 3.4 the average threshold is cut to 1 bp: the plain formula misses by up to 1e-4."""
@@ -209,7 +209,8 @@ def test_accounts_with_several_collaterals_are_exact_although_the_pool_truncates
         assert flags[2 * i : 2 * i + 2] == [row["way"] == "down", row["way"] == "up"], row
 
 
-def test_an_account_priced_by_its_category_does_not_move_with_the_asset(scene: Scene) -> None:
+def test_an_account_priced_by_its_category_ignores_the_asset(scene: Scene) -> None:
+    """An account priced by its e-mode category does not move with the asset."""
     legs = scene.watched.legs()
     inside = {account for (account, _, _), leg in legs.items() if leg.category_priced}
     assert len(inside) > 5

@@ -154,7 +154,8 @@ def test_a_step_may_be_absolute_or_a_share_of_the_price(
         assert row["accounts"] == here, row
 
 
-def test_an_upward_row_ends_with_its_edge_and_counts_who_triggers_up_to_it(store: Store) -> None:
+def test_an_upward_row_counts_triggers_up_to_its_edge(store: Store) -> None:
+    """An upward row ends with its edge and counts the accounts that trigger up to it."""
     book = market()
     for price in (93_000, 92_500, 92_000.5, 91_999):
         book.account(str(price), {"USD": price / 0.75}, {"BTC": 1})
@@ -175,9 +176,10 @@ def test_an_upward_row_ends_with_its_edge_and_counts_who_triggers_up_to_it(store
     assert sum(row["accounts"] for row in both) == 5
 
 
-def test_who_is_liquidatable_already_and_who_lies_beyond_the_range_is_counted(
+def test_accounts_liquidatable_now_or_beyond_range_are_counted(
     store: Store,
 ) -> None:
+    """Accounts that are liquidatable already, and those beyond the range, are counted."""
     book = market()
     book.account("now", {"BTC": 1}, {"USD": at(95_000)})
     book.account("deep", {"BTC": 1}, {"USD": at(10_000)})
@@ -220,9 +222,10 @@ def test_a_trigger_at_an_absurd_distance_is_beyond_and_breaks_nothing(
 
 @pytest.mark.parametrize("way", ["down", "up"])
 @pytest.mark.parametrize("step", [{"step_abs": 1_000.0}, {"step_pct": 0.01}, {"step_abs": 700.0}])
-def test_an_account_at_a_health_factor_of_exactly_one_stands_in_the_first_row(
+def test_an_account_at_health_factor_one_is_in_the_first_row(
     store: Store, way: str, step: dict[str, float]
 ) -> None:
+    """An account at a health factor of exactly one is in the first row."""
     book = market()
     if way == "down":
         book.account("edge", {"BTC": 1}, {"USD": at(90_000)})
@@ -234,7 +237,7 @@ def test_an_account_at_a_health_factor_of_exactly_one_stands_in_the_first_row(
     assert rows[0]["collateral_at_risk_usd"] > 0
 
 
-def test_healing_starts_from_nothing_where_truncating_brings_the_trigger_forward(
+def test_healing_starts_at_zero_where_truncation_moves_the_trigger(
     store: Store,
 ) -> None:
     """The pool's average of these thresholds is up to 1 bp lower than their sum: the trigger comes
@@ -414,7 +417,7 @@ def test_each_market_of_a_split_wall_is_its_wall_alone(
                     assert row[figure] == near, (name, figure)
 
 
-def test_a_pool_that_lets_small_positions_be_closed_at_once_is_counted_so(store: Store) -> None:
+def test_a_pool_that_closes_small_positions_at_once(store: Store) -> None:
     """From 3.3 on: half of all debt, but all of it where debt or collateral is under 2,000 USD."""
     book = market(close_rule="position-half")
     book.account("small", {"BTC": 0.02}, {"USD": 0.02 * at(88_500)})
@@ -448,7 +451,7 @@ def test_a_pool_that_lets_small_positions_be_closed_at_once_is_counted_so(store:
         (2_000, {"USD": 2_000}, 1_000 / 1.05),
     ],
 )
-def test_a_pool_that_refuses_to_leave_dust_lets_less_be_taken_or_everything(
+def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
     store: Store, collateral: float, debt: dict[str, float], repaid: float
 ) -> None:
     """From 3.3 on: neither side may be left with less than 1,000 USD, unless one is taken whole."""
@@ -477,9 +480,10 @@ def two_sided(store: Store, rule: str) -> list[dict[str, Any]]:
     return [r for r in walls(store, range=0.6) if r["max_seizable_usd"] or r["accounts"]]
 
 
-def test_where_the_close_factor_is_half_at_every_health_factor_the_rest_never_comes(
+def test_a_fixed_close_factor_of_half_never_seizes_the_rest(
     store: Store,
 ) -> None:
+    """Where the close factor is half at every health factor, the rest is never seized."""
     (row,) = two_sided(store, "half")
     assert row["price_from"] == 88_000
     assert row["max_seizable_usd"] == close(0.5 * (88_500 * 0.78 + 45_000 * 0.83) * 1.05)
@@ -495,7 +499,8 @@ def test_an_absorbed_account_loses_all_its_collateral_at_its_trigger(store: Stor
     assert last["cum_seize_to_heal_usd"] == close(88_500 + 45_000)
 
 
-def test_where_all_debt_may_be_repaid_at_once_the_wall_is_debt_and_bonus(store: Store) -> None:
+def test_with_a_close_factor_of_one_the_wall_is_debt_and_bonus(store: Store) -> None:
+    """Where all debt may be repaid at once, the wall is debt and bonus."""
     rows = two_sided(store, "whole")
     taken = (88_500 * 0.78 + 45_000 * 0.83) * 1.05
     assert [r["price_from"] for r in rows] == [88_000]
@@ -729,9 +734,8 @@ small = st.dictionaries(
         st.tuples(small, small, st.floats(0.9, 1.5, allow_nan=False)), min_size=5, max_size=30
     )
 )
-def test_where_dust_may_not_be_left_the_measures_are_those_of_their_definitions(
-    store: Store, draw: Any
-) -> None:
+def test_the_measures_match_their_definitions_under_dust_rules(store: Store, draw: Any) -> None:
+    """Where dust may not be left, the measures are those of their definitions."""
     _, positions = drawn(store, draw, "position-half")
     for each in positions:
         for way, x in filter(None, [each.reaches(1)]):

@@ -63,7 +63,8 @@ def test_a_captcha_is_no_page() -> None:
         circle.parse_page(raw("<html><body>Are you human?</body></html>"))
 
 
-def test_the_fund_is_weighed_by_market_value_and_what_is_new_is_unclassified() -> None:
+def test_fund_positions_count_at_market_value_new_types_unclassified() -> None:
+    """The fund's positions count at market value, and a new type of asset is unclassified."""
     rows = circle.parse_fund(raw(FUND))
     items = [r for r in rows if isinstance(r, ReserveItem)]
     assert [(i.asset_class, i.usd) for i in items] == [

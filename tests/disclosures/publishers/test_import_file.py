@@ -28,7 +28,8 @@ def test_days_and_closes_are_found_by_their_names() -> None:
     ]
 
 
-def test_a_value_counts_from_the_end_of_its_day_unless_the_file_says_when() -> None:
+def test_a_value_counts_from_the_end_of_its_day() -> None:
+    """A value counts from the end of its day unless the file says when it was published."""
     body = "date,value,published\n2026-09-15,1,\n2026-09-16,2,2026-09-18T10:00+02:00\n"
     first, second = parse(raw(body), "mags")
     assert isinstance(first, IndicatorValue)

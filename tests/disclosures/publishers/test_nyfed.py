@@ -15,7 +15,8 @@ from tests.documents import fixture, raw
 BODY = fixture("nyfed/sofr.json").decode()
 
 
-def test_sofr_is_read_in_the_order_of_days_and_averages_are_passed_over() -> None:
+def test_sofr_is_read_by_day_and_averages_are_skipped() -> None:
+    """SOFR is read in the order of days, and its averages are skipped."""
     found = nyfed.parse(raw(BODY))
     assert [(v.as_of, v.value) for v in found] == [
         (date(2026, 9, 15), 3.66),

@@ -26,7 +26,8 @@ def test_every_row_names_its_report_and_its_day_of_publication() -> None:
                 assert date.fromisoformat(row["as_of"]) < date.fromisoformat(row["published"])
 
 
-def test_tether_has_every_quarter_but_the_one_whose_report_was_not_found() -> None:
+def test_tether_has_each_quarter_but_the_one_without_a_report() -> None:
+    """Tether has every quarter but the one whose report is missing."""
     found = [r.as_of for r in reference.parse(raw(TETHER.read_bytes())) if isinstance(r, Statement)]
     quarters = [
         date(year, month, 31 if month in (3, 12) else 30)

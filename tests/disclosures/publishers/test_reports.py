@@ -348,9 +348,10 @@ def test_no_bytes_make_it_fail_otherwise(body: bytes) -> None:
 # --- from a file into the lake --------------------------------------------------------------
 
 
-async def test_a_file_is_stored_once_and_a_refused_one_leaves_only_its_bytes(
+async def test_a_file_is_stored_once_and_a_rejected_one_only_as_bytes(
     tmp_path: Path,
 ) -> None:
+    """A file is stored once, and a rejected one leaves only its bytes."""
     store = Store(tmp_path / "home")
     good, bad = tmp_path / "good.pdf", tmp_path / "bad.pdf"
     good.write_bytes(drawn([TETHER.splitlines()]))
