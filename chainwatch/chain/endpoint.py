@@ -1,16 +1,22 @@
-"""One endpoint: what it takes at once, and how it behaved."""
+"""One endpoint: how much it takes at once, how it is asked, and when it rests."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
-from chainwatch.chain.faults import Trouble
-from chainwatch.chain.types import Limits
+import msgspec
+
+from chainwatch.chain.answers import Answer, Quantity, Request, decode_answer
+from chainwatch.chain.faults import CutOff, Kind, RpcFault, TooManyCalls, TooMuch, Trouble, kind_of
+from chainwatch.chain.transport import Transport
+from chainwatch.errors import ConfigError
 from chainwatch.net import urls
 from chainwatch.net.retry import Backoff
 
-# --- what an endpoint accepts ---------------------------------------------------------------
+_NUMBER = msgspec.json.Decoder(Quantity)
+_SMALLER_HELPS = {Kind.TOO_MUCH, Kind.SLOW}
 
 
 class Size:
@@ -52,20 +58,71 @@ class Size:
 
 
 class Endpoint:
-    """One URL and what was learnt of it."""
+    """One URL and what was learnt of it.
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    Its methods raise Trouble where another endpoint, or this one later, may do better.
+    """
+
+    def __init__(self, url: str, transport: Transport) -> None:
+        limits = transport.limits
         self.url = url
         self.name = urls.mask(url)
-        self.gate = asyncio.Semaphore(limits.concurrency)
         self.introduction = asyncio.Lock()
-        self.verified = False
         self.pins: bool | None = None  # takes a block hash in place of a number
         self.batch = Size(limits.batch)
         self.multicall = Size(limits.multicall)
         self.log_blocks = Size(limits.log_blocks)
         self.ready_at = 0.0
         self.failures = 0
+        self._verified = False
+        self._gate = asyncio.Semaphore(limits.concurrency)
+        self._transport = transport
+
+    async def verify(self, chain: str, chain_id: int) -> None:
+        """Make sure, once, that it serves this chain; ConfigError where it serves another."""
+        if self._verified:
+            return
+        async with self.introduction:
+            if self._verified:
+                return
+            (answer,) = await self.send([("eth_chainId", [])])
+            served = int(decode_answer(_NUMBER, answer, "a chain id"), 16)
+            if served != chain_id:
+                raise ConfigError(
+                    f"{self.name} serves chain id {served}, but {chain} is {chain_id}: "
+                    f"set an endpoint of {chain}"
+                )
+            self._verified = True
+
+    async def send(self, requests: Sequence[Request], *, splits: bool = True) -> list[Answer]:
+        """The answers to all requests, in batches as large as the endpoint accepts.
+
+        `splits` is False where asking for less has to mean something else than a smaller batch.
+        """
+        answers: list[Answer] = []
+        while len(answers) < len(requests):
+            part = requests[len(answers) : len(answers) + self.batch.now]
+            try:
+                async with self._gate:
+                    received = await self._transport.post(self.url, part)
+            except TooMuch as refusal:
+                if len(part) == 1 or not (splits or isinstance(refusal, TooManyCalls)):
+                    raise
+                self.batch.refuse(len(part), *refusal.stated)
+                continue
+            except CutOff:
+                if splits and len(part) > 1:
+                    self.batch.refuse(len(part))
+                raise
+            answers += received
+            too_large = any(
+                isinstance(a, RpcFault) and kind_of(a) in _SMALLER_HELPS for a in received
+            )
+            if splits and too_large and len(part) > 1:
+                self.batch.refuse(len(part))
+            else:
+                self.batch.accept(len(part))
+        return answers
 
     def rest(self, backoff: Backoff, trouble: Trouble) -> None:
         """Leave it alone for a while, where the trouble calls for it."""
