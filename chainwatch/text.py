@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections.abc import Iterable
 
 # Control, format (bidirectional overrides among them), surrogate, private use, unassigned,
 # line and paragraph separators: none may reach a terminal.
@@ -22,6 +23,18 @@ def _escape(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """The words "did you mean X? " with the nearest of some names, or "" where none is near.
+
+    Case does not count. The blank at the end lets a message go on after it.
+    """
+    from difflib import get_close_matches
+
+    by_lower_case = {candidate.lower(): candidate for candidate in names}
+    nearest = get_close_matches(name.lower(), by_lower_case, n=1)
+    return f"did you mean {by_lower_case[nearest[0]]}? " if nearest else ""
 
 
 class ScriptJson(json.JSONEncoder):

@@ -8,9 +8,22 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.text import ScriptJson, contract_text, visible
+from chainwatch.text import ScriptJson, contract_text, suggest, visible
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "hint"),
+    [
+        ("healt", ["walls", "health"], "did you mean health? "),
+        ("usdx", ["USDT", "FDUSD"], "did you mean USDT? "),
+        ("nothing like it", ["walls", "health"], ""),
+        ("walls", [], ""),
+    ],
+)
+def test_the_nearest_name_is_suggested(name: str, names: list[str], hint: str) -> None:
+    assert suggest(name, names) == hint
 
 
 def test_plain_text_stays_as_it_is() -> None:

@@ -17,7 +17,6 @@ entries of the same name:
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import tomllib
 from pathlib import Path
@@ -28,7 +27,7 @@ import msgspec
 from chainwatch.errors import ChainwatchError, ConfigError, UsageError
 from chainwatch.net.urls import mask, scrub
 from chainwatch.settings import Settings
-from chainwatch.text import visible
+from chainwatch.text import suggest, visible
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -77,10 +76,9 @@ def find_market(settings: Settings, protocol: str, name: str) -> Market:
     known = markets_of(settings, protocol)
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
     raise UsageError(
-        f"no {protocol} market is called {name!r}; {hint}known: {', '.join(known) or 'none'}"
+        f"no {protocol} market is called {name!r}; {suggest(name, known)}"
+        f"known: {', '.join(known) or 'none'}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -12,6 +11,7 @@ import msgspec
 
 from chainwatch.collect.source import Source, registered, verifiers
 from chainwatch.errors import UsageError
+from chainwatch.text import suggest
 
 # Each file in these folders is a source, or each folder with a `reader`.
 FOLDERS = (
@@ -56,6 +56,6 @@ def find_all(name: str) -> list[Source]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UsageError:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return UsageError(f"no source is called {name!r}; {hint}`chainwatch sources` lists them")
+    return UsageError(
+        f"no source is called {name!r}; {suggest(name, known)}`chainwatch sources` lists them"
+    )

@@ -12,6 +12,7 @@ from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, on_catalog, run
 from chainwatch.commands.values import amount, count, moment
 from chainwatch.errors import UsageError
+from chainwatch.text import suggest
 
 ASSETS = ("BTC", "ETH")
 
@@ -155,8 +156,6 @@ def import_indicator(
     output: Output,
 ) -> None:
     """Read values or candles of one series from a CSV file."""
-    import difflib
-
     from chainwatch.lake import query
 
     store = setup().store
@@ -164,9 +163,9 @@ def import_indicator(
     known = on_catalog(lambda catalog: query.run(catalog, query.find("series")))
     names = sorted({str(row["series"]) for row in known.dicts()})
     if series not in names:
-        close = difflib.get_close_matches(series, names, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"no series is called {series!r}; {hint}known: {', '.join(names)}")
+        raise UsageError(
+            f"no series is called {series!r}; {suggest(series, names)}known: {', '.join(names)}"
+        )
     comma = {"decimal_comma": "yes"} if decimal_comma else {}
     _import("import", file, {"series": series} | comma, output)
 

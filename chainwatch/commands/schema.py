@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from chainwatch.commands.app import app
 from chainwatch.commands.options import Output, listing
 from chainwatch.errors import UsageError
+from chainwatch.text import suggest
 
 Line = tuple[str, str, str, str, str]
 
@@ -46,9 +46,10 @@ def report(name: str | None = None) -> Any:
     if name is not None:
         known = sorted({line[1] for line in found})
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(f"no table or query is called {name!r}; {hint}known: {len(known)}")
+            raise UsageError(
+                f"no table or query is called {name!r}; {suggest(name, known)}"
+                "`chainwatch schema` lists them"
+            )
         found = [line for line in found if line[1] == name]
     names = ("kind", "name", "part", "type", "meaning")
     return Report(Result(names, ("VARCHAR",) * 5, list(found)), name="schema")

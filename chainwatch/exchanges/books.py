@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -37,7 +36,7 @@ from chainwatch.exchanges.contracts import contract_size
 from chainwatch.net.http import AGENT
 from chainwatch.net.urls import mask, require_http
 from chainwatch.settings import Settings
-from chainwatch.text import visible
+from chainwatch.text import suggest, visible
 
 T = TypeVar("T")
 
@@ -238,9 +237,10 @@ class Venues:
         if not client.has.get(what):
             raise UsageError(f"{venue} has no {_WORDS[what]}")
         if symbol not in client.markets:
-            close = difflib.get_close_matches(symbol, list(client.markets), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise UsageError(f"{venue} lists no {symbol!r}{hint}")
+            raise UsageError(
+                f"{venue} lists no {symbol!r}; {suggest(symbol, client.markets)}"
+                "its documentation lists its markets"
+            )
         found = await self._within(venue, call(client))
         try:
             if "bids" in found and not (found["bids"] or found["asks"]):
@@ -291,9 +291,11 @@ class Venues:
         if name in self._clients:
             return self._clients[name]
         if name not in ccxt.exchanges:
-            close = difflib.get_close_matches(venue, [*NAMES, *ccxt.exchanges], n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise UsageError(f"no venue is called {venue!r}{hint}")
+            names = [*NAMES, *ccxt.exchanges]
+            raise UsageError(
+                f"no venue is called {venue!r}; {suggest(venue, names)}"
+                "the documentation of ccxt lists them"
+            )
         client = getattr(ccxt, name)({"timeout": round(self._seconds * 1000)})
         if name in CONTRACT_TYPES:
             client.options["fetchMarkets"] = {"types": CONTRACT_TYPES[name]}
@@ -481,9 +483,10 @@ async def _open(venue: str, base: str, seconds: float, kind: str = "spot") -> As
     import ccxt.async_support as ccxt
 
     if venue not in ccxt.exchanges:
-        close = difflib.get_close_matches(venue, ccxt.exchanges, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise UsageError(f"ccxt knows no venue called {venue!r}{hint}")
+        raise UsageError(
+            f"ccxt has no venue {venue!r}; {suggest(venue, ccxt.exchanges)}"
+            "the documentation of ccxt lists them"
+        )
     exchange = getattr(ccxt, venue)(
         {
             "timeout": int(seconds * 1000),

@@ -26,7 +26,6 @@ that are wrong.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -42,6 +41,7 @@ from chainwatch.lake.engine import Result
 from chainwatch.lake.store import Store
 from chainwatch.shipped import folder
 from chainwatch.tables.registry import tables
+from chainwatch.text import suggest
 
 if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
@@ -240,9 +240,9 @@ def find(name: str) -> Query:
     known = load_all()
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UsageError(f"no query is called {name!r}; {hint}`chainwatch queries` lists them")
+    raise UsageError(
+        f"no query is called {name!r}; {suggest(name, known)}`chainwatch queries` lists them"
+    )
 
 
 def definitions() -> list[str]:

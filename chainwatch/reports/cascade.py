@@ -5,7 +5,6 @@ Nothing is computed here but the rounds of `several`, each of which is one query
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from chainwatch.lake.engine import Result
 from chainwatch.reports import headers, run
 from chainwatch.show.document import Report
 from chainwatch.show.values import duration, price_text
+from chainwatch.text import suggest
 
 BAND = (1.0, 0.5, 0.1, 0.02)
 GROUPS_SHOWN = 5  # per depth, for people
@@ -107,7 +107,7 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     for name in terms.betas:
         if known and name.lower() not in known:
             raise UsageError(
-                f"--beta: no factor is called {name!r}; {_hint(name, known)}"
+                f"--beta: no factor is called {name!r}; {suggest(name, known.values())}"
                 f"known: {', '.join(sorted(known.values()))}"
             )
     moving = {"p_factor": terms.factor, "p_betas": betas_text(terms.betas)}
@@ -133,11 +133,6 @@ def standing(catalog: Catalog, terms: Terms) -> tuple[list[str], dict[str, Any],
     if absorbing:
         meta["absorbing"] = absorbing
     return header, meta, spot
-
-
-def _hint(name: str, known: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {known[close[0]]}? " if close else ""
 
 
 def _books(catalog: Catalog, terms: Terms, spot: float) -> list[dict[str, Any]]:

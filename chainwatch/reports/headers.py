@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +13,7 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.show.document import Report
 from chainwatch.show.values import duration, price_text, text_cell
+from chainwatch.text import suggest
 
 STALE_AFTER_SECONDS = 3_600
 
@@ -108,8 +108,7 @@ def statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) 
             )
         if scope["p_known_at"] is not None:
             raise UsageError(f"no disclosure of {token} was known then; stored: {known}")
-        close = difflib.get_close_matches(token.upper(), [str(row[0]) for row in stored], n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = suggest(token, [str(row[0]) for row in stored])
         raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {known}")
     return [_statement_line(s) for s in found]
 
@@ -177,9 +176,9 @@ def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str
                 "`chainwatch collect binance bybit okx --for 10m`"
             )
         if venue not in ("all", *names):
-            close = difflib.get_close_matches(venue, names, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(f"nothing of venue {venue!r}; {hint}stored: {', '.join(names)}")
+            raise UsageError(
+                f"nothing of venue {venue!r}; {suggest(venue, names)}stored: {', '.join(names)}"
+            )
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -31,6 +30,7 @@ from chainwatch.reports.headers import (
 )
 from chainwatch.show.document import Report
 from chainwatch.show.values import filled
+from chainwatch.text import suggest
 
 ATTEMPTS = 20  # to read header and rows of one snapshot while snapshots are being stored
 
@@ -242,9 +242,9 @@ def require_markets(catalog: Catalog, found: Collection[str], scope: Mapping[str
         )
     for name in wanted:
         if name != ALL and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UsageError(f"no snapshot of market {name!r}; {hint}stored: {', '.join(known)}")
+            raise UsageError(
+                f"no snapshot of market {name!r}; {suggest(name, known)}stored: {', '.join(known)}"
+            )
     late = [name for name in wanted if name not in (*found, ALL)] if found else []
     what = f"no snapshot of {', '.join(late)}" if late else "no snapshot"
     raise UsageError(f"{what} is as old as that: `chainwatch status` shows what there is")
@@ -260,12 +260,10 @@ def _require_factors(factors: Result, factor: str, betas: str) -> None:
         raise UsageError(f"betas are for MARKET or for other factors: {factor} moves by itself")
     else:
         wanted = [factor, *named]
-    lower = {name.lower(): name for name in known}
     for name in wanted:
-        if name.lower() not in lower:
-            close = difflib.get_close_matches(name.lower(), [*lower, MARKET.lower()], n=1)
-            hint = f"did you mean {lower.get(close[0], MARKET)}? " if close else ""
+        if name.lower() not in {factor.lower() for factor in known}:
             raise UsageError(
-                f"no factor is called {name!r}; {hint}known: {', '.join(known)}; "
+                f"no factor is called {name!r}; {suggest(name, [*known, MARKET])}"
+                f"known: {', '.join(known)}; "
                 f"{MARKET} moves all volatile ones"
             )
