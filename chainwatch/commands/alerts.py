@@ -12,7 +12,8 @@ from chainwatch.commands.values import span
 from chainwatch.errors import ChainwatchError, PartialError
 
 if TYPE_CHECKING:
-    from chainwatch.reports.alerts import Channel, Outcome
+    from chainwatch.reports.alerts import AlertRun
+    from chainwatch.reports.notifiers import Notifier
     from chainwatch.show.document import Report
 
 
@@ -40,7 +41,7 @@ def alert(
     found = channels()
     with setup().teller:
         if test:
-            outcome = alerts.test(found)
+            outcome = alerts.send_sample(found)
             output.emit(_report(outcome))
         else:
             outcome = alerts.run(
@@ -53,13 +54,13 @@ def alert(
     raise_failures(outcome.failures)
 
 
-def channels() -> list[Channel]:
+def channels() -> list[Notifier]:
     """The channels that are set: webhooks, and what apprise knows; several with spaces between."""
-    from chainwatch.reports.alerts import Apprise, Webhook
+    from chainwatch.reports.notifiers import Apprise, Webhook
 
     settings = setup().settings
     webhook, notify = settings.get("webhook"), settings.get("notify")
-    found: list[Channel] = [
+    found: list[Notifier] = [
         Webhook(url, settings.timeout) for url in (webhook.value.split() if webhook else [])
     ]
     return found + [Apprise(url) for url in (notify.value.split() if notify else [])]
@@ -73,14 +74,14 @@ def raise_failures(failures: list[ChainwatchError]) -> None:
         raise PartialError("; ".join(str(f) for f in failures))
 
 
-def _report(outcome: Outcome) -> Report:
+def _report(outcome: AlertRun) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
     rows = [(n.kind, n.rule, n.about, n.message, n.value, n.told_at) for n in outcome.notices]
     kinds = ("VARCHAR",) * 4 + ("DOUBLE", "TIMESTAMPTZ")
     names = ("kind", "rule", "subject", "message", "value", "told_at")
-    sent = ", ".join(outcome.taken) or "nowhere but here"
+    sent = ", ".join(outcome.delivered) or "nowhere but here"
     return Report(
         Result(names, kinds, list(rows)),
         name="alert",

@@ -22,7 +22,8 @@ from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.net.errors import Failed
 from chainwatch.reports import alerts
-from chainwatch.reports.alerts import Finding, Webhook
+from chainwatch.reports.notifiers import Apprise, Webhook
+from chainwatch.reports.rules import Finding
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account
 from chainwatch.tables.log import Delivery, Notice
@@ -92,13 +93,13 @@ def level(store: Store, value: float | None) -> None:
 
 def test_an_alert_is_raised_once_and_cleared_once(store: Store) -> None:
     """An alert is raised once, held between its two levels, and cleared once."""
-    told = []
+    kinds = []
     for hour, value in enumerate((50, 90, 100, 120, 99, 81, 100, 79, 85, 101)):
         level(store, value)
-        found = alerts.run(store, [], only=["level"], now=NOW + timedelta(hours=hour))
-        told.append([n.kind for n in found.notices])
-        assert found.failures == []
-    assert told == [[], [], ["raised"], [], [], [], [], ["cleared"], [], ["raised"]]
+        outcome = alerts.run(store, [], only=["level"], now=NOW + timedelta(hours=hour))
+        kinds.append([n.kind for n in outcome.notices])
+        assert outcome.failures == []
+    assert kinds == [[], [], ["raised"], [], [], [], [], ["cleared"], [], ["raised"]]
 
 
 @given(st.lists(st.integers(0, 150), max_size=40))
@@ -107,9 +108,9 @@ def test_raising_and_clearing_always_take_turns(values: list[int]) -> None:
     notices: list[Notice] = []
     for n, value in enumerate(values):
         state = "raise" if value >= 100 else "hold"
-        found = [Finding(rule.name, "s", state, "m", float(value))] if value >= 80 else []
+        findings = [Finding(rule.name, "s", state, "m", float(value))] if value >= 80 else []
         standing = alerts.active(notices).values()
-        new = alerts.changes(rule, found, standing, NOW + timedelta(minutes=n))
+        new = alerts.changes(rule, findings, standing, NOW + timedelta(minutes=n))
         assert len(new) <= 1
         notices += new
         is_active = bool(alerts.active(notices))
@@ -123,12 +124,12 @@ def test_a_clock_set_back_keeps_the_order_of_notices(
     store: Store,
 ) -> None:
     """Notices stay in the order in which they were sent, even where the clock was set back."""
-    told, days = [], (9, 0, 0, 0, 1, 1)
+    kinds, days = [], (9, 0, 0, 0, 1, 1)
     for day, value in zip(days, (120, 10, 10, 130, 130, 10), strict=True):
         level(store, value)
-        found = alerts.run(store, [], only=["level"], now=NOW + timedelta(days=day))
-        told.append([n.kind for n in found.notices])
-    assert told == [["raised"], ["cleared"], [], ["raised"], [], ["cleared"]]
+        outcome = alerts.run(store, [], only=["level"], now=NOW + timedelta(days=day))
+        kinds.append([n.kind for n in outcome.notices])
+    assert kinds == [["raised"], ["cleared"], [], ["raised"], [], ["cleared"]]
     moments = [n.told_at for n in store.rows(Notice)]
     assert len(set(moments)) == 4
     with listening() as box:
@@ -144,8 +145,8 @@ def test_a_webhook_that_is_down_gets_everything_once_it_is_back(store: Store) ->
         box.status = 503
         for hour, value in ((1, 120), (2, 10), (3, 130)):
             level(store, value)
-            found = alerts.run(store, [hook], only=["level"], now=NOW + timedelta(hours=hour))
-            (failure,) = found.failures
+            outcome = alerts.run(store, [hook], only=["level"], now=NOW + timedelta(hours=hour))
+            (failure,) = outcome.failures
             assert isinstance(failure, NetworkError)
             assert f"HTTP 503; {hour} notice(s) are kept and sent again by the next run" in str(
                 failure
@@ -215,10 +216,10 @@ def wrong(name: str) -> list[Row]:
 def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: str) -> None:
     assert alerts.run(store, [], only=[name], now=NOW).failures == []
     store.append(wrong(name), source="test")
-    found = alerts.run(store, [], only=[name], now=NOW)
-    assert found.failures == []
-    assert found.notices, name
-    assert all(n.message and n.about for n in found.notices)
+    outcome = alerts.run(store, [], only=[name], now=NOW)
+    assert outcome.failures == []
+    assert outcome.notices, name
+    assert all(n.message and n.about for n in outcome.notices)
     assert alerts.run(store, [], only=[name], now=NOW + timedelta(hours=1)).notices == []
 
 
@@ -228,13 +229,15 @@ def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
     """A silent feed raises an alert with its reason, which is cleared once messages arrive
     again."""
 
-    def told(hours: int) -> list[tuple[str, str, str]]:
-        found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW + timedelta(hours=hours))
-        assert found.failures == []
-        return [(n.kind, n.about, n.message) for n in found.notices]
+    def notices_after(hours: int) -> list[tuple[str, str, str]]:
+        outcome = alerts.run(
+            store, [], only=["alert_feed_silent"], now=NOW + timedelta(hours=hours)
+        )
+        assert outcome.failures == []
+        return [(n.kind, n.about, n.message) for n in outcome.notices]
 
     store.append([span(0, 1), span(0, 1, source="okx", venue="okx", market="swap")], source="test")
-    assert told(1) == []
+    assert notices_after(1) == []
     store.append(
         [
             span(1, 2, "down", reason="no canary for 9 s"),
@@ -242,31 +245,31 @@ def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
         ],
         source="test",
     )
-    assert sorted(told(2)) == [
+    assert sorted(notices_after(2)) == [
         ("raised", "binance-usdm", "binance-usdm is down: no canary for 9 s"),
         ("raised", "okx", "okx is stale: no reason known"),
     ]
     store.append(
         [span(2, 3), span(2, 3, "stale", source="okx", venue="okx", market="swap")], source="test"
     )
-    assert [(kind, subject) for kind, subject, _ in told(3)] == [("cleared", "binance-usdm")]
+    assert [(kind, subject) for kind, subject, _ in notices_after(3)] == [("cleared", "binance-usdm")]
 
 
 def test_a_feed_that_rejects_is_told_until_a_day_without_it(store: Store) -> None:
-    def told(hours: int) -> list[tuple[str, str]]:
+    def notices_after(hours: int) -> list[tuple[str, str]]:
         rules = ["alert_feed_rejecting"]
-        found = alerts.run(store, [], only=rules, now=NOW + timedelta(hours=hours))
-        assert found.failures == []
-        return [(n.kind, n.message) for n in found.notices]
+        outcome = alerts.run(store, [], only=rules, now=NOW + timedelta(hours=hours))
+        assert outcome.failures == []
+        return [(n.kind, n.message) for n in outcome.notices]
 
     store.append([span(0, 1)], source="test")
-    assert told(1) == []
+    assert notices_after(1) == []
     store.append([span(1, 2, "rejecting", reason="size is 'x'"), span(2, 3)], source="test")
-    assert told(3) == [
+    assert notices_after(3) == [
         ("raised", "binance-usdm is not covered for 3600.0 s of the last day: size is 'x'")
     ]
     store.append([span(3, 30)], source="test")
-    assert [kind for kind, _ in told(30)] == ["cleared"]
+    assert [kind for kind, _ in notices_after(30)] == ["cleared"]
 
 
 def test_a_class_of_a_reserve_that_moved_is_told_once_per_disclosure(store: Store) -> None:
@@ -279,12 +282,12 @@ def test_a_class_of_a_reserve_that_moved_is_told_once_per_disclosure(store: Stor
     assert alerts.run(store, [], only=rules, now=MAY + timedelta(days=1)).notices == []
 
 
-@pytest.mark.parametrize(("days", "told"), [(119, 1), (120, 1), (121, 0), (900, 0)])
-def test_a_disclosure_of_long_ago_is_no_news(store: Store, days: int, told: int) -> None:
+@pytest.mark.parametrize(("days", "notices"), [(119, 1), (120, 1), (121, 0), (900, 0)])
+def test_a_disclosure_of_long_ago_is_no_news(store: Store, days: int, notices: int) -> None:
     store.append(QUARTERS, source="test")
     now = datetime(2026, 3, 31, 12, tzinfo=UTC) + timedelta(days=days)
-    found = alerts.run(store, [], only=["alert_reserve_drift"], now=now)
-    assert (len(found.notices), found.failures) == (told, [])
+    outcome = alerts.run(store, [], only=["alert_reserve_drift"], now=now)
+    assert (len(outcome.notices), outcome.failures) == (notices, [])
 
 
 def test_only_the_newest_disclosure_of_a_token_is_news(store: Store) -> None:
@@ -304,35 +307,35 @@ def test_what_is_long_over_raises_nothing_and_ends_nothing(store: Store, name: s
     later = NOW + timedelta(days=30)
     assert alerts.run(store, [], only=[name], now=later).notices == []
     assert [n.kind for n in alerts.run(store, [], only=[name], now=NOW).notices] == ["raised"]
-    found = alerts.run(store, [], only=[name], now=later)
-    assert (found.notices, found.failures) == ([], []), "that nobody looked is no end"
+    outcome = alerts.run(store, [], only=[name], now=later)
+    assert (outcome.notices, outcome.failures) == ([], []), "that nobody looked is no end"
 
 
 # --- what is liquidatable already ---------------------------------------------------------------
 
 
-def told_of(store: Store, *names: str) -> dict[str, str]:
-    found = alerts.run(store, [], only=names, now=NOW)
-    assert found.failures == []
-    return {n.rule: n.message for n in found.notices if n.kind == "raised"}
+def raised_messages(store: Store, *names: str) -> dict[str, str]:
+    outcome = alerts.run(store, [], only=names, now=NOW)
+    assert outcome.failures == []
+    return {n.rule: n.message for n in outcome.notices if n.kind == "raised"}
 
 
 def test_debt_past_liquidation_rings_although_nobody_is_near(store: Store) -> None:
     names = ("alert_health_share", "alert_wall", "alert_liquidatable_debt")
     store.append(fallen().rows(), source="test")
     debt = 1_000 * 90_000 * 0.8 * 1.1
-    told = told_of(store, *names)
-    assert sorted(told) == sorted(names)
+    levels = raised_messages(store, *names)
+    assert sorted(levels) == sorted(names)
     share = 100 * debt / (debt + 10e6)
-    assert told["alert_health_share"] == (
+    assert levels["alert_health_share"] == (
         f"{share:.1f} % of all debt on m is within 5 % of liquidation or past it, "
         "as of 2026-02-01 00:00Z"
     )
-    assert told["alert_liquidatable_debt"] == (
+    assert levels["alert_liquidatable_debt"] == (
         f"{debt:,.0f} USD of debt of 1 accounts on m may be liquidated now, {share:.1f} % of all "
         "debt, as of 2026-02-01 00:00Z"
     )
-    assert told["alert_wall"].endswith("below the price of BTC, 83,160,000 USD of that now")
+    assert levels["alert_wall"].endswith("below the price of BTC, 83,160,000 USD of that now")
 
 
 def test_the_contracts_verdict_decides_what_is_liquidatable(store: Store) -> None:
@@ -345,19 +348,19 @@ def test_the_contracts_verdict_decides_what_is_liquidatable(store: Store) -> Non
         ]
         assert any(isinstance(row, Account) and row.liquidatable == verdict for row in rows)
         store.append(rows, source="test")
-        assert bool(told_of(store, "alert_liquidatable_debt")) == rings, verdict
+        assert bool(raised_messages(store, "alert_liquidatable_debt")) == rings, verdict
 
 
 def test_liquidatable_debt_is_held_between_its_levels_and_then_over(store: Store) -> None:
-    told = []
+    kinds = []
     for n, debt in enumerate((4e6, 5.5e6, 4.2e6, 3.9e6)):
         made = Book(Asset("BTC", 90_000.0, lt=0.8), Asset("USD", 1.0), time=NOW, block=200 + n)
         made.account("sound", {"BTC": 100_000.0}, {"USD": 2e9})
         made.account("fallen", {"BTC": 1.0}, {"USD": debt})
         store.append(made.rows(), source="test")
-        found = alerts.run(store, [], only=["alert_liquidatable_debt"], now=NOW)
-        told.append([notice.kind for notice in found.notices])
-    assert told == [[], ["raised"], [], ["cleared"]]
+        outcome = alerts.run(store, [], only=["alert_liquidatable_debt"], now=NOW)
+        kinds.append([notice.kind for notice in outcome.notices])
+    assert kinds == [[], ["raised"], [], ["cleared"]]
 
 
 # --- rules of one's own -------------------------------------------------------------------------
@@ -380,9 +383,9 @@ def test_a_rule_can_write_nothing_and_opens_nothing_but_the_lake(store: Store) -
     for text in WRITES:
         for target in (outside, inside) if "TARGET" in text else (outside,):
             path = mine(store, text.replace("TARGET", str(target)))
-            found = alerts.run(store, [], only=["mine"], now=NOW)
-            assert found.notices == [], text
-            (failure,) = found.failures
+            outcome = alerts.run(store, [], only=["mine"], now=NOW)
+            assert outcome.notices == [], text
+            (failure,) = outcome.failures
             assert str(failure).startswith(str(path)), text
             assert "a rule returns" not in str(failure), f"{text} was run"
             assert not target.exists(), text
@@ -419,7 +422,7 @@ def test_the_header_of_a_rule_runs_nothing(store: Store, header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("COPY (SELECT 1) TO 'TARGET'", ": a rule only reads: COPY is refused"),
         ("WITH t AS (COPY (SELECT 1) TO 'TARGET') FROM t", "WITH may hold SELECT only"),
@@ -432,12 +435,12 @@ def test_the_header_of_a_rule_runs_nothing(store: Store, header: str) -> None:
         ),
     ],
 )
-def test_a_rule_that_does_more_than_read_is_told_why(store: Store, text: str, told: str) -> None:
+def test_a_rule_that_does_more_than_read_is_told_why(store: Store, text: str, message: str) -> None:
     target = store.home / "evil"
     mine(store, text.replace("TARGET", str(target)))
-    found = alerts.run(store, [], only=["mine"], now=NOW)
-    assert found.notices == []
-    assert told in str(found.failures[0])
+    outcome = alerts.run(store, [], only=["mine"], now=NOW)
+    assert outcome.notices == []
+    assert message in str(outcome.failures[0])
     assert not target.exists()
 
 
@@ -454,9 +457,9 @@ def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text
     level(store, 120)
     path = mine(store, text)
     begun = time.monotonic()
-    found = alerts.run(store, [], only=["level", "mine"], now=NOW, seconds=1.0)
-    assert [n.rule for n in found.notices] == ["level"]
-    (failure,) = found.failures
+    outcome = alerts.run(store, [], only=["level", "mine"], now=NOW, seconds=1.0)
+    assert [n.rule for n in outcome.notices] == ["level"]
+    (failure,) = outcome.failures
     assert str(failure).startswith(str(path))
     assert "stopped after 1 s: ask for less, or raise --timeout" in str(failure)
     assert time.monotonic() - begun < 60
@@ -496,7 +499,7 @@ def test_a_rule_the_engine_cannot_stop_stops_no_other(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "-- name: mine\n-- title: t\nSELECT 's' AS subject,\nFROM WHERE",
@@ -513,20 +516,20 @@ def test_a_rule_the_engine_cannot_stop_stops_no_other(
     ],
 )
 def test_a_wrong_rule_is_named_with_its_line_and_stops_no_other(
-    store: Store, text: str, told: str
+    store: Store, text: str, message: str
 ) -> None:
     """A rule that is wrong is named with its line, and the other rules run."""
     level(store, 120)
     (store.home / "alerts" / "mine.sql").write_text(text)
-    found = alerts.run(store, [], only=["level", "mine"], now=NOW)
-    assert [n.rule for n in found.notices] == ["level"]
-    (failure,) = found.failures
+    outcome = alerts.run(store, [], only=["level", "mine"], now=NOW)
+    assert [n.rule for n in outcome.notices] == ["level"]
+    (failure,) = outcome.failures
     assert isinstance(failure, UsageError)
-    assert told in str(failure)
+    assert message in str(failure)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("'a', 'raise', 'm', 'high'", "'a' has the value 'high', not a number"),
         ("'a', 'raise', 'm', '1_000'", "'a' has the value '1_000', not a number"),
@@ -542,7 +545,7 @@ def test_a_wrong_rule_is_named_with_its_line_and_stops_no_other(
     ],
 )
 def test_an_invalid_row_is_rejected_and_stops_no_other_rule(
-    store: Store, row: str, told: str
+    store: Store, row: str, message: str
 ) -> None:
     """A row that does not fit the columns of a rule is rejected, and the other rules run."""
     level(store, 120)
@@ -550,12 +553,12 @@ def test_an_invalid_row_is_rejected_and_stops_no_other_rule(
     path.write_text(
         f"-- name: mine\n-- title: t\nFROM (VALUES ({row})) AS t (subject, state, message, value)"
     )
-    found = alerts.run(store, [], only=["level", "mine"], now=NOW)
-    assert [n.rule for n in found.notices] == ["level"]
-    (failure,) = found.failures
+    outcome = alerts.run(store, [], only=["level", "mine"], now=NOW)
+    assert [n.rule for n in outcome.notices] == ["level"]
+    (failure,) = outcome.failures
     assert isinstance(failure, UsageError)
     assert str(failure).startswith(f"{path}: ")
-    assert told in str(failure)
+    assert message in str(failure)
 
 
 @pytest.mark.parametrize(
@@ -582,11 +585,14 @@ def test_a_value_is_stored_as_a_number_or_not_at_all(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"-- name: mine\n-- titel: t\nSELECT 1", " line 2: unknown header"),
         (b"-- name: mine\n-- title: \xff\nSELECT 1", " is not UTF-8 text"),
-        (b"-- name: mine\n-- title: t\n", " line 1: there is no SQL below its header"),
+        (
+            b"-- name: mine\n-- title: t\n",
+            " line 1: expected a SELECT below the header, got nothing",
+        ),
         (
             b"-- name: mine\n-- title: t\n-- param: p_x DOUBLE = 'high'  x\nSELECT $p_x AS value",
             " line 3: the default of p_x DOUBLE is 'high', not a number",
@@ -595,7 +601,7 @@ def test_a_value_is_stored_as_a_number_or_not_at_all(
     ],
 )
 def test_a_rule_file_that_cannot_be_used_is_named_and_stops_no_other(
-    store: Store, text: bytes | None, told: str
+    store: Store, text: bytes | None, message: str
 ) -> None:
     level(store, 120)
     path = store.home / "alerts" / "mine.sql"
@@ -603,11 +609,11 @@ def test_a_rule_file_that_cannot_be_used_is_named_and_stops_no_other(
         path.mkdir()
     else:
         path.write_bytes(text)
-    found = alerts.run(store, [], now=NOW)
-    assert [n.rule for n in found.notices] == ["level"]
-    (failure,) = found.failures
+    outcome = alerts.run(store, [], now=NOW)
+    assert [n.rule for n in outcome.notices] == ["level"]
+    (failure,) = outcome.failures
     assert isinstance(failure, UsageError)
-    assert str(failure).startswith(f"{path}{told}")
+    assert str(failure).startswith(f"{path}{message}")
     assert alerts.run(store, [], only=["level"], now=NOW).failures == []
     assert len(alerts.run(store, [], only=["mine"], now=NOW).failures) == 1
 
@@ -636,9 +642,9 @@ def test_a_wrong_user_rule_is_not_replaced_by_the_shipped_one(store: Store) -> N
     store.append(wrong("alert_feed_silent"), source="test")
     (store.home / "alerts").mkdir()
     (store.home / "alerts" / "alert_feed_silent.sql").write_text("SELECT 1")
-    found = alerts.run(store, [], only=["alert_feed_silent"], now=NOW)
-    assert found.notices == []
-    (failure,) = found.failures
+    outcome = alerts.run(store, [], only=["alert_feed_silent"], now=NOW)
+    assert outcome.notices == []
+    (failure,) = outcome.failures
     assert isinstance(failure, ConfigError)
 
 
@@ -679,10 +685,10 @@ def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) ->
         assert done.code == Exit.STORE
         assert done.lines == ["chainwatch: stdout cannot be written: No space left on device"]
         assert box.messages == ["raised s"], "what is wrong with stdout stops no other channel"
-        for told in (["raised"], []):
+        for kinds in (["raised"], []):
             done = shell.run("alert", "level", "--json", home=store.home, env=env)
             assert done.code == Exit.OK, done.err
-            assert [row["kind"] for row in shell.rows_of(done.out, "--json")] == told
+            assert [row["kind"] for row in shell.rows_of(done.out, "--json")] == kinds
         assert box.messages == ["raised s"]
 
 
@@ -742,9 +748,9 @@ def test_a_channel_that_cannot_send_stops_no_other_and_is_tried_again(
     with listening() as box:
         hook = Webhook(box.url, 5.0)
         for _ in range(2):
-            found = alerts.run(store, [Wrong(), hook], only=["level"], now=NOW)
-            assert found.taken == [hook.name]
-            (failure,) = found.failures
+            outcome = alerts.run(store, [Wrong(), hook], only=["level"], now=NOW)
+            assert outcome.delivered == [hook.name]
+            (failure,) = outcome.failures
             assert isinstance(failure, kind)
             assert str(failure) == (
                 f"{refused()}; 1 notice(s) are kept and sent again by the next run"
@@ -758,18 +764,18 @@ def test_what_apprise_knows_is_a_channel_too(store: Store) -> None:
     with listening() as box:
         level(store, 120)
         url = box.url.replace("http://", "json://")
-        channel = alerts.Apprise(url)
+        channel = Apprise(url)
         assert "SECRETKEY" not in channel.name
         with contextlib.suppress(KeyError):  # its JSON has no `notices`
             channel.send([alerts.sample(NOW)])
         assert "a test of chainwatch's alerts" in json.dumps(box.got)
-        page = alerts.Apprise(f"{url}?format=html")
+        page = Apprise(f"{url}?format=html")
         named = msgspec.structs.replace(alerts.sample(NOW), message="<script>x</script>")
         with contextlib.suppress(KeyError):
             page.send([named])
         assert "&lt;script&gt;x" in box.got[-1]["message"], "a name is no part of a page"
         box.status = 500
-        with pytest.raises(NetworkError, match="did not take"):
+        with pytest.raises(NetworkError, match="did not accept"):
             channel.send([alerts.sample(NOW)])
-    with pytest.raises(ConfigError, match="is no apprise URL"):
-        alerts.Apprise("nosuch://x")
+    with pytest.raises(ConfigError, match="is not an apprise URL"):
+        Apprise("nosuch://x")
