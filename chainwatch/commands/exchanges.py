@@ -236,4 +236,4 @@ def replay(
     kinds = ("VARCHAR", *("BIGINT",) * 4)
     output.emit(Report(Result(columns, kinds, list(rows)), "replay"))
     if unread:
-        raise Unread(f"some frames or rows cannot be read: {'; '.join(unread)}")
+        raise Unread(f"some frames or rows cannot be parsed: {'; '.join(unread)}")

@@ -192,7 +192,7 @@ async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
         raise
     except READ_ERRORS as failure:
         reason = reason_of(failure)
-        raise Failed(rest.base, f"the list of contracts cannot be read ({reason})") from None
+        raise Failed(rest.base, f"the list of contracts cannot be parsed ({reason})") from None
 
 
 async def _window(
@@ -218,7 +218,7 @@ async def _window(
     except READ_ERRORS as failure:
         reason = reason_of(failure)
         feed.reject(body.decode("utf-8", "replace"), reason)
-        raise Failed(rest.base, f"the answer cannot be read ({reason})") from None
+        raise Failed(rest.base, f"the answer cannot be parsed ({reason})") from None
     return rows, rejects
 
 

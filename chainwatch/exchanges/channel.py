@@ -1,4 +1,4 @@
-"""CHANNEL"""
+"""What a venue's public liquidation stream is, and how long a stream waits for what."""
 
 from __future__ import annotations
 
@@ -57,6 +57,21 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     characters_per_connection: int = 1_000_000
     topics_per_message: int = 100
     messages_per_second: float = 4.0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How long a stream waits for what, in seconds."""
+
+    ack: float = 5.0
+    stable: float = 5.0
+    span: float = 30.0
+    relist: float = 3_600.0
+    relist_retry: float = 30.0
+    backoff_base: float = 0.25
+    backoff_cap: float = 30.0
+    connect: float = 15.0
+    # Silence is noticed after this many canary periods.
+    silence: float = 2.5
 
 
 def pick(names: Mapping[str, str], raw_side: str) -> str:

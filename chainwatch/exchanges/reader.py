@@ -260,7 +260,7 @@ def reason_of(failure: BaseException) -> str:
 
 def unread(text: str, reason: str) -> str:
     """What could not be read and why, in one line that may be shown."""
-    return f"a frame or row cannot be read: {reason}; it begins {visible(text, 160)!r}"
+    return f"a frame or row cannot be parsed: {reason}; it begins {visible(text, 160)!r}"
 
 
 def _usd_rule(currency: str | None) -> str:

@@ -167,7 +167,7 @@ async def test_an_answer_that_cannot_be_read_is_a_reject_and_stays_to_be_done(
     await server.tell("rest", "gate-usdt", history=past(10), statuses=[200], garbage=1)
     outcome = await reading.run()
     assert isinstance(outcome.failure, NetworkError)
-    assert "cannot be read" in str(outcome.failure)
+    assert "cannot be parsed" in str(outcome.failure)
     assert reading.store.cursor("gate-usdt-history") is None
     await server.tell("rest", "gate-usdt", statuses=[])
     assert (await reading.run()).failure is None
@@ -184,7 +184,7 @@ async def test_a_window_that_cannot_be_read_stays_to_be_done(
     await server.tell("fault", reading.stream, faults={"spoil": True})
     failure = (await reading.run()).failure
     assert failure is not None
-    assert "cannot be read" in str(failure)
+    assert "cannot be parsed" in str(failure)
     assert reading.rows() == []
     assert reading.store.rows(Reject)
     await server.tell("fault", reading.stream)

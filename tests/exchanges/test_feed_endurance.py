@@ -35,6 +35,7 @@ from pathlib import Path
 from chainwatch.collect.feed import Feed, Job, Run
 from chainwatch.collect.registry import find
 from chainwatch.exchanges import stream
+from chainwatch.exchanges.channel import Timing
 from chainwatch.exchanges.feeds import channels
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.store import Store
@@ -55,7 +56,7 @@ async def main():
     run = Run(store, settings, Notes(), clock=lambda: now[0])
     source = find("binance-usdm")
     feed = Feed(run, None, Job(source), run.writer)
-    reading = stream._Stream(feed, channels[source.name], stream.Timing())
+    reading = stream.Stream(feed, channels[source.name], Timing())
     merger = Merger(store, settle=0.0, grace=0.0)
     memory, most = [], 0
 
@@ -66,10 +67,10 @@ async def main():
         now[0] = start + timedelta(seconds=second)
         for n in range(second * per_second, (second + 1) * per_second):
             for _, text in ALL["binance-usdm"].frames(n, 0):
-                await reading.hear(Frame(text.encode(), False))
-        reading.spans.tick()
+                await reading.handle(Frame(text.encode(), False), now[0])
+        reading.coverage.advance()
         if second % 30 == 29:
-            await run.writer.add(reading._take())
+            await run.writer.add(reading.take())
             await run.writer.flush()
         if second % 60 == 59:
             merger.step()
@@ -118,7 +119,7 @@ async def test_frames_that_are_no_gzip_are_rejected_with_a_reason_and_the_stream
     good = next(ALL["htx-linear"].frames(0, 0))[1].encode()
     packed = gzip.compress(good)
     bad = [
-        ({"raw_text": b'{"op":"notify"}'.hex()}, "a text frame where gzip is documented"),
+        ({"raw_text": b'{"op":"notify"}'.hex()}, "expected a gzip frame, got a text frame"),
         ({"hex": b"plain".hex()}, "the frame is not gzip"),
         ({"hex": packed[:-9].hex()}, "the gzip frame is cut"),
         ({"hex": gzip.compress(bytes(20_000_000)).hex()}, "holds more than 16,777,216 bytes"),

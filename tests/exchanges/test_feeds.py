@@ -182,14 +182,14 @@ async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
     await exchange.tell("burst", GATE, count=3, at_ms=int(time.time() * 1000))
     done = await ended(process)
     assert done.code == 4, done.err
-    told = [line for line in done.lines if "a frame or row cannot be read: " in line]
-    assert told[0].startswith(f"{GATE}: a frame or row cannot be read: ")
+    told = [line for line in done.lines if "a frame or row cannot be parsed: " in line]
+    assert told[0].startswith(f"{GATE}: a frame or row cannot be parsed: ")
     assert "not covered until a liquidation can be read" in told[0]
     assert re.match(rf"chainwatch: {GATE} was not covered for \d\.\d s: 3 frames ", done.lines[-1])
     for command in ("feeds", "liquidations"):
         shown = shell.run(command, home=tmp_path)
         assert shown.code == 0
-        assert "REJECTING for a while: a frame or row cannot be read: " in shown.out + shown.err
+        assert "REJECTING for a while: a frame or row cannot be parsed: " in shown.out + shown.err
     checks = shell.run("checks", home=tmp_path)
     assert checks.code == 1
     assert "feed_rejects found rows" in checks.err
@@ -208,7 +208,7 @@ def test_a_recording_that_cannot_be_read_is_exit_4(tmp_path: Path) -> None:
     assert [r["rejects"] for r in shell.rows_of(done.out, "--json")] == [2]
     told = [line for line in done.lines if line.startswith(f"{GATE}: a frame or row cannot be ")]
     assert len(told) == 1
-    assert f"chainwatch: some frames or rows cannot be read: {told[0]}" == done.lines[-1]
+    assert f"chainwatch: some frames or rows cannot be parsed: {told[0]}" == done.lines[-1]
     assert "\x1b" not in done.err
 
 
@@ -289,7 +289,7 @@ async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burs
     )
     assert done.code == 0, done.err
     reasons = [s.reason for s in store.rows(Coverage, "state = 'off' ORDER BY from_time")]
-    assert reasons == ["crash: the last run ended without a word", "stopped"]
+    assert reasons == ["crash: the last run did not record its end", "stopped"]
 
 
 async def test_a_recording_on_a_full_disk_ends_with_one_line(exchange: Loopback) -> None:

@@ -359,7 +359,7 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
         await at_once(exchange, "fault", faults={"spoil": True})
         await at_once(exchange, "burst", count=5, start=5)
         await running.counted(rows=5, rejects=5)
-        await running.told("cannot be read")
+        await running.told("cannot be parsed")
         for channel in CHANNELS:  # the canary goes on, which proves nothing now
             await running.stands(
                 channel, lambda span: span.state == "rejecting" and span.rejects == 0
@@ -376,7 +376,7 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
             assert bool(span.rejects) <= (span.state == "rejecting"), channel.source
         bad = [s for s in spans if s.state == "rejecting"]
         assert sum(s.rejects for s in bad) >= 5
-        assert all("cannot be read: " in s.reason for s in bad)
+        assert all("cannot be parsed: " in s.reason for s in bad)
         # It begins with the last proof before the first reject, not with the reject,
         rejected = running.store.rows(Reject, "source = $s", {"s": channel.source})
         rows = running.liquidations(channel)
@@ -510,7 +510,7 @@ async def test_without_a_list_the_contracts_of_the_last_run_are_subscribed_to(
         await running.counted(rows=5)
     await exchange.tell("rest", LINEAR.source, statuses=[])
     assert len(running.liquidations(LINEAR)) == 5
-    assert any("5 contracts are known from before" in line for line in running.voice.said)
+    assert any("using the 5 contracts of the last run" in line for line in running.voice.said)
 
 
 async def test_a_feed_by_contract_without_any_list_is_down_and_says_so(
@@ -557,7 +557,7 @@ def bad_frames() -> list[tuple[dict[str, Any], str]]:
         ({"text": "[" * 200_000}, "expected `object`"),
         ({"text": '{"a":' * 200_000}, "nested"),
         ({"text": "x" * 1_000_000}, "invalid"),
-        ({"hex": "1f8b0800deadbeef"}, "a binary frame where text is documented"),
+        ({"hex": "1f8b0800deadbeef"}, "expected a text frame, got a binary frame"),
         ({"raw_text": b'{"e":"\xff\xfe"}'.hex()}, "utf-8"),
     ]
 

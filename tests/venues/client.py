@@ -21,8 +21,7 @@ from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Outcome
 from chainwatch.collect.source import Batch, Feed, Source
 from chainwatch.exchanges import stream
-from chainwatch.exchanges.channel import Channel
-from chainwatch.exchanges.stream import Timing
+from chainwatch.exchanges.channel import Channel, Timing
 from chainwatch.exchanges.venues import (
     aster,
     bitfinex,
