@@ -23,6 +23,7 @@ from chainwatch.collect.document import (
     Refused,
     SchemaChanged,
 )
+from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch
 from chainwatch.disclosures.formats import EXACT
 from chainwatch.errors import CheckFailed, NetworkError, PartialError, UsageError
@@ -87,19 +88,11 @@ async def read(feed: Feed, asks: Iterable[Ask]) -> AsyncIterator[Batch]:
 
     `only` in the feed's options limits them by name.
     """
-    chosen = list(asks)
-    wanted = {name.lower() for name in feed.options.get("only", "").split(",") if name}
-    if wanted:
-        known = {a.name.lower() for a in chosen}
-        if unknown := wanted - known:
-            raise UsageError(
-                f"{feed.source} has no {', '.join(sorted(unknown))}; "
-                f"it has {', '.join(a.name for a in chosen)}"
-            )
-        chosen = [a for a in chosen if a.name.lower() in wanted]
+    by_name = {ask.name: ask for ask in asks}
+    selected = select(feed.source, feed.options.get("only", ""), dict.fromkeys(by_name, ()))
     done = []
-    for number, first in enumerate(chosen):
-        feed.progress(feed.source, number, len(chosen))
+    for number, first in enumerate(map(by_name.__getitem__, selected)):
+        feed.progress(feed.source, number, len(selected))
         ask = first
         for page in range(1, MAX_PAGES + 1):
             taken = await fetch(feed, ask)

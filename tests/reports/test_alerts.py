@@ -252,7 +252,9 @@ def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
     store.append(
         [span(2, 3), span(2, 3, "stale", source="okx", venue="okx", market="swap")], source="test"
     )
-    assert [(kind, subject) for kind, subject, _ in notices_after(3)] == [("cleared", "binance-usdm")]
+    assert [(kind, subject) for kind, subject, _ in notices_after(3)] == [
+        ("cleared", "binance-usdm")
+    ]
 
 
 def test_a_feed_that_rejects_is_told_until_a_day_without_it(store: Store) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from chainwatch.chain import abi
 from chainwatch.chain.types import Block, Reverted
+from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures.reserves import CHAIN
-from chainwatch.errors import ConfigError, NetworkError, PartialError, Reorged, UsageError
+from chainwatch.errors import ConfigError, NetworkError, PartialError, Reorged
 from chainwatch.tables.base import fits_decimal
 from chainwatch.tables.disclosure import Supply
 
@@ -35,7 +36,7 @@ BALANCE_OF = "0x70a08231"
 )
 async def supplies(feed: Feed) -> AsyncIterator[Batch]:
     """Stablecoin supply per EVM chain: totalSupply less what the issuer's treasury holds."""
-    tokens = _chosen(feed.tokens(), feed.options.get("only", ""))
+    tokens = _select(feed, feed.tokens())
     failures: list[str] = []
     chains = 0
 
@@ -58,19 +59,15 @@ async def supplies(feed: Feed) -> AsyncIterator[Batch]:
         raise PartialError(f"{len(failures)} of {chains} chains failed: {'; '.join(failures)}")
 
 
-def _chosen(tokens: Mapping[str, Token], only: str) -> dict[str, Token]:
-    """Those named (by entry, token or chain), or all."""
-    wanted = {name.lower() for name in only.split(",") if name}
-    if not wanted:
-        return dict(tokens)
-    found = {
-        name: t
-        for name, t in tokens.items()
-        if wanted & {name.lower(), t.token.lower(), t.chain.lower()}
+def _select(feed: Feed, tokens: Mapping[str, Token]) -> dict[str, Token]:
+    """Those that `--only` names (by entry, token or chain), or all."""
+    words = {name: (token.token, token.chain) for name, token in tokens.items()}
+    return {
+        name: tokens[name]
+        for name in select(
+            feed.source, feed.options.get("only", ""), words, f"or one of {', '.join(tokens)}"
+        )
     }
-    if not found:
-        raise UsageError(f"no token, chain or entry is called {only}; known: {', '.join(tokens)}")
-    return found
 
 
 async def _read_chain(feed: Feed, tokens: Mapping[str, Token]) -> list[Supply]:

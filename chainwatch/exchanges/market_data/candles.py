@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
 from chainwatch.disclosures.documents import Ask
-from chainwatch.errors import UsageError
 from chainwatch.exchanges import books
 from chainwatch.tables.disclosure import Document
 from chainwatch.tables.exchange import Candle
@@ -37,17 +37,12 @@ BEGINS = {
 )
 async def candles(feed: Feed) -> AsyncIterator[Batch]:
     """Hourly and daily candles of BTC and ETH from Binance spot, since 2020 and 2017."""
-    wanted = {name.lower() for name in feed.options.get("only", "").split(",") if name}
-    chosen = {
-        f"{asset} {interval}": (asset, interval, begin)
-        for (asset, interval), begin in BEGINS.items()
-        if not wanted or wanted & {asset.lower(), interval, f"{asset.lower()} {interval}"}
-    }
-    if not chosen:
-        raise UsageError(f"{feed.source} has no {', '.join(sorted(wanted))}; it has BTC 1d, …")
+    series = {f"{asset} {interval}": (asset, interval) for asset, interval in BEGINS}
     cursor: dict[str, Any] = dict(feed.cursor or {})
     done = []
-    for name, (asset, interval, begin) in chosen.items():
+    for name in select(feed.source, feed.options.get("only", ""), series, 'or "BTC 1d"'):
+        asset, interval = series[name]
+        begin = BEGINS[asset, interval]
         # The newest candle is read again: a correction shows as another version of it.
         since = datetime.fromtimestamp(cursor[name], UTC) if name in cursor else begin
         symbol = f"{asset}/USDT"

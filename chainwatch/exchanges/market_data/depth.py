@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from itertools import accumulate
 
+from chainwatch.collect.selection import names_in, select
 from chainwatch.collect.source import Batch, Feed, source
-from chainwatch.errors import ChainwatchError, NetworkError, PartialError, UsageError
+from chainwatch.errors import ChainwatchError, NetworkError, PartialError
 from chainwatch.exchanges import books
 from chainwatch.exchanges.books import SpotBook
 from chainwatch.tables.exchange import Depth
@@ -26,6 +27,7 @@ BOOKS = {
     "kraken": ("BTC/USD", "ETH/USD"),
     "okx": ("BTC/USDT", "ETH/USDT"),
 }
+ANY_PAIR = 'or any pair of any venue, such as "binance SOL/USDT"'
 DISTANCES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1)
 # Quoted in one of these, a pair is the factor of its base; else it is the ratio of the two.
 DOLLARS = frozenset(("USD", "USDT", "USDC", "FDUSD", "USDS", "DAI", "TUSD", "PYUSD"))
@@ -40,10 +42,10 @@ NEAR_LAST = 0.2
 )
 async def depth(feed: Feed) -> AsyncIterator[Batch]:
     """Depth of spot order books within 10 % of the middle, from five venues through ccxt."""
-    wanted = chosen(feed.options.get("only", ""))
+    pairs = select_pairs(feed.options.get("only", ""))
     failures: list[ChainwatchError] = []
     found = await asyncio.gather(
-        *(_venue(feed, venue, symbols, failures) for venue, symbols in wanted.items())
+        *(_venue(feed, venue, symbols, failures) for venue, symbols in pairs.items())
     )
     rows = [row for part in found for row in part]
     if rows:
@@ -55,31 +57,27 @@ async def depth(feed: Feed) -> AsyncIterator[Batch]:
         raise failures[0] if len(failures) == 1 else NetworkError(told)
 
 
-def chosen(only: str) -> dict[str, tuple[str, ...]]:
+def select_pairs(only: str) -> dict[str, tuple[str, ...]]:
     """Pairs per venue: all of BOOKS, or those that name a venue, a base, or "venue PAIR".
 
     Raises UsageError for a name that is none of these.
     """
-    if not only.strip(","):
-        return dict(BOOKS)
-    found: dict[str, list[str]] = {}
-    for name in filter(None, (part.strip() for part in only.split(","))):
-        venue, _, symbol = name.partition(" ")
-        if symbol:
-            found.setdefault(venue.lower(), []).append(symbol.strip().upper())
-            continue
-        known = {
-            v: [s for s in symbols if venue.lower() in (v, s.lower(), s.split("/")[0].lower())]
-            for v, symbols in BOOKS.items()
-        }
-        if not any(known.values()):
-            raise UsageError(
-                f"depth has no {name}; it has {', '.join(BOOKS)}, a base such as BTC, or "
-                'any pair of any venue as "binance SOL/USDT"'
-            )
-        for v, symbols in known.items():
-            found.setdefault(v, []).extend(symbols)
-    return {v: tuple(dict.fromkeys(symbols)) for v, symbols in found.items() if symbols}
+    names = names_in(only)
+    by_venue: dict[str, list[str]] = {}
+    for venue, pair, symbol in (name.partition(" ") for name in names):
+        if pair:
+            by_venue.setdefault(venue.lower(), []).append(symbol.strip().upper())
+    words = {
+        f"{venue} {symbol}": (venue, symbol.split("/")[0], symbol)
+        for venue, symbols in BOOKS.items()
+        for symbol in symbols
+    }
+    of_books = [name for name in names if " " not in name]
+    if of_books or not names:
+        for item in select("depth", ",".join(of_books), words, ANY_PAIR):
+            venue, _, symbol = item.partition(" ")
+            by_venue.setdefault(venue, []).append(symbol)
+    return {venue: tuple(dict.fromkeys(symbols)) for venue, symbols in by_venue.items()}
 
 
 async def _venue(

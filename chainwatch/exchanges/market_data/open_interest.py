@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
-from chainwatch.errors import ChainwatchError, NetworkError, PartialError, UsageError
+from chainwatch.errors import ChainwatchError, NetworkError, PartialError
 from chainwatch.exchanges import books
 from chainwatch.exchanges.books import ContractBar, Market
 from chainwatch.tables.exchange import OpenInterest
 
 VENUE = "bybit"
 SYMBOLS = ("BTC/USDT:USDT", "BTC/USD:BTC", "ETH/USDT:USDT", "ETH/USD:ETH")
+WORDS = {symbol: (symbol.split("/")[0],) for symbol in SYMBOLS}
 INTERVAL = "5m"
 # How far back a first reading goes.
 FIRST = timedelta(days=30)
@@ -36,7 +38,7 @@ async def open_interest(feed: Feed) -> AsyncIterator[Batch]:
     now = feed.now()
     failures: list[ChainwatchError] = []
     done = 0
-    for symbol in chosen(feed.options.get("only", "")):
+    for symbol in select(feed.source, feed.options.get("only", ""), WORDS):
         # The newest reading is asked for again: the venue may have corrected it.
         since = datetime.fromtimestamp(cursor[symbol], UTC) if symbol in cursor else now - FIRST
         try:
@@ -60,22 +62,6 @@ async def open_interest(feed: Feed) -> AsyncIterator[Batch]:
         if done:
             raise PartialError(f"some open interest is missing: {told}")
         raise failures[0] if len(failures) == 1 else NetworkError(told)
-
-
-def chosen(only: str) -> tuple[str, ...]:
-    """SYMBOLS, or those that name a base (BTC) or are named themselves.
-
-    Raises UsageError for a name that is none of these.
-    """
-    names = [name.strip().upper() for name in only.split(",") if name.strip()]
-    for name in names:
-        if not any(name in (symbol, symbol.split("/")[0]) for symbol in SYMBOLS):
-            raise UsageError(f"open-interest has no {name}; it has BTC, ETH, {', '.join(SYMBOLS)}")
-    return tuple(
-        symbol
-        for symbol in SYMBOLS
-        if not names or symbol in names or symbol.split("/")[0] in names
-    )
 
 
 def parse(

@@ -18,7 +18,7 @@ from chainwatch.collect.registry import find
 from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import NetworkError, PartialError, UsageError
 from chainwatch.exchanges.books import SpotBook
-from chainwatch.exchanges.market_data.depth import BOOKS, DISTANCES, chosen, parse
+from chainwatch.exchanges.market_data.depth import BOOKS, DISTANCES, parse, select_pairs
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import Depth
@@ -175,9 +175,9 @@ def test_a_book_that_cannot_be_is_refused(changes: dict[str, Any], words: str) -
 
 
 def test_books_are_chosen_by_venue_base_or_pair() -> None:
-    assert chosen("") == BOOKS
-    assert chosen("kraken") == {"kraken": BOOKS["kraken"]}
-    assert all(s.startswith("ETH/") for symbols in chosen("eth").values() for s in symbols)
-    assert chosen("binance SOL/USDT,btc")["binance"] == ("SOL/USDT", "BTC/USDT")
-    with pytest.raises(UsageError, match="depth has no DOGE; it has binance"):
-        chosen("DOGE")
+    assert select_pairs("") == BOOKS
+    assert select_pairs("kraken") == {"kraken": BOOKS["kraken"]}
+    assert all(s.startswith("ETH/") for symbols in select_pairs("eth").values() for s in symbols)
+    assert select_pairs("binance SOL/USDT,btc")["binance"] == ("SOL/USDT", "BTC/USDT")
+    with pytest.raises(UsageError, match="depth has no 'DOGE'; it has binance, BTC"):
+        select_pairs("DOGE")

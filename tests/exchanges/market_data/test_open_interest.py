@@ -13,9 +13,10 @@ import pytest
 from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Outcome
 from chainwatch.collect.registry import find
+from chainwatch.collect.selection import select
 from chainwatch.errors import NetworkError, PartialError, UsageError
 from chainwatch.exchanges.books import ContractBar, Market
-from chainwatch.exchanges.market_data.open_interest import SYMBOLS, chosen, parse
+from chainwatch.exchanges.market_data.open_interest import SYMBOLS, WORDS, parse
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import OpenInterest
@@ -117,8 +118,8 @@ def test_a_reading_that_cannot_be_is_refused(
 
 
 def test_contracts_are_chosen_by_base_or_symbol() -> None:
-    assert chosen("") == SYMBOLS
-    assert chosen("eth") == ("ETH/USDT:USDT", "ETH/USD:ETH")
-    assert chosen("btc/usd:btc") == ("BTC/USD:BTC",)
-    with pytest.raises(UsageError, match="open-interest has no DOGE; it has BTC, ETH, BTC/USDT"):
-        chosen("DOGE")
+    assert select("open-interest", "", WORDS) == list(SYMBOLS)
+    assert select("open-interest", "eth", WORDS) == ["ETH/USDT:USDT", "ETH/USD:ETH"]
+    assert select("open-interest", "btc/usd:btc", WORDS) == ["BTC/USD:BTC"]
+    with pytest.raises(UsageError, match="open-interest has no 'DOGE'; it has BTC, ETH"):
+        select("open-interest", "DOGE", WORDS)
