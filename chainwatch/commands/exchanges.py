@@ -219,7 +219,7 @@ def replay(
     output: Output,
 ) -> None:
     """Read recorded frames as if they came now."""
-    from chainwatch.exchanges.replay import replay as replay_frames
+    from chainwatch.exchanges.replay import replay_frames
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
@@ -232,7 +232,7 @@ def replay(
 
     found = replay_frames(None if dry_run else current.store, file, rejected)
     rows = [(name, *counts) for name, counts in sorted(found.items())]
-    columns = ("source", "frames", "liquidations", "rejects", "canaries")
+    columns = ("source", "frames", "liquidations", "rejects", "heartbeats")
     kinds = ("VARCHAR", *("BIGINT",) * 4)
     output.emit(Report(Result(columns, kinds, list(rows)), "replay"))
     if unread:

@@ -19,7 +19,7 @@ from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import ChainwatchError, Unread, UsageError
 from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract
-from chainwatch.exchanges.reader import Reader, Seen, reason_of, unread
+from chainwatch.exchanges.reader import ParsedMessage, Reader, describe_reject, reason_of
 from chainwatch.net.errors import Failed
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
@@ -39,8 +39,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     Each scope (a contract, a currency, a settlement) is asked for one window after the other;
     `pages` yields the answers that one window takes, times in milliseconds, end excluded, and
     `parse` reads one of them. To go from page to page it reads nothing but how long a page is, and
-    the time (or number) of its elements: see `later` and `earlier`. The source is named like its
-    stream's, with `-history`.
+    the time (or number) of its elements: see `next_start` and `next_end`. The source is named
+    like its stream's, with `-history`.
     """
 
     source: str
@@ -48,7 +48,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     window_seconds: int
     scopes: Callable[[Mapping[str, Contract]], list[str]]
     pages: Callable[[Rest, str, int, int], AsyncIterator[bytes]]
-    parse: Callable[[str, bytes, Reader], Seen]
+    parse: Callable[[str, bytes, Reader], ParsedMessage]
     # Seconds from one request to the next, where the venue allows few.
     pace: float = 0.0
 
@@ -80,7 +80,7 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
         left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
         if rejects:
             left.append(window)
-            told = f"{past.source}: {unread(*rejects[0])}"
+            told = f"{past.source}: {describe_reject(*rejects[0])}"
             if not first:
                 feed.note(told)
             first.append(told)
@@ -108,7 +108,9 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
 TimeOf = Callable[[msgspec.Raw], str | float | datetime]
 
 
-def later(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+def next_start(
+    elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int
+) -> int | None:
     """Where the page after a full one begins, oldest first; None where the window ends.
 
     Times in milliseconds, `end` excluded. Elements whose time cannot be read are passed over:
@@ -125,7 +127,7 @@ def later(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int
     return begin if begin < end else None
 
 
-def earlier(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
+def next_end(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: int) -> int | None:
     """The same where the newest come first: where the page after a full one ends, excluded."""
     older = [time for time in _times(elements, time_of) if time < end]
     if not older:
@@ -138,7 +140,7 @@ def earlier(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: i
     return stop if stop > start else None
 
 
-def read_some(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
+def readable(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
     """What paging needs of those elements that can be read; parsing rejects the others."""
     found = []
     for element in elements:
@@ -156,7 +158,7 @@ def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
         numbers.instant(ms, "ms", None)
         return ms
 
-    times = read_some(elements, read)
+    times = readable(elements, read)
     if not times:
         raise ValueError("no time on a full page can be read")
     return times

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from chainwatch.exchanges.contracts import Contract
-from chainwatch.exchanges.reader import Reader, Seen
+from chainwatch.exchanges.reader import ParsedMessage, Reader
 from chainwatch.net.http import Rest
 from chainwatch.text import visible
 
@@ -25,7 +25,7 @@ class Request(msgspec.Struct, frozen=True):
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's public liquidation stream, as its documents describe it.
 
-    `canary_seconds` is the longest pause of the stream on the same socket that is never silent;
+    `heartbeat_seconds` is the longest pause of the stream on the same socket that is never silent;
     `max_quiet_seconds` the longest time without a liquidation that is believed (None: any).
     `sampling` starts with full, sampled, partial or unknown. `topics` gives what to subscribe to
     for the contracts listed; a channel that cannot subscribe without them is `per_contract`. NOW
@@ -39,14 +39,14 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     ws: str
     rest: str
     sampling: str
-    canary: str
-    canary_seconds: float
+    heartbeat: str
+    heartbeat_seconds: float
     topics: Callable[[Mapping[str, Contract]], list[str]]
     subscribe: Callable[[Sequence[str], int], Request]
-    parse: Callable[[bytes, Reader], Seen]
+    parse: Callable[[bytes, Reader], ParsedMessage]
     contracts: Callable[[Rest], Awaitable[list[Contract]]]
     per_contract: bool = False
-    canary_topics: tuple[str, ...] = ()
+    heartbeat_topics: tuple[str, ...] = ()
     greeting: tuple[str, ...] = ()
     ping: str = ""
     ping_seconds: float = 20.0
@@ -70,11 +70,11 @@ class Timing(msgspec.Struct, frozen=True):
     backoff_base: float = 0.25
     backoff_cap: float = 30.0
     connect: float = 15.0
-    # Silence is noticed after this many canary periods.
+    # Silence is noticed after this many heartbeat periods.
     silence: float = 2.5
 
 
-def pick(names: Mapping[str, str], raw_side: str) -> str:
+def side_of(names: Mapping[str, str], raw_side: str) -> str:
     """The side that a venue's word stands for; ValueError for a word it does not have."""
     try:
         return names[raw_side]

@@ -1,7 +1,7 @@
 """One socket of a stream with its topics, opened again whenever it ends.
 
 A subscription counts once it is acknowledged *and* something arrives: venues acknowledge topics
-that they then never send. What proves life is the canary, a stream on the same socket that is
+that they then never send. What proves life is the heartbeat, a stream on the same socket that is
 never silent, or a liquidation.
 """
 
@@ -16,7 +16,7 @@ from datetime import datetime
 from chainwatch.collect.source import Feed
 from chainwatch.exchanges.channel import NOW, Channel, Timing
 from chainwatch.exchanges.coverage import CoverageLog
-from chainwatch.exchanges.reader import Seen
+from chainwatch.exchanges.reader import ParsedMessage
 from chainwatch.net.errors import Closed, Failed, Refused
 from chainwatch.net.retry import Backoff
 from chainwatch.net.socket import Frame, Socket
@@ -26,7 +26,7 @@ from chainwatch.text import visible
 FRAMES_PER_TURN = 200
 
 # Parses a frame that came at a time, and keeps its rows.
-Handler = Callable[[Frame, datetime], Awaitable[Seen]]
+Handler = Callable[[Frame, datetime], Awaitable[ParsedMessage]]
 
 
 class Connection:
@@ -142,7 +142,7 @@ class Connection:
                 for token in parsed.acked:
                     self._acked.update(self._pop_pending(token))
                 self._count_subscribed()
-            if parsed.canary or parsed.rows:
+            if parsed.heartbeat or parsed.rows:
                 self._last_sign = time.monotonic()
                 if self._ready:
                     self._prove(received)
@@ -185,15 +185,15 @@ class Connection:
     # --- what is sent, and what is waited for --------------------------------------------
 
     async def _tend(self, socket: Socket) -> None:
-        """Subscribe, ping, and end the socket where an answer or the canary is late."""
+        """Subscribe, ping, and end the socket where an answer or the heartbeat is late."""
         channel = self._channel
-        silence = self._timing.silence * channel.canary_seconds
+        silence = self._timing.silence * channel.heartbeat_seconds
         next_ping = time.monotonic() + channel.ping_seconds
         sent: set[str] = set()
         try:
             for text in channel.greeting:
                 await self._send(socket, text)
-            await self._subscribe(socket, [*channel.canary_topics], sent)
+            await self._subscribe(socket, [*channel.heartbeat_topics], sent)
             while True:
                 self._to_send.clear()
                 await self._subscribe(socket, [t for t in self.topics if t not in sent], sent)
@@ -221,7 +221,7 @@ class Connection:
             if now - since >= self._timing.ack:
                 return f"no acknowledgement of {visible(token, 60)}"
         if now - self._last_sign >= silence:
-            return f"silent: no {self._channel.canary} for {now - self._last_sign:.1f} s"
+            return f"silent: no {self._channel.heartbeat} for {now - self._last_sign:.1f} s"
         return ""
 
     async def _subscribe(self, socket: Socket, topics: Sequence[str], sent: set[str]) -> None:

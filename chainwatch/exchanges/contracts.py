@@ -40,7 +40,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
 
 
-def contracts_of(
+def parse_contracts(
     elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], Contract | None]
 ) -> list[Contract]:
     """The contracts of a venue's list; one that cannot be read costs only itself.

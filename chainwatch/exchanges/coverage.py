@@ -20,7 +20,7 @@ import msgspec
 
 from chainwatch.collect.source import Feed
 from chainwatch.exchanges.channel import Channel
-from chainwatch.exchanges.reader import Seen, unread
+from chainwatch.exchanges.reader import ParsedMessage, describe_reject
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
 
 # A note that a stream rejects is repeated after this many seconds at the earliest.
@@ -73,7 +73,7 @@ class CoverageLog:
         self._rejected_seconds = 0.0
         self._rejected_frames = 0
         self._closed: list[Coverage] = []
-        self._frames = self._rows = self._duplicates = self._rejects = self._canaries = 0
+        self._frames = self._rows = self._duplicates = self._rejects = self._heartbeats = 0
         self._last_event: datetime | None = None
         self._last_row_at = self._since
         self.listed: int | None = None
@@ -125,13 +125,13 @@ class CoverageLog:
             self._noted_reason = reason
             self._note(f"{reason}; connecting again")
 
-    def count_frame(self, received: datetime, frame: Seen) -> None:
+    def count_frame(self, received: datetime, frame: ParsedMessage) -> None:
         """Count a frame; it may begin or end a span of rejecting."""
         begins = bool(frame.rejects) and not self._rejecting
         if begins:
             self._begin_rejecting(received, *frame.rejects[0])
         self._frames += 1
-        self._canaries += frame.canary
+        self._heartbeats += frame.heartbeat
         self._rejects += len(frame.rejects)
         self._rejected_frames += bool(frame.rejects)
         if begins and self._state.state == "rejecting":
@@ -192,7 +192,7 @@ class CoverageLog:
     def _begin_rejecting(self, received: datetime, text: str, reason: str) -> None:
         """Nothing is covered since the last proof before what cannot be parsed."""
         self._rejecting = f"a frame or row cannot be parsed: {reason}"
-        description = unread(text, reason)
+        description = describe_reject(text, reason)
         self._first_reject = self._first_reject or description
         clock = time.monotonic()
         if clock - self._noted_rejecting_at >= REJECT_NOTE_SECONDS:
@@ -239,8 +239,8 @@ class CoverageLog:
                 self._reason = "some connections are not alive"
             case "stale":
                 quiet = self._channel.max_quiet_seconds or 0.0
-                canary = self._channel.canary
-                self._reason = f"no liquidation for {quiet:,.0f} s although {canary} comes"
+                heartbeat = self._channel.heartbeat
+                self._reason = f"no liquidation for {quiet:,.0f} s although {heartbeat} comes"
             case "down":
                 self._down_since = at
         self._changed()
@@ -271,13 +271,13 @@ class CoverageLog:
                 rows=self._rows,
                 duplicates=self._duplicates,
                 rejects=self._rejects,
-                canaries=self._canaries,
+                heartbeats=self._heartbeats,
                 sampling=channel.sampling,
                 last_event=self._last_event,
                 provenance=self._feed.provenance,
             )
         )
-        self._frames = self._rows = self._duplicates = self._rejects = self._canaries = 0
+        self._frames = self._rows = self._duplicates = self._rejects = self._heartbeats = 0
 
     def _note(self, text: str) -> None:
         self._feed.note(f"{self._channel.source}: {text}")

@@ -13,7 +13,7 @@ channels: dict[str, Channel] = {}
 histories: dict[str, History] = {}
 
 
-def stream(channel: Channel, *, docs: str, summary: str) -> None:
+def register_stream(channel: Channel, *, docs: str, summary: str) -> None:
     """Register a channel as a source: a stream of liquidations with its coverage."""
 
     async def liquidations(feed: Feed) -> AsyncIterator[Batch]:
@@ -36,24 +36,24 @@ def stream(channel: Channel, *, docs: str, summary: str) -> None:
     channels[channel.source] = channel
 
 
-def history(past: History, *, docs: str, summary: str) -> None:
+def register_history(history: History, *, docs: str, summary: str) -> None:
     """Register a venue's past liquidations as a source of their own."""
 
     async def liquidations(feed: Feed) -> AsyncIterator[Batch]:
         from chainwatch.exchanges.backfill import run
 
-        async for batch in run(feed, past):
+        async for batch in run(feed, history):
             yield batch
 
     liquidations.__doc__ = summary
-    liquidations.__module__ = past.parse.__module__
+    liquidations.__module__ = history.parse.__module__
     source(
-        past.source,
+        history.source,
         tables=(ExchangeLiquidation,),
         docs=docs,
         mode="poll",
-        venue=past.channel.venue,
-        rest=past.channel.rest,
+        venue=history.channel.venue,
+        rest=history.channel.rest,
         takes_since=True,
     )(liquidations)
-    histories[past.source] = past
+    histories[history.source] = history

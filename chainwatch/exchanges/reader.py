@@ -1,11 +1,11 @@
-"""Orders, fills and trades as rows: one identity per order, however often it is told."""
+"""Orders, fills and trades of venues as rows: the same order gives the same row each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -17,28 +17,76 @@ from chainwatch.text import visible
 
 A = TypeVar("A")
 B = TypeVar("B")
-# A clock here may be wrong by minutes; a frame from further ahead is not believed.
+# A clock here may be wrong by minutes; a frame from further ahead is rejected.
 MAX_AHEAD = timedelta(hours=1)
 _SYMBOL_LENGTH = 64
 _IDENTITY_LENGTH = 200
-_MOST_ALIKE = 4_096
-# A time that says its zone: without one it would be read as this machine's own.
+_MOST_TEMPLATES = 4_096
+# A time with its zone: without one it would be taken for this machine's.
 Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """What one frame means. `rejects` are pairs of what could not be read and why."""
+class ParsedMessage(msgspec.Struct, frozen=True):
+    """What one frame or answer of a venue means.
+
+    `rejects` are pairs of a text that could not be parsed and the reason. `acked` are the tokens of
+    requests that the message acknowledges or, where `refused` is a reason, refuses. `reply` is to
+    be sent back.
+    """
 
     rows: Sequence[ExchangeLiquidation] = ()
     rejects: Sequence[tuple[str, str]] = ()
-    canary: bool = False
+    heartbeat: bool = False
     acked: tuple[str, ...] = ()
     refused: str = ""
     reply: str = ""
 
 
-NOTHING = Seen()
-CANARY = Seen(canary=True)
+IGNORED = ParsedMessage()
+HEARTBEAT = ParsedMessage(heartbeat=True)
+
+
+class VenueLiquidation(msgspec.Struct, kw_only=True, gc=False):
+    """One liquidation as its venue states it: what a parser fills in.
+
+    The size is in `base`, in `quote` or in `contracts`, as the venue gives it; `contracts` also
+    beside one of the others. `event` is the venue's own id; without one, `identity` are the raw
+    strings that distinguish this liquidation from others, and equal ones in one frame are numbered.
+    `market` and `quote_currency` are given where the list of contracts may not have the contract.
+    """
+
+    symbol: str
+    side: str
+    raw_side: str
+    at_ms: Number
+    price: Number
+    price_kind: str
+    raw: str
+    identity: Sequence[str] = ()
+    event: str = ""
+    sent_ms: Number | None = None
+    market: str = ""
+    kind: str = "order"
+    contracts: Number | None = None
+    base: Number | None = None
+    quote: Number | None = None
+    quote_currency: str | None = None
+
+
+class _Template(NamedTuple):
+    """A row of a contract in which nothing of the liquidation itself is filled in."""
+
+    contract: Contract | None
+    row: ExchangeLiquidation
+    in_usd: bool
+
+
+class _Size(NamedTuple):
+    """The size of a liquidation in contracts, in base and in quote; None where unknown."""
+
+    contracts: float | None
+    base: float | None
+    quote: float | None
 
 
 class Reader:
@@ -63,165 +111,125 @@ class Reader:
         self.received = datetime.now(UTC)
         # Contracts that frames named and the list did not, with such a frame.
         self.unlisted: dict[str, str] = {}
-        self._twins: dict[str, int] = {}
-        # What rows of a contract have alike: copying costs a quarter of making each anew.
-        self._alike: dict[tuple[str, ...], tuple[Contract | None, ExchangeLiquidation, bool]] = {}
+        self._equal_in_frame: dict[str, int] = {}
+        # Copying a template costs a quarter of making each row anew.
+        self._templates: dict[tuple[str, ...], _Template] = {}
 
-    def begin(self, raw: bytes) -> str:
-        """A frame's text; equal rows are told apart from here on."""
-        self._twins.clear()
+    def start_frame(self, raw: bytes) -> str:
+        """The text of a frame; equal liquidations are numbered from here on."""
+        self._equal_in_frame.clear()
         return raw.decode("utf-8", "replace")
 
-    def only(
-        self, raw: bytes, read: Callable[[A, B, Reader, str], ExchangeLiquidation], one: A, two: B
-    ) -> Seen:
+    def parse_one(
+        self,
+        raw: bytes,
+        read: Callable[[A, B, Reader, str], ExchangeLiquidation],
+        element: A,
+        envelope: B,
+    ) -> ParsedMessage:
         """The row of a frame that holds one liquidation and nothing else."""
-        text = self.begin(raw)
+        text = self.start_frame(raw)
         try:
-            return Seen((read(one, two, self, text),))
+            return ParsedMessage((read(element, envelope, self, text),))
         except READ_ERRORS as failure:
-            return Seen(rejects=((text, reason_of(failure)),))
+            return ParsedMessage(rejects=((text, reason_of(failure)),))
 
-    def each(
+    def parse_each(
         self,
         frame: str,
         elements: Sequence[msgspec.Raw],
         read: Callable[[msgspec.Raw, str], Sequence[ExchangeLiquidation]],
         envelope: Callable[[msgspec.Raw], bytes],
         *,
-        whole: bool = True,
-    ) -> Seen:
-        """The rows of a frame's elements; one that cannot be read does not cost the others.
+        complete: bool = True,
+    ) -> ParsedMessage:
+        """The rows of a frame's elements; one that cannot be parsed does not cost the others.
 
         `read` gets an element and the text to keep as `raw`: the frame itself where it has no
-        other element (`whole`: these are all it has), else what `envelope` puts around this one.
+        other element (`complete`: these are all it has), else what `envelope` puts around this one.
         """
         rows: list[ExchangeLiquidation] = []
         rejects: list[tuple[str, str]] = []
-        single = whole and len(elements) == 1
+        single = complete and len(elements) == 1
         for element in elements:
             text = frame if single else envelope(element).decode("utf-8", "replace")
             try:
                 rows += read(element, text)
             except READ_ERRORS as failure:
                 rejects.append((text, reason_of(failure)))
-        return Seen(rows, rejects)
+        return ParsedMessage(rows, rejects)
 
-    def row(
-        self,
-        *,
-        symbol: str,
-        side: str,
-        raw_side: str,
-        at_ms: Number,
-        price: Number,
-        price_kind: str,
-        raw: str,
-        identity: Sequence[str] = (),
-        event: str = "",
-        sent_ms: Number | None = None,
-        market: str = "",
-        kind: str = "order",
-        contracts: Number | None = None,
-        base: Number | None = None,
-        quote: Number | None = None,
-        quote_currency: str | None = None,
-    ) -> ExchangeLiquidation:
-        """One liquidation as a row; ValueError says what of it cannot be.
-
-        The size is given in base, in quote or in contracts, as the venue gives it; contracts also
-        beside one of the others. `event` is the venue's own id; without one, `identity` are the
-        raw strings that tell this liquidation from others, and equal ones in one frame are
-        counted apart.
-        """
-        contract = self.contracts.get(symbol)
+    def build_row(self, stated: VenueLiquidation) -> ExchangeLiquidation:
+        """A liquidation as a row; ValueError says which of its figures cannot be."""
+        contract = self.contracts.get(stated.symbol)
         if contract is None:
-            _require_symbol(symbol)
+            _require_symbol(stated.symbol)
             if self.contracts:
-                self.unlisted.setdefault(symbol, raw)
-        made_of = (symbol, market, kind, price_kind, quote_currency or "")
-        known = self._alike.get(made_of)
-        if known is None or known[0] is not contract:
-            if len(self._alike) >= _MOST_ALIKE:
-                self._alike.clear()
-            row = self._common(symbol, contract, market, kind, price_kind, quote_currency)
-            known = contract, row, not row.usd_rule.startswith("n/a")
-            self._alike[made_of] = known
-        _, alike, in_usd = known
+                self.unlisted.setdefault(stated.symbol, stated.raw)
+        template = self._template(stated, contract)
         received = self.received
-        time = _moment(at_ms, "time", received)
-        if sent_ms is None:
+        time = _moment(stated.at_ms, "time", received)
+        if stated.sent_ms is None:
             sent_at = None
+        elif stated.sent_ms == stated.at_ms:
+            sent_at = time
         else:
-            sent_at = time if sent_ms == at_ms else _moment(sent_ms, "sending time", received)
-        level = _positive(price, "price")
-        size, kind_of = (contract.size, contract.kind) if contract is not None else (None, "")
-        if size is not None and not 0 < size <= MOST:
-            raise ValueError(f"contract size is {size:g}")
-        count = None if contracts is None else _positive(contracts, "size")
-        amount = value = None
-        if base is not None:
-            amount = _positive(base, "size")
-            value = amount * level
-        elif quote is not None:
-            value = _positive(quote, "size")
-            amount = value / level
-        elif count is not None and size is not None and kind_of == "linear":
-            amount = count * size
-            value = amount * level
-        elif count is not None and size is not None and kind_of == "inverse":
-            value = count * size
-            amount = value / level
-        usd, rule = None, alike.usd_rule
-        if amount is None or value is None:
-            rule = _no_value(contract)
-        else:
-            if not (amount <= MOST and value <= MOST):
-                raise ValueError(f"size times price is larger than {MOST:g}")
-            if count is None and size is not None:
-                if kind_of == "linear":
-                    count = amount / size
-                elif kind_of == "inverse":
-                    count = value / size
-            if in_usd:
-                usd = value
+            sent_at = _moment(stated.sent_ms, "sending time", received)
+        price = _positive(stated.price, "price")
+        size = _size(stated, contract, price)
+        usd, usd_rule = None, template.row.usd_rule
+        if size.quote is None:
+            usd_rule = _no_value(contract)
+        elif template.in_usd:
+            usd = size.quote
         return replace(
-            alike,
-            event=event or self._event(identity),
+            template.row,
+            event=stated.event or self._event(stated.identity),
             time=time,
             sent_at=sent_at,
             received_at=received,
-            side=side,
-            raw_side=raw_side,
-            contracts=count,
-            quantity_base=amount,
-            price=level,
-            notional_quote=value,
+            side=stated.side,
+            raw_side=stated.raw_side,
+            contracts=size.contracts,
+            quantity_base=size.base,
+            price=price,
+            notional_quote=size.quote,
             notional_usd=usd,
-            usd_rule=rule,
-            raw=raw,
+            usd_rule=usd_rule,
+            raw=stated.raw,
         )
 
-    def _common(
-        self,
-        symbol: str,
-        contract: Contract | None,
-        market: str,
-        kind: str,
-        price_kind: str,
-        quote_currency: str | None,
+    def _template(self, stated: VenueLiquidation, contract: Contract | None) -> _Template:
+        key = (
+            stated.symbol,
+            stated.market,
+            stated.kind,
+            stated.price_kind,
+            stated.quote_currency or "",
+        )
+        template = self._templates.get(key)
+        if template is None or template.contract is not contract:
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self._templates.clear()
+            row = self._empty_row(stated, contract)
+            template = _Template(contract, row, not row.usd_rule.startswith("n/a"))
+            self._templates[key] = template
+        return template
+
+    def _empty_row(
+        self, stated: VenueLiquidation, contract: Contract | None
     ) -> ExchangeLiquidation:
-        """A row of a contract in which nothing has been filled in of the liquidation itself."""
-        currency = contract.quote if contract is not None else quote_currency
+        currency = contract.quote if contract is not None else stated.quote_currency
+        listed_market = contract.market if contract is not None else ""
         return ExchangeLiquidation(
             venue=self.venue,
-            market=market or (contract.market if contract is not None else "") or self.market,
+            market=stated.market or listed_market or self.market,
             event="",
-            symbol=symbol,
+            symbol=stated.symbol,
             base=contract.base if contract is not None else None,
             quote=currency,
             settle=contract.settle if contract is not None else None,
-            kind=kind,
+            kind=stated.kind,
             time=self.received,
             sent_at=None,
             received_at=self.received,
@@ -230,7 +238,7 @@ class Reader:
             contracts=None,
             quantity_base=None,
             price=0.0,
-            price_kind=price_kind,
+            price_kind=stated.price_kind,
             notional_quote=None,
             notional_usd=None,
             usd_rule=_usd_rule(currency),
@@ -244,22 +252,52 @@ class Reader:
         text = " ".join(identity)
         if len(text) > _IDENTITY_LENGTH:
             text = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        if text in self._twins:
-            twin = self._twins[text] = self._twins[text] + 1
-            return f"{text} #{twin}"
-        self._twins[text] = 1
+        if text in self._equal_in_frame:
+            number = self._equal_in_frame[text] = self._equal_in_frame[text] + 1
+            return f"{text} #{number}"
+        self._equal_in_frame[text] = 1
         return text
 
 
+def _size(stated: VenueLiquidation, contract: Contract | None, price: float) -> _Size:
+    """The size in contracts, base and quote, from the one that the venue states."""
+    unit, kind = (contract.size, contract.kind) if contract is not None else (None, "")
+    if unit is not None and not 0 < unit <= MOST:
+        raise ValueError(f"contract size is {unit:g}")
+    contracts = None if stated.contracts is None else _positive(stated.contracts, "size")
+    if stated.base is not None:
+        base = _positive(stated.base, "size")
+        quote = base * price
+    elif stated.quote is not None:
+        quote = _positive(stated.quote, "size")
+        base = quote / price
+    elif contracts is not None and unit is not None and kind == "linear":
+        base = contracts * unit
+        quote = base * price
+    elif contracts is not None and unit is not None and kind == "inverse":
+        quote = contracts * unit
+        base = quote / price
+    else:
+        return _Size(contracts, None, None)
+    if not (base <= MOST and quote <= MOST):
+        raise ValueError(f"size times price is larger than {MOST:g}")
+    if contracts is None and unit is not None:
+        if kind == "linear":
+            contracts = base / unit
+        elif kind == "inverse":
+            contracts = quote / unit
+    return _Size(contracts, base, quote)
+
+
 def reason_of(failure: BaseException) -> str:
-    """Why something could not be read, in one short line."""
+    """Why something could not be parsed, in one short line."""
     if isinstance(failure, RecursionError):
         return "nested too deeply"
     return visible(f"{failure}" or type(failure).__name__, 300)
 
 
-def unread(text: str, reason: str) -> str:
-    """What could not be read and why, in one line that may be shown."""
+def describe_reject(text: str, reason: str) -> str:
+    """What could not be parsed and why, in one line that may be shown."""
     return f"a frame or row cannot be parsed: {reason}; it begins {visible(text, 160)!r}"
 
 

@@ -16,7 +16,7 @@ from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import READ_ERRORS
 from chainwatch.exchanges.feeds import channels
 from chainwatch.exchanges.frames import Line
-from chainwatch.exchanges.reader import Reader, Seen, reason_of, unread
+from chainwatch.exchanges.reader import ParsedMessage, Reader, describe_reject, reason_of
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
 from chainwatch.tables.log import Reject
@@ -24,21 +24,21 @@ from chainwatch.tables.log import Reject
 REPLAY = "replay"
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class ReplayedFrame(msgspec.Struct, frozen=True):
     """One frame of a file, read again."""
 
     source: str
     received_at: datetime
-    seen: Seen
+    message: ParsedMessage
 
 
-def replay(
+def replay_frames(
     store: Store | None, path: Path, rejected: Callable[[str], None] = lambda line: None
 ) -> dict[str, tuple[int, int, int, int]]:
-    """Read recorded frames and store what they hold; (frames, rows, rejects, canaries) by source.
+    """Read recorded frames and store what they hold; (frames, rows, rejects, heartbeats) by source.
 
-    Rows that are stored already count once. Nothing is claimed to be covered. `rejected` is told
-    at once of the first frame or row of each source that cannot be read.
+    Rows that are stored already count once. No coverage is stored. `rejected` gets
+    at once the first frame or row of each source that cannot be parsed.
     """
     if store is not None:
         store.create()
@@ -50,22 +50,22 @@ def replay(
             store.append(pending, source=REPLAY, target=path.name)
         pending.clear()
 
-    for one in parse(frames.read(path)):
-        seen, before = one.seen, counts.get(one.source, (0, 0, 0, 0))
-        found = (1, len(seen.rows), len(seen.rejects), int(seen.canary))
-        counts[one.source] = tuple(map(sum, zip(before, found, strict=True)))  # type: ignore[assignment]
-        if seen.rejects and not before[2]:
-            rejected(f"{one.source}: {unread(*seen.rejects[0])}")
-        pending += seen.rows
+    for frame in parse_lines(frames.read(path)):
+        message, before = frame.message, counts.get(frame.source, (0, 0, 0, 0))
+        counted = (1, len(message.rows), len(message.rejects), int(message.heartbeat))
+        counts[frame.source] = tuple(map(sum, zip(before, counted, strict=True)))  # type: ignore[assignment]
+        if message.rejects and not before[2]:
+            rejected(f"{frame.source}: {describe_reject(*message.rejects[0])}")
+        pending += message.rows
         pending += [
             Reject(
-                source=one.source,
+                source=frame.source,
                 target=path.name,
-                received_at=one.received_at,
+                received_at=frame.received_at,
                 reason=reason,
                 raw=text[:RAW_LIMIT],
             )
-            for text, reason in seen.rejects
+            for text, reason in message.rejects
         ]
         if len(pending) >= FLUSH_ROWS:
             flush()
@@ -73,29 +73,29 @@ def replay(
     return counts
 
 
-def parse(lines: Iterator[Line], provenance: str = "live") -> Iterator[Replayed]:
+def parse_lines(lines: Iterator[Line], provenance: str = "live") -> Iterator[ReplayedFrame]:
     """What each frame means, read by the source that recorded it."""
-    known: dict[str, tuple[Channel, Reader]] = {}
+    readers: dict[str, tuple[Channel, Reader]] = {}
     for line in lines:
-        if line.source not in known:
-            known[line.source] = _reader(line.source, provenance)
-        channel, reader = known[line.source]
+        if line.source not in readers:
+            readers[line.source] = _channel_and_reader(line.source, provenance)
+        channel, reader = readers[line.source]
         if line.contract is not None:
             reader.contracts[line.contract.symbol] = line.contract
             continue
         reader.received = line.received_at or datetime.now(UTC)
         try:
-            seen = channel.parse(line.data, reader)
+            message = channel.parse(line.data, reader)
         except READ_ERRORS as failure:
             text = line.data.decode("utf-8", "replace")
-            seen = Seen(rejects=[(text, reason_of(failure))])
-        yield Replayed(line.source, reader.received, seen)
+            message = ParsedMessage(rejects=[(text, reason_of(failure))])
+        yield ReplayedFrame(line.source, reader.received, message)
 
 
-def _reader(source: str, provenance: str) -> tuple[Channel, Reader]:
+def _channel_and_reader(source: str, provenance: str) -> tuple[Channel, Reader]:
     channel = channels.get(find(source).name)
     if channel is None:
-        raise UsageError(f"{source} is no stream: its frames cannot be replayed")
+        raise UsageError(f"{source} is not a stream: only frames of streams are replayed")
     reader = Reader(
         channel.source, channel.venue, channel.market, delivery="replay", provenance=provenance
     )

@@ -23,7 +23,7 @@ from chainwatch.exchanges.channel import Channel, Timing
 from chainwatch.exchanges.connection import Connection
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract, contract_of, instrument
 from chainwatch.exchanges.coverage import CoverageLog
-from chainwatch.exchanges.reader import Reader, Seen, reason_of
+from chainwatch.exchanges.reader import ParsedMessage, Reader, reason_of
 from chainwatch.net.http import Rest
 from chainwatch.net.socket import Frame, inflate
 from chainwatch.tables.base import Row
@@ -213,7 +213,7 @@ class Stream:
 
     # --- frames --------------------------------------------------------------------------
 
-    async def handle(self, frame: Frame, received: datetime) -> Seen:
+    async def handle(self, frame: Frame, received: datetime) -> ParsedMessage:
         """Parse one frame, keep its rows and rejects, and count it; what it means."""
         reader = self._reader
         reader.received = received
@@ -230,7 +230,7 @@ class Stream:
             self._reject_unlisted()
         return parsed
 
-    def _parse(self, frame: Frame, received: datetime) -> Seen:
+    def _parse(self, frame: Frame, received: datetime) -> ParsedMessage:
         data = frame.data
         try:
             if self._channel.packed:
@@ -241,7 +241,7 @@ class Stream:
                 raise ValueError("expected a text frame, got a binary frame")
             parsed = self._channel.parse(data, self._reader)
         except READ_ERRORS as failure:
-            parsed = Seen(rejects=[(data.decode("utf-8", "replace"), reason_of(failure))])
+            parsed = ParsedMessage(rejects=[(data.decode("utf-8", "replace"), reason_of(failure))])
         self._feed.record(data, received)
         return parsed
 

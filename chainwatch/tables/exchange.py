@@ -171,7 +171,7 @@ class Coverage(Row, frozen=True, kw_only=True):
     rows: Annotated[int, "liquidations kept"]
     duplicates: Annotated[int, "liquidations seen before in this run, not kept again"]
     rejects: Annotated[int, "frames or rows that could not be read"]
-    canaries: Annotated[int, "frames of the stream that is never silent"]
+    heartbeats: Annotated[int, "frames of the stream that is never silent"]
     sampling: Annotated[
         str, "what the venue publishes: full, sampled, partial or unknown, with its rule"
     ]

@@ -291,7 +291,7 @@ async def test_a_full_page_without_a_time_cannot_be_read(server: Loopback, tmp_p
     assert reading.store.cursor("okx-history") is None
 
 
-@pytest.mark.parametrize("page", [backfill.later, backfill.earlier])
+@pytest.mark.parametrize("page", [backfill.next_start, backfill.next_end])
 def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) -> None:
     def time_of(element: msgspec.Raw) -> int:
         return int(bytes(element))
@@ -305,7 +305,7 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
     stray = full(first - 9, first + 5, first + 7)
     assert page(stray, time_of, start, end) in (first + 7, first + 6)
     assert page(full(first + 5), time_of, first + 5, first + 6) is None
-    if page is backfill.later:
+    if page is backfill.next_start:
         assert page(full(first + 2_000), time_of, start, end) is None
         with pytest.raises(ValueError, match="older than was asked for"):
             page(full(first - 5), time_of, start, end)
@@ -338,7 +338,7 @@ async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(
         rows=0,
         duplicates=0,
         rejects=0,
-        canaries=1,
+        heartbeats=1,
         sampling="sampled",
         last_event=None,
         provenance="live",

@@ -46,7 +46,7 @@ async def ended(process: subprocess.Popen[bytes]) -> shell.Done:
 
 
 async def subscribed(exchange: Loopback, *sources: str) -> None:
-    """Wait until a collector listens to all of these and has heard a canary."""
+    """Wait until a collector listens to all of these and has heard a heartbeat."""
     for source in sources:
 
         async def listening(source: str = source) -> bool:
@@ -355,7 +355,7 @@ def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> 
     path.write_text('{"source":"aave-v3","frame":"x"}\n')
     done = shell.run("replay", str(path), home=tmp_path)
     assert done.code == 2
-    assert "aave-v3 is no stream" in done.lines[-1]
+    assert "aave-v3 is not a stream" in done.lines[-1]
 
 
 async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_terminal(

@@ -12,7 +12,7 @@ import pytest
 
 from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import Contract, contract_size
-from chainwatch.exchanges.reader import Reader
+from chainwatch.exchanges.reader import Reader, VenueLiquidation
 from chainwatch.exchanges.venues import (
     binance,
     bitfinex,
@@ -104,17 +104,19 @@ def test_a_contract_that_is_listed_anew_counts_from_the_next_order_on() -> None:
     reader = reader_of(okx.OKX, listed(1.0))
 
     def row(**more: Any) -> ExchangeLiquidation:
-        return reader.row(
-            symbol="A",
-            side="long",
-            raw_side="x",
-            at_ms=1_760_000_000_000,
-            price="2",
-            price_kind="fill",
-            raw="",
-            identity=("a",),
-            contracts="10",
-            **more,
+        return reader.build_row(
+            VenueLiquidation(
+                symbol="A",
+                side="long",
+                raw_side="x",
+                at_ms=1_760_000_000_000,
+                price="2",
+                price_kind="fill",
+                raw="",
+                identity=("a",),
+                contracts="10",
+                **more,
+            )
         )
 
     first = row()
@@ -137,7 +139,7 @@ def test_thousands_of_contracts_that_nobody_listed_do_not_fill_the_memory() -> N
         frame = text.replace("BTCUSDT", f"C{n}")
         (row,) = bybit.LINEAR.parse(frame.encode(), reader).rows
         assert row.symbol == f"C{n}"
-    assert len(reader._alike) < 5_000
+    assert len(reader._templates) < 5_000
 
 
 @pytest.mark.parametrize(
@@ -145,15 +147,17 @@ def test_thousands_of_contracts_that_nobody_listed_do_not_fill_the_memory() -> N
 )
 def test_a_time_that_cannot_be_is_refused(time: Any) -> None:
     with pytest.raises(ValueError, match="time is"):
-        reader_of(okx.OKX).row(
-            symbol="A",
-            side="long",
-            raw_side="x",
-            at_ms=time,
-            price="2",
-            price_kind="fill",
-            raw="",
-            contracts="10",
+        reader_of(okx.OKX).build_row(
+            VenueLiquidation(
+                symbol="A",
+                side="long",
+                raw_side="x",
+                at_ms=time,
+                price="2",
+                price_kind="fill",
+                raw="",
+                contracts="10",
+            )
         )
 
 
@@ -165,28 +169,43 @@ def test_a_size_in_a_list_that_is_no_number_is_unknown() -> None:
 
 
 LISTS: list[tuple[str, str, str, Any]] = [
-    ("okx", "/api/v5/public/instruments?instType=SWAP", "data", okx.listed),
-    ("gate-usdt", "/api/v4/futures/usdt/contracts", "", lambda b: gate.listed(b, "USDT")),
-    ("htx-linear", "/x_contract_info", "data", lambda b: htx.listed(b, linear=True)),
-    ("binance-usdm", "/v1/exchangeInfo", "symbols", lambda b: binance.listed(b, "linear")),
-    ("binance-coinm", "/v1/exchangeInfo", "symbols", lambda b: binance.listed(b, "inverse")),
+    ("okx", "/api/v5/public/instruments?instType=SWAP", "data", okx.parse_listing),
+    (
+        "gate-usdt",
+        "/api/v4/futures/usdt/contracts",
+        "",
+        lambda b: gate.parse_listing(b, "USDT"),
+    ),
+    ("htx-linear", "/x_contract_info", "data", lambda b: htx.parse_listing(b, linear=True)),
+    (
+        "binance-usdm",
+        "/v1/exchangeInfo",
+        "symbols",
+        lambda b: binance.parse_listing(b, "linear"),
+    ),
+    (
+        "binance-coinm",
+        "/v1/exchangeInfo",
+        "symbols",
+        lambda b: binance.parse_listing(b, "inverse"),
+    ),
     (
         "bybit-linear",
         "/v5/market/instruments-info?category=linear",
         "result.list",
-        lambda b: bybit.listed(b)[0],
+        lambda b: bybit.parse_listing(b)[0],
     ),
     (
         "bitget",
         "/api/v3/market/instruments?category=USDT-FUTURES",
         "data",
-        lambda b: bitget.listed(b, "usdt-futures"),
+        lambda b: bitget.parse_listing(b, "usdt-futures"),
     ),
-    ("deribit", "/get_instruments", "result", deribit.listed),
-    ("bitfinex", "/v2/conf/", "0", bitfinex.listed),
-    ("kraken-futures", "/instruments", "instruments", kraken_futures.listed),
-    ("dydx-v4", "/v4/perpetualMarkets", "markets", dydx.listed),
-    ("hyperliquid", "/info", "universe", hyperliquid.listed),
+    ("deribit", "/get_instruments", "result", deribit.parse_listing),
+    ("bitfinex", "/v2/conf/", "0", bitfinex.parse_listing),
+    ("kraken-futures", "/instruments", "instruments", kraken_futures.parse_listing),
+    ("dydx-v4", "/v4/perpetualMarkets", "markets", dydx.parse_listing),
+    ("hyperliquid", "/info", "universe", hyperliquid.parse_listing),
 ]
 
 

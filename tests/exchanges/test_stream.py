@@ -17,7 +17,7 @@ import pytest
 from chainwatch.exchanges.venues import binance, bybit, okx
 from chainwatch.tables.exchange import Coverage
 from chainwatch.tables.log import Reject
-from tests.venues.client import CANARY_SECONDS, FAST, OTHERS, Collecting, Loopback, quick, until
+from tests.venues.client import FAST, HEARTBEAT_SECONDS, OTHERS, Collecting, Loopback, quick, until
 from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS, PROTOCOLS, dump
 
@@ -26,7 +26,7 @@ LINEAR = quick(bybit.LINEAR)
 SWAPS = quick(okx.OKX)
 LARGE = [USDM, LINEAR, SWAPS]
 CHANNELS = [*LARGE, *(quick(channel) for channel in OTHERS)]
-THREE_PERIODS = 3 * CANARY_SECONDS
+THREE_PERIODS = 3 * HEARTBEAT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +207,10 @@ async def test_silence_with_working_acknowledgements_is_noticed_within_three_can
         check_spans(spans)
         assert states(spans) == ["down", "up", "down", "up"], channel.source
         noticed = next(s for s in spans if s.state == "down" and s.reason.startswith("silent"))
-        assert f"no {channel.canary} for" in noticed.reason
+        assert f"no {channel.heartbeat} for" in noticed.reason
         seconds = float(noticed.reason.removesuffix(" s").rpartition(" ")[2])
         assert seconds <= THREE_PERIODS
-        # What was not heard is not covered: the span of being up ends at the last canary.
+        # What was not heard is not covered: the span of being up ends at the last heartbeat.
         before = spans[: spans.index(noticed)]
         assert sum(s.rows for s in before if s.state == "up") == 10
         said = [line for line in running.voice.said if line.startswith(channel.source)]
@@ -360,7 +360,7 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
         await at_once(exchange, "burst", count=5, start=5)
         await running.counted(rows=5, rejects=5)
         await running.told("cannot be parsed")
-        for channel in CHANNELS:  # the canary goes on, which proves nothing now
+        for channel in CHANNELS:  # the heartbeat goes on, which proves nothing now
             await running.stands(
                 channel, lambda span: span.state == "rejecting" and span.rejects == 0
             )
@@ -424,7 +424,7 @@ async def test_a_frame_of_which_a_part_is_read_ends_what_it_begins(
     (bad,) = [s for s in spans if s.state == "rejecting"]
     (row,) = running.liquidations(LINEAR)
     assert (bad.rejects, bad.to_time) == (1, row.received_at)
-    assert bad.to_time - bad.from_time < timedelta(seconds=CANARY_SECONDS * 2.5)
+    assert bad.to_time - bad.from_time < timedelta(seconds=HEARTBEAT_SECONDS * 2.5)
 
 
 # --- many contracts ---------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def wrong(name: str) -> list[Row]:
         case "alert_parameter_change":
             return [*book(NOW - timedelta(days=1), 100, lt=0.7).rows(), *newer.rows()]
         case "alert_feed_silent":
-            return [span(0, 1), span(1, 2, "down", reason="no canary for 9 s")]
+            return [span(0, 1), span(1, 2, "down", reason="no heartbeat for 9 s")]
         case "alert_feed_rejecting":
             return [span(0, 1), span(1, 2, "rejecting", reason="size is 'x'")]
         case "alert_reserve_drift":
@@ -240,13 +240,13 @@ def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
     assert notices_after(1) == []
     store.append(
         [
-            span(1, 2, "down", reason="no canary for 9 s"),
+            span(1, 2, "down", reason="no heartbeat for 9 s"),
             span(1, 2, "stale", source="okx", venue="okx", market="swap"),
         ],
         source="test",
     )
     assert sorted(notices_after(2)) == [
-        ("raised", "binance-usdm", "binance-usdm is down: no canary for 9 s"),
+        ("raised", "binance-usdm", "binance-usdm is down: no heartbeat for 9 s"),
         ("raised", "okx", "okx is stale: no reason known"),
     ]
     store.append(

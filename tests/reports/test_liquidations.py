@@ -80,7 +80,7 @@ def span(begin: float, end: float, state: str = "up", **changes: Any) -> Coverag
         "rows": 2,
         "duplicates": 1,
         "rejects": 0,
-        "canaries": 5,
+        "heartbeats": 5,
         "sampling": "sampled: the latest order per contract and second",
         "last_event": None,
         "provenance": "live",

@@ -133,9 +133,9 @@ class Loopback:
 
 # --- collecting from it ---------------------------------------------------------------------
 
-# Canaries every 0.1 s, expected every second: silence is noticed after 2.5 s, and a machine that
+# Heartbeats every 0.1 s, expected every second: silence is noticed after 2.5 s, and a machine that
 # is busy with other things is not mistaken for it.
-CANARY_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 FAST = Timing(
     ack=2.0,
     stable=0.5,
@@ -162,7 +162,7 @@ class Notes:
 
 def quick(channel: Channel, **changes: Any) -> Channel:
     """A channel as documented, only faster."""
-    given = {"canary_seconds": CANARY_SECONDS, "messages_per_second": 200.0, **changes}
+    given = {"heartbeat_seconds": HEARTBEAT_SECONDS, "messages_per_second": 200.0, **changes}
     return msgspec.structs.replace(channel, **given)
 
 

@@ -7,32 +7,32 @@ from collections.abc import Sequence
 import pytest
 
 from chainwatch.exchanges import frames, replay
-from chainwatch.exchanges.reader import Seen
+from chainwatch.exchanges.reader import ParsedMessage
 from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.places import FIXTURES
 
 
-def seen(source: str) -> list[Seen]:
+def messages(source: str) -> list[ParsedMessage]:
     """What each frame of a source's fixture means, in order."""
     path = FIXTURES / source / "frames.jsonl"
-    return [one.seen for one in replay.parse(frames.read(path))]
+    return [frame.message for frame in replay.parse_lines(frames.read(path))]
 
 
 def rows(source: str) -> list[ExchangeLiquidation]:
     """The liquidations of a source's fixture, in order; nothing in it is rejected."""
-    found = seen(source)
-    assert [reject for one in found for reject in one.rejects] == []
-    return [row for one in found for row in one.rows]
+    parsed = messages(source)
+    assert [reject for message in parsed for reject in message.rejects] == []
+    return [row for message in parsed for row in message.rows]
 
 
 # Symbol, side, contracts, base, price, value in quote, value in USD.
 Figures = tuple[str, str, float | None, float | None, float, float | None, float | None]
 
 
-def check_figures(found: Sequence[ExchangeLiquidation], expected: Sequence[Figures]) -> None:
+def check_figures(liquidations: Sequence[ExchangeLiquidation], expected: Sequence[Figures]) -> None:
     """Each row says what is expected of it, numbers to 1e-12 of themselves."""
-    assert [(row.symbol, row.side) for row in found] == [line[:2] for line in expected]
-    for row, line in zip(found, expected, strict=True):
+    assert [(row.symbol, row.side) for row in liquidations] == [line[:2] for line in expected]
+    for row, line in zip(liquidations, expected, strict=True):
         numbers = (
             row.contracts,
             row.quantity_base,

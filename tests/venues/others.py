@@ -54,7 +54,7 @@ class Gate(Protocol):
         }
         return Answer([dump(reply)], set() if error else {topic}, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             if topic.startswith("futures.tickers "):
                 result = [{"contract": topic.partition(" ")[2], "last": "20010.5"}]
@@ -125,7 +125,7 @@ class Htx(Protocol):
             reply |= {"err-code": 2014, "err-msg": f"invalid topic {topic}"}
         return Answer([dump(reply)], set() if topic in denied else {topic}, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         yield dump({"op": "ping", "ts": f"{now_ms()}"})
 
     def liquidated(self, n: int, at: int) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Bitget(Protocol):
             topics.add(topic)
         return Answer(replies, topics, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             if topic.startswith("ticker "):
                 _, kind, symbol = topic.split(" ")
@@ -250,7 +250,7 @@ class Deribit(Protocol):
             return Answer([dump({**head, "error": error})], subscribes=True)
         return Answer([dump({**head, "result": channels})], set(channels), True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         head = {"jsonrpc": "2.0", "method": "subscription"}
         for topic in topics:
             if topic.startswith("deribit_price_index."):
@@ -327,7 +327,7 @@ class Bitfinex(Protocol):
         reply = {"event": "subscribed", "channel": "status", "chanId": 91, "key": key}
         return Answer([dump(reply)], {key}, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for _ in topics:
             yield '[91,"hb"]'
 
@@ -389,7 +389,7 @@ class KrakenFutures(Protocol):
         ]
         return Answer(replies, set(asked), True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         if "heartbeat" in topics:
             yield dump({"feed": "heartbeat", "time": now_ms()})
 
@@ -464,7 +464,7 @@ class Dydx(Protocol):
         head = {"type": kind, "connection_id": "c9", "message_id": 1, "id": symbol}
         return dump({**head, "channel": channel, "version": "2.1.0", "contents": contents})
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             channel, _, symbol = topic.partition(" ")
             if channel == "v4_orderbook":
@@ -514,7 +514,7 @@ class Hyperliquid(Protocol):
             return Answer([dump(error)], subscribes=True)
         return Answer([dump({"channel": "subscriptionResponse", "data": order})], {topic}, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         if "allMids" in topics:
             yield dump({"channel": "allMids", "data": {"mids": {"BTC": "20010.5"}}})
 

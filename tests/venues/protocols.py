@@ -37,7 +37,7 @@ def now_ms() -> int:
 
 
 class Protocol:
-    """One source. `beat` is the pause between canaries in seconds."""
+    """One source. `beat` is the pause between heartbeats in seconds."""
 
     symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     beat = 0.1
@@ -49,7 +49,7 @@ class Protocol:
     def answer(self, text: str, denied: set[str]) -> Answer:
         raise NotImplementedError
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         raise NotImplementedError
 
     def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ class BinanceUsdm(Protocol):
             return Answer([dump({"error": error, "id": order["id"]})], subscribes=True)
         return Answer([dump({"result": None, "id": order["id"]})], set(order["params"]), True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             if "@markPrice" in topic:
                 symbol = topic.partition("@")[0].upper()
@@ -179,7 +179,7 @@ class Bybit(Protocol):
         }
         return Answer([dump(reply)], set() if refused else set(order["args"]), True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             if topic.startswith("tickers."):
                 data = {"symbol": topic.partition(".")[2], "lastPrice": "20010.5"}
@@ -250,7 +250,7 @@ class Okx(Protocol):
             topics.add(topic)
         return Answer(replies, topics, True)
 
-    def canaries(self, topics: set[str]) -> Iterable[str]:
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
         for topic in topics:
             channel, _, name = topic.partition(" ")
             if channel == "mark-price":

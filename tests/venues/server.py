@@ -122,7 +122,7 @@ class Exchange:
             await asyncio.sleep(venue.faults.get("beat", venue.protocol.beat))
             if venue.faults.get("mute"):
                 continue
-            for text in venue.protocol.canaries(connection.topics):
+            for text in venue.protocol.heartbeats(connection.topics):
                 await venue.send(connection, text)
 
     # --- what a test wants ---------------------------------------------------------------

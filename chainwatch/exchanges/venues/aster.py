@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import msgspec
 
-from chainwatch.exchanges.feeds import stream
-from chainwatch.exchanges.reader import Reader, Seen
+from chainwatch.exchanges.feeds import register_stream
+from chainwatch.exchanges.reader import ParsedMessage, Reader
 from chainwatch.exchanges.venues import binance
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the public socket."""
     return binance.parse(raw, reader)
 
@@ -28,7 +28,7 @@ ASTER = msgspec.structs.replace(
     max_quiet_seconds=None,
 )
 
-stream(
+register_stream(
     ASTER,
     docs="https://docs.asterdex.com/product/aster-perpetuals/api/api-documentation",
     summary="Liquidations on Aster futures: in Binance's protocol, how many of them is unknown.",

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, pick
-from chainwatch.exchanges.contracts import Contract, contract_size, contracts_of, is_zero
-from chainwatch.exchanges.feeds import stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
+from chainwatch.exchanges.feeds import register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 
 SIDES = {"SELL": "long", "BUY": "short"}
@@ -36,26 +36,26 @@ class _Order(msgspec.Struct):
     ap: str = ""
 
 
-class _Event(msgspec.Struct):
+class _EventMessage(msgspec.Struct):
     e: str = ""
     E: int | None = None
     o: msgspec.Raw = msgspec.Raw()
 
 
-class _Frame(_Event):
-    data: _Event | None = None
+class _Message(_EventMessage):
+    data: _EventMessage | None = None
     id: int | None = None
     error: msgspec.Raw = msgspec.Raw()
     code: int | None = None
     msg: str = ""
 
 
-class _Alone(msgspec.Struct):
+class _OrderEvent(msgspec.Struct):
     o: _Order
     E: int | None = None
 
 
-class _Listed(msgspec.Struct, rename="camel"):
+class _ListedContract(msgspec.Struct, rename="camel"):
     symbol: str
     base_asset: str
     quote_asset: str
@@ -63,58 +63,60 @@ class _Listed(msgspec.Struct, rename="camel"):
     contract_size: float | str | None = None
 
 
-class _Exchange(msgspec.Struct):
+class _ExchangeInfo(msgspec.Struct):
     symbols: list[msgspec.Raw]
 
 
-_frame = msgspec.json.Decoder(_Frame)
-_alone = msgspec.json.Decoder(_Alone)
+_message = msgspec.json.Decoder(_Message)
+_order_event = msgspec.json.Decoder(_OrderEvent)
 _order = msgspec.json.Decoder(_Order)
-_listed = msgspec.json.Decoder(_Listed)
-_exchange = msgspec.json.Decoder(_Exchange)
+_listed_contract = msgspec.json.Decoder(_ListedContract)
+_exchange_info = msgspec.json.Decoder(_ExchangeInfo)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of a raw or of a combined stream."""
     if raw.startswith(LEAD):
         # Read at once, unless something does not fit.
         try:
-            alone = _alone.decode(raw)
+            alone = _order_event.decode(raw)
         except msgspec.DecodeError:
             pass
         else:
             return _liquidation(raw, alone.o, alone.E, reader)
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     event = frame.data or frame
     match event.e:
         case "forceOrder":
             return _liquidation(raw, _order.decode(event.o), event.E, reader)
         case "markPriceUpdate":
-            return CANARY
+            return HEARTBEAT
     if frame.error or frame.code is not None:
-        said = bytes(frame.error).decode("utf-8", "replace") or f"{frame.code} {frame.msg}"
-        return Seen(acked=(f"{frame.id}",), refused=said)
-    return Seen(acked=(f"{frame.id}",)) if frame.id is not None else NOTHING
+        reason = bytes(frame.error).decode("utf-8", "replace") or f"{frame.code} {frame.msg}"
+        return ParsedMessage(acked=(f"{frame.id}",), refused=reason)
+    return ParsedMessage(acked=(f"{frame.id}",)) if frame.id is not None else IGNORED
 
 
-def _liquidation(raw: bytes, order: _Order, sent_ms: int | None, reader: Reader) -> Seen:
-    text = reader.begin(raw)
+def _liquidation(raw: bytes, order: _Order, sent_ms: int | None, reader: Reader) -> ParsedMessage:
+    text = reader.start_frame(raw)
     filled = order.ap != "" and not is_zero(order.ap)
-    row = reader.row(
-        symbol=order.s,
-        side=pick(SIDES, order.S),
-        raw_side=order.S,
-        at_ms=order.T,
-        sent_ms=sent_ms,
-        # COIN-M counts contracts, USD-M coins.
-        contracts=order.z if reader.market == "coinm" else None,
-        base=None if reader.market == "coinm" else order.z,
-        price=order.ap if filled else order.p,
-        price_kind="fill" if filled else "order",
-        identity=(order.s, order.S, str(order.T), order.z, order.ap),
-        raw=text,
+    row = reader.build_row(
+        VenueLiquidation(
+            symbol=order.s,
+            side=side_of(SIDES, order.S),
+            raw_side=order.S,
+            at_ms=order.T,
+            sent_ms=sent_ms,
+            # COIN-M counts contracts, USD-M coins.
+            contracts=order.z if reader.market == "coinm" else None,
+            base=None if reader.market == "coinm" else order.z,
+            price=order.ap if filled else order.p,
+            price_kind="fill" if filled else "order",
+            identity=(order.s, order.S, str(order.T), order.z, order.ap),
+            raw=text,
+        )
     )
-    return Seen([row])
+    return ParsedMessage([row])
 
 
 def subscribe(topics: Sequence[str], number: int) -> Request:
@@ -123,34 +125,34 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(text.decode(), (f"{number}",))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     """One stream carries all contracts."""
     return ["!forceOrder@arr"]
 
 
-def listed(body: bytes, kind: str) -> list[Contract]:
+def parse_listing(body: bytes, kind: str) -> list[Contract]:
     """The contracts of an exchangeInfo answer; COIN-M counts in contracts of some USD."""
 
     def read(element: msgspec.Raw) -> Contract:
-        one = _listed.decode(element)
+        entry = _listed_contract.decode(element)
         return Contract(
-            symbol=one.symbol,
-            base=one.base_asset,
-            quote=one.quote_asset,
-            settle=one.margin_asset,
+            symbol=entry.symbol,
+            base=entry.base_asset,
+            quote=entry.quote_asset,
+            settle=entry.margin_asset,
             kind=kind,
-            size=contract_size(one.contract_size) if kind == "inverse" else 1.0,
+            size=contract_size(entry.contract_size) if kind == "inverse" else 1.0,
         )
 
-    return contracts_of(_exchange.decode(body).symbols, read)
+    return parse_contracts(_exchange_info.decode(body).symbols, read)
 
 
-async def usdm_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/fapi/v1/exchangeInfo"), "linear")
+async def fetch_usdm_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/fapi/v1/exchangeInfo"), "linear")
 
 
-async def coinm_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/dapi/v1/exchangeInfo"), "inverse")
+async def fetch_coinm_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/dapi/v1/exchangeInfo"), "inverse")
 
 
 USDM = Channel(
@@ -160,15 +162,15 @@ USDM = Channel(
     ws="wss://fstream.binance.com/market/ws",
     rest="https://fapi.binance.com",
     sampling=LARGEST,
-    canary="mark price",
+    heartbeat="mark price",
     # Pushed every 3 s.
-    canary_seconds=3.0,
-    canary_topics=("btcusdt@markPrice",),
+    heartbeat_seconds=3.0,
+    heartbeat_topics=("btcusdt@markPrice",),
     max_quiet_seconds=1_800.0,
-    topics=everything,
+    topics=list_topics,
     subscribe=subscribe,
     parse=parse,
-    contracts=usdm_contracts,
+    contracts=fetch_usdm_contracts,
 )
 
 COINM = msgspec.structs.replace(
@@ -178,19 +180,19 @@ COINM = msgspec.structs.replace(
     ws="wss://dstream.binance.com/ws",
     rest="https://dapi.binance.com",
     sampling=LATEST,
-    canary_topics=("btcusd_perp@markPrice",),
+    heartbeat_topics=("btcusd_perp@markPrice",),
     # Hours without a liquidation are usual here.
     max_quiet_seconds=None,
-    contracts=coinm_contracts,
+    contracts=fetch_coinm_contracts,
 )
 
-stream(
+register_stream(
     USDM,
     docs="https://developers.binance.com/docs/derivatives/usds-margined-futures/"
     "websocket-market-streams/All-Market-Liquidation-Order-Streams",
     summary="Liquidations on Binance USD-M futures: the largest order per contract and second.",
 )
-stream(
+register_stream(
     COINM,
     docs="https://developers.binance.com/docs/derivatives/coin-margined-futures/"
     "websocket-market-streams/All-Market-Liquidation-Order-Streams",

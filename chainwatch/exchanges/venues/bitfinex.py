@@ -2,7 +2,7 @@
 
 A liquidation first announces itself by a trigger and then comes as matches: only the matches, at
 the price at which the position was acquired, are sums; triggers are kept with the entry price. The
-amount is positive for a long, in coins. The heartbeat of the channel is the canary.
+amount is positive for a long, in coins. The heartbeat of the channel is the heartbeat.
 
 UST in its names is Tether, F0 marks a perpetual contract.
 """
@@ -13,46 +13,46 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.backfill import History, later
+from chainwatch.exchanges.backfill import History, next_start
 from chainwatch.exchanges.channel import Channel, Request
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
 KEY = "liq:global"
 PAGE = 500
 _FIELDS = 12
-_HEARTBEAT = b'"hb"'
+_HEARTBEAT_MARK = b'"hb"'
 
 
-class _Event(msgspec.Struct):
+class _EventMessage(msgspec.Struct):
     event: str = ""
     key: str = ""
     code: int | None = None
     msg: str = ""
 
 
-_event = msgspec.json.Decoder(_Event)
+_event_message = msgspec.json.Decoder(_EventMessage)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _number: msgspec.json.Decoder[int | float | None] = msgspec.json.Decoder(int | float | None)
 _pairs = msgspec.json.Decoder(list[list[msgspec.Raw]])
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the public socket, version 2."""
     if not raw.lstrip().startswith(b"["):
-        event = _event.decode(raw)
+        event = _event_message.decode(raw)
         if event.event == "subscribed":
-            return Seen(acked=(event.key,))
+            return ParsedMessage(acked=(event.key,))
         if event.event == "error":
-            return Seen(acked=(event.key,), refused=f"{event.code} {event.msg}")
-        return NOTHING
+            return ParsedMessage(acked=(event.key,), refused=f"{event.code} {event.msg}")
+        return IGNORED
     frame = _elements.decode(raw)
-    if len(frame) > 1 and bytes(frame[1]).strip() == _HEARTBEAT:
-        return CANARY
+    if len(frame) > 1 and bytes(frame[1]).strip() == _HEARTBEAT_MARK:
+        return HEARTBEAT
     if len(frame) < 2:
         raise ValueError("neither a heartbeat nor a list of positions")
     sent = _number.decode(frame[3]) if len(frame) > 3 else None
@@ -64,7 +64,7 @@ def parse(raw: bytes, reader: Reader) -> Seen:
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         return [_row(element, text, sent, reader)]
 
-    return reader.each(reader.begin(raw), _elements.decode(frame[1]), read, envelope)
+    return reader.parse_each(reader.start_frame(raw), _elements.decode(frame[1]), read, envelope)
 
 
 def _row(
@@ -77,18 +77,20 @@ def _row(
     symbol = _text.decode(fields[4])
     amount, match = _figure(fields[5], "amount"), _figure(fields[8], "is_match")
     price = fields[11] if match else fields[6]
-    return reader.row(
-        symbol=symbol,
-        side="long" if amount > 0 else "short",
-        raw_side="+" if amount > 0 else "-",
-        at_ms=_figure(fields[2], "time"),
-        sent_ms=sent,
-        base=abs(amount),
-        price=_figure(price, "acquired price" if match else "entry price"),
-        price_kind="acquired" if match else "entry",
-        kind="fill" if match else "trigger",
-        identity=(raws[1], raws[2], raws[4], raws[5], raws[8], raws[11]),
-        raw=text,
+    return reader.build_row(
+        VenueLiquidation(
+            symbol=symbol,
+            side="long" if amount > 0 else "short",
+            raw_side="+" if amount > 0 else "-",
+            at_ms=_figure(fields[2], "time"),
+            sent_ms=sent,
+            base=abs(amount),
+            price=_figure(price, "acquired price" if match else "entry price"),
+            price_kind="acquired" if match else "entry",
+            kind="fill" if match else "trigger",
+            identity=(raws[1], raws[2], raws[4], raws[5], raws[8], raws[11]),
+            raw=text,
+        )
     )
 
 
@@ -105,17 +107,17 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(msgspec.json.encode(order).decode(), (topics[0],))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [KEY]
 
 
-def listed(body: bytes) -> list[Contract]:
+def parse_listing(body: bytes) -> list[Contract]:
     """The pairs of a conf answer: names such as BTCF0:USTF0, BTCUSD and DUSK:USD."""
     pairs = [pair for group in _pairs.decode(body) for pair in group]
-    return list({c.symbol: c for c in contracts_of(pairs, _contract)}.values())
+    return list({c.symbol: c for c in parse_contracts(pairs, _parse_contract)}.values())
 
 
-def _contract(element: msgspec.Raw) -> Contract:
+def _parse_contract(element: msgspec.Raw) -> Contract:
     name = _text.decode(element)
     base, colon, quote = name.partition(":")
     if not colon:
@@ -127,35 +129,37 @@ def _contract(element: msgspec.Raw) -> Contract:
     )
 
 
-async def contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/v2/conf/pub:list:pair:futures,pub:list:pair:margin"))
+async def fetch_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/v2/conf/pub:list:pair:futures,pub:list:pair:margin"))
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of liquidations/hist: rows lie one list deeper than in the stream."""
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         return [_row(element, text, None, reader)]
 
-    return reader.each(reader.begin(body), _past(body), read, lambda e: bytes(e), whole=False)
+    return reader.parse_each(
+        reader.start_frame(body), _past(body), read, lambda e: bytes(e), complete=False
+    )
 
 
 def _past(body: bytes) -> list[msgspec.Raw]:
     """The rows of an answer; what is no list of rows stands for itself, and is no row."""
-    found = []
+    rows = []
     for group in _elements.decode(body):
         try:
-            found += _elements.decode(group)
+            rows += _elements.decode(group)
         except msgspec.DecodeError:
-            found.append(group)
-    return found
+            rows.append(group)
+    return rows
 
 
-def _all(contracts: Mapping[str, Contract]) -> list[str]:
+def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return [KEY]
 
 
-async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
     start = start_ms
     while True:
         body = await rest.get(
@@ -165,7 +169,9 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         rows = _past(body)
         if len(rows) < PAGE:
             return
-        begin = later(rows, lambda row: _figure(_elements.decode(row)[2], "time"), start, end_ms)
+        begin = next_start(
+            rows, lambda row: _figure(_elements.decode(row)[2], "time"), start, end_ms
+        )
         if begin is None:
             return
         start = begin
@@ -178,28 +184,28 @@ BITFINEX = Channel(
     ws="wss://api-pub.bitfinex.com/ws/2",
     rest="https://api-pub.bitfinex.com",
     sampling="full: every trigger and every match",
-    canary="heartbeat of the channel",
+    heartbeat="heartbeat of the channel",
     # Sent when nothing else was for 15 s.
-    canary_seconds=15.0,
-    topics=everything,
+    heartbeat_seconds=15.0,
+    topics=list_topics,
     topics_per_message=1,
     subscribe=subscribe,
     parse=parse,
-    contracts=contracts,
+    contracts=fetch_contracts,
 )
 
-stream(
+register_stream(
     BITFINEX,
     docs="https://docs.bitfinex.com/reference/ws-public-status",
     summary="Liquidations on Bitfinex derivatives and margin: all of them, matches apart.",
 )
-history(
+register_history(
     History(
         source="bitfinex-history",
         channel=BITFINEX,
         window_seconds=8 * 3_600,
-        scopes=_all,
-        pages=_pages,
+        scopes=list_scopes,
+        pages=_fetch_pages,
         parse=parse_history,
         # Three requests a minute are allowed.
         pace=20.0,

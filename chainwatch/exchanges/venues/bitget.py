@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, pick
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -24,7 +24,7 @@ SIDES = {"buy": "long", "sell": "short"}
 KINDS = ("usdt-futures", "usdc-futures", "coin-futures")
 
 
-class _Liquidation(msgspec.Struct):
+class _LiquidationMessage(msgspec.Struct):
     symbol: str
     side: str
     price: str
@@ -32,14 +32,14 @@ class _Liquidation(msgspec.Struct):
     ts: str
 
 
-class _Arg(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _TopicArg(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     inst_type: str = ""
     topic: str = ""
     symbol: str = ""
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
-    arg: _Arg = _Arg()
+class _Message(msgspec.Struct, omit_defaults=True):
+    arg: _TopicArg = _TopicArg()
     action: str = ""
     event: str = ""
     code: int | str = ""
@@ -48,54 +48,62 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class _Listed(msgspec.Struct, rename="camel"):
+class _ListedContract(msgspec.Struct, rename="camel"):
     symbol: str
     base_coin: str
     quote_coin: str
 
 
-class _Answer(msgspec.Struct):
+class _RestAnswer(msgspec.Struct):
     code: str
     msg: str = ""
     data: list[msgspec.Raw] = []
 
 
-_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-_listed = msgspec.json.Decoder(_Listed)
-_liquidation = msgspec.json.Decoder(_Liquidation)
+_listed_contract = msgspec.json.Decoder(_ListedContract)
+_liquidation_message = msgspec.json.Decoder(_LiquidationMessage)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the public socket, version 3."""
     if raw == b"pong":
-        return NOTHING
-    frame = _frame.decode(raw)
+        return IGNORED
+    frame = _message.decode(raw)
     if frame.event == "subscribe":
-        return Seen(acked=(_topic(frame.arg),))
+        return ParsedMessage(acked=(_topic(frame.arg),))
     if frame.event == "error":
         token = _topic(frame.arg) if frame.arg.topic else ""
-        return Seen(acked=(token,), refused=f"{frame.code} {frame.msg}")
+        return ParsedMessage(acked=(token,), refused=f"{frame.code} {frame.msg}")
     if frame.arg.topic == "ticker":
-        return CANARY
+        return HEARTBEAT
     if frame.arg.topic != "liquidation" or frame.event:
-        return NOTHING
+        return IGNORED
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        one = _liquidation.decode(element)
+        liquidation = _liquidation_message.decode(element)
         return [
-            reader.row(
-                symbol=one.symbol,
-                market=frame.arg.inst_type.removesuffix("-futures"),
-                side=pick(SIDES, one.side),
-                raw_side=one.side,
-                at_ms=one.ts,
-                sent_ms=frame.ts,
-                quote=one.amount,
-                price=one.price,
-                price_kind="unknown",
-                identity=(one.symbol, one.side, one.ts, one.amount, one.price),
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=liquidation.symbol,
+                    market=frame.arg.inst_type.removesuffix("-futures"),
+                    side=side_of(SIDES, liquidation.side),
+                    raw_side=liquidation.side,
+                    at_ms=liquidation.ts,
+                    sent_ms=frame.ts,
+                    quote=liquidation.amount,
+                    price=liquidation.price,
+                    price_kind="unknown",
+                    identity=(
+                        liquidation.symbol,
+                        liquidation.side,
+                        liquidation.ts,
+                        liquidation.amount,
+                        liquidation.price,
+                    ),
+                    raw=text,
+                )
             )
         ]
 
@@ -103,10 +111,10 @@ def parse(raw: bytes, reader: Reader) -> Seen:
         alone = msgspec.Raw(b"[" + bytes(element) + b"]")
         return msgspec.json.encode(msgspec.structs.replace(frame, data=alone))
 
-    return reader.each(reader.begin(raw), _elements.decode(frame.data), read, envelope)
+    return reader.parse_each(reader.start_frame(raw), _elements.decode(frame.data), read, envelope)
 
 
-def _topic(arg: _Arg) -> str:
+def _topic(arg: _TopicArg) -> str:
     return " ".join(part for part in (arg.topic, arg.inst_type, arg.symbol) if part)
 
 
@@ -120,38 +128,38 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(text.decode(), tuple(topics))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [f"liquidation {kind}" for kind in KINDS]
 
 
-def listed(body: bytes, kind: str) -> list[Contract]:
+def parse_listing(body: bytes, kind: str) -> list[Contract]:
     """The contracts of one category; sizes are in coins, of coin-margined ones in USD."""
-    answer = msgspec.json.decode(body, type=_Answer)
+    answer = msgspec.json.decode(body, type=_RestAnswer)
     if answer.code != "00000":
         raise ValueError(f"{answer.code} {answer.msg}")
     linear = kind != "coin-futures"
 
     def read(element: msgspec.Raw) -> Contract:
-        one = _listed.decode(element)
+        entry = _listed_contract.decode(element)
         return Contract(
-            symbol=one.symbol,
-            base=one.base_coin,
-            quote=one.quote_coin,
-            settle=one.quote_coin if linear else one.base_coin,
+            symbol=entry.symbol,
+            base=entry.base_coin,
+            quote=entry.quote_coin,
+            settle=entry.quote_coin if linear else entry.base_coin,
             kind="linear" if linear else "inverse",
             size=1.0,
             market=kind.removesuffix("-futures"),
         )
 
-    return contracts_of(answer.data, read)
+    return parse_contracts(answer.data, read)
 
 
-async def contracts(rest: Rest) -> list[Contract]:
-    found = []
+async def fetch_contracts(rest: Rest) -> list[Contract]:
+    contracts = []
     for kind in KINDS:
         body = await rest.get("/api/v3/market/instruments", category=kind.upper())
-        found += listed(body, kind)
-    return found
+        contracts += parse_listing(body, kind)
+    return contracts
 
 
 BITGET = Channel(
@@ -161,19 +169,19 @@ BITGET = Channel(
     ws="wss://ws.bitget.com/v3/ws/public",
     rest="https://api.bitget.com",
     sampling="unknown: no limit is documented",
-    canary="BTC ticker",
-    canary_seconds=4.0,
-    canary_topics=("ticker usdt-futures BTCUSDT",),
+    heartbeat="BTC ticker",
+    heartbeat_seconds=4.0,
+    heartbeat_topics=("ticker usdt-futures BTCUSDT",),
     ping="ping",
     ping_seconds=25.0,
-    topics=everything,
+    topics=list_topics,
     topics_per_message=5,
     subscribe=subscribe,
     parse=parse,
-    contracts=contracts,
+    contracts=fetch_contracts,
 )
 
-stream(
+register_stream(
     BITGET,
     docs="https://www.bitget.com/api-doc/uta/websocket/public/Liquidation-Channel",
     summary="Liquidations on Bitget futures; how many of them it sends is unknown.",

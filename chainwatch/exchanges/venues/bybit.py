@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, pick
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -24,7 +24,7 @@ TOPIC = "allLiquidation."
 LEAD = b'{"topic":"allLiquidation.'
 
 
-class _Liquidation(msgspec.Struct):
+class _LiquidationMessage(msgspec.Struct):
     T: int
     s: str
     S: str
@@ -32,7 +32,7 @@ class _Liquidation(msgspec.Struct):
     p: str
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
+class _Message(msgspec.Struct, omit_defaults=True):
     topic: str = ""
     ts: int | None = None
     data: msgspec.Raw = msgspec.Raw()
@@ -42,12 +42,12 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     req_id: str = ""
 
 
-class _Orders(msgspec.Struct):
-    data: list[_Liquidation]
+class _OrdersMessage(msgspec.Struct):
+    data: list[_LiquidationMessage]
     ts: int | None = None
 
 
-class _Listed(msgspec.Struct, rename="camel"):
+class _ListedContract(msgspec.Struct, rename="camel"):
     symbol: str
     base_coin: str
     quote_coin: str
@@ -55,69 +55,79 @@ class _Listed(msgspec.Struct, rename="camel"):
     contract_type: str = ""
 
 
-class _Page(msgspec.Struct, rename="camel"):
+class _ContractPage(msgspec.Struct, rename="camel"):
     entries: list[msgspec.Raw] = msgspec.field(name="list")
     next_page_cursor: str = ""
 
 
-class _Answer(msgspec.Struct, rename="camel"):
+class _RestAnswer(msgspec.Struct, rename="camel"):
     ret_code: int
     ret_msg: str = ""
     result: msgspec.Raw = msgspec.Raw()
 
 
-_frame = msgspec.json.Decoder(_Frame)
-_orders = msgspec.json.Decoder(_Orders)
+_message = msgspec.json.Decoder(_Message)
+_orders_message = msgspec.json.Decoder(_OrdersMessage)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-_liquidation = msgspec.json.Decoder(_Liquidation)
+_liquidation_message = msgspec.json.Decoder(_LiquidationMessage)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of a public linear or inverse socket."""
     if raw.startswith(LEAD):
         # Most frames hold one liquidation: read at once, unless something does not fit.
         try:
-            whole = _orders.decode(raw)
+            message = _orders_message.decode(raw)
         except msgspec.DecodeError:
-            whole = _Orders([])
-        if len(whole.data) == 1:
-            return reader.only(raw, _order, whole.data[0], whole.ts)
-    frame = _frame.decode(raw)
+            message = _OrdersMessage([])
+        if len(message.data) == 1:
+            return reader.parse_one(raw, _order, message.data[0], message.ts)
+    frame = _message.decode(raw)
     if frame.topic.startswith(TOPIC):
 
         def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-            return [_order(_liquidation.decode(element), frame.ts, reader, text)]
+            return [_order(_liquidation_message.decode(element), frame.ts, reader, text)]
 
         def envelope(element: msgspec.Raw) -> bytes:
             alone = msgspec.Raw(b"[" + bytes(element) + b"]")
             return msgspec.json.encode(msgspec.structs.replace(frame, data=alone))
 
-        return reader.each(reader.begin(raw), _elements.decode(frame.data), read, envelope)
+        return reader.parse_each(
+            reader.start_frame(raw), _elements.decode(frame.data), read, envelope
+        )
     if frame.topic:
-        return CANARY
+        return HEARTBEAT
     if frame.op == "subscribe":
         refused = "" if frame.success else frame.ret_msg or "no reason"
-        return Seen(acked=(frame.req_id,), refused=refused)
-    return NOTHING
+        return ParsedMessage(acked=(frame.req_id,), refused=refused)
+    return IGNORED
 
 
 def _order(
-    one: _Liquidation, sent_ms: int | None, reader: Reader, text: str
+    liquidation: _LiquidationMessage, sent_ms: int | None, reader: Reader, text: str
 ) -> ExchangeLiquidation:
     inverse = reader.market == "inverse"
-    return reader.row(
-        symbol=one.s,
-        side=pick(SIDES, one.S),
-        raw_side=one.S,
-        at_ms=one.T,
-        sent_ms=sent_ms,
-        base=None if inverse else one.v,
-        quote=one.v if inverse else None,
-        quote_currency="USD" if inverse else None,
-        price=one.p,
-        price_kind="bankruptcy",
-        identity=(one.s, one.S, str(one.T), one.v, one.p),
-        raw=text,
+    return reader.build_row(
+        VenueLiquidation(
+            symbol=liquidation.s,
+            side=side_of(SIDES, liquidation.S),
+            raw_side=liquidation.S,
+            at_ms=liquidation.T,
+            sent_ms=sent_ms,
+            base=None if inverse else liquidation.v,
+            quote=liquidation.v if inverse else None,
+            quote_currency="USD" if inverse else None,
+            price=liquidation.p,
+            price_kind="bankruptcy",
+            identity=(
+                liquidation.s,
+                liquidation.S,
+                str(liquidation.T),
+                liquidation.v,
+                liquidation.p,
+            ),
+            raw=text,
+        )
     )
 
 
@@ -127,50 +137,50 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(text.decode(), (f"{number}",))
 
 
-def each_contract(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [f"{TOPIC}{symbol}" for symbol in contracts]
 
 
-def listed(body: bytes) -> tuple[list[Contract], str]:
+def parse_listing(body: bytes) -> tuple[list[Contract], str]:
     """The contracts on one page of instruments-info, and where the next page starts."""
-    answer = msgspec.json.decode(body, type=_Answer)
+    answer = msgspec.json.decode(body, type=_RestAnswer)
     if answer.ret_code != 0:
         raise ValueError(f"{answer.ret_code} {answer.ret_msg}")
-    page = msgspec.json.decode(answer.result, type=_Page)
-    return contracts_of(page.entries, _contract), page.next_page_cursor
+    page = msgspec.json.decode(answer.result, type=_ContractPage)
+    return parse_contracts(page.entries, _parse_contract), page.next_page_cursor
 
 
-def _contract(element: msgspec.Raw) -> Contract:
-    one = msgspec.json.decode(element, type=_Listed)
+def _parse_contract(element: msgspec.Raw) -> Contract:
+    entry = msgspec.json.decode(element, type=_ListedContract)
     return Contract(
-        symbol=one.symbol,
-        base=one.base_coin,
-        quote=one.quote_coin,
-        settle=one.settle_coin,
-        kind="inverse" if one.contract_type.startswith("Inverse") else "linear",
+        symbol=entry.symbol,
+        base=entry.base_coin,
+        quote=entry.quote_coin,
+        settle=entry.settle_coin,
+        kind="inverse" if entry.contract_type.startswith("Inverse") else "linear",
         # Linear sizes are coins, inverse ones dollars.
         size=1.0,
     )
 
 
 async def _contracts(rest: Rest, category: str) -> list[Contract]:
-    found: list[Contract] = []
+    contracts: list[Contract] = []
     cursor = ""
     while True:
         body = await rest.get(
             "/v5/market/instruments-info", category=category, limit=1000, cursor=cursor or None
         )
-        page, cursor = listed(body)
-        found += page
+        page, cursor = parse_listing(body)
+        contracts += page
         if not cursor or not page:
-            return found
+            return contracts
 
 
-async def linear_contracts(rest: Rest) -> list[Contract]:
+async def fetch_linear_contracts(rest: Rest) -> list[Contract]:
     return await _contracts(rest, "linear")
 
 
-async def inverse_contracts(rest: Rest) -> list[Contract]:
+async def fetch_inverse_contracts(rest: Rest) -> list[Contract]:
     return await _contracts(rest, "inverse")
 
 
@@ -181,13 +191,13 @@ LINEAR = Channel(
     ws="wss://stream.bybit.com/v5/public/linear",
     rest="https://api.bybit.com",
     sampling="full: every liquidation, each 0.5 s",
-    canary="BTC ticker",
+    heartbeat="BTC ticker",
     # Pushed every 0.1 s when anything changes.
-    canary_seconds=4.0,
-    canary_topics=("tickers.BTCUSDT",),
+    heartbeat_seconds=4.0,
+    heartbeat_topics=("tickers.BTCUSDT",),
     max_quiet_seconds=1_800.0,
     ping='{"op":"ping"}',
-    topics=each_contract,
+    topics=list_topics,
     per_contract=True,
     topics_per_message=10,
     messages_per_second=20.0,
@@ -195,7 +205,7 @@ LINEAR = Channel(
     characters_per_connection=20_000,
     subscribe=subscribe,
     parse=parse,
-    contracts=linear_contracts,
+    contracts=fetch_linear_contracts,
 )
 
 INVERSE = msgspec.structs.replace(
@@ -203,11 +213,13 @@ INVERSE = msgspec.structs.replace(
     source="bybit-inverse",
     market="inverse",
     ws="wss://stream.bybit.com/v5/public/inverse",
-    canary_topics=("tickers.BTCUSD",),
+    heartbeat_topics=("tickers.BTCUSD",),
     max_quiet_seconds=None,
-    contracts=inverse_contracts,
+    contracts=fetch_inverse_contracts,
 )
 
 DOCS = "https://bybit-exchange.github.io/docs/v5/websocket/public/all-liquidation"
-stream(LINEAR, docs=DOCS, summary="Liquidations on Bybit USDT and USDC contracts: all of them.")
-stream(INVERSE, docs=DOCS, summary="Liquidations on Bybit inverse contracts: all of them.")
+register_stream(
+    LINEAR, docs=DOCS, summary="Liquidations on Bybit USDT and USDC contracts: all of them."
+)
+register_stream(INVERSE, docs=DOCS, summary="Liquidations on Bybit inverse contracts: all of them.")

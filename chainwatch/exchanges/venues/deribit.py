@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.backfill import History, later
+from chainwatch.exchanges.backfill import History, next_start
 from chainwatch.exchanges.channel import Channel, Request
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -27,7 +27,7 @@ CURRENCIES = ("BTC", "ETH", "USDC", "USDT")
 PAGE = 1_000
 
 
-class _Trade(msgspec.Struct):
+class _TradeMessage(msgspec.Struct):
     trade_id: str
     timestamp: int
     price: float
@@ -37,7 +37,7 @@ class _Trade(msgspec.Struct):
     liquidation: str = ""
 
 
-class _Time(msgspec.Struct):
+class _TimeOnly(msgspec.Struct):
     timestamp: int
 
 
@@ -47,20 +47,20 @@ class _Params(msgspec.Struct, omit_defaults=True):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class _Error(msgspec.Struct):
+class _ErrorMessage(msgspec.Struct):
     code: int = 0
     message: str = ""
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
+class _Message(msgspec.Struct, omit_defaults=True):
     id: int | None = None
     method: str = ""
     params: _Params | None = None
     result: msgspec.Raw = msgspec.Raw()
-    error: _Error | None = None
+    error: _ErrorMessage | None = None
 
 
-class _Listed(msgspec.Struct):
+class _ListedContract(msgspec.Struct):
     instrument_name: str
     base_currency: str
     quote_currency: str
@@ -69,49 +69,49 @@ class _Listed(msgspec.Struct):
     future_type: str = ""
 
 
-class _Trades(msgspec.Struct):
+class _TradesMessage(msgspec.Struct):
     trades: list[msgspec.Raw]
     has_more: bool = False
 
 
-_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-_trade = msgspec.json.Decoder(_Trade)
-_time = msgspec.json.Decoder(_Time)
+_trade_message = msgspec.json.Decoder(_TradeMessage)
+_time_only = msgspec.json.Decoder(_TimeOnly)
 _names = msgspec.json.Decoder(list[str])
-_trades = msgspec.json.Decoder(_Trades)
+_trades_message = msgspec.json.Decoder(_TradesMessage)
 TEST = '{"jsonrpc":"2.0","id":0,"method":"public/test","params":{}}'
-HEARTBEAT = '{"jsonrpc":"2.0","id":0,"method":"public/set_heartbeat","params":{"interval":10}}'
+SET_HEARTBEAT = '{"jsonrpc":"2.0","id":0,"method":"public/set_heartbeat","params":{"interval":10}}'
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the JSON-RPC socket."""
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     params = frame.params
     if frame.method == "heartbeat" and params is not None:
-        return Seen(reply=TEST if params.type == "test_request" else "")
+        return ParsedMessage(reply=TEST if params.type == "test_request" else "")
     if frame.method == "subscription" and params is not None:
         if not params.channel.startswith("trades."):
-            return CANARY
+            return HEARTBEAT
 
         def envelope(element: msgspec.Raw) -> bytes:
             alone = msgspec.structs.replace(params, data=msgspec.Raw(b"[" + bytes(element) + b"]"))
             return msgspec.json.encode(msgspec.structs.replace(frame, params=alone))
 
-        return reader.each(
-            reader.begin(raw), _elements.decode(params.data), _reading(reader), envelope
+        return reader.parse_each(
+            reader.start_frame(raw), _elements.decode(params.data), _reading(reader), envelope
         )
     if frame.error is not None:
-        return Seen(acked=("",), refused=f"{frame.error.code} {frame.error.message}")
+        return ParsedMessage(acked=("",), refused=f"{frame.error.code} {frame.error.message}")
     if bytes(frame.result).startswith(b"["):
         # Channels that do not exist are left out of the answer without a word.
-        return Seen(acked=tuple(_names.decode(frame.result)))
-    return NOTHING
+        return ParsedMessage(acked=tuple(_names.decode(frame.result)))
+    return IGNORED
 
 
 def _reading(reader: Reader) -> _Read:
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        trade = _trade.decode(element)
+        trade = _trade_message.decode(element)
         if not trade.liquidation:
             return []
         if trade.direction not in ("buy", "sell"):
@@ -124,19 +124,21 @@ def _reading(reader: Reader) -> _Read:
         # Without the list: linear contracts have their quote in the name, BTC_USDC-PERPETUAL.
         linear = contract.kind == "linear" if contract else "_" in trade.instrument_name
         return [
-            reader.row(
-                symbol=trade.instrument_name,
-                side=side,
-                raw_side=f"{trade.liquidation}/{trade.direction}",
-                at_ms=trade.timestamp,
-                base=trade.amount if linear else None,
-                quote=None if linear else trade.amount,
-                quote_currency=None if linear else "USD",
-                price=trade.price,
-                price_kind="trade",
-                kind="fill",
-                event=f"{trade.trade_id}-{side}",
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=trade.instrument_name,
+                    side=side,
+                    raw_side=f"{trade.liquidation}/{trade.direction}",
+                    at_ms=trade.timestamp,
+                    base=trade.amount if linear else None,
+                    quote=None if linear else trade.amount,
+                    quote_currency=None if linear else "USD",
+                    price=trade.price,
+                    price_kind="trade",
+                    kind="fill",
+                    event=f"{trade.trade_id}-{side}",
+                    raw=text,
+                )
             )
             for mark, side in (("T", taker), ("M", maker))
             if mark in trade.liquidation
@@ -156,49 +158,49 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(msgspec.json.encode(order).decode(), tuple(topics))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return ["trades.future.any.100ms"]
 
 
-def listed(body: bytes) -> list[Contract]:
+def parse_listing(body: bytes) -> list[Contract]:
     """The contracts of a get_instruments answer; sizes here are in coins or dollars already."""
-    return contracts_of(_elements.decode(_frame.decode(body).result), _contract)
+    return parse_contracts(_elements.decode(_message.decode(body).result), _parse_contract)
 
 
-def _contract(element: msgspec.Raw) -> Contract:
-    one = msgspec.json.decode(element, type=_Listed)
-    linear = (one.instrument_type or one.future_type) == "linear"
+def _parse_contract(element: msgspec.Raw) -> Contract:
+    entry = msgspec.json.decode(element, type=_ListedContract)
+    linear = (entry.instrument_type or entry.future_type) == "linear"
     return Contract(
-        symbol=one.instrument_name,
-        base=one.base_currency,
-        quote=one.quote_currency,
-        settle=one.settlement_currency,
+        symbol=entry.instrument_name,
+        base=entry.base_currency,
+        quote=entry.quote_currency,
+        settle=entry.settlement_currency,
         kind="linear" if linear else "inverse",
         size=1.0,
     )
 
 
-async def contracts(rest: Rest) -> list[Contract]:
+async def fetch_contracts(rest: Rest) -> list[Contract]:
     path = "/api/v2/public/get_instruments"
-    return listed(await rest.get(path, currency="any", kind="future"))
+    return parse_listing(await rest.get(path, currency="any", kind="future"))
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of get_last_trades_by_currency_and_time."""
-    answer = _frame.decode(body)
+    answer = _message.decode(body)
     if answer.error is not None:
         raise ValueError(f"{answer.error.code} {answer.error.message}")
-    trades = _trades.decode(answer.result).trades
-    return reader.each(
-        reader.begin(body), trades, _reading(reader), lambda e: bytes(e), whole=False
+    trades = _trades_message.decode(answer.result).trades
+    return reader.parse_each(
+        reader.start_frame(body), trades, _reading(reader), lambda e: bytes(e), complete=False
     )
 
 
-def _currencies(contracts: Mapping[str, Contract]) -> list[str]:
+def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return list(CURRENCIES)
 
 
-async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
     start = start_ms
     while True:
         body = await rest.get(
@@ -211,10 +213,12 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
             sorting="asc",
         )
         yield body
-        page = _trades.decode(_frame.decode(body).result)
+        page = _trades_message.decode(_message.decode(body).result)
         if not page.has_more or not page.trades:
             return
-        begin = later(page.trades, lambda trade: _time.decode(trade).timestamp, start, end_ms)
+        begin = next_start(
+            page.trades, lambda trade: _time_only.decode(trade).timestamp, start, end_ms
+        )
         if begin is None:
             return
         start = begin
@@ -227,28 +231,28 @@ DERIBIT = Channel(
     ws="wss://www.deribit.com/ws/api/v2",
     rest="https://www.deribit.com",
     sampling="full: every trade carries its mark",
-    canary="BTC index",
-    canary_seconds=3.0,
-    canary_topics=("deribit_price_index.btc_usd",),
-    greeting=(HEARTBEAT,),
-    topics=everything,
+    heartbeat="BTC index",
+    heartbeat_seconds=3.0,
+    heartbeat_topics=("deribit_price_index.btc_usd",),
+    greeting=(SET_HEARTBEAT,),
+    topics=list_topics,
     subscribe=subscribe,
     parse=parse,
-    contracts=contracts,
+    contracts=fetch_contracts,
 )
 
-stream(
+register_stream(
     DERIBIT,
     docs="https://docs.deribit.com/#trades-kind-currency-interval",
     summary="Liquidations on Deribit futures: all trades that liquidate, of takers and of makers.",
 )
-history(
+register_history(
     History(
         source="deribit-history",
         channel=DERIBIT,
         window_seconds=3_600,
-        scopes=_currencies,
-        pages=_pages,
+        scopes=list_scopes,
+        pages=_fetch_pages,
         parse=parse_history,
     ),
     docs="https://docs.deribit.com/#public-get_last_trades_by_currency_and_time",

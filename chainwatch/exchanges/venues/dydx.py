@@ -15,11 +15,18 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from chainwatch.exchanges.backfill import History, earlier
-from chainwatch.exchanges.channel import Channel, Request, pick
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen, Zoned
+from chainwatch.exchanges.backfill import History, next_end
+from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import (
+    HEARTBEAT,
+    IGNORED,
+    ParsedMessage,
+    Reader,
+    VenueLiquidation,
+    Zoned,
+)
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -29,7 +36,7 @@ BOOK = "v4_orderbook"
 PAGE = 1_000
 
 
-class _Trade(msgspec.Struct, rename="camel"):
+class _TradeMessage(msgspec.Struct, rename="camel"):
     id: str
     side: str
     size: str
@@ -37,19 +44,19 @@ class _Trade(msgspec.Struct, rename="camel"):
     created_at: Zoned
 
 
-class _Kind(msgspec.Struct):
+class _TypeOnly(msgspec.Struct):
     type: str = ""
 
 
-class _Time(msgspec.Struct, rename="camel"):
+class _TimeOnly(msgspec.Struct, rename="camel"):
     created_at: Zoned
 
 
-class _Trades(msgspec.Struct, omit_defaults=True):
+class _TradesMessage(msgspec.Struct, omit_defaults=True):
     trades: list[msgspec.Raw] = []
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
+class _Message(msgspec.Struct, omit_defaults=True):
     type: str = ""
     channel: str = ""
     id: str = ""
@@ -57,7 +64,7 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     contents: msgspec.Raw = msgspec.Raw()
 
 
-class _Listed(msgspec.Struct):
+class _ListedContract(msgspec.Struct):
     ticker: str
     status: str = ""
 
@@ -66,39 +73,39 @@ class _Markets(msgspec.Struct):
     markets: dict[str, msgspec.Raw]
 
 
-_frame = msgspec.json.Decoder(_Frame)
-_kind = msgspec.json.Decoder(_Kind)
-_trade = msgspec.json.Decoder(_Trade)
-_trades = msgspec.json.Decoder(_Trades)
-_time = msgspec.json.Decoder(_Time)
+_message = msgspec.json.Decoder(_Message)
+_type_only = msgspec.json.Decoder(_TypeOnly)
+_trade_message = msgspec.json.Decoder(_TradeMessage)
+_trades_message = msgspec.json.Decoder(_TradesMessage)
+_time_only = msgspec.json.Decoder(_TimeOnly)
 _markets = msgspec.json.Decoder(_Markets)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the indexer's socket."""
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     topic = f"{frame.channel} {frame.id}"
     match frame.type, frame.channel:
         case "subscribed", "v4_trades":
             return msgspec.structs.replace(_read(raw, frame, reader), acked=(topic,))
         case "subscribed", _:
-            return Seen(acked=(topic,))
+            return ParsedMessage(acked=(topic,))
         case "error", _:
-            return Seen(acked=("",), refused=frame.message)
+            return ParsedMessage(acked=("",), refused=frame.message)
         case "channel_data", "v4_trades":
             return _read(raw, frame, reader)
         case (("channel_data" | "channel_batch_data"), "v4_orderbook"):
-            return CANARY
-    return NOTHING
+            return HEARTBEAT
+    return IGNORED
 
 
-def _read(raw: bytes, frame: _Frame, reader: Reader) -> Seen:
+def _read(raw: bytes, frame: _Message, reader: Reader) -> ParsedMessage:
     def envelope(element: msgspec.Raw) -> bytes:
-        alone = msgspec.json.encode(_Trades(trades=[element]))
+        alone = msgspec.json.encode(_TradesMessage(trades=[element]))
         given = {"type": "channel_data", "channel": TRADES, "id": frame.id}
         return msgspec.json.encode({**given, "contents": msgspec.Raw(alone)})
 
-    return _rows(frame.id, raw, _trades.decode(frame.contents).trades, envelope, reader)
+    return _rows(frame.id, raw, _trades_message.decode(frame.contents).trades, envelope, reader)
 
 
 def _rows(
@@ -107,28 +114,30 @@ def _rows(
     trades: Sequence[msgspec.Raw],
     envelope: Callable[[msgspec.Raw], bytes],
     reader: Reader,
-) -> Seen:
+) -> ParsedMessage:
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        if _kind.decode(element).type != "LIQUIDATED":
+        if _type_only.decode(element).type != "LIQUIDATED":
             return []
-        one = _trade.decode(element)
+        trade = _trade_message.decode(element)
         return [
-            reader.row(
-                symbol=market,
-                side=pick(SIDES, one.side),
-                raw_side=one.side,
-                at_ms=_ms(one.created_at),
-                base=one.size,
-                price=one.price,
-                price_kind="trade",
-                kind="fill",
-                event=one.id,
-                quote_currency="USD",
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=market,
+                    side=side_of(SIDES, trade.side),
+                    raw_side=trade.side,
+                    at_ms=_ms(trade.created_at),
+                    base=trade.size,
+                    price=trade.price,
+                    price_kind="trade",
+                    kind="fill",
+                    event=trade.id,
+                    quote_currency="USD",
+                    raw=text,
+                )
             )
         ]
 
-    return reader.each(reader.begin(raw), trades, read, envelope, whole=False)
+    return reader.parse_each(reader.start_frame(raw), trades, read, envelope, complete=False)
 
 
 def _ms(time: datetime) -> int:
@@ -144,22 +153,22 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(msgspec.json.encode(order).decode(), (topics[0],))
 
 
-def each_market(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [f"{TRADES} {symbol}" for symbol in contracts]
 
 
-def listed(body: bytes) -> list[Contract]:
+def parse_listing(body: bytes) -> list[Contract]:
     """The markets of a perpetualMarkets answer, priced in US dollars and settled in USDC."""
-    return contracts_of(list(_markets.decode(body).markets.values()), _contract)
+    return parse_contracts(list(_markets.decode(body).markets.values()), _parse_contract)
 
 
-def _contract(element: msgspec.Raw) -> Contract | None:
-    one = msgspec.json.decode(element, type=_Listed)
-    if one.status == "FINAL_SETTLEMENT":
+def _parse_contract(element: msgspec.Raw) -> Contract | None:
+    entry = msgspec.json.decode(element, type=_ListedContract)
+    if entry.status == "FINAL_SETTLEMENT":
         return None
     return Contract(
-        symbol=one.ticker,
-        base=one.ticker.rpartition("-")[0].partition(",")[0],
+        symbol=entry.ticker,
+        base=entry.ticker.rpartition("-")[0].partition(",")[0],
         quote="USD",
         settle="USDC",
         kind="linear",
@@ -167,20 +176,20 @@ def _contract(element: msgspec.Raw) -> Contract | None:
     )
 
 
-async def contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/v4/perpetualMarkets"))
+async def fetch_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/v4/perpetualMarkets"))
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of trades, which does not name the market that was asked for."""
-    return _rows(scope, body, _trades.decode(body).trades, lambda e: bytes(e), reader)
+    return _rows(scope, body, _trades_message.decode(body).trades, lambda e: bytes(e), reader)
 
 
-def _each_market(contracts: Mapping[str, Contract]) -> list[str]:
+def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return list(contracts)
 
 
-async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
     end = end_ms
     while True:
         until = datetime.fromtimestamp((end - 1) / 1000, UTC).isoformat(timespec="milliseconds")
@@ -190,10 +199,10 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
             createdBeforeOrAt=until.replace("+00:00", "Z"),
         )
         yield body
-        trades = _trades.decode(body).trades
+        trades = _trades_message.decode(body).trades
         if len(trades) < PAGE:
             return
-        stop = earlier(trades, lambda trade: _time.decode(trade).created_at, start_ms, end)
+        stop = next_end(trades, lambda trade: _time_only.decode(trade).created_at, start_ms, end)
         if stop is None:
             return
         end = stop
@@ -206,30 +215,30 @@ DYDX = Channel(
     ws="wss://indexer.dydx.trade/v4/ws",
     rest="https://indexer.dydx.trade",
     sampling="full: every trade carries its type",
-    canary="BTC order book",
-    canary_seconds=5.0,
-    canary_topics=(f"{BOOK} BTC-USD",),
-    topics=each_market,
+    heartbeat="BTC order book",
+    heartbeat_seconds=5.0,
+    heartbeat_topics=(f"{BOOK} BTC-USD",),
+    topics=list_topics,
     per_contract=True,
     topics_per_connection=32,
     topics_per_message=1,
     subscribe=subscribe,
     parse=parse,
-    contracts=contracts,
+    contracts=fetch_contracts,
 )
 
-stream(
+register_stream(
     DYDX,
     docs="https://docs.dydx.xyz/indexer-client/websockets#trades",
     summary="Liquidations on dYdX v4: all trades of that type.",
 )
-history(
+register_history(
     History(
         source="dydx-v4-history",
         channel=DYDX,
         window_seconds=86_400,
-        scopes=_each_market,
-        pages=_pages,
+        scopes=list_scopes,
+        pages=_fetch_pages,
         parse=parse_history,
     ),
     docs="https://docs.dydx.xyz/indexer-client/http#get-trades",

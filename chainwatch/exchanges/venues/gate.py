@@ -20,9 +20,9 @@ import msgspec
 from chainwatch import numbers
 from chainwatch.exchanges.backfill import History
 from chainwatch.exchanges.channel import NOW, Channel, Request
-from chainwatch.exchanges.contracts import Contract, contract_size, contracts_of, is_zero
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 from chainwatch.text import visible
@@ -35,7 +35,7 @@ PAGE = 1_000
 _SECONDS_BELOW = 100_000_000_000
 
 
-class _Liquidation(msgspec.Struct):
+class _LiquidationMessage(msgspec.Struct):
     contract: str
     size: float | str
     price: float | str
@@ -43,26 +43,26 @@ class _Liquidation(msgspec.Struct):
     time: int | str | None = None
 
 
-class _Error(msgspec.Struct):
+class _ErrorMessage(msgspec.Struct):
     code: int = 0
     message: str = ""
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
+class _Message(msgspec.Struct, omit_defaults=True):
     channel: str = ""
     event: str = ""
     time_ms: int | None = None
-    error: _Error | None = None
+    error: _ErrorMessage | None = None
     result: msgspec.Raw = msgspec.Raw()
 
 
-class _Listed(msgspec.Struct):
+class _ListedContract(msgspec.Struct):
     name: str
     quanto_multiplier: float | str | None = ""
     type: str = ""
 
 
-class _Past(msgspec.Struct):
+class _PastLiquidation(msgspec.Struct):
     time: int
     contract: str
     size: float | str
@@ -70,39 +70,41 @@ class _Past(msgspec.Struct):
     order_price: str = ""
 
 
-_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-_liquidation = msgspec.json.Decoder(_Liquidation)
-_past = msgspec.json.Decoder(_Past)
-_listed = msgspec.json.Decoder(_Listed)
+_liquidation_message = msgspec.json.Decoder(_LiquidationMessage)
+_past_liquidation = msgspec.json.Decoder(_PastLiquidation)
+_listed_contract = msgspec.json.Decoder(_ListedContract)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the futures socket."""
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     if frame.event == "subscribe":
         refused = "" if frame.error is None else f"{frame.error.code} {frame.error.message}"
-        return Seen(acked=(frame.channel,), refused=refused)
+        return ParsedMessage(acked=(frame.channel,), refused=refused)
     if frame.channel == TICKERS:
-        return CANARY
+        return HEARTBEAT
     if frame.channel != LIQUIDATIONS or frame.event != "update":
-        return NOTHING
+        return IGNORED
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        one = _liquidation.decode(element)
-        size, at_ms = _signed(one.size), _at_ms(one)
+        liquidation = _liquidation_message.decode(element)
+        size, at_ms = _signed(liquidation.size), _at_ms(liquidation)
         return [
-            reader.row(
-                symbol=one.contract,
-                side="long" if size < 0 else "short",
-                raw_side="-" if size < 0 else "+",
-                at_ms=at_ms,
-                sent_ms=frame.time_ms,
-                contracts=abs(size),
-                price=one.price,
-                price_kind="order",
-                identity=(one.contract, f"{at_ms}", f"{size}", f"{one.price}"),
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=liquidation.contract,
+                    side="long" if size < 0 else "short",
+                    raw_side="-" if size < 0 else "+",
+                    at_ms=at_ms,
+                    sent_ms=frame.time_ms,
+                    contracts=abs(size),
+                    price=liquidation.price,
+                    price_kind="order",
+                    identity=(liquidation.contract, f"{at_ms}", f"{size}", f"{liquidation.price}"),
+                    raw=text,
+                )
             )
         ]
 
@@ -112,7 +114,7 @@ def parse(raw: bytes, reader: Reader) -> Seen:
 
     alone = bytes(frame.result).lstrip().startswith(b"{")
     orders = [frame.result] if alone else _elements.decode(frame.result)
-    return reader.each(reader.begin(raw), orders, read, envelope)
+    return reader.parse_each(reader.start_frame(raw), orders, read, envelope)
 
 
 def _signed(size: float | str) -> float:
@@ -122,9 +124,9 @@ def _signed(size: float | str) -> float:
         raise ValueError(f"size is {visible(f'{size}', 40)!r}: {reason}") from None
 
 
-def _at_ms(one: _Liquidation) -> int:
+def _at_ms(liquidation: _LiquidationMessage) -> int:
     """The time in milliseconds, whichever of its two fields gives it."""
-    given = one.time if one.time_ms is None else one.time_ms
+    given = liquidation.time if liquidation.time_ms is None else liquidation.time_ms
     try:
         number = numbers.whole(given)
     except numbers.NotReadable as reason:
@@ -139,69 +141,71 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(text, (channel,))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [f"{LIQUIDATIONS} !all"]
 
 
-def listed(body: bytes, settle: str) -> list[Contract]:
+def parse_listing(body: bytes, settle: str) -> list[Contract]:
     """The contracts of one settlement currency; an inverse one has no multiplier: 1 USD each."""
 
     def read(element: msgspec.Raw) -> Contract:
-        one = _listed.decode(element)
-        base, _, quote = one.name.partition("_")
+        entry = _listed_contract.decode(element)
+        base, _, quote = entry.name.partition("_")
         quote = quote.partition("_")[0]
-        none = one.quanto_multiplier == "" or is_zero(one.quanto_multiplier)
+        none = entry.quanto_multiplier == "" or is_zero(entry.quanto_multiplier)
         kind = "linear" if quote == settle else "inverse" if none else "quanto"
         return Contract(
-            symbol=one.name,
+            symbol=entry.name,
             base=base,
             quote=quote,
             settle=settle,
             kind=kind,
-            size=1.0 if kind == "inverse" else contract_size(one.quanto_multiplier),
+            size=1.0 if kind == "inverse" else contract_size(entry.quanto_multiplier),
         )
 
-    return contracts_of(_elements.decode(body), read)
+    return parse_contracts(_elements.decode(body), read)
 
 
-async def usdt_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/api/v4/futures/usdt/contracts"), "USDT")
+async def fetch_usdt_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/api/v4/futures/usdt/contracts"), "USDT")
 
 
-async def btc_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/api/v4/futures/btc/contracts"), "BTC")
+async def fetch_btc_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/api/v4/futures/btc/contracts"), "BTC")
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of liq_orders: `size` is the position's, positive for a long."""
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        one = _past.decode(element)
-        size = _signed(one.size)
+        past = _past_liquidation.decode(element)
+        size = _signed(past.size)
         return [
-            reader.row(
-                symbol=one.contract,
-                side="long" if size > 0 else "short",
-                raw_side="+" if size > 0 else "-",
-                at_ms=one.time * 1000,
-                contracts=abs(size),
-                price=one.fill_price,
-                price_kind="fill",
-                kind="fill",
-                identity=(
-                    "rest",
-                    one.contract,
-                    f"{one.time}",
-                    f"{size}",
-                    one.order_price,
-                    one.fill_price,
-                ),
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=past.contract,
+                    side="long" if size > 0 else "short",
+                    raw_side="+" if size > 0 else "-",
+                    at_ms=past.time * 1000,
+                    contracts=abs(size),
+                    price=past.fill_price,
+                    price_kind="fill",
+                    kind="fill",
+                    identity=(
+                        "rest",
+                        past.contract,
+                        f"{past.time}",
+                        f"{size}",
+                        past.order_price,
+                        past.fill_price,
+                    ),
+                    raw=text,
+                )
             )
         ]
 
-    return reader.each(
-        reader.begin(body), _elements.decode(body), read, lambda element: bytes(element)
+    return reader.parse_each(
+        reader.start_frame(body), _elements.decode(body), read, lambda element: bytes(element)
     )
 
 
@@ -213,7 +217,7 @@ def _btc(contracts: Mapping[str, Contract]) -> list[str]:
     return ["btc"]
 
 
-async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
     # A full answer may have left some out: both halves of its time are asked for again.
     waiting = [(start_ms // 1000, -(-end_ms // 1000))]
     while waiting:
@@ -225,8 +229,8 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         )
         yield body
         if len(_elements.decode(body)) >= PAGE and end - start > 1:
-            middle = (start + end) // 2
-            waiting += [(middle, end), (start, middle)]
+            midpoint = (start + end) // 2
+            waiting += [(midpoint, end), (start, midpoint)]
 
 
 USDT = Channel(
@@ -236,15 +240,15 @@ USDT = Channel(
     ws="wss://fx-ws.gateio.ws/v4/ws/usdt",
     rest="https://api.gateio.ws",
     sampling=SAMPLING,
-    canary="BTC ticker",
-    canary_seconds=4.0,
-    canary_topics=(f"{TICKERS} BTC_USDT",),
+    heartbeat="BTC ticker",
+    heartbeat_seconds=4.0,
+    heartbeat_topics=(f"{TICKERS} BTC_USDT",),
     ping=f'{{"time":{NOW},"channel":"futures.ping"}}',
-    topics=everything,
+    topics=list_topics,
     topics_per_message=1,
     subscribe=subscribe,
     parse=parse,
-    contracts=usdt_contracts,
+    contracts=fetch_usdt_contracts,
 )
 
 BTC = msgspec.structs.replace(
@@ -252,22 +256,26 @@ BTC = msgspec.structs.replace(
     source="gate-btc",
     market="btc",
     ws="wss://fx-ws.gateio.ws/v4/ws/btc",
-    canary_topics=(f"{TICKERS} BTC_USD",),
-    contracts=btc_contracts,
+    heartbeat_topics=(f"{TICKERS} BTC_USD",),
+    contracts=fetch_btc_contracts,
 )
 
 DOCS = "https://www.gate.com/docs/developers/futures/ws/en/#public-liquidates-order-api"
-stream(USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: all of them, as documented.")
-stream(BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: all of them, as documented.")
+register_stream(
+    USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: all of them, as documented."
+)
+register_stream(
+    BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: all of them, as documented."
+)
 for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
-    history(
+    register_history(
         History(
             source=f"{channel.source}-history",
             channel=channel,
             # A window of one hour, in whole seconds, is the longest that is answered.
             window_seconds=3_540,
             scopes={"usdt": _usdt, "btc": _btc}[settle],
-            pages=_pages,
+            pages=_fetch_pages,
             parse=parse_history,
         ),
         docs="https://www.gate.com/docs/developers/apiv4/en/#query-liquidation-order-history",

@@ -3,7 +3,7 @@
 Frames are gzip. `direction` is the order's side: a sell closes a long. `volume` counts contracts;
 linear frames also give coins (`amount`) and value (`trade_turnover`). The price is the bankruptcy
 price. The notification socket carries no market stream, so that its own pings, each 5 s, are the
-canary: they prove the socket, not the topic.
+heartbeat: they prove the socket, not the topic.
 
 Unproven, needs a live check: how many of its liquidations are sent, and that coin-margined futures
 take the wildcard too.
@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.backfill import History, read_some
-from chainwatch.exchanges.channel import Channel, Request, pick
-from chainwatch.exchanges.contracts import Contract, contract_size, contracts_of
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import NOTHING, Reader, Seen
+from chainwatch.exchanges.backfill import History, readable
+from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.contracts import Contract, contract_size, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -30,7 +30,7 @@ SIDES = {"sell": "long", "buy": "short"}
 TOPIC = "public.*.liquidation_orders"
 
 
-class _Liquidation(msgspec.Struct):
+class _LiquidationMessage(msgspec.Struct):
     contract_code: str
     direction: str
     volume: float
@@ -39,11 +39,11 @@ class _Liquidation(msgspec.Struct):
     amount: float | None = None
 
 
-class _Number(msgspec.Struct):
+class _QueryId(msgspec.Struct):
     query_id: int
 
 
-class _Frame(msgspec.Struct, omit_defaults=True):
+class _Message(msgspec.Struct, omit_defaults=True):
     op: str = ""
     topic: str = ""
     ts: int | str | None = None
@@ -52,7 +52,7 @@ class _Frame(msgspec.Struct, omit_defaults=True):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class _Listed(msgspec.Struct):
+class _ListedContract(msgspec.Struct):
     contract_code: str
     symbol: str
     contract_size: float | str | None = None
@@ -60,33 +60,33 @@ class _Listed(msgspec.Struct):
     trade_partition: str = ""
 
 
-class _Answer(msgspec.Struct):
+class _RestAnswer(msgspec.Struct):
     data: msgspec.Raw
     status: str = "ok"
     code: int = 200
     msg: str = ""
 
 
-_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(_Message)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
-_liquidation = msgspec.json.Decoder(_Liquidation)
-_number = msgspec.json.Decoder(_Number)
-_answer = msgspec.json.Decoder(_Answer)
-_listed = msgspec.json.Decoder(_Listed)
+_liquidation_message = msgspec.json.Decoder(_LiquidationMessage)
+_query_id = msgspec.json.Decoder(_QueryId)
+_rest_answer = msgspec.json.Decoder(_RestAnswer)
+_listed_contract = msgspec.json.Decoder(_ListedContract)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """An unpacked frame of a notification socket."""
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     match frame.op:
         case "ping":
             reply = msgspec.json.encode({"op": "pong", "ts": frame.ts}).decode()
-            return Seen(canary=True, reply=reply)
+            return ParsedMessage(heartbeat=True, reply=reply)
         case "sub":
             refused = f"{frame.err_code} {frame.err_msg}" if frame.err_code else ""
-            return Seen(acked=(frame.topic,), refused=refused)
+            return ParsedMessage(acked=(frame.topic,), refused=refused)
         case "error":
-            return Seen(acked=("",), refused=f"{frame.err_code} {frame.err_msg}")
+            return ParsedMessage(acked=("",), refused=f"{frame.err_code} {frame.err_msg}")
         case "notify" if frame.topic.endswith(".liquidation_orders"):
             sent = frame.ts
 
@@ -95,38 +95,40 @@ def parse(raw: bytes, reader: Reader) -> Seen:
                 return msgspec.json.encode(msgspec.structs.replace(frame, data=alone))
 
             return _orders(raw, frame.data, reader, sent, envelope)
-    return NOTHING
+    return IGNORED
 
 
 def _orders(
     raw: bytes, data: msgspec.Raw, reader: Reader, sent: int | str | None, envelope: _Envelope
-) -> Seen:
+) -> ParsedMessage:
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        one = _liquidation.decode(element)
+        liquidation = _liquidation_message.decode(element)
         linear = reader.market == "linear"
         return [
-            reader.row(
-                symbol=one.contract_code,
-                side=pick(SIDES, one.direction),
-                raw_side=one.direction,
-                at_ms=one.created_at,
-                sent_ms=sent,
-                contracts=one.volume,
-                base=one.amount if linear else None,
-                price=one.price,
-                price_kind="bankruptcy",
-                identity=(
-                    one.contract_code,
-                    one.direction,
-                    f"{one.created_at}",
-                    f"{one.volume}",
-                    f"{one.price}",
-                ),
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=liquidation.contract_code,
+                    side=side_of(SIDES, liquidation.direction),
+                    raw_side=liquidation.direction,
+                    at_ms=liquidation.created_at,
+                    sent_ms=sent,
+                    contracts=liquidation.volume,
+                    base=liquidation.amount if linear else None,
+                    price=liquidation.price,
+                    price_kind="bankruptcy",
+                    identity=(
+                        liquidation.contract_code,
+                        liquidation.direction,
+                        f"{liquidation.created_at}",
+                        f"{liquidation.volume}",
+                        f"{liquidation.price}",
+                    ),
+                    raw=text,
+                )
             )
         ]
 
-    return reader.each(reader.begin(raw), _elements.decode(data), read, envelope)
+    return reader.parse_each(reader.start_frame(raw), _elements.decode(data), read, envelope)
 
 
 def subscribe(topics: Sequence[str], number: int) -> Request:
@@ -141,53 +143,53 @@ def subscribe_linear(topics: Sequence[str], number: int) -> Request:
     return Request(msgspec.json.encode(order).decode(), (topics[0],))
 
 
-def everything(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     return [TOPIC]
 
 
-def listed(body: bytes, linear: bool) -> list[Contract]:
+def parse_listing(body: bytes, linear: bool) -> list[Contract]:
     """The contracts of a contract_info answer: sized in coins (linear) or in USD."""
-    answer = _answer.decode(body)
+    answer = _rest_answer.decode(body)
     if answer.status != "ok":
         raise ValueError(f"status {answer.status}")
 
     def read(element: msgspec.Raw) -> Contract:
-        one = _listed.decode(element)
-        quote = (one.trade_partition or "USDT") if linear else "USD"
+        entry = _listed_contract.decode(element)
+        quote = (entry.trade_partition or "USDT") if linear else "USD"
         return Contract(
-            symbol=one.contract_code,
-            base=one.symbol,
+            symbol=entry.contract_code,
+            base=entry.symbol,
             quote=quote,
-            settle=quote if linear else one.symbol,
+            settle=quote if linear else entry.symbol,
             kind="linear" if linear else "inverse",
-            size=contract_size(one.contract_size),
+            size=contract_size(entry.contract_size),
         )
 
-    return contracts_of(_elements.decode(answer.data), read)
+    return parse_contracts(_elements.decode(answer.data), read)
 
 
-async def linear_contracts(rest: Rest) -> list[Contract]:
+async def fetch_linear_contracts(rest: Rest) -> list[Contract]:
     path = "/linear-swap-api/v1/swap_contract_info"
-    return listed(await rest.get(path, business_type="all"), linear=True)
+    return parse_listing(await rest.get(path, business_type="all"), linear=True)
 
 
-async def coin_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/swap-api/v1/swap_contract_info"), linear=False)
+async def fetch_coin_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/swap-api/v1/swap_contract_info"), linear=False)
 
 
-async def futures_contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.get("/api/v1/contract_contract_info"), linear=False)
+async def fetch_futures_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/api/v1/contract_contract_info"), linear=False)
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of swap_liquidation_orders."""
-    answer = _answer.decode(body)
+    answer = _rest_answer.decode(body)
     if answer.code != 200:
         raise ValueError(f"{answer.code} {answer.msg}")
     return _orders(body, answer.data, reader, None, lambda element: bytes(element))
 
 
-def _each_contract(contracts: Mapping[str, Contract]) -> list[str]:
+def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return list(contracts)
 
 
@@ -205,9 +207,9 @@ def _pages_at(path: str) -> _Pages:
                 from_id=last,
             )
             yield body
-            answer = _answer.decode(body)
-            found = read_some(_elements.decode(answer.data), _number.decode)
-            newest = max((one.query_id for one in found), default=None)
+            answer = _rest_answer.decode(body)
+            query_ids = readable(_elements.decode(answer.data), _query_id.decode)
+            newest = max((entry.query_id for entry in query_ids), default=None)
             # An answer that goes no further than the one before is the last.
             if newest is None or (last is not None and newest <= last):
                 return
@@ -223,13 +225,13 @@ LINEAR = Channel(
     ws="wss://api.hbdm.vn/linear-swap-notification",
     rest="https://api.hbdm.vn",
     sampling="unknown: no limit is documented",
-    canary="ping of the venue",
-    canary_seconds=5.0,
+    heartbeat="ping of the venue",
+    heartbeat_seconds=5.0,
     packed=True,
-    topics=everything,
+    topics=list_topics,
     subscribe=subscribe_linear,
     parse=parse,
-    contracts=linear_contracts,
+    contracts=fetch_linear_contracts,
 )
 COIN = msgspec.structs.replace(
     LINEAR,
@@ -237,31 +239,31 @@ COIN = msgspec.structs.replace(
     market="coin",
     ws="wss://api.hbdm.vn/swap-notification",
     subscribe=subscribe,
-    contracts=coin_contracts,
+    contracts=fetch_coin_contracts,
 )
 FUTURES = msgspec.structs.replace(
     COIN,
     source="htx-futures",
     market="futures",
     ws="wss://api.hbdm.vn/notification",
-    contracts=futures_contracts,
+    contracts=fetch_futures_contracts,
 )
 
 DOCS = "https://www.htx.com/en-us/opend/newApiPages/?id=8cb7e25d-77b5-11ed-9966-0242ac110003"
-stream(LINEAR, docs=DOCS, summary="Liquidations on HTX linear swaps and futures.")
-stream(COIN, docs=DOCS, summary="Liquidations on HTX coin-margined swaps.")
-stream(FUTURES, docs=DOCS, summary="Liquidations on HTX coin-margined futures.")
+register_stream(LINEAR, docs=DOCS, summary="Liquidations on HTX linear swaps and futures.")
+register_stream(COIN, docs=DOCS, summary="Liquidations on HTX coin-margined swaps.")
+register_stream(FUTURES, docs=DOCS, summary="Liquidations on HTX coin-margined futures.")
 for channel, path in (
     (LINEAR, "/linear-swap-api/v3/swap_liquidation_orders"),
     (COIN, "/swap-api/v3/swap_liquidation_orders"),
 ):
-    history(
+    register_history(
         History(
             source=f"{channel.source}-history",
             channel=channel,
             # At the most two hours at once, 90 days back.
             window_seconds=7_200,
-            scopes=_each_contract,
+            scopes=list_scopes,
             pages=_pages_at(path),
             parse=parse_history,
         ),

@@ -12,7 +12,7 @@ which no sum counts, for the takeover is counted already. The number of a trade 
 its time and coin.
 
 Unproven, needs a live check: that this address takes over all backstop liquidations (there may be
-others beside it), and how often all mid prices come, which are the canary.
+others beside it), and how often all mid prices come, which are the heartbeat.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
-from chainwatch.exchanges.backfill import History, later
+from chainwatch.exchanges.backfill import History, next_start
 from chainwatch.exchanges.channel import Channel, Request
-from chainwatch.exchanges.contracts import Contract, contracts_of
-from chainwatch.exchanges.feeds import history, stream
-from chainwatch.exchanges.reader import CANARY, NOTHING, Reader, Seen
+from chainwatch.exchanges.contracts import Contract, parse_contracts
+from chainwatch.exchanges.feeds import register_history, register_stream
+from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
@@ -35,26 +35,26 @@ LIQUIDATOR = "0x2e3d94f0562703b25c83308a05046ddaf9a8dd14"
 PAGE = 2_000
 
 
-class _Liquidation(msgspec.Struct, rename="camel"):
+class _LiquidationMessage(msgspec.Struct, rename="camel"):
     liquidated_user: str = ""
     method: str = ""
 
 
-class _Fill(msgspec.Struct):
+class _FillMessage(msgspec.Struct):
     coin: str
     px: str
     sz: str
     side: str
     time: int
     tid: int
-    liquidation: _Liquidation | None = None
+    liquidation: _LiquidationMessage | None = None
 
 
-class _Time(msgspec.Struct):
+class _TimeOnly(msgspec.Struct):
     time: int
 
 
-class _Fills(msgspec.Struct, rename="camel", omit_defaults=True):
+class _FillsMessage(msgspec.Struct, rename="camel", omit_defaults=True):
     user: str = ""
     is_snapshot: bool = False
     fills: list[msgspec.Raw] = []
@@ -65,17 +65,17 @@ class _Subscription(msgspec.Struct, frozen=True):
     user: str = ""
 
 
-class _Answered(msgspec.Struct):
+class _SubscriptionAnswer(msgspec.Struct):
     method: str = ""
     subscription: _Subscription = _Subscription()
 
 
-class _Frame(msgspec.Struct):
+class _Message(msgspec.Struct):
     channel: str = ""
     data: msgspec.Raw = msgspec.Raw()
 
 
-class _Listed(msgspec.Struct, rename="camel"):
+class _ListedContract(msgspec.Struct, rename="camel"):
     name: str
     is_delisted: bool = False
 
@@ -84,37 +84,37 @@ class _Meta(msgspec.Struct):
     universe: list[msgspec.Raw]
 
 
-_frame = msgspec.json.Decoder(_Frame)
-_fills = msgspec.json.Decoder(_Fills)
-_fill = msgspec.json.Decoder(_Fill)
-_time = msgspec.json.Decoder(_Time)
-_answered = msgspec.json.Decoder(_Answered)
+_message = msgspec.json.Decoder(_Message)
+_fills_message = msgspec.json.Decoder(_FillsMessage)
+_fill_message = msgspec.json.Decoder(_FillMessage)
+_time_only = msgspec.json.Decoder(_TimeOnly)
+_subscription_answer = msgspec.json.Decoder(_SubscriptionAnswer)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 _meta = msgspec.json.Decoder(_Meta)
 
 
-def parse(raw: bytes, reader: Reader) -> Seen:
+def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     """A frame of the public socket."""
-    frame = _frame.decode(raw)
+    frame = _message.decode(raw)
     match frame.channel:
         case "allMids":
-            return CANARY
+            return HEARTBEAT
         case "subscriptionResponse":
-            subscription = _answered.decode(frame.data).subscription
-            return Seen(acked=(_topic(subscription.type, subscription.user),))
+            subscription = _subscription_answer.decode(frame.data).subscription
+            return ParsedMessage(acked=(_topic(subscription.type, subscription.user),))
         case "error":
-            return Seen(acked=("",), refused=_text.decode(frame.data))
+            return ParsedMessage(acked=("",), refused=_text.decode(frame.data))
         case "userFills":
-            given = _fills.decode(frame.data)
+            given = _fills_message.decode(frame.data)
 
             def envelope(element: msgspec.Raw) -> bytes:
-                alone = _Fills(user=given.user, fills=[element])
+                alone = _FillsMessage(user=given.user, fills=[element])
                 return msgspec.json.encode({"channel": "userFills", "data": alone})
 
             read = _reading(given.user, reader)
-            return reader.each(reader.begin(raw), given.fills, read, envelope)
-    return NOTHING
+            return reader.parse_each(reader.start_frame(raw), given.fills, read, envelope)
+    return IGNORED
 
 
 def _reading(user: str, reader: Reader) -> _Read:
@@ -122,27 +122,29 @@ def _reading(user: str, reader: Reader) -> _Read:
     own_address = user.lower()
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        one = _fill.decode(element)
-        if one.liquidation is None:
+        fill = _fill_message.decode(element)
+        if fill.liquidation is None:
             return []
-        if one.side not in ("A", "B"):
-            raise ValueError(f"side is {one.side!r}")
-        own = one.liquidation.liquidated_user.lower() == own_address
+        if fill.side not in ("A", "B"):
+            raise ValueError(f"side is {fill.side!r}")
+        own = fill.liquidation.liquidated_user.lower() == own_address
         # In a fill that liquidates the address itself the side is its own, else the opposite.
-        sold = (one.side == "A") == own
+        sold = (fill.side == "A") == own
         return [
-            reader.row(
-                symbol=one.coin,
-                side="long" if sold else "short",
-                raw_side=f"{one.side}/{one.liquidation.method}",
-                at_ms=one.time,
-                base=one.sz,
-                price=one.px,
-                price_kind="takeover" if one.liquidation.method == "backstop" else "trade",
-                kind="adl" if own else "fill",
-                event=f"{one.tid}",
-                quote_currency="USDC",
-                raw=text,
+            reader.build_row(
+                VenueLiquidation(
+                    symbol=fill.coin,
+                    side="long" if sold else "short",
+                    raw_side=f"{fill.side}/{fill.liquidation.method}",
+                    at_ms=fill.time,
+                    base=fill.sz,
+                    price=fill.px,
+                    price_kind="takeover" if fill.liquidation.method == "backstop" else "trade",
+                    kind="adl" if own else "fill",
+                    event=f"{fill.tid}",
+                    quote_currency="USDC",
+                    raw=text,
+                )
             )
         ]
 
@@ -161,42 +163,42 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
     return Request(msgspec.json.encode(order).decode(), (topics[0],))
 
 
-def vault(contracts: Mapping[str, Contract]) -> list[str]:
+def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
     """The fills of the liquidator vault."""
     return [_topic("userFills", LIQUIDATOR)]
 
 
-def listed(body: bytes) -> list[Contract]:
+def parse_listing(body: bytes) -> list[Contract]:
     """The perpetuals of a meta answer, in coins."""
-    return contracts_of(_meta.decode(body).universe, _contract)
+    return parse_contracts(_meta.decode(body).universe, _parse_contract)
 
 
-def _contract(element: msgspec.Raw) -> Contract | None:
-    one = msgspec.json.decode(element, type=_Listed)
-    if one.is_delisted:
+def _parse_contract(element: msgspec.Raw) -> Contract | None:
+    entry = msgspec.json.decode(element, type=_ListedContract)
+    if entry.is_delisted:
         return None
     return Contract(
-        symbol=one.name, base=one.name, quote="USDC", settle="USDC", kind="linear", size=1.0
+        symbol=entry.name, base=entry.name, quote="USDC", settle="USDC", kind="linear", size=1.0
     )
 
 
-async def contracts(rest: Rest) -> list[Contract]:
-    return listed(await rest.post("/info", b'{"type":"meta"}'))
+async def fetch_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.post("/info", b'{"type":"meta"}'))
 
 
-def parse_history(scope: str, body: bytes, reader: Reader) -> Seen:
+def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
     """An answer of userFillsByTime for the address asked for."""
     read = _reading(scope, reader)
-    return reader.each(
-        reader.begin(body), _elements.decode(body), read, lambda e: bytes(e), whole=False
+    return reader.parse_each(
+        reader.start_frame(body), _elements.decode(body), read, lambda e: bytes(e), complete=False
     )
 
 
-def _addresses(contracts: Mapping[str, Contract]) -> list[str]:
+def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return [LIQUIDATOR]
 
 
-async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
+async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
     start = start_ms
     while True:
         order = {
@@ -210,7 +212,7 @@ async def _pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIte
         fills = _elements.decode(body)
         if len(fills) < PAGE:
             return
-        begin = later(fills, lambda fill: _time.decode(fill).time, start, end_ms)
+        begin = next_start(fills, lambda fill: _time_only.decode(fill).time, start, end_ms)
         if begin is None:
             return
         start = begin
@@ -223,30 +225,30 @@ HYPERLIQUID = Channel(
     ws="wss://api.hyperliquid.xyz/ws",
     rest="https://api.hyperliquid.xyz",
     sampling="partial: what the liquidator vault takes over, about one liquidation in a thousand",
-    canary="mid prices",
-    canary_seconds=5.0,
-    canary_topics=("allMids",),
+    heartbeat="mid prices",
+    heartbeat_seconds=5.0,
+    heartbeat_topics=("allMids",),
     ping='{"method":"ping"}',
     ping_seconds=30.0,
-    topics=vault,
+    topics=list_topics,
     topics_per_message=1,
     subscribe=subscribe,
     parse=parse,
-    contracts=contracts,
+    contracts=fetch_contracts,
 )
 
-stream(
+register_stream(
     HYPERLIQUID,
     docs="https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/subscriptions",
     summary="Backstop liquidations on Hyperliquid; it publishes no feed of the others.",
 )
-history(
+register_history(
     History(
         source="hyperliquid-history",
         channel=HYPERLIQUID,
         window_seconds=86_400,
-        scopes=_addresses,
-        pages=_pages,
+        scopes=list_scopes,
+        pages=_fetch_pages,
         parse=parse_history,
     ),
     docs="https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint",

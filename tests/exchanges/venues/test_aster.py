@@ -1,7 +1,7 @@
 """Aster: Binance's frames, raw or of a combined stream, on its own addresses."""
 
 from chainwatch.exchanges.venues import aster, binance
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 
 
 def test_sides_sizes_and_values() -> None:
@@ -16,8 +16,8 @@ def test_sides_sizes_and_values() -> None:
 
 
 def test_the_protocol_is_binances_and_nothing_else_is() -> None:
-    assert seen("aster")[0].acked == ("1",)
-    assert seen("aster")[1].canary
-    assert "unknown stream" in seen("aster")[-1].refused
+    assert messages("aster")[0].acked == ("1",)
+    assert messages("aster")[1].heartbeat
+    assert "unknown stream" in messages("aster")[-1].refused
     assert aster.ASTER.ws != binance.USDM.ws
     assert aster.ASTER.sampling.startswith("unknown")

@@ -3,22 +3,22 @@
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import binance
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BinanceCoinm, BinanceUsdm, dump
 
 
 def test_usdm_sides_sizes_and_values() -> None:
-    found = rows("binance-usdm")
+    liquidations = rows("binance-usdm")
     check_figures(
-        found,
+        liquidations,
         [
             ("BTCUSDT", "long", 0.416, 0.416, 71_050.4, 29_556.9664, 29_556.9664),
             ("ETHUSDC", "short", 3.2, 3.2, 2_502.25, 8_007.2, 8_007.2),
             ("ETHBTC", "long", 2.0, 2.0, 0.03511, 0.07022, None),
         ],
     )
-    assert [row.price_kind for row in found] == ["fill", "fill", "order"]
-    assert [row.usd_rule for row in found] == [
+    assert [row.price_kind for row in liquidations] == ["fill", "fill", "order"]
+    assert [row.usd_rule for row in liquidations] == [
         "USDT = 1 USD",
         "USDC = 1 USD",
         "n/a (quoted in BTC)",
@@ -37,10 +37,10 @@ def test_coinm_contracts_are_dollars_and_are_never_multiplied_by_a_price() -> No
 
 
 def test_acknowledgements_refusals_and_the_canary_are_told_apart() -> None:
-    found = seen("binance-usdm")
-    assert found[0].acked == ("1",)
-    assert found[1].canary
-    assert (found[-1].acked, "unknown stream" in found[-1].refused) == (("9",), True)
+    parsed = messages("binance-usdm")
+    assert parsed[0].acked == ("1",)
+    assert parsed[1].heartbeat
+    assert (parsed[-1].acked, "unknown stream" in parsed[-1].refused) == (("9",), True)
 
 
 def test_what_is_stored_as_raw_reads_as_the_same_row() -> None:
@@ -65,7 +65,7 @@ def test_the_list_of_contracts_gives_sizes_and_currencies() -> None:
     coinm = BinanceCoinm().rest("/dapi/v1/exchangeInfo", {}, b"", [])
     assert usdm is not None
     assert coinm is not None
-    linear = binance.listed(usdm.encode(), "linear")[0]
+    linear = binance.parse_listing(usdm.encode(), "linear")[0]
     assert (linear.symbol, linear.base, linear.quote, linear.settle) == (
         "BTCUSDT",
         "BTC",
@@ -73,7 +73,8 @@ def test_the_list_of_contracts_gives_sizes_and_currencies() -> None:
         "USDT",
     )
     inverse = {
-        c.symbol: (c.kind, c.size, c.settle) for c in binance.listed(coinm.encode(), "inverse")
+        c.symbol: (c.kind, c.size, c.settle)
+        for c in binance.parse_listing(coinm.encode(), "inverse")
     }
     assert inverse == {
         "BTCUSD_PERP": ("inverse", 100.0, "BTC"),

@@ -6,14 +6,14 @@ import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import bitfinex
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.others import Bitfinex
 
 
 def test_matches_have_the_acquired_price_and_triggers_the_entry_price() -> None:
-    found = rows("bitfinex")
+    liquidations = rows("bitfinex")
     check_figures(
-        found,
+        liquidations,
         [
             ("tBTCF0:USTF0", "long", 0.25, 0.25, 70_444.5, 17_611.125, 17_611.125),
             ("tBTCF0:USTF0", "long", 0.15, 0.15, 70_000.0, 10_500.0, 10_500.0),
@@ -21,10 +21,10 @@ def test_matches_have_the_acquired_price_and_triggers_the_entry_price() -> None:
             ("tETHUSD", "short", 1.5, 1.5, 2_500.0, 3_750.0, 3_750.0),
         ],
     )
-    assert [row.kind for row in found] == ["trigger", "fill", "fill", "fill"]
-    assert [row.price_kind for row in found] == ["entry", "acquired", "acquired", "acquired"]
-    assert len({row.event for row in found}) == 4
-    assert json.loads(found[2].raw)[1][0][5] == 0.1
+    assert [row.kind for row in liquidations] == ["trigger", "fill", "fill", "fill"]
+    assert [row.price_kind for row in liquidations] == ["entry", "acquired", "acquired", "acquired"]
+    assert len({row.event for row in liquidations}) == 4
+    assert json.loads(liquidations[2].raw)[1][0][5] == 0.1
 
 
 def test_a_long_of_less_than_one_coin_is_a_long() -> None:
@@ -32,10 +32,10 @@ def test_a_long_of_less_than_one_coin_is_a_long() -> None:
 
 
 def test_acknowledgements_refusals_and_the_heartbeat_are_told_apart() -> None:
-    found = seen("bitfinex")
-    assert found[1].acked == ("liq:global",)
-    assert found[2].canary
-    assert (found[-1].acked, found[-1].refused) == (("liq:nothing",), "10300 key: invalid")
+    parsed = messages("bitfinex")
+    assert parsed[1].acked == ("liq:global",)
+    assert parsed[2].heartbeat
+    assert (parsed[-1].acked, parsed[-1].refused) == (("liq:nothing",), "10300 key: invalid")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_history_lies_one_list_deeper_and_meets_the_stream_under_one_key() -> No
 def test_the_names_of_pairs_give_base_and_quote() -> None:
     body = Bitfinex().rest("/v2/conf/pub:list:pair:futures", {}, b"", [])
     assert body is not None
-    assert [(c.symbol, c.base, c.quote) for c in bitfinex.listed(body.encode())] == [
+    assert [(c.symbol, c.base, c.quote) for c in bitfinex.parse_listing(body.encode())] == [
         ("tBTCF0:USTF0", "BTC", "USDT"),
         ("tETHF0:USTF0", "ETH", "USDT"),
         ("tBTCUSD", "BTC", "USD"),

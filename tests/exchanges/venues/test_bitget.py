@@ -3,14 +3,14 @@
 import pytest
 
 from chainwatch.exchanges.venues import bitget
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.others import Bitget
 
 
 def test_sides_and_values_of_linear_and_coin_margined_contracts() -> None:
-    found = rows("bitget")
+    liquidations = rows("bitget")
     check_figures(
-        found,
+        liquidations,
         [
             ("SOLUSDT", "long", 12.5, 12.5, 96.5, 1_206.25, 1_206.25),
             ("SOLUSDT", "short", 0.5, 0.5, 98.0, 49.0, 49.0),
@@ -18,16 +18,16 @@ def test_sides_and_values_of_linear_and_coin_margined_contracts() -> None:
             ("BTCUSD", "long", 1_400.0, 0.02, 70_000.0, 1_400.0, 1_400.0),
         ],
     )
-    assert [row.market for row in found] == ["usdt", "usdt", "usdc", "coin"]
-    assert {row.price_kind for row in found} == {"unknown"}
+    assert [row.market for row in liquidations] == ["usdt", "usdt", "usdc", "coin"]
+    assert {row.price_kind for row in liquidations} == {"unknown"}
 
 
 def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
-    found = seen("bitget")
-    assert found[0].acked == ("liquidation usdt-futures",)
-    assert (found[1].acked, found[1].canary) == ((), False)
-    assert found[2].canary
-    assert (found[-1].acked, found[-1].refused) == (
+    parsed = messages("bitget")
+    assert parsed[0].acked == ("liquidation usdt-futures",)
+    assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)
+    assert parsed[2].heartbeat
+    assert (parsed[-1].acked, parsed[-1].refused) == (
         ("nothing usdt-futures",),
         "30001 no such topic",
     )
@@ -44,7 +44,7 @@ def test_a_subscription_names_category_topic_and_symbol() -> None:
 def test_the_list_of_contracts_is_that_of_its_category() -> None:
     body = Bitget().rest("/api/v3/market/instruments", {"category": "COIN-FUTURES"}, b"", [])
     assert body is not None
-    (coin,) = bitget.listed(body.encode(), "coin-futures")
+    (coin,) = bitget.parse_listing(body.encode(), "coin-futures")
     assert (coin.symbol, coin.kind, coin.quote, coin.settle, coin.market) == (
         "BTCUSD",
         "inverse",
@@ -53,4 +53,4 @@ def test_the_list_of_contracts_is_that_of_its_category() -> None:
         "coin",
     )
     with pytest.raises(ValueError, match="40034 no"):
-        bitget.listed(b'{"code":"40034","msg":"no","data":[]}', "coin-futures")
+        bitget.parse_listing(b'{"code":"40034","msg":"no","data":[]}', "coin-futures")

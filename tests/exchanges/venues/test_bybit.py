@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chainwatch.exchanges.venues import bybit
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 
 
 def test_linear_sides_sizes_and_values_of_every_row_of_a_frame() -> None:
@@ -46,13 +46,13 @@ def test_each_row_of_a_frame_keeps_its_own_part_of_it() -> None:
 
 
 def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
-    found = seen("bybit-linear")
-    assert found[0].acked == ("1",)
-    assert not found[1].acked
-    assert not found[1].canary  # a pong proves the socket, not the feed
-    assert found[2].canary
-    assert found[-1].acked == ("2",)
-    assert "handler not found" in found[-1].refused
+    parsed = messages("bybit-linear")
+    assert parsed[0].acked == ("1",)
+    assert not parsed[1].acked
+    assert not parsed[1].heartbeat  # a pong proves the socket, not the feed
+    assert parsed[2].heartbeat
+    assert parsed[-1].acked == ("2",)
+    assert "handler not found" in parsed[-1].refused
 
 
 def test_the_list_of_contracts_is_read_page_by_page() -> None:
@@ -73,11 +73,11 @@ def test_the_list_of_contracts_is_read_page_by_page() -> None:
             "nextPageCursor": "page%3D2",
         },
     }
-    (contract,), cursor = bybit.listed(json.dumps(body).encode())
+    (contract,), cursor = bybit.parse_listing(json.dumps(body).encode())
     assert cursor == "page%3D2"
     assert (contract.symbol, contract.kind, contract.size) == ("BTCUSDZ26", "inverse", 1.0)
     with pytest.raises(ValueError, match="10001 params error"):
-        bybit.listed(b'{"retCode":10001,"retMsg":"params error","result":{}}')
+        bybit.parse_listing(b'{"retCode":10001,"retMsg":"params error","result":{}}')
 
 
 def test_arguments_of_one_connection_stay_below_the_documented_21_000_characters() -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import deribit
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.others import Deribit
 
 
 def test_a_makers_liquidation_is_the_other_side_and_both_are_two_rows() -> None:
-    found = rows("deribit")
+    liquidations = rows("deribit")
     check_figures(
-        found,
+        liquidations,
         [
             ("BTC-PERPETUAL", "long", 1_400.0, 0.02, 70_000.0, 1_400.0, 1_400.0),
             ("BTC-PERPETUAL", "long", 3_550.0, 0.05, 71_000.0, 3_550.0, 3_550.0),
@@ -20,17 +20,23 @@ def test_a_makers_liquidation_is_the_other_side_and_both_are_two_rows() -> None:
             ("SOL_USDC-PERPETUAL", "short", 2.0, 2.0, 97.5, 195.0, 195.0),
         ],
     )
-    assert [row.raw_side for row in found] == ["T/sell", "M/buy", "MT/buy", "MT/buy", "T/buy"]
-    assert len({row.event for row in found}) == 5
+    assert [row.raw_side for row in liquidations] == [
+        "T/sell",
+        "M/buy",
+        "MT/buy",
+        "MT/buy",
+        "T/buy",
+    ]
+    assert len({row.event for row in liquidations}) == 5
 
 
 def test_answers_heartbeats_and_the_canary_are_told_apart() -> None:
-    found = seen("deribit")
-    assert found[0].acked == ()
-    assert found[1].acked == ("trades.future.any.100ms",)
-    assert "public/test" in found[2].reply
-    assert found[3].canary
-    assert found[-1].refused == "11050 bad_request"
+    parsed = messages("deribit")
+    assert parsed[0].acked == ()
+    assert parsed[1].acked == ("trades.future.any.100ms",)
+    assert "public/test" in parsed[2].reply
+    assert parsed[3].heartbeat
+    assert parsed[-1].refused == "11050 bad_request"
 
 
 @pytest.mark.parametrize(
@@ -48,15 +54,17 @@ def test_a_mark_that_is_not_documented_is_a_reject(field: str, words: str) -> No
         '{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.future.any.100ms",'
         f'"data":[{trade.replace(old, field)},{trade}]}}}}'
     )
-    found = deribit.parse(frame.encode(), Reader("deribit", "deribit", "futures"))
-    assert len(found.rows) == 1
-    assert words in found.rejects[0][1]
+    message = deribit.parse(frame.encode(), Reader("deribit", "deribit", "futures"))
+    assert len(message.rows) == 1
+    assert words in message.rejects[0][1]
 
 
 def test_the_list_of_contracts_tells_inverse_from_linear() -> None:
     body = Deribit().rest("/api/v2/public/get_instruments", {}, b"", [])
     assert body is not None
-    assert [(c.symbol, c.kind, c.quote, c.settle) for c in deribit.listed(body.encode())] == [
+    assert [
+        (c.symbol, c.kind, c.quote, c.settle) for c in deribit.parse_listing(body.encode())
+    ] == [
         ("BTC-PERPETUAL", "inverse", "USD", "BTC"),
         ("ETH-PERPETUAL", "inverse", "USD", "ETH"),
         ("SOL_USDC-PERPETUAL", "linear", "USDC", "USDC"),

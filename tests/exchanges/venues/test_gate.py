@@ -9,22 +9,22 @@ import pytest
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import gate
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.others import Gate
 
 
 def test_sides_sizes_and_values_of_linear_contracts_and_equal_rows_of_a_frame_count_twice() -> None:
-    found = rows("gate-usdt")
+    liquidations = rows("gate-usdt")
     check_figures(
-        found,
+        liquidations,
         [
             ("BTC_USDT", "long", 2_500.0, 0.25, 70_100.5, 17_525.125, 17_525.125),
             ("DOGE_USDT", "short", 300.0, 3_000.0, 0.1025, 307.5, 307.5),
             ("DOGE_USDT", "short", 300.0, 3_000.0, 0.1025, 307.5, 307.5),
         ],
     )
-    assert len({row.event for row in found}) == 3
-    assert len(json.loads(found[1].raw)["result"]) == 1
+    assert len({row.event for row in liquidations}) == 3
+    assert len(json.loads(liquidations[1].raw)["result"]) == 1
 
 
 def update(result: object, **head: int) -> bytes:
@@ -54,9 +54,9 @@ def test_each_documented_and_each_captured_form_is_read(
 ) -> None:
     reader = Reader("gate-usdt", "gate", "usdt")
     reader.received = datetime(2026, 8, 10, 3, tzinfo=UTC)
-    found = gate.parse(update(result, time_ms=1786327033532), reader)
-    assert found.rejects == []
-    (row,) = found.rows
+    message = gate.parse(update(result, time_ms=1786327033532), reader)
+    assert message.rejects == []
+    (row,) = message.rows
     assert (row.side, row.raw_side, row.contracts, row.price) == ("long", "-", size, 0.13827)
     assert row.time.timestamp() * 1000 == at_ms
     reader.contracts = {"HEI_USDT": msgspec.structs.replace(BTC, symbol="HEI_USDT", size=10.0)}
@@ -81,9 +81,9 @@ def test_each_documented_and_each_captured_form_is_read(
 def test_a_form_that_nobody_documents_is_rejected_alone(
     change: dict[str, object], words: str
 ) -> None:
-    found = gate.parse(update([{**LIVE, **change}, LIVE]), Reader("gate-usdt", "gate", "usdt"))
-    assert len(found.rows) == 1
-    ((_, reason),) = found.rejects
+    message = gate.parse(update([{**LIVE, **change}, LIVE]), Reader("gate-usdt", "gate", "usdt"))
+    assert len(message.rows) == 1
+    ((_, reason),) = message.rejects
     assert words in reason
 
 
@@ -98,11 +98,11 @@ def test_an_inverse_contract_is_a_dollar() -> None:
 
 
 def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
-    found = seen("gate-usdt")
-    assert (found[0].acked, found[0].refused) == (("futures.public_liquidates",), "")
-    assert (found[1].acked, found[1].canary) == ((), False)
-    assert found[2].canary
-    assert found[-1].refused == "2 unknown contract NOPE"
+    parsed = messages("gate-usdt")
+    assert (parsed[0].acked, parsed[0].refused) == (("futures.public_liquidates",), "")
+    assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)
+    assert parsed[2].heartbeat
+    assert parsed[-1].refused == "2 unknown contract NOPE"
 
 
 def test_over_rest_the_size_is_that_of_the_position_and_times_are_seconds() -> None:
@@ -112,8 +112,8 @@ def test_over_rest_the_size_is_that_of_the_position_and_times_are_seconds() -> N
         b'{"time":1770091507,"contract":"BTC_USDT","size":-20,"fill_price":"70200"}]'
     )
     reader = Reader("gate-usdt-history", "gate", "usdt", contracts=[BTC])
-    found = gate.parse_history("usdt", body, reader)
-    assert [(r.side, r.quantity_base, r.price, r.price_kind) for r in found.rows] == [
+    message = gate.parse_history("usdt", body, reader)
+    assert [(r.side, r.quantity_base, r.price, r.price_kind) for r in message.rows] == [
         ("long", pytest.approx(0.06), 70_100.0, "fill"),
         ("short", pytest.approx(0.002), 70_200.0, "fill"),
     ]
@@ -127,16 +127,18 @@ BTC = Contract(
 def test_the_list_of_contracts_tells_linear_inverse_and_quanto_apart() -> None:
     body = Gate("btc", ("BTC_USD",)).rest("/api/v4/futures/btc/contracts", {}, b"", [])
     assert body is not None
-    assert [(c.kind, c.size, c.settle) for c in gate.listed(body.encode(), "BTC")] == [
+    assert [(c.kind, c.size, c.settle) for c in gate.parse_listing(body.encode(), "BTC")] == [
         ("inverse", 1.0, "BTC")
     ]
     quanto = b'[{"name":"ETH_USD","quanto_multiplier":"0.000001","type":"direct"}]'
-    assert [(c.kind, c.size) for c in gate.listed(quanto, "BTC")] == [("quanto", 1e-6)]
+    assert [(c.kind, c.size) for c in gate.parse_listing(quanto, "BTC")] == [("quanto", 1e-6)]
     for wrong, size in (('"-0.01"', None), ('"1e-40"', None), ("null", None), ("0.01", 0.01)):
         body = f'[{{"name":"ETH_USDT","quanto_multiplier":{wrong}}}]'
-        ((kind, found),) = ((c.kind, c.size) for c in gate.listed(body.encode(), "USDT"))
-        assert (kind, found) == ("linear", size)
+        ((kind, contract_size),) = (
+            (c.kind, c.size) for c in gate.parse_listing(body.encode(), "USDT")
+        )
+        assert (kind, contract_size) == ("linear", size)
         body = body.replace("USDT", "USD")
-        assert [c.kind for c in gate.listed(body.encode(), "BTC")] == ["quanto"]
+        assert [c.kind for c in gate.parse_listing(body.encode(), "BTC")] == ["quanto"]
     linear = b'[{"name":"BTC_USDT","quanto_multiplier":"0.0001","type":"direct"}]'
-    assert gate.listed(linear, "USDT") == [BTC]
+    assert gate.parse_listing(linear, "USDT") == [BTC]

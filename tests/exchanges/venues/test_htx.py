@@ -6,24 +6,26 @@ import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import htx
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.others import Htx
 
 
 def test_linear_frames_give_coins_beside_contracts_and_equal_rows_count_twice() -> None:
-    found = rows("htx-linear")
+    liquidations = rows("htx-linear")
     check_figures(
-        found,
+        liquidations,
         [
             ("BTC-USDT", "long", 450.0, 0.45, 70_010.5, 31_504.725, 31_504.725),
             ("DOGE-USDT-260327", "short", 12.0, 1_200.0, 0.11, 132.0, 132.0),
             ("DOGE-USDT-260327", "short", 12.0, 1_200.0, 0.11, 132.0, 132.0),
         ],
     )
-    assert len({row.event for row in found}) == 3
+    assert len({row.event for row in liquidations}) == 3
     # The venue's own turnover is the same figure.
-    turnover = [json.loads(row.raw)["data"][0]["trade_turnover"] for row in found]
-    assert [row.notional_quote for row in found] == [pytest.approx(value) for value in turnover]
+    turnover = [json.loads(row.raw)["data"][0]["trade_turnover"] for row in liquidations]
+    assert [row.notional_quote for row in liquidations] == [
+        pytest.approx(value) for value in turnover
+    ]
 
 
 def test_coin_margined_contracts_are_dollars() -> None:
@@ -44,11 +46,11 @@ def test_coin_margined_contracts_are_dollars() -> None:
 
 
 def test_a_ping_is_the_canary_and_is_answered_with_its_own_time() -> None:
-    found = seen("htx-linear")
-    assert found[0].acked == ("public.*.liquidation_orders",)
-    assert found[1].canary
-    assert json.loads(found[1].reply) == {"op": "pong", "ts": "1770091511000"}
-    assert found[-1].refused == "2014 invalid topic"
+    parsed = messages("htx-linear")
+    assert parsed[0].acked == ("public.*.liquidation_orders",)
+    assert parsed[1].heartbeat
+    assert json.loads(parsed[1].reply) == {"op": "pong", "ts": "1770091511000"}
+    assert parsed[-1].refused == "2014 invalid topic"
 
 
 def test_history_is_read_like_the_stream_and_an_error_is_no_empty_answer() -> None:
@@ -59,8 +61,8 @@ def test_history_is_read_like_the_stream_and_an_error_is_no_empty_answer() -> No
     assert body is not None
     late = body.replace("1000,", "1770091501000,").replace("2000,", "1770091502000,")
     reader = Reader("htx-linear-history", "htx", "linear", delivery="history")
-    found = htx.parse_history("BTC-USDT", late.encode(), reader)
-    assert [row.side for row in found.rows] == ["long", "short"]
+    message = htx.parse_history("BTC-USDT", late.encode(), reader)
+    assert [row.side for row in message.rows] == ["long", "short"]
     with pytest.raises(ValueError, match="403 no"):
         htx.parse_history("BTC-USDT", b'{"code":403,"msg":"no","data":[]}', reader)
 
@@ -70,10 +72,10 @@ def test_the_list_of_contracts_gives_coins_or_dollars() -> None:
     coin = Htx("coin", ("BTC-USD", "ETH-USD")).rest("/x_contract_info", {}, b"", [])
     assert linear is not None
     assert coin is not None
-    assert [(c.kind, c.size, c.settle) for c in htx.listed(linear.encode(), linear=True)] == [
-        ("linear", 0.001, "USDT")
-    ]
-    assert [(c.kind, c.size, c.settle) for c in htx.listed(coin.encode(), linear=False)] == [
+    assert [
+        (c.kind, c.size, c.settle) for c in htx.parse_listing(linear.encode(), linear=True)
+    ] == [("linear", 0.001, "USDT")]
+    assert [(c.kind, c.size, c.settle) for c in htx.parse_listing(coin.encode(), linear=False)] == [
         ("inverse", 100.0, "BTC"),
         ("inverse", 10.0, "ETH"),
     ]

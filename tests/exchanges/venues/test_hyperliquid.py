@@ -8,13 +8,13 @@ from chainwatch.exchanges.venues import hyperliquid
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.exchange import ExchangeLiquidation
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 
 
 def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() -> None:
-    found = rows("hyperliquid")
+    liquidations = rows("hyperliquid")
     check_figures(
-        found,
+        liquidations,
         [
             ("BTC", "long", 0.4, 0.4, 69_500.0, 27_800.0, 27_800.0),
             ("HYPE", "short", 120.0, 120.0, 41.5, 4_980.0, 4_980.0),
@@ -22,18 +22,18 @@ def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() ->
             ("BTC", "long", 0.05, 0.05, 69_000.0, 3_450.0, 3_450.0),
         ],
     )
-    assert [row.price_kind for row in found] == ["takeover", "takeover", "trade"]
-    assert [row.kind for row in found] == ["fill", "fill", "adl"]
-    assert {row.usd_rule for row in found} == {"USDC = 1 USD"}
+    assert [row.price_kind for row in liquidations] == ["takeover", "takeover", "trade"]
+    assert [row.kind for row in liquidations] == ["fill", "fill", "adl"]
+    assert {row.usd_rule for row in liquidations} == {"USDC = 1 USD"}
 
 
 def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
-    found = seen("hyperliquid")
-    assert found[0].acked == ("allMids",)
-    assert found[1].acked == (f"userFills {hyperliquid.LIQUIDATOR}",)
-    assert found[2].canary
-    assert (found[3].acked, found[3].canary) == ((), False)
-    assert found[-1].refused == "Invalid subscription"
+    parsed = messages("hyperliquid")
+    assert parsed[0].acked == ("allMids",)
+    assert parsed[1].acked == (f"userFills {hyperliquid.LIQUIDATOR}",)
+    assert parsed[2].heartbeat
+    assert (parsed[3].acked, parsed[3].heartbeat) == ((), False)
+    assert parsed[-1].refused == "Invalid subscription"
 
 
 def test_what_is_not_read_is_told_wherever_a_sum_is() -> None:
@@ -52,11 +52,11 @@ def stored(home: Path, fills: list[dict[str, object]]) -> Store:
     data = {"user": hyperliquid.LIQUIDATOR, "fills": fills}
     frame = json.dumps({"channel": "userFills", "data": data}).encode()
     reader = Reader("hyperliquid", "hyperliquid", "perpetual")
-    found = hyperliquid.parse(frame, reader)
-    assert found.rejects == []
+    message = hyperliquid.parse(frame, reader)
+    assert message.rejects == []
     store = Store(home)
     store.create()
-    store.append(list(found.rows), source="hyperliquid")
+    store.append(list(message.rows), source="hyperliquid")
     return store
 
 
@@ -89,4 +89,4 @@ def test_a_number_of_a_trade_is_one_of_its_coin_and_time(tmp_path: Path) -> None
 
 def test_delisted_contracts_are_left_out() -> None:
     body = b'{"universe":[{"name":"BTC"},{"name":"OLD","isDelisted":true}]}'
-    assert [c.symbol for c in hyperliquid.listed(body)] == ["BTC"]
+    assert [c.symbol for c in hyperliquid.parse_listing(body)] == ["BTC"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chainwatch.exchanges.venues import okx
-from tests.venues.fixtures import check_figures, rows, seen
+from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import Okx
 
 
@@ -23,9 +23,9 @@ def test_sides_sizes_and_values_of_every_detail_of_every_contract() -> None:
 
 
 def test_swaps_and_futures_are_markets_of_their_own_and_both_sides_are_kept() -> None:
-    found = rows("okx")
-    assert [row.market for row in found] == ["swap"] * 4 + ["futures"]
-    assert [row.raw_side for row in found] == [
+    liquidations = rows("okx")
+    assert [row.market for row in liquidations] == ["swap"] * 4 + ["futures"]
+    assert [row.raw_side for row in liquidations] == [
         "long/sell",
         "short/buy",
         "net/sell",
@@ -46,11 +46,11 @@ def test_each_detail_keeps_its_own_part_of_the_frame() -> None:
 
 
 def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
-    found = seen("okx")
-    assert found[0].acked == ("liquidation-orders SWAP",)
-    assert (found[1].acked, found[1].canary) == ((), False)
-    assert found[2].canary
-    assert found[-1].refused == "60018 Wrong URL or channel"
+    parsed = messages("okx")
+    assert parsed[0].acked == ("liquidation-orders SWAP",)
+    assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)
+    assert parsed[2].heartbeat
+    assert parsed[-1].refused == "60018 Wrong URL or channel"
 
 
 def test_a_detail_that_cannot_be_read_does_not_cost_the_others() -> None:
@@ -60,17 +60,18 @@ def test_a_detail_that_cannot_be_read_does_not_cost_the_others() -> None:
     data = json.loads(frame)
     data["data"][0]["details"].append({"side": "sell"})
     data["data"].append({"instId": "X"})
-    found = okx.parse(json.dumps(data).encode(), Reader("okx", "okx", "swap"))
-    assert len(found.rows) == 1
-    assert len(found.rejects) == 2
-    assert "missing required field" in found.rejects[0][1]
+    message = okx.parse(json.dumps(data).encode(), Reader("okx", "okx", "swap"))
+    assert len(message.rows) == 1
+    assert len(message.rejects) == 2
+    assert "missing required field" in message.rejects[0][1]
 
 
 def test_the_list_of_contracts_gives_sizes_in_coins_or_dollars() -> None:
     body = Okx().rest("/api/v5/public/instruments", {"instType": "SWAP"}, b"", [])
     assert body is not None
     assert {
-        c.symbol: (c.kind, c.size, c.base, c.quote, c.settle) for c in okx.listed(body.encode())
+        c.symbol: (c.kind, c.size, c.base, c.quote, c.settle)
+        for c in okx.parse_listing(body.encode())
     } == {
         "BTC-USDT-SWAP": ("linear", 0.01, "BTC", "USDT", "USDT"),
         "ETH-USDT-SWAP": ("linear", 0.01, "ETH", "USDT", "USDT"),
@@ -78,7 +79,7 @@ def test_the_list_of_contracts_gives_sizes_in_coins_or_dollars() -> None:
         "BTC-USD_UM-SWAP": ("linear", 0.01, "BTC", "USD", "USDC"),
     }
     with pytest.raises(ValueError, match="51000 no"):
-        okx.listed(b'{"code":"51000","msg":"no","data":[]}')
+        okx.parse_listing(b'{"code":"51000","msg":"no","data":[]}')
 
 
 def test_history_is_asked_for_by_the_family_of_each_contract() -> None:
@@ -94,8 +95,8 @@ def test_history_is_asked_for_by_the_family_of_each_contract() -> None:
     future = {"instId": "BTC-USD_UM-261225", "instType": "FUTURES", "uly": "BTC-USD"}
     listed.append({**future, "instFamily": "BTC-USD_UM"})
     body = json.dumps({"code": "0", "msg": "", "data": listed}).encode()
-    contracts = {c.symbol: c for c in okx.listed(body)}
-    assert okx.families(contracts) == [
+    contracts = {c.symbol: c for c in okx.parse_listing(body)}
+    assert okx.list_scopes(contracts) == [
         "SWAP BTC-USD",
         "SWAP BTC-USD_UM",
         "SWAP XAU-USD_UM",
