@@ -29,7 +29,7 @@ def ours(home: Path) -> dict[str, Any]:
             begin = time.perf_counter()
             found = query.run(catalog, query.find("walls"), {"p_factor": "ETH", "p_step_abs": 30.0})
             best = min(best, time.perf_counter() - begin)
-    down = [r for r in found.dicts() if r["way"] in ("down", "beyond down")]
+    down = [r for r in found.dicts() if r["direction"] in ("down", "beyond down")]
     return {
         "seconds": best,
         "peak_mb": _peak_mb(),

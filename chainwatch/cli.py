@@ -451,7 +451,7 @@ def walls(
     """Collateral that liquidates as a factor's price moves."""
     values = scope(market, as_of) | {"p_factor": factor, "p_split": by_market} | beta_values(beta)
     if up is not None:
-        values["p_way"] = "both" if down is not None else "up"
+        values["p_direction"] = "both" if down is not None else "up"
     reach = set()
     if down is not None:
         reach.add(share(down, "--down"))
@@ -661,7 +661,7 @@ def _statement(text: str | None, file: Path | None) -> str:
         raise UsageError(f"{where} is not UTF-8 text (byte {failure.start})") from None
 
 
-@app.command(name="query", epilog="Example: chainwatch query walls p_factor=ETH p_way=up")
+@app.command(name="query", epilog="Example: chainwatch query walls p_factor=ETH p_direction=up")
 @listing
 def run_query(
     name: Annotated[str, typer.Argument(help="Its name; `chainwatch queries` lists them.")],

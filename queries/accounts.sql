@@ -4,9 +4,9 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most
--- note: fall: how far all of an account's collateral must fall against its debt until it is liquidatable
--- note: whom the contract calls liquidatable stands first, whatever the health factor, and has no fall
--- show: market account status hf collateral_usd debt_usd fall_share top_collateral top_debt emode
+-- note: drop: how far all of an account's collateral must fall against its debt until the account is liquidatable
+-- note: accounts that the contract calls liquidatable come first, whatever their health factor, and have no drop
+-- show: market account status hf collateral_usd debt_usd liquidation_drop_share=drop top_collateral top_debt emode
 WITH chosen AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), biggest AS (
@@ -19,7 +19,7 @@ WITH chosen AS (
   GROUP BY l.snapshot, l.account
 )
 SELECT a.market, a.account, a.status, a.hf, a.collateral_usd, a.debt_usd,
-       CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS fall_share,
+       CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS liquidation_drop_share,
        b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.class = 1 AS liquidatable,
        a.block_number, a.read_block
 FROM chosen AS s

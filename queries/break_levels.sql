@@ -32,14 +32,14 @@ WITH step AS (
   SELECT depth_scale, level, market, account, count(*) AS steps, max(is_account) AS is_account,
          max(trigger_price) AS trigger_price,
          sum(units) AS units, sum(sold_units) AS sold_units,
-         sum(units - sold_units) AS later_units, sum(seize_usd) AS usd,
+         sum(units - sold_units) AS unsold_units, sum(seize_usd) AS usd,
          max(q_after) AS q_after
   FROM step GROUP BY depth_scale, level, market, account
 ), grouped AS (
   SELECT depth_scale, level, count(*) AS accounts, sum(is_account) AS new_accounts,
          sum(steps) AS steps, max(trigger_price) AS trigger_price,
          sum(units) AS units, sum(sold_units) AS sold_units,
-         sum(later_units) AS later_units, sum(usd) AS usd,
+         sum(unsold_units) AS unsold_units, sum(usd) AS usd,
          max(usd) / nullif(sum(usd), 0e0) AS top1_share, max(q_after) AS q_after
   FROM member GROUP BY depth_scale, level
 ), fed AS (
@@ -68,18 +68,18 @@ WITH step AS (
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
 ), point AS (
-  SELECT depth_scale, level, 'after' AS what, q_after / depth_scale AS sold FROM ahead
+  SELECT depth_scale, level, 'after' AS stage, q_after / depth_scale AS sold FROM ahead
   UNION ALL
   SELECT depth_scale, level, 'outset', q_outset / depth_scale FROM ahead
   UNION ALL
   SELECT depth_scale, level, 'ahead', q_ahead / depth_scale FROM ahead
 ), moved AS (
   SELECT depth_scale, level,
-    max(CASE WHEN what = 'after' THEN impact END) AS impact_after,
-    max(CASE WHEN what = 'outset' THEN impact END) AS impact_outset,
-    max(CASE WHEN what = 'ahead' THEN impact END) AS impact_ahead
+    max(CASE WHEN stage = 'after' THEN impact END) AS impact_after,
+    max(CASE WHEN stage = 'outset' THEN impact END) AS impact_outset,
+    max(CASE WHEN stage = 'ahead' THEN impact END) AS impact_ahead
   FROM (
-    SELECT p.depth_scale, p.level, p.what, CASE WHEN p.sold <= 0e0 THEN 0e0
+    SELECT p.depth_scale, p.level, p.stage, CASE WHEN p.sold <= 0e0 THEN 0e0
       ELSE least(0.95e0, g.distance_from + (p.sold - g.units_from) * g.slope
              + g.law * (sqrt(p.sold) - sqrt(g.units_from))) END AS impact
     FROM point AS p
@@ -90,7 +90,7 @@ WITH step AS (
 SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g', a.depth_scale) END AS depth,
        a.depth_scale,
        CAST(row_number() OVER by_level AS BIGINT) AS "group",
-       CASE WHEN a.level >= s.spot * (1e0 - 1e-12) THEN 'now' ELSE 'down' END AS way,
+       CASE WHEN a.level >= s.spot * (1e0 - 1e-12) THEN 'now' ELSE 'down' END AS direction,
        a.level AS break_price,
        a.level * (1e0 - $p_oracle_deviation) AS break_price_late,
        a.level / s.spot - 1e0 AS move_share,
@@ -103,12 +103,12 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        CAST(a.fed_accounts AS BIGINT) AS fed_accounts,
        CAST(a.new_accounts AS BIGINT) AS new_accounts,
        CAST(a.steps AS BIGINT) AS steps,
-       a.units, a.sold_units, a.later_units, a.usd, a.top1_share,
+       a.units, a.sold_units, a.unsold_units, a.usd, a.top1_share,
        CASE WHEN a.level < s.spot * (1e0 - 1e-12)
             THEN (s.spot - a.level * (1e0 - m.impact_after)) / (s.spot - a.level) END AS amplification,
        a.q_after AS cum_sold_units,
        sum(a.units) OVER by_level AS cum_units,
-       sum(a.later_units) OVER by_level AS cum_later_units,
+       sum(a.unsold_units) OVER by_level AS cum_unsold_units,
        sum(a.usd) OVER by_level AS cum_usd,
        CAST(sum(a.new_accounts) OVER by_level AS BIGINT) AS cum_accounts,
        s.spot AS spot_price, s.axis_market

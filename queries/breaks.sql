@@ -2,7 +2,7 @@
 -- title: When a price level broke, by each definition; how often it was regained, and how long it held
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
--- param: p_way TEXT = 'down'  down or up
+-- param: p_direction TEXT = 'down'  down or up
 -- param: p_since TIMESTAMPTZ = NULL  only breaks from then on; null: all
 -- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
 -- show: definition breaks first_at last_at retests held_seconds=held state origin=source
@@ -10,7 +10,7 @@
 -- note: retests: candles of the last break that came back to the level without ending it; held: how long the last break held, or holds
 -- note: state: holds; to a day: it held to the newest candle stored, which is of that day; regained; never
 WITH episode AS (
-  SELECT * FROM break_episodes(p_asset := $p_asset, p_level := $p_level, p_way := $p_way, p_known_at := $p_known_at)
+  SELECT * FROM break_episodes(p_asset := $p_asset, p_level := $p_level, p_direction := $p_direction, p_known_at := $p_known_at)
   WHERE $p_since IS NULL OR broke_at >= $p_since
 ), kind AS (
   SELECT * FROM (VALUES (1, 'touch, hourly', '1h'), (2, 'hourly close', '1h'), (3, 'touch, daily', '1d'),

@@ -2,7 +2,7 @@
 -- title: What changed between the two newest snapshots of each market
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- show: market what before after change change_share=relative before_block after_block
+-- show: market metric before after change change_share=relative before_block after_block
 -- param: p_since TIMESTAMPTZ = NULL  compare with the newest block up to this; null: the one before
 WITH newer AS (
   SELECT * FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
@@ -37,7 +37,7 @@ WITH newer AS (
     ON a.snapshot = CASE WHEN w.which = 'before' THEN p.before_id ELSE p.after_id END
   GROUP BY p.market, w.which
 ), figure AS (
-  SELECT b.market, f.place, f.what, f.before_value, f.after_value
+  SELECT b.market, f.place, f.metric, f.before_value, f.after_value
   FROM standing AS b
   JOIN standing AS a ON a.market = b.market AND a.which = 'after'
   CROSS JOIN LATERAL (VALUES
@@ -48,7 +48,7 @@ WITH newer AS (
     (104, 'accounts liquidatable', b.liquidatable::DOUBLE, a.liquidatable::DOUBLE),
     (105, 'debt liquidatable USD', b.liquidatable_usd, a.liquidatable_usd),
     (106, 'bad debt USD', b.bad_debt_usd, a.bad_debt_usd)
-  ) AS f(place, what, before_value, after_value)
+  ) AS f(place, metric, before_value, after_value)
   WHERE b.which = 'before'
   UNION ALL
   SELECT p.market, rb.reserve_id, 'price ' || ra.symbol || ' USD', rb.price_usd, ra.price_usd
@@ -57,7 +57,7 @@ WITH newer AS (
   JOIN reserves AS ra ON ra.snapshot = p.after_id AND ra.asset = rb.asset
   WHERE rb.price_usd IS DISTINCT FROM ra.price_usd
 )
-SELECT f.market, f.what, f.before_value AS before, f.after_value AS after,
+SELECT f.market, f.metric, f.before_value AS before, f.after_value AS after,
        f.after_value - f.before_value AS change,
        f.after_value / nullif(f.before_value, 0e0) - 1e0 AS change_share,
        p.before_block, p.after_block

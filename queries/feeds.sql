@@ -3,7 +3,7 @@
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
 -- param: p_venue TEXT = 'all'  one venue, or all
--- show: source covered_share=covered state reason quiet_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
+-- show: source covered_share=covered state reason silence_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
 -- note: covered: share of the time in which a feed was alive, by its last sign of life, times the share of contracts subscribed to
 -- note: stale is not covered: the socket lives, but no liquidation came for longer than is believed
 -- note: rejecting is not covered: frames came that cannot be read, until a liquidation could be; histories count for that time
@@ -34,12 +34,12 @@ WITH bounds AS (
          coalesce(sum(frames) FILTER (inside), 0)::BIGINT AS frames,
          coalesce(sum(duplicates) FILTER (inside), 0)::BIGINT AS duplicates,
          coalesce(sum(rejects) FILTER (inside), 0)::BIGINT AS rejects,
-         coalesce(bool_or(reaches_beyond) FILTER (inside), false) AS cut,
+         coalesce(bool_or(reaches_beyond) FILTER (inside), false) AS clipped,
          arg_max(state, to_time) AS last_state, arg_max(reason, to_time) AS last_reason,
          arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale', 'rejecting') THEN to_time END)
            AS subscribed,
          arg_max(listed, to_time) AS listed, arg_max(sampling, to_time) AS sampling,
-         max(to_time) AS watched_until
+         max(to_time) AS coverage_until
   FROM span GROUP BY source, venue, market
 ), newest AS (
   SELECT l.source, max(l.time) AS last_event,
@@ -55,8 +55,8 @@ SELECT s.source, s.venue, s.market, s.covered_seconds / nullif(s.window_seconds,
        CASE WHEN s.rejecting_seconds > 0 AND s.last_state <> 'rejecting'
             THEN concat_ws('; ', nullif(s.last_reason, ''), 'REJECTING for a while: ' || s.rejecting_reason)
             ELSE s.last_reason END AS reason,
-       CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS quiet_seconds,
+       CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS silence_seconds,
        s.frames, coalesce(n.rows, 0) AS rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
-       n.last_event, s.watched_until, s.cut, s.provenance
+       n.last_event, s.coverage_until, s.clipped, s.provenance
 FROM summed AS s LEFT JOIN newest AS n ON n.source = s.source
 ORDER BY s.source

@@ -3,7 +3,7 @@
 -- note: age_seconds counts from the block's own time for a snapshot, from storing for a load, from the end of the last span for a feed
 SELECT 'snapshot' AS kind, market AS name, block_time AS time,
        date_diff('second', block_time, now()) AS age_seconds,
-       CASE WHEN provenance = 'imported' THEN 'imported' ELSE 'block ' || block_number END AS what, accounts AS rows,
+       CASE WHEN provenance = 'imported' THEN 'imported' ELSE 'block ' || block_number END AS detail, accounts AS rows,
        accounts_failed AS failed, checked, mismatched
 FROM snapshots_at()
 UNION ALL

@@ -13,7 +13,7 @@ SELECT CASE $p_by
          WHEN 'day' THEN strftime(date_trunc('day', block_time), '%Y-%m-%d')
          WHEN 'market' THEN market
          WHEN 'asset' THEN CASE WHEN kind = 'absorb-debt' THEN 'n/a (absorbed debt)' ELSE coalesce(coll_symbol, debt_symbol, coll_asset, debt_asset) END
-         ELSE kind END AS of,
+         ELSE kind END AS bucket,
        count(*) FILTER (kind IN ('liquidation', 'absorb-debt')) AS events,
        count(DISTINCT account) FILTER (kind IN ('liquidation', 'absorb-debt')) AS accounts,
        sum(debt_repaid_usd) FILTER (kind IN ('liquidation', 'absorb-debt')) AS debt_repaid_usd,

@@ -5,7 +5,7 @@
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
 -- param: p_venue TEXT = 'all'  one venue or protocol, or all
 -- on: feeds
--- show: origin of=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
+-- show: origin bucket=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
 -- bar: at_least_usd
 -- note: ≥: venues publish samples and feeds have gaps, so that every sum is a lower bound; n/a: nobody looked, or no value is known
 -- note: covered: share of the time in which the feeds of a row were alive; on chain: n/a, `chainwatch checks` finds blocks that were not read
@@ -17,18 +17,18 @@ WITH bounds AS (
 ), event AS (
   SELECT origin, usd, side,
          CASE $p_by WHEN 'hour' THEN strftime(date_trunc('hour', time), '%Y-%m-%d %H:00Z')
-                    WHEN 'symbol' THEN asset WHEN 'side' THEN side ELSE venue END AS of
+                    WHEN 'symbol' THEN asset WHEN 'side' THEN side ELSE venue END AS bucket
   FROM liquidation_events(p_since := $p_since, p_until := $p_until)
   WHERE $p_venue = 'all' OR venue = $p_venue
 ), summed AS (
-  SELECT origin, of, count(*) AS orders, count(*) FILTER (side = 'long') AS longs,
+  SELECT origin, bucket, count(*) AS orders, count(*) FILTER (side = 'long') AS longs,
          count(*) FILTER (side = 'short') AS shorts,
          sum(CASE WHEN side = 'long' THEN usd END) AS long_usd,
          sum(CASE WHEN side = 'short' THEN usd END) AS short_usd,
          sum(usd) AS usd, max(usd) AS largest_usd,
          count(*) FILTER (usd IS NULL) AS unpriced
-  FROM event GROUP BY origin, of
-), watched AS (
+  FROM event GROUP BY origin, bucket
+), span AS (
   SELECT c.source, c.venue, c.sampling,
          greatest(c.from_time, b.since) AS begun, least(c.to_time, b.until) AS ended,
          CASE WHEN c.state NOT IN ('up', 'partial') THEN 0e0
@@ -43,26 +43,26 @@ WITH bounds AS (
   FROM bounds WHERE $p_by = 'hour'
 ), piece AS (
   -- the parts of each watched span that lie in one group, and how long that group lasts in all
-  SELECT CASE WHEN $p_by = 'venue' THEN w.venue ELSE 'all' END AS of, w.source, w.sampling,
+  SELECT CASE WHEN $p_by = 'venue' THEN w.venue ELSE 'all' END AS bucket, w.source, w.sampling,
          w.weight * epoch(w.ended - w.begun) AS seconds, epoch(b.until - b.since) AS lasts
-  FROM watched AS w, bounds AS b WHERE $p_by <> 'hour'
+  FROM span AS w, bounds AS b WHERE $p_by <> 'hour'
   UNION ALL
   SELECT strftime(h.hour, '%Y-%m-%d %H:00Z'), w.source, w.sampling,
          w.weight * epoch(least(w.ended, h.hour + INTERVAL 1 HOUR) - greatest(w.begun, h.hour)),
          epoch(least(h.until, h.hour + INTERVAL 1 HOUR) - greatest(h.since, h.hour))
   FROM hour AS h
-  JOIN watched AS w ON w.begun < h.hour + INTERVAL 1 HOUR AND w.ended > h.hour
+  JOIN span AS w ON w.begun < h.hour + INTERVAL 1 HOUR AND w.ended > h.hour
 ), per_source AS (
-  SELECT of, source, sum(seconds) / nullif(max(lasts), 0) AS share, max(sampling) AS sampling
-  FROM piece GROUP BY of, source
+  SELECT bucket, source, sum(seconds) / nullif(max(lasts), 0) AS share, max(sampling) AS sampling
+  FROM piece GROUP BY bucket, source
 ), several AS (
   -- an hour in which a feed was not watched at all counts it as well
-  SELECT count(DISTINCT source) AS feeds FROM watched WHERE $p_by = 'hour'
+  SELECT count(DISTINCT source) AS feeds FROM span WHERE $p_by = 'hour'
 ), feed AS (
-  SELECT of, sum(share) / greatest(count(*), (SELECT feeds FROM several)) AS covered_share,
+  SELECT bucket, sum(share) / greatest(count(*), (SELECT feeds FROM several)) AS covered_share,
          CASE WHEN count(DISTINCT sampling) = 1 THEN max(sampling)
               ELSE string_agg(DISTINCT split_part(sampling, ':', 1), ', ') END AS sampling
-  FROM per_source GROUP BY of
+  FROM per_source GROUP BY bucket
 ), market_era AS (
   SELECT e.venue, e.market, count(DISTINCT e.rule) AS several,
          string_agg(e.rule || CASE WHEN e.to_time < b.until
@@ -77,18 +77,18 @@ WITH bounds AS (
                            '; ' ORDER BY market DESC) AS rules
   FROM market_era GROUP BY venue HAVING max(several) > 1
 ), groups AS (
-  SELECT origin, of FROM summed
+  SELECT origin, bucket FROM summed
   UNION
-  SELECT 'exchange', of FROM feed WHERE $p_by = 'venue'
+  SELECT 'exchange', bucket FROM feed WHERE $p_by = 'venue'
   UNION
   SELECT o.origin, strftime(hour, '%Y-%m-%d %H:00Z')
   FROM hour, (SELECT DISTINCT origin FROM summed
-              UNION SELECT 'exchange' FROM watched) AS o
+              UNION SELECT 'exchange' FROM span) AS o
   UNION
-  SELECT 'exchange', unnest(['long', 'short']) FROM (SELECT 1 FROM watched LIMIT 1)
+  SELECT 'exchange', unnest(['long', 'short']) FROM (SELECT 1 FROM span LIMIT 1)
   WHERE $p_by = 'side'
 )
-SELECT g.origin, g.of, coalesce(s.orders, 0) AS orders,
+SELECT g.origin, g.bucket, coalesce(s.orders, 0) AS orders,
        -- Of what was seen, the sum may not be known; where nothing was, it is at least 0.
        CASE WHEN s.orders > 0 THEN s.usd WHEN f.covered_share > 0 THEN 0e0 END AS at_least_usd,
        CASE WHEN s.longs > 0 THEN s.long_usd
@@ -97,13 +97,13 @@ SELECT g.origin, g.of, coalesce(s.orders, 0) AS orders,
             WHEN s.orders > 0 OR f.covered_share > 0 THEN 0e0 END AS at_least_short_usd,
        s.largest_usd, coalesce(s.unpriced, 0) AS unpriced,
        CASE WHEN g.origin = 'exchange' THEN coalesce(f.covered_share, 0e0) END AS covered_share,
-       CASE WHEN g.origin = 'exchange' THEN coalesce(a.rules, f.sampling, 'not watched')
+       CASE WHEN g.origin = 'exchange' THEN coalesce(a.rules, f.sampling, 'not collected')
             ELSE 'full: events of the chain' END AS sampling,
        sum(s.usd) FILTER (g.origin = 'exchange') OVER () AS at_least_exchange_usd,
        sum(s.usd) FILTER (g.origin = 'chain') OVER () AS at_least_chain_usd
 FROM groups AS g
-LEFT JOIN summed AS s ON s.origin = g.origin AND s.of = g.of
+LEFT JOIN summed AS s ON s.origin = g.origin AND s.bucket = g.bucket
 LEFT JOIN feed AS f ON g.origin = 'exchange'
-  AND f.of = CASE WHEN $p_by IN ('symbol', 'side') THEN 'all' ELSE g.of END
-LEFT JOIN era AS a ON g.origin = 'exchange' AND a.venue = g.of
-ORDER BY CASE WHEN $p_by = 'hour' THEN g.of END, g.origin DESC, at_least_usd DESC NULLS LAST, g.of
+  AND f.bucket = CASE WHEN $p_by IN ('symbol', 'side') THEN 'all' ELSE g.bucket END
+LEFT JOIN era AS a ON g.origin = 'exchange' AND a.venue = g.bucket
+ORDER BY CASE WHEN $p_by = 'hour' THEN g.bucket END, g.origin DESC, at_least_usd DESC NULLS LAST, g.bucket

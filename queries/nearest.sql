@@ -1,17 +1,17 @@
 -- name: nearest
 -- title: Accounts nearest to their trigger as one factor moves (x = price / price now)
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
--- param: p_way TEXT = 'all'  now, down, up or all of these
+-- param: p_direction TEXT = 'all'  now, down, up or all of these
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
 -- param: p_limit BIGINT = 50  rows at the most
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- show: market account way x trigger_price hf collateral_usd debt_usd tolerance
+-- show: market account direction x trigger_price hf collateral_usd debt_usd tolerance
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
-SELECT market, account, factor, way, x, trigger_price, tolerance, hf, collateral_usd, debt_usd,
+SELECT market, account, factor, direction, x, trigger_price, tolerance, hf, collateral_usd, debt_usd,
        collateral_moving_usd, debt_moving_usd, block_number, block_time, snapshot
 FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
-WHERE way IN ('now', 'down', 'up') AND $p_way IN ('all', way) AND debt_usd >= $p_min_debt_usd
+WHERE direction IN ('now', 'down', 'up') AND $p_direction IN ('all', direction) AND debt_usd >= $p_min_debt_usd
 ORDER BY abs(x - 1e0), debt_usd DESC, account
 LIMIT $p_limit

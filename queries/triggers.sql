@@ -4,12 +4,12 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: way: now = liquidatable already, by the contract's verdict where there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
+-- note: direction: now = liquidatable already, by the contract's verdict where there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
 -- note: x_full: where its health factor is 0.95 (1 if it is there already), with nobody liquidated before; full_outside: only where prices are not linear any more
 -- note: cover0 + cover1 · x: the debt that all of its collateral pays for, each with its own bonus; x_min, x_max: between them prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
--- show: market account factor way x trigger_price hf collateral_usd debt_usd tolerance
+-- show: market account factor direction x trigger_price hf collateral_usd debt_usd tolerance
 WITH asset_move AS (
   SELECT snapshot, asset, beta, own_beta, cap_x, factor, factor_price, unit_usd
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
@@ -78,11 +78,11 @@ WITH asset_move AS (
   FROM pos AS p
   JOIN chosen AS c ON c.snapshot = p.snapshot
   LEFT JOIN spot AS s ON s.snapshot = p.snapshot
-), cutting AS (
+), truncated AS (
   -- w0 + w1 · x: what the thresholds make of the collateral. Where all or none of it moves, the
-  -- average stays as it is; else it moves in steps, and truncating takes up to `cut` off.
+  -- average stays as it is; else it moves in steps, and truncating takes up to `truncation` off.
   SELECT *,
-    CASE WHEN t_now IS NOT NULL AND c0 <> 0e0 AND c1 <> 0e0 THEN 1e-4 ELSE 0e0 END AS cut,
+    CASE WHEN t_now IS NOT NULL AND c0 <> 0e0 AND c1 <> 0e0 THEN 1e-4 ELSE 0e0 END AS truncation,
     CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c0, a0) ELSE a0 END AS w0,
     CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c1, a1) ELSE a1 END AS w1
   FROM ruled
@@ -91,11 +91,11 @@ WITH asset_move AS (
   -- margin is down to what truncating can take, at x_near.
   SELECT *,
     coalesce(t_now * (c0 + c1), a0 + a1) - d0 - d1 AS m1,
-    w1 - d1 - cut * c1 AS slope,
-    CASE WHEN w0 + w1 - d0 - d1 < cut * (c0 + c1) THEN 1e0
-         ELSE (d0 - w0 + cut * c0) / nullif(w1 - d1 - cut * c1, 0e0) END AS x_near,
+    w1 - d1 - truncation * c1 AS slope,
+    CASE WHEN w0 + w1 - d0 - d1 < truncation * (c0 + c1) THEN 1e0
+         ELSE (d0 - w0 + truncation * c0) / nullif(w1 - d1 - truncation * c1, 0e0) END AS x_near,
     (0.95e0 * d0 - a0) / nullif(a1 - 0.95e0 * d1, 0e0) AS x_full_weighted
-  FROM cutting
+  FROM truncated
 ), step AS (
   SELECT *, floor((a0 + a1 * x_near) / nullif(c0 + c1 * x_near, 0e0) * 1e4 + 1e-9) / 1e4 AS t
   FROM margin
@@ -112,7 +112,7 @@ WITH asset_move AS (
   ) AS ended
 ), solved AS (
   SELECT *,
-    CASE WHEN cut = 0e0 THEN x_near
+    CASE WHEN truncation = 0e0 THEN x_near
          WHEN slope > 0e0 THEN greatest(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step))
          ELSE least(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step)) END AS x_raw,
     CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) + 1e-9 ELSE 0e0 END AS x_min,
@@ -133,31 +133,31 @@ WITH asset_move AS (
            THEN CASE WHEN s.x_raw <= greatest(s.x_min, 1e-9) THEN 'outside' ELSE 'down' END
          WHEN s.slope < 0e0 AND s.x_raw > 0e0
            THEN CASE WHEN s.x_raw >= s.x_max THEN 'outside' ELSE 'up' END
-         ELSE 'never' END AS way
+         ELSE 'never' END AS direction
   FROM solved AS s
   LEFT JOIN account_health AS e
     ON e.snapshot = s.snapshot AND e.account = s.account
 ), placed AS (
   -- Who is past the threshold and not liquidatable all the same is so at the next move.
   SELECT *,
-    CASE way WHEN 'now' THEN 1e0 WHEN 'down' THEN least(x_raw, 1e0) WHEN 'up' THEN greatest(x_raw, 1e0)
+    CASE direction WHEN 'now' THEN 1e0 WHEN 'down' THEN least(x_raw, 1e0) WHEN 'up' THEN greatest(x_raw, 1e0)
       END AS x_hit
   FROM classed
 ), full_close AS (
   -- The health factor only falls on from the trigger, or, if it is passed, from the price now.
   SELECT *,
     CASE WHEN x_hit = 1e0 AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
-         WHEN x_full_weighted > 0e0 AND (way = 'now' OR (way = 'down' AND x_full_weighted <= x_hit)
-                                      OR (way = 'up' AND x_full_weighted >= x_hit))
+         WHEN x_full_weighted > 0e0 AND (direction = 'now' OR (direction = 'down' AND x_full_weighted <= x_hit)
+                                      OR (direction = 'up' AND x_full_weighted >= x_hit))
            THEN x_full_weighted END AS x_095
   FROM placed
 ), ranged AS (
   SELECT *, x_095 > x_min AND (x_095 <= 1e0 OR x_max IS NULL OR x_095 < x_max) AS full_inside
   FROM full_close
 )
-SELECT market, account, factor, way,
+SELECT market, account, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
-       CASE WHEN way IN ('down', 'up')
+       CASE WHEN direction IN ('down', 'up')
             THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,

@@ -1,7 +1,7 @@
 -- name: walls
 -- title: Collateral that becomes liquidatable as a factor moves, per price bin
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: all volatile ones (1 = prices now)
--- param: p_way TEXT = 'down'  down, up or both
+-- param: p_direction TEXT = 'down'  down, up or both
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_split BOOLEAN = false  true: one set of rows per market
 -- param: p_range DOUBLE = 0.3  how far from the price now, as a share of it
@@ -9,7 +9,7 @@
 -- param: p_step_pct DOUBLE = NULL  bin width as a share of the price now; neither: a round number near 1 %
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- show: market way price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
+-- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
 -- note: collateral_at_risk: all flagged collateral of the accounts whose trigger lies in the bin, at their trigger
@@ -24,7 +24,7 @@
 -- note: the account's largest collateral is taken to pay its largest debt first, then the same share of all that is left; liquidators may choose otherwise, and call more often
 -- portable: yes
 WITH step AS (
-  SELECT way AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_way := $p_way,
+  SELECT direction AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_direction := $p_direction,
                                           p_market := $p_market, p_as_of := $p_as_of)
 ), axis AS (
   SELECT market, axis_market, spot, step, pct FROM (
@@ -65,7 +65,7 @@ WITH step AS (
 ), digit AS (
   SELECT * FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS d(n)
 ), edge AS (
-  -- Bins 1 … of each way, from the price now outwards; bin 0 is what is liquidatable already.
+  -- Bins 1 … in each direction, from the price now outwards; bin 0 is what is liquidatable already.
   SELECT a.market, w.kind, g.n AS place,
     CASE WHEN w.kind = 'now' THEN a.spot
          WHEN w.kind = 'down' AND a.pct IS NULL THEN greatest((ceil(a.spot / a.step - 1e-9) - g.n) * a.step, 0e0)
@@ -82,10 +82,10 @@ WITH step AS (
               FROM digit AS a CROSS JOIN digit AS b CROSS JOIN digit AS c) AS g
   CROSS JOIN axis AS a
   WHERE (w.kind = 'now' AND g.n = 0)
-     OR (w.kind = 'down' AND g.n > 0 AND $p_way IN ('down', 'both')
+     OR (w.kind = 'down' AND g.n > 0 AND $p_direction IN ('down', 'both')
          AND CASE WHEN a.pct IS NULL THEN (ceil(a.spot / a.step - 1e-9) - g.n + 1) * a.step
                   ELSE a.spot - (g.n - 1) * a.step END > a.spot * (1e0 - $p_range) + 1e-9 * a.spot)
-     OR (w.kind = 'up' AND g.n > 0 AND $p_way IN ('up', 'both')
+     OR (w.kind = 'up' AND g.n > 0 AND $p_direction IN ('up', 'both')
          AND CASE WHEN a.pct IS NULL THEN (floor(a.spot / a.step + 1e-9) + g.n - 1) * a.step
                   ELSE a.spot + (g.n - 1) * a.step END < a.spot * (1e0 + $p_range) - 1e-9 * a.spot)
 ), binned AS (
@@ -132,7 +132,7 @@ WITH step AS (
     END AS heal_cum_usd
   FROM filled
 )
-SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.kind END AS way,
+SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.kind END AS direction,
        CASE WHEN h.kind = 'up' THEN h.price_near ELSE h.price_far END AS price_from,
        CASE WHEN h.kind = 'up' THEN h.price_far ELSE h.price_near END AS price_to,
        h.price_far / a.spot - 1e0 AS move_share,

@@ -344,7 +344,7 @@ class Book:
     def orphan(self) -> Orphan:
         """That the snapshot's block left the chain."""
         return Orphan(
-            snapshot=self.snapshot, market=self.market, found_at=self.time + timedelta(hours=1)
+            snapshot=self.snapshot, market=self.market, detected_at=self.time + timedelta(hours=1)
         )
 
     def store(self, store: Store) -> Book:
@@ -360,11 +360,11 @@ def depth(
     factor: str = "BTC",
     venue: str = "v",
     time: datetime = FIRST_BLOCK_TIME,
-    mid: float = 90_000.0,
+    mid_price: float = 90_000.0,
     side: str = "bid",
     volume_24h: float | None = None,
 ) -> list[Row]:
-    """One side of an order book as (distance from mid, units up to there)."""
+    """One side of an order book as (distance from the mid price, units up to there)."""
     return [
         Depth(
             factor=factor,
@@ -374,10 +374,10 @@ def depth(
             side=side,
             distance=distance,
             units=units,
-            quote_amount=units * mid * (1 - distance / 2),
-            mid=mid,
-            best_bid=mid * 0.9999,
-            best_ask=mid * 1.0001,
+            quote_amount=units * mid_price * (1 - distance / 2),
+            mid_price=mid_price,
+            best_bid=mid_price * 0.9999,
+            best_ask=mid_price * 1.0001,
             reach=max(d for d, _ in points),
             volume_24h=volume_24h,
             time=time,

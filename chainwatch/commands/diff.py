@@ -49,7 +49,7 @@ def diff(
 
     if down is not None and up is not None:
         raise UsageError("the wall is either below or above the price: choose --down or --up")
-    way = "up" if up is not None else "down"
+    direction = "up" if up is not None else "down"
     reach = share(up, "--up", most=10.0) if up is not None else share(down or "30%", "--down")
     store = setup().store
     store.require()
@@ -64,11 +64,11 @@ def diff(
             begin,
             end,
             market=str(scope(market, None).get("p_market", "all")),
-            way=way,
+            direction=direction,
             reach=reach,
             movers=MOVERS if explain else 0,
         )
-    output.emit(_report(found, factor, way, reach, explain))
+    output.emit(_report(found, factor, direction, reach, explain))
 
 
 def end_of(text: str, flag: str) -> datetime:
@@ -78,7 +78,7 @@ def end_of(text: str, flag: str) -> datetime:
     return value + timedelta(days=1, microseconds=-1) if day_only else value
 
 
-def _report(found: Difference, factor: str, way: str, reach: float, explain: bool) -> Report:
+def _report(found: Difference, factor: str, direction: str, reach: float, explain: bool) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.reports.diff import FIGURES
     from chainwatch.reports.headers import no_sum_lines
@@ -91,11 +91,13 @@ def _report(found: Difference, factor: str, way: str, reach: float, explain: boo
     ]
     header += [
         f"as of {row['as_of']:%Y-%m-%d %H:%M:%S}Z {line}"
-        for row in found.in_no_sum
+        for row in found.excluded_accounts
         for line in no_sum_lines([row])
     ]
-    meta = {"in_no_sum": found.in_no_sum}
-    title = f"How the {factor} wall moved ({way} to {reach:.0%} of the price then), part by part"
+    meta = {"excluded_accounts": found.excluded_accounts}
+    title = (
+        f"How the {factor} wall moved ({direction} to {reach:.0%} of the price then), part by part"
+    )
     if explain:
         rows: list[tuple[object, ...]] = [
             (m.market, m.part, m.account, float(m.before_usd), float(m.change_usd))

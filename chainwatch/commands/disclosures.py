@@ -180,7 +180,7 @@ def _import(source: str, file: Path, options: dict[str, str], output: Output) ->
     with current.teller:
         outcomes = run(runner.collect(current.store, current.settings, [job], current.teller))
         runner.raise_failures(outcomes)
-        emit_query("outcomes", {"p_source": source, "p_limit": 1}, output)
+        emit_query("document_outcomes", {"p_source": source, "p_limit": 1}, output)
 
 
 @app.command(epilog="Example: chainwatch spreads --last 20")
@@ -228,7 +228,7 @@ def breaks(
     values: dict[str, object] = {
         "p_asset": asset.upper(),
         "p_level": level,
-        "p_way": "up" if up else "down",
+        "p_direction": "up" if up else "down",
         **_known(known_on),
     }
     if since is not None:
@@ -259,4 +259,4 @@ def claims(
 @listing
 def documents(*, output: Output) -> None:
     """What became of each document that was read."""
-    emit_query("outcomes", {}, output)
+    emit_query("document_outcomes", {}, output)

@@ -20,11 +20,11 @@ REACH = 0.06
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One pair: its middle, units on offer per side within 1 %, units traded in a day."""
+    """One pair: its mid price, units on offer per side within 1 %, units traded in a day."""
 
     base: str
     quote: str
-    mid: float
+    mid_price: float
     units_1pct: float
     volume_24h: float
 
@@ -58,9 +58,9 @@ class SpotVenue:
         self._thread.join()
 
     def move(self, symbol: str, share: float) -> None:
-        """A pair's middle times `share`."""
+        """A pair's mid price times `share`."""
         offer = self.offers[symbol]
-        self.offers[symbol] = msgspec.structs.replace(offer, mid=offer.mid * share)
+        self.offers[symbol] = msgspec.structs.replace(offer, mid_price=offer.mid_price * share)
 
     def answer(self, path: str, symbol: str) -> tuple[int, Any]:
         """Status and body of a request."""
@@ -72,12 +72,12 @@ class SpotVenue:
         if path == "/api/v3/depth":
             return 200, {"lastUpdateId": 1, "T": self._millis(), **_book(offer)}
         if path == "/api/v3/ticker/24hr":
-            price = f"{offer.mid:.8f}"
+            price = f"{offer.mid_price:.8f}"
             return 200, {
                 "symbol": symbol,
                 "lastPrice": price,
                 "volume": f"{offer.volume_24h}",
-                "quoteVolume": f"{offer.volume_24h * offer.mid}",
+                "quoteVolume": f"{offer.volume_24h * offer.mid_price}",
                 "closeTime": self._millis(),
             }
         return 404, {"code": -1, "msg": "not here"}
@@ -121,13 +121,13 @@ def _market(offer: Offer) -> dict[str, Any]:
 
 
 def _book(offer: Offer) -> dict[str, list[list[str]]]:
-    """Levels at equal distances up to REACH; near the middle they are thinner."""
+    """Levels at equal distances up to REACH; near the mid price they are thinner."""
     steps = [(n + 1) * REACH / LEVELS for n in range(LEVELS)]
     per_level = offer.units_1pct * REACH / LEVELS / 0.01
 
     def side(sign: int) -> list[list[str]]:
         return [
-            [f"{offer.mid * (1 + sign * d):.8f}", f"{per_level * min(1.4, 0.6 + 40 * d):.8f}"]
+            [f"{offer.mid_price * (1 + sign * d):.8f}", f"{per_level * min(1.4, 0.6 + 40 * d):.8f}"]
             for d in steps
         ]
 

@@ -166,6 +166,6 @@ async def _resume(feed: Feed, rpc: Rpc, market: Market) -> tuple[int | None, lis
             chain_id=market.chain_id,
             block_number=row.block_number,
             block_hash=row.block_hash,
-            found_at=feed.now(),
+            detected_at=feed.now(),
         )
     return None, list(retracted.values())

@@ -252,7 +252,7 @@ async def last_snapshot(
             f"block {lost[0].block_number}: try later or set another endpoint"
         )
     now = feed.now()
-    return base, [Orphan(snapshot=s.snapshot, market=market.name, found_at=now) for s in lost]
+    return base, [Orphan(snapshot=s.snapshot, market=market.name, detected_at=now) for s in lost]
 
 
 def block_of(snapshot: Snapshot) -> Block:

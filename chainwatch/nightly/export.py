@@ -387,7 +387,7 @@ def inputs(catalog: Catalog, day: date | None = None) -> dict[date, dict[str, di
     found: dict[date, dict[str, dict[str, Any]]] = {}
     for row in query.run(catalog, query.find("day_inputs"), {"p_day": day}).dicts():
         part = {"rows": row["rows"], "digest": row["digest"]}
-        found.setdefault(row["day"], {})[row["what"]] = part
+        found.setdefault(row["day"], {})[row["input"]] = part
     return found
 
 

@@ -41,7 +41,7 @@ class AlertRun(msgspec.Struct, frozen=True):
 def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
     """The alerts that were raised and not cleared since, by rule and subject."""
     last: dict[tuple[str, str], Notice] = {}
-    for notice in sorted(notices, key=lambda n: n.told_at):
+    for notice in sorted(notices, key=lambda n: n.notified_at):
         last[notice.rule, notice.about] = notice
     return {k: n for k, n in last.items() if n.kind == "raised"}
 
@@ -74,7 +74,7 @@ def _notice(
         rule=rule,
         about=subject,
         kind=kind,
-        told_at=now,
+        notified_at=now,
         message=message,
         value=value,
     )
@@ -105,7 +105,7 @@ def run(
     with store.hold("alert"):
         stored = store.rows(Notice)
         # Times of notices only grow, even where the clock was set back.
-        now = max([now, *(n.told_at + timedelta(microseconds=1) for n in stored)])
+        now = max([now, *(n.notified_at + timedelta(microseconds=1) for n in stored)])
         due_rules = {name: rule for name, rule in rules.items() if not only or name in only}
         new, failed = _evaluate_rules(store, due_rules, active(stored), now, seconds)
         failures += failed
@@ -186,14 +186,14 @@ def _due(
     """What the channel has not accepted yet, oldest first."""
     done = {d.notice for d in store.rows(Delivery, "channel = $c", {"c": channel})}
     if not done:  # a new channel gets the alerts that are active, not those that are over
-        earlier = [n for n in notices if n.told_at < now]
+        earlier = [n for n in notices if n.notified_at < now]
         done = {n.notice for n in earlier} - {n.notice for n in active(earlier).values()}
         first = Delivery(notice="", channel=channel, delivered_at=now)
         skipped = [Delivery(notice=n, channel=channel, delivered_at=now) for n in sorted(done)]
         store.append([first, *skipped], source="alert")
     return [
         n
-        for n in sorted(notices, key=lambda n: (n.told_at, n.rule, n.about))
+        for n in sorted(notices, key=lambda n: (n.notified_at, n.rule, n.about))
         if n.notice not in done and not (n.kind == "cleared" and n.rule in silent)
     ]
 

@@ -21,7 +21,7 @@ from chainwatch.text import suggest
 
 BAND = (1.0, 0.5, 0.1, 0.02)
 GROUPS_SHOWN = 5  # per depth, for people
-# Books whose middle lies further from the oracle's price are of something else.
+# Books whose mid price lies further from the oracle's price are of something else.
 NEAR_ORACLE = 0.2
 ROUNDS = 200
 CHART_RANGE = 0.3
@@ -78,7 +78,7 @@ def betas_text(betas: Mapping[str, float]) -> str:
 
 
 class Drawing(msgspec.Struct, frozen=True):
-    """Rows that a chart draws: of walls, break_levels and fall_band, with the header's lines.
+    """Rows that a chart draws: of walls, break_levels and landing_by_depth; and the header.
 
     `wall` lies below the price; `now` is what is liquidatable already.
     """
@@ -158,9 +158,10 @@ def _books(catalog: Catalog, terms: Terms, spot: float) -> list[dict[str, Any]]:
             "--max-depth-age 2d takes it all the same"
         )
     for book in fresh:
-        if abs(book["mid"] / spot - 1) > NEAR_ORACLE:
+        if abs(book["mid_price"] / spot - 1) > NEAR_ORACLE:
             raise UsageError(
-                f"the book {book['venue']} {book['symbol']} stands at {price_text(book['mid'])}, "
+                f"the book {book['venue']} {book['symbol']} stands at "
+                f"{price_text(book['mid_price'])}, "
                 f"the oracle's {terms.factor} at {price_text(spot)}: it is of another symbol, or "
                 "of another time than the snapshot"
             )
@@ -178,7 +179,7 @@ def _book_line(book: Mapping[str, Any]) -> str:
     return (
         f"depth {book['venue']} {book['symbol']} ({book['kind']}{label}): "
         f"{book['time']:%Y-%m-%d %H:%M:%S}Z, {headers.age_words(book['age_seconds'])}; "
-        f"middle {price_text(book['mid'])}; bids of {book['bid_units']:,.6g} "
+        f"mid price {price_text(book['mid_price'])}; bids of {book['bid_units']:,.6g} "
         f"{book['factor'].split('/')[0]} within {book['bid_reach']:.1%}, as far as it was shown; "
         f"{traded}"
     )
@@ -282,7 +283,7 @@ def breaks(catalog: Catalog, terms: Terms, top: int | None) -> Report:
 
 
 def _band(catalog: Catalog, terms: Terms, price: float | None = None) -> Report:
-    chosen = query.find("fall_band")
+    chosen = query.find("landing_by_depth")
     own: dict[str, object] = {"p_depth_scale": terms.depth_scale}
     if price is not None:
         own["p_price"] = price
@@ -308,7 +309,7 @@ def fall_to(catalog: Catalog, terms: Terms, price: float | None, drop: float | N
             f"--to {price_text(target)} is not below today's price of {terms.factor}, "
             f"{price_text(spot)}: a fall is asked for"
         )
-    chosen = query.find("falls")
+    chosen = query.find("landing_prices")
     scales = f"inf,{terms.scales}"
     return Report(
         result=query.run(catalog, chosen, terms.values | {"p_scales": scales, "p_price": target}),
@@ -332,13 +333,13 @@ def explain(catalog: Catalog, terms: Terms, price: float, width: float = 0.02) -
             f"--explain {price_text(price)} is not below today's price of {terms.factor}, "
             f"{price_text(spot)}"
         )
-    chosen = query.find("near_price")
+    chosen = query.find("at_risk_near_price")
     around = {"p_price": price, "p_width": width}
     places = {k: v for k, v in terms.where.items() if k != "p_max_age"}
     found = query.run(catalog, chosen, places | around | {"p_betas": betas_text(terms.betas)})
     against = query.run(
         catalog,
-        query.find("stands_against"),
+        query.find("price_level"),
         terms.values | around | {"p_scales": repr(terms.depth_scale)},
     )
     return Report(
@@ -355,7 +356,7 @@ def explain(catalog: Catalog, terms: Terms, price: float, width: float = 0.02) -
 def story(
     rows: Sequence[Mapping[str, Any]], against: Mapping[str, Any], terms: Terms, width: float
 ) -> list[str]:
-    """The rows of near_price and stands_against as sentences."""
+    """The rows of at_risk_near_price and price_level as sentences."""
     price, spot = against["price"], against["spot_price"]
     token = terms.factor.split("/")[0]
     low, high = price_text(price * (1 - width)), price_text(price * (1 + width))
@@ -383,8 +384,8 @@ def story(
         seen = "" if reach >= against["drop_share"] else f" as far as books were shown, {reach:.1%}"
         lines.append(
             f"From today's {price_text(spot)} down to {price_text(price)} it is "
-            f"{against['drop_share']:.1%}: within as much below the books' middle stood bids for "
-            f"{against['bid_units']:,.6g} {token}{seen}."
+            f"{against['drop_share']:.1%}: within as much below the books' mid price stood bids "
+            f"for {against['bid_units']:,.6g} {token}{seen}."
         )
     if against["break_price"] is None:
         lines.append("Nothing triggers there or below: no outside price starts a fall.")
@@ -431,14 +432,14 @@ def drawing(catalog: Catalog, terms: Terms) -> Drawing:
     drops = ",".join(f"{n * CHART_RANGE / CHART_STEPS:.6g}" for n in range(1, CHART_STEPS + 1))
     band = query.run(
         catalog,
-        query.find("fall_band"),
+        query.find("landing_by_depth"),
         terms.values | {"p_depth_scale": terms.depth_scale, "p_drops": drops},
     ).dicts()
     return Drawing(
         factor=terms.factor,
         spot=spot,
-        now=next(row for row in wall if row["way"] == "now"),
-        wall=[row for row in wall if row["way"] == "down"],
+        now=next(row for row in wall if row["direction"] == "now"),
+        wall=[row for row in wall if row["direction"] == "down"],
         levels=[row for row in levels if row["break_price"] >= spot * (1 - CHART_RANGE)],
         band=band,
         header=header,
@@ -471,8 +472,8 @@ def several(catalog: Catalog, terms: Sequence[Terms], drops: Mapping[str, float]
         ("factor", "VARCHAR"),
         ("drop_share", "DOUBLE"),
         ("outside_price", "DOUBLE"),
-        ("final_price", "DOUBLE"),
-        ("final_share", "DOUBLE"),
+        ("landing_price", "DOUBLE"),
+        ("total_drop_share", "DOUBLE"),
         ("sold_units", "DOUBLE"),
         ("bought_units", "DOUBLE"),
         ("usd", "DOUBLE"),
@@ -495,7 +496,7 @@ def several(catalog: Catalog, terms: Sequence[Terms], drops: Mapping[str, float]
 
 
 # What machines are told of one factor: of several, each entry says of which.
-_OF_A_FACTOR = ("axes", "moves", "in_no_sum", "depth")
+_OF_A_FACTOR = ("axes", "moves", "excluded_accounts", "depth")
 
 
 def _added(
@@ -525,7 +526,7 @@ def _vector(
     spots: Mapping[str, float],
     scale: float,
 ) -> list[tuple[Any, ...]]:
-    asked = query.find("sold_on_the_way")
+    asked = query.find("sales_to_price")
     outside = {t.factor: spots[t.factor] * (1 - drops[t.factor]) for t in terms}
     now = dict(outside)
     state, rounds = f"not converged in {ROUNDS} rounds", 0
@@ -534,13 +535,13 @@ def _vector(
         before, last = dict(now), dict(told)
         for each in terms:
             x = now[each.factor] / spots[each.factor]
-            way = {
+            direction = {
                 other.factor: (1 - now[other.factor] / spots[other.factor]) / (1 - x)
                 for other in terms
                 if other is not each
             }
             values = each.values | {
-                "p_betas": betas_text(dict(each.betas) | way),
+                "p_betas": betas_text(dict(each.betas) | direction),
                 "p_x": x,
                 "p_scale": each.depth_scale * scale,
             }

@@ -22,7 +22,7 @@ ENDINGS = (".png", ".svg", ".html")
 ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}
 WIDTH = 1_040  # with axes and labels about 1,200 pixels
 HEIGHT = 270
-# Column of fall_band, words, dash and shade of its line.
+# Column of landing_by_depth, words, dash and shade of its line.
 LANDINGS: tuple[tuple[str, str, list[int], str], ...] = (
     ("price_no_impact", "no impact", [1, 0], "#000000"),
     ("price_full", "depth × 1", [14, 3], "#20476e"),

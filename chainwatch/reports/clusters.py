@@ -138,7 +138,7 @@ def walk(
         times=[bar["to_time"] for bar in bars],
         crossed=crossed,
         observed=np.array(observed, dtype=float),
-        usable=[bool(b["watched"] and not b["gap"] and b["bar"] > 0) for b in bars],
+        usable=[bool(b["covered"] and not b["gap"] and b["bar"] > 0) for b in bars],
         left=held,
         prices=prices,
         close=float(bars[-1]["close"]),

@@ -26,7 +26,7 @@ from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
-from chainwatch.reports.headers import in_no_sum
+from chainwatch.reports.headers import excluded_accounts
 from chainwatch.reports.run import require_markets
 
 PARTS = (
@@ -77,7 +77,7 @@ class Difference(msgspec.Struct, frozen=True):
     pairs: list[tuple[Standing, Standing]]
     parts: list[Part]
     movers: list[Mover]
-    in_no_sum: list[dict[str, Any]]
+    excluded_accounts: list[dict[str, Any]]
 
 
 # A change below this is rounding and names nobody.
@@ -151,8 +151,8 @@ WHERE n.snapshot = $after AND o.snapshot = $before
 _AT_RISK = """
 SELECT account, CAST(collateral_usd + collateral_moving_usd * (x - 1e0) AS DECIMAL(38, 6)) AS usd
 FROM triggers(p_factor := $factor, p_market := $name)
-WHERE way = 'now' OR (way = 'down' AND $way = 'down' AND x >= 1e0 - $range - 1e-9)
-   OR (way = 'up' AND $way = 'up' AND x <= 1e0 + $range + 1e-9)
+WHERE direction = 'now' OR (direction = 'down' AND $direction = 'down' AND x >= 1e0 - $range - 1e-9)
+   OR (direction = 'up' AND $direction = 'up' AND x <= 1e0 + $range + 1e-9)
 """
 
 
@@ -163,15 +163,15 @@ def split(
     until: datetime,
     *,
     market: str = "all",
-    way: str = "down",
+    direction: str = "down",
     reach: float = 0.3,
     movers: int = 0,
 ) -> Difference:
     """The wall of a factor at the newest blocks up to two times, and the parts of its move.
 
-    The wall is what is liquidatable already or within `reach` (a share) of the price then, `way`
-    down or up; `movers` is how many accounts are named per part. Raises UsageError where a market
-    or the factor is not stored at both times.
+    The wall is what is liquidatable already or within `reach` (a share) of the price then;
+    `direction` is down or up; `movers` is how many accounts are named per part.
+    Raises UsageError where a market or the factor is not stored at both times.
     """
     pairs, left_out = _pairs(store, factor, since, until, market)
     ids = sorted({s.snapshot for pair in pairs for s in pair})
@@ -196,13 +196,14 @@ def split(
                 risk = {
                     str(row[0]): Decimal(row[1])
                     for row in catalog.run(
-                        _AT_RISK, {"factor": factor, "name": name, "way": way, "range": reach}
+                        _AT_RISK,
+                        {"factor": factor, "name": name, "direction": direction, "range": reach},
                     ).rows
                 }
                 walls = {
                     "accounts": Decimal(len(risk)),
                     "collateral_at_risk_usd": sum(risk.values(), Decimal(0)),
-                    "max_seizable_usd": _seizable(catalog, factor, name, way, reach),
+                    "max_seizable_usd": _seizable(catalog, factor, name, direction, reach),
                 }
                 last = walls if before is None else before
                 parts.append(
@@ -235,7 +236,9 @@ def _pairs(
         left_out = [
             row | {"as_of": time}
             for time in (since, until)
-            for row in in_no_sum(catalog, {"p_factor": factor, "p_market": market, "p_as_of": time})
+            for row in excluded_accounts(
+                catalog, {"p_factor": factor, "p_market": market, "p_as_of": time}
+            )
         ]
     wanted = asked(market)
     for when, found in ((since, older), (until, newer)):
@@ -288,12 +291,12 @@ def _step(catalog: Catalog, name: str, step: int, older: Standing, newer: Standi
         catalog.keep(table, text, used, append=True)
 
 
-def _seizable(catalog: Catalog, factor: str, name: str, way: str, reach: float) -> Decimal:
+def _seizable(catalog: Catalog, factor: str, name: str, direction: str, reach: float) -> Decimal:
     found = catalog.run(
         "SELECT coalesce(sum(CAST(max_seizable_usd AS DECIMAL(38, 6))), 0) "
-        "FROM walls(p_factor := $factor, p_market := $name, p_way := $way, p_range := $range, "
-        "p_step_pct := $range) WHERE way IN ('now', $way)",
-        {"factor": factor, "name": name, "way": way, "range": reach},
+        "FROM walls(p_factor := $factor, p_market := $name, p_direction := $direction, "
+        "p_range := $range, p_step_pct := $range) WHERE direction IN ('now', $direction)",
+        {"factor": factor, "name": name, "direction": direction, "range": reach},
     )
     return Decimal(found.rows[0][0])
 

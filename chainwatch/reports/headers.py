@@ -28,12 +28,12 @@ def snapshots(standing: Result) -> list[Any]:
     return [m["snapshot"] for m in standing.dicts()]
 
 
-def in_no_sum(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+def excluded_accounts(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
     """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd.
 
     Sums of balances where `values` name no factor, of a wall where they do.
     """
-    chosen = query.find("in_no_sum" if "p_factor" in values else "unvalued")
+    chosen = query.find("excluded_accounts" if "p_factor" in values else "unvalued")
     scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
     return query.run(catalog, chosen, scope).dicts()
 
@@ -209,7 +209,7 @@ def feed_line(feed: Mapping[str, Any]) -> str:
     if feed["subscribed"] is not None:
         words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
     rejects = f"{feed['rejects']:,} rejects"
-    if feed["cut"]:
+    if feed["clipped"]:
         of_spans = f"{feed['frames']:,} frames" + (f" and {rejects}" if feed["rejects"] else "")
         words += [f"{feed['rows']:,} liquidations", f"{of_spans} in the spans that touch it"]
     else:

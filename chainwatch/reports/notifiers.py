@@ -55,7 +55,7 @@ class Webhook:
         body = {
             "text": text_of(notices),
             "notices": [
-                msgspec.to_builtins(n) | {"told_at": n.told_at.isoformat()} for n in notices
+                msgspec.to_builtins(n) | {"notified_at": n.notified_at.isoformat()} for n in notices
             ],
         }
         asyncio.run(self._post(json.dumps(body, ensure_ascii=False).encode()))

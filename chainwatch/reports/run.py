@@ -17,9 +17,9 @@ from chainwatch.reports.headers import (
     MARKET,
     axis_lines,
     closes_line,
+    excluded_accounts,
     feed_line,
     feed_states,
-    in_no_sum,
     knowledge_lines,
     market_line,
     moves_lines,
@@ -106,9 +106,9 @@ def _make(
             by_factor = (
                 {"p_factor": _chosen(chosen, values, "p_factor")} if "p_factor" in params else {}
             )
-            left_out = in_no_sum(catalog, {**values, **by_factor})
+            left_out = excluded_accounts(catalog, {**values, **by_factor})
             header += no_sum_lines(left_out)
-            meta["in_no_sum"] = left_out
+            meta["excluded_accounts"] = left_out
     if "p_token" in params:
         header += statement_lines(catalog, values, _chosen(chosen, values, "p_token"))
     if chosen.on == "feeds":
@@ -137,7 +137,7 @@ def _make(
     )
 
 
-# As many bins of one way as queries/walls.sql counts.
+# As many bins in one direction as queries/walls.sql counts.
 MOST_BINS = 999
 
 
@@ -155,14 +155,16 @@ def _require_bins(
             step = bound["p_step_pct"]
         else:
             continue  # a round number near 1 %
-        for way in ("down", "up") if bound["p_way"] == "both" else (bound["p_way"],):
-            reach = bound["p_range"] if way == "up" else min(bound["p_range"], 1.0)
+        for direction in (
+            ("down", "up") if bound["p_direction"] == "both" else (bound["p_direction"],)
+        ):
+            reach = bound["p_range"] if direction == "up" else min(bound["p_range"], 1.0)
             # The bin at the price now may be cut, so that one more is counted.
             if reach / step > MOST_BINS - 1:
                 least = reach / (MOST_BINS - 1)
                 raise UsageError(
-                    f"the wall would have {reach / step:,.0f} bins {way}, and {MOST_BINS} are the "
-                    f"most: for {reach:.6g} of the price give a step of at least "
+                    f"the wall would have {reach / step:,.0f} bins {direction}, and {MOST_BINS} "
+                    f"are the most: for {reach:.6g} of the price give a step of at least "
                     f"{_up(least * spot)}, or {_up(100 * least)}%"
                 )
 

@@ -137,7 +137,7 @@ class Board:
             rows.append((source, state, reason, count, quiet, rejects, sampling))
         return Report(
             Result(
-                ("source", "state", "reason", "orders", "quiet_seconds", "rejects", "sampling"),
+                ("source", "state", "reason", "orders", "silence_seconds", "rejects", "sampling"),
                 ("VARCHAR", "VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT", "VARCHAR"),
                 list(rows),
             ),
@@ -146,7 +146,7 @@ class Board:
                 "source",
                 "state",
                 "orders",
-                "quiet_seconds=quiet_for",
+                "silence_seconds=quiet_for",
                 "rejects",
                 "sampling",
                 "reason",

@@ -9,7 +9,7 @@ from chainwatch.tables.base import Row
 
 
 class Depth(Row, frozen=True, kw_only=True):
-    """What one venue would take at once, added up from the middle of its order book outwards.
+    """What one venue would take at once, summed from the mid price of its order book outwards.
 
     One row per side and distance; distances beyond what the venue showed have no row.
     """
@@ -22,13 +22,13 @@ class Depth(Row, frozen=True, kw_only=True):
     symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
     kind: Annotated[str, "spot or swap (order books); room for pools on chain"]
     side: Annotated[str, "bid (what takes sales) or ask"]
-    distance: Annotated[float, "distance from mid as a share of it, e.g. 0.01"]
+    distance: Annotated[float, "distance from the mid price as a share of it, e.g. 0.01"]
     units: Annotated[float, "units of the factor on offer up to that distance"]
     quote_amount: Annotated[float, "the same in units of the quote currency"]
-    mid: Annotated[float, "middle of best bid and best ask, in the quote currency"]
+    mid_price: Annotated[float, "mean of best bid and best ask, in the quote currency"]
     best_bid: Annotated[float, "highest bid"]
     best_ask: Annotated[float, "lowest ask"]
-    reach: Annotated[float, "how far from mid the venue showed this side, at most 0.1"]
+    reach: Annotated[float, "how far from the mid price the venue showed this side, at most 0.1"]
     volume_24h: Annotated[
         float | None, "units traded there in the last 24 hours; null if not stated"
     ] = None
@@ -46,7 +46,7 @@ class Retraction(Row, frozen=True, kw_only=True):
     chain_id: Annotated[int, "EIP-155 chain id"]
     block_number: Annotated[int, "height of the block"]
     block_hash: Annotated[str, "hash of the block that was replaced"]
-    found_at: Annotated[datetime, "when the replacement was noticed"]
+    detected_at: Annotated[datetime, "when the replacement was noticed"]
 
 
 # --- what exchanges said --------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Coverage(Row, frozen=True, kw_only=True):
     rows: Annotated[int, "liquidations kept"]
     duplicates: Annotated[int, "liquidations seen before in this run, not kept again"]
     rejects: Annotated[int, "frames or rows that could not be read"]
-    heartbeats: Annotated[int, "frames of the stream that is never silent"]
+    heartbeats: Annotated[int, "frames of the heartbeat: the stream that is never silent"]
     sampling: Annotated[
         str, "what the venue publishes: full, sampled, partial or unknown, with its rule"
     ]

@@ -95,7 +95,7 @@ class Orphan(Row, frozen=True, kw_only=True):
 
     snapshot: Annotated[str, "snapshot that no longer counts"]
     market: Annotated[str, "its market"]
-    found_at: Annotated[datetime, "when the replacement was noticed"]
+    detected_at: Annotated[datetime, "when the replacement was noticed"]
 
 
 class Reserve(Row, frozen=True, kw_only=True):

@@ -54,7 +54,7 @@ class Notice(Row, frozen=True, kw_only=True):
     rule: Annotated[str, "rule that was run"]
     about: Annotated[str, "what it is about: a market, a feed, a factor …"]
     kind: Annotated[str, "raised or cleared"]
-    told_at: Annotated[datetime, "when the rule found it; later than in any run before"]
+    notified_at: Annotated[datetime, "when the rule found it; later than in any run before"]
     message: Annotated[str, "what it says"]
     value: Annotated[float | None, "the figure behind it, if it has one"] = None
 

@@ -3,7 +3,7 @@
 -- param: p_now TIMESTAMPTZ = NULL  time of the run
 -- param: p_days DOUBLE = 7.0  raised by nothing that was watched longer ago
 SELECT source AS subject,
-       CASE WHEN epoch(coalesce($p_now, now())) - epoch(watched_until) <= 86400 * $p_days THEN 'raise' ELSE 'hold' END
+       CASE WHEN epoch(coalesce($p_now, now())) - epoch(coverage_until) <= 86400 * $p_days THEN 'raise' ELSE 'hold' END
          AS state,
        source || ' is ' || state || ': ' || coalesce(nullif(reason, ''), 'no reason known') AS message,
        covered_share AS value

@@ -4,14 +4,14 @@
 -- param: p_usd DOUBLE = 50e6  raised from so many USD of seizable collateral
 -- param: p_hold DOUBLE = 0.8  and held until it is below this share of that
 WITH wall AS (
-  SELECT 'BTC' AS factor, way, max_seizable_usd, accounts
-  FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE way IN ('now', 'down')
+  SELECT 'BTC' AS factor, direction, max_seizable_usd, accounts
+  FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')
   UNION ALL
-  SELECT 'ETH', way, max_seizable_usd, accounts
-  FROM walls(p_factor := 'ETH', p_range := $p_within, p_step_pct := $p_within) WHERE way IN ('now', 'down')
+  SELECT 'ETH', direction, max_seizable_usd, accounts
+  FROM walls(p_factor := 'ETH', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')
 ), summed AS (
   SELECT factor, sum(max_seizable_usd) AS usd, sum(accounts) AS accounts,
-         sum(max_seizable_usd) FILTER (way = 'now') AS now_usd
+         sum(max_seizable_usd) FILTER (direction = 'now') AS now_usd
   FROM wall GROUP BY factor
 )
 SELECT factor AS subject, CASE WHEN usd >= $p_usd THEN 'raise' ELSE 'hold' END AS state,

@@ -6,7 +6,7 @@
 -- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor_price > 0e0 ORDER BY factor
 -- column: factor  what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…
 -- column: market  market
--- column: way  now, down, up, beyond down or beyond up
+-- column: direction  now, down, up, beyond down or beyond up
 -- column: price_from  lower end of the bin, USD (for a ratio: units of its lower part)
 -- column: price_to  upper end of the bin
 -- column: move_share  far end of the bin as a move of the factor from its price
@@ -23,9 +23,9 @@
 -- column: cum_units  units from the price to the far end of the bin
 -- column: axis_market  market whose price the bins are of: this one, if it has a price of the factor
 -- column: axis_price  that price
-SELECT $p_factor AS factor, market, way, price_from, price_to, move_share, accounts,
+SELECT $p_factor AS factor, market, direction, price_from, price_to, move_share, accounts,
        collateral_at_risk_usd, max_seizable_usd, seize_to_heal_usd, units, top1_share, cum_accounts,
        cum_collateral_at_risk_usd, cum_max_seizable_usd, cum_seize_to_heal_usd, cum_units,
        axis_market, axis_price
-FROM walls(p_factor := $p_factor, p_way := 'both', p_split := true, p_step_pct := 0.01e0,
+FROM walls(p_factor := $p_factor, p_direction := 'both', p_split := true, p_step_pct := 0.01e0,
            p_as_of := $p_as_of)

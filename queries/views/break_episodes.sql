@@ -2,7 +2,7 @@
 -- title: Every time a price level broke, by each definition: when, for how long, how far, how often it was tested
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
--- param: p_way TEXT = 'down'  down or up
+-- param: p_direction TEXT = 'down'  down or up
 -- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
 WITH candle AS (
   SELECT *, INTERVAL 1 HOUR AS length FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)
@@ -11,12 +11,12 @@ WITH candle AS (
 ), measured AS (
   -- A touch is dated to the candle it happened in, a close to the end of its candle.
   SELECT 'touch, ' || CASE interval WHEN '1h' THEN 'hourly' ELSE 'daily' END AS definition, interval, length, time AS dated, time,
-         CASE WHEN $p_way = 'down' THEN low <= $p_level ELSE high >= $p_level END AS broken,
-         CASE WHEN $p_way = 'down' THEN low ELSE high END AS price, low, high, source, provenance, observed_at
+         CASE WHEN $p_direction = 'down' THEN low <= $p_level ELSE high >= $p_level END AS broken,
+         CASE WHEN $p_direction = 'down' THEN low ELSE high END AS price, low, high, source, provenance, observed_at
   FROM candle
   UNION ALL
   SELECT CASE interval WHEN '1h' THEN 'hourly close' ELSE 'daily close' END, interval, length, time + length, time,
-         CASE WHEN $p_way = 'down' THEN close < $p_level ELSE close > $p_level END,
+         CASE WHEN $p_direction = 'down' THEN close < $p_level ELSE close > $p_level END,
          close, low, high, source, provenance, observed_at
   FROM candle
 ), marked AS (
@@ -29,10 +29,10 @@ WITH candle AS (
   SELECT definition, episode, any_value(interval) AS interval, any_value(length) AS length,
          min(dated) AS broke_at, max(dated) AS last_dated, max(time) AS last_time,
          arg_min(price, time) AS price,
-         CASE WHEN $p_way = 'down' THEN min(low) ELSE max(high) END AS extreme,
+         CASE WHEN $p_direction = 'down' THEN min(low) ELSE max(high) END AS extreme,
          count(*) AS candles,
          -- The candle that broke it does not test it again.
-         count(*) FILTER (turn = 0 AND CASE WHEN $p_way = 'down' THEN high >= $p_level ELSE low <= $p_level END) AS retests,
+         count(*) FILTER (turn = 0 AND CASE WHEN $p_direction = 'down' THEN high >= $p_level ELSE low <= $p_level END) AS retests,
          bool_or(was_broken IS NULL) AS from_the_start,
          count(*) FILTER (before IS NOT NULL AND time - before > length) AS gaps,
          any_value(source) AS source, any_value(provenance) AS provenance, max(observed_at) AS observed_at,

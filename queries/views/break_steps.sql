@@ -14,13 +14,13 @@
 -- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
 -- note: steps with one level fire together: the first of them pulls the others with it
 WITH sale AS (
-  SELECT f.market, f.account, f.close_rule, f.way, f.step, f.trigger_price, f.is_account,
+  SELECT f.market, f.account, f.close_rule, f.direction, f.step, f.trigger_price, f.is_account,
          f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
          -- What a protocol absorbs, it sells itself: later, and not while its reserves suffice.
          CASE WHEN f.close_rule = 'absorb'
                AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
               ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units
-  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
   WHERE f.step IN ('trigger', 'rest')

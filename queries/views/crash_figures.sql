@@ -53,7 +53,7 @@ WITH move AS (
   FROM figure AS f JOIN move AS m ON m.event = f.event
   UNION ALL SELECT event, 16, 'exchange liquidations', usd, 'USD', CASE WHEN usd IS NOT NULL THEN CAST(event AS DATE) END,
                    venues, NULL, NULL, state FROM exchange_sums()
-  UNION ALL SELECT event, 17, 'of the window watched', coverage_share, 'share', CASE WHEN coverage_share IS NOT NULL THEN CAST(event AS DATE) END,
+  UNION ALL SELECT event, 17, 'of the window covered', coverage_share, 'share', CASE WHEN coverage_share IS NOT NULL THEN CAST(event AS DATE) END,
                    venues, NULL, NULL, state FROM exchange_sums()
   UNION ALL SELECT event, 18, 'on-chain liquidations', usd, 'USD', CASE WHEN usd IS NOT NULL THEN CAST(event AS DATE) END,
                    markets, NULL, NULL, state FROM chain_sums()

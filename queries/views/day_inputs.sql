@@ -7,8 +7,8 @@ WITH stored AS (
 ), standing AS (
   SELECT s.day, s.market, s.snapshot, s.before
   FROM day_snapshots() AS s WHERE $p_day IS NULL OR s.day = $p_day
-), of_day AS (
-  SELECT s.day, 'snapshots' AS what, s.snapshot AS key FROM standing AS s
+), input_of_day AS (
+  SELECT s.day, 'snapshots' AS input, s.snapshot AS key FROM standing AS s
   UNION ALL
   SELECT s.day, 'snapshots before', s.before FROM standing AS s WHERE s.before IS NOT NULL
   UNION ALL
@@ -24,9 +24,9 @@ WITH stored AS (
   SELECT s.day, 'coverage', concat_ws(' ', c.source, c.run, epoch_us(c.from_time), epoch_us(c.to_time), c.state)
   FROM stored AS s JOIN coverage AS c
     ON c.from_time < CAST(s.day + 1 AS TIMESTAMPTZ) AND c.to_time > CAST(s.day AS TIMESTAMPTZ)
-), known AS (
+), input_so_far AS (
   -- Of these a day's marts read all that was known at its end.
-  SELECT CAST(c.known_at AS DATE) AS day, 'candles' AS what,
+  SELECT CAST(c.known_at AS DATE) AS day, 'candles' AS input,
          concat_ws(' ', c.asset, c.venue, c.interval, epoch_us(c.time), epoch_us(c.observed_at)) AS key
   FROM candles AS c
   UNION ALL
@@ -39,13 +39,13 @@ WITH stored AS (
   UNION ALL
   SELECT CAST(b.time AS DATE), 'depths', concat_ws(' ', b.venue, b.symbol, b.kind, epoch_us(b.time), b.side, b.distance)
   FROM depths AS b
-), known_day AS (
-  SELECT k.day, k.what, count(*) AS rows, bit_xor(md5_number_lower(k.key)) AS digest FROM known AS k GROUP BY ALL
+), input_so_far_by_day AS (
+  SELECT k.day, k.input, count(*) AS rows, bit_xor(md5_number_lower(k.key)) AS digest FROM input_so_far AS k GROUP BY ALL
 ), summed AS (
-  SELECT o.day, o.what, count(*) AS rows, bit_xor(md5_number_lower(o.key)) AS digest FROM of_day AS o GROUP BY ALL
+  SELECT o.day, o.input, count(*) AS rows, bit_xor(md5_number_lower(o.key)) AS digest FROM input_of_day AS o GROUP BY ALL
   UNION ALL
-  SELECT s.day, k.what, sum(k.rows), bit_xor(k.digest) FROM stored AS s JOIN known_day AS k ON k.day <= s.day GROUP BY ALL
+  SELECT s.day, k.input, sum(k.rows), bit_xor(k.digest) FROM stored AS s JOIN input_so_far_by_day AS k ON k.day <= s.day GROUP BY ALL
 )
-SELECT m.day, m.what, CAST(m.rows AS BIGINT) AS rows, lower(hex(m.digest)) AS digest
+SELECT m.day, m.input, CAST(m.rows AS BIGINT) AS rows, lower(hex(m.digest)) AS digest
 FROM summed AS m
-ORDER BY m.day, m.what
+ORDER BY m.day, m.input

@@ -3,7 +3,7 @@
 -- param: p_factor TEXT = 'BTC'  what is bought and sold
 -- param: p_as_of TIMESTAMPTZ = NULL  newest book not later than this; null: newest of all
 -- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds (as of then, or now)
-SELECT factor, venue, symbol, kind, side, distance, units, quote_amount, mid, best_bid, best_ask,
+SELECT factor, venue, symbol, kind, side, distance, units, quote_amount, mid_price, best_bid, best_ask,
        reach, volume_24h, time, received_at, provenance,
        CAST(epoch(coalesce($p_as_of, now())) - epoch(time) AS BIGINT) AS age_seconds
 FROM depths

@@ -1,6 +1,6 @@
 -- name: exchange_sums
 -- title: What exchanges reported as liquidated in each crash's window: a lower bound, with its coverage
--- note: covered: share of the window in which the feeds that were watched at all were alive, their mean; figures of a demo do not count
+-- note: covered: share of the window in which the feeds that were collected at all were alive, their mean; figures of a demo do not count
 WITH reported AS (
   SELECT e.event, sum(l.notional_usd) FILTER (abs(l.notional_usd) <= 1e18) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
          string_agg(DISTINCT l.venue, ', ' ORDER BY l.venue) AS names
@@ -19,7 +19,7 @@ WITH reported AS (
   JOIN coverage AS c ON c.from_time < e.window_to AND c.to_time > e.window_from
   WHERE c.provenance <> 'demo'
   GROUP BY e.event, c.source
-), watched AS (
+), covered AS (
   SELECT event, avg(part) AS part, count(*) AS feeds FROM feed GROUP BY event
 )
 SELECT e.event,
@@ -29,7 +29,7 @@ SELECT e.event,
             WHEN r.usd IS NULL AND r.orders > 0 THEN 'n/a (' || r.orders || ' orders without a value in USD)'
             ELSE '≥, ' || coalesce(r.venues, 0) || ' venue(s), '
                  || CASE WHEN w.part IS NULL THEN 'coverage not known'
-                         ELSE printf('%.1f %% of the window watched', 100 * w.part) END END AS state
+                         ELSE printf('%.1f %% of the window covered', 100 * w.part) END END AS state
 FROM crash_events() AS e
 LEFT JOIN reported AS r ON r.event = e.event
-LEFT JOIN watched AS w ON w.event = e.event
+LEFT JOIN covered AS w ON w.event = e.event

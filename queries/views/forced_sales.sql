@@ -1,7 +1,7 @@
 -- name: forced_sales
 -- title: What liquidators may take from each account as a factor moves: one row per step of the wall
 -- param: p_factor TEXT = 'BTC'  which factor moves
--- param: p_way TEXT = 'down'  down, up or both; what is liquidatable already is always there
+-- param: p_direction TEXT = 'down'  down, up or both; what is liquidatable already is always there
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
@@ -16,13 +16,13 @@ WITH spot AS (
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
 ), hit AS (
-  SELECT *, way AS kind, x AS x_hit, close_rule IN ('absorb', 'whole') AS by_account,
+  SELECT *, direction AS kind, x AS x_hit, close_rule IN ('absorb', 'whole') AS by_account,
     CASE WHEN collateral_top_usd > 0e0 THEN
       1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap,
     CASE WHEN close_rule LIKE 'target %' THEN CAST(substr(close_rule, 8) AS DOUBLE) END AS target
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
-  WHERE way = 'now' OR (way = 'down' AND $p_way IN ('down', 'both'))
-     OR (way = 'up' AND $p_way IN ('up', 'both'))
+  WHERE direction = 'now' OR (direction = 'down' AND $p_direction IN ('down', 'both'))
+     OR (direction = 'up' AND $p_direction IN ('up', 'both'))
 ), closed AS (
   -- What one call may repay at the trigger (close factor), by the pool's rule.
   SELECT *,
@@ -110,7 +110,7 @@ WITH spot AS (
          ELSE x_max END AS x_end
   FROM healing
 ), step AS (
-  SELECT market, account, close_rule, kind AS way, unit_usd, 'trigger' AS step, x_hit AS x,
+  SELECT market, account, close_rule, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
          1 AS is_account, c0 + c1 * x_hit AS risk_usd, taken * part_usd AS seize_usd,
          taken * part_own_usd AS own_usd, repaid * debt_part_own_usd AS bought_own_usd,
          heal0, heal1, heal_now
@@ -131,9 +131,9 @@ WITH spot AS (
          heal1 * x_end, -heal1, 0e0
   FROM ended WHERE heals_on AND x_end > 0e0
 )
-SELECT market, account, close_rule, way, step, x, x * spot.factor_price AS trigger_price,
+SELECT market, account, close_rule, direction, step, x, x * spot.factor_price AS trigger_price,
        is_account, risk_usd, seize_usd, own_usd / nullif(unit_usd, 0e0) AS units,
        bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd
 FROM step CROSS JOIN spot
-WHERE way = 'now' OR $p_way IN (way, 'both')
+WHERE direction = 'now' OR $p_direction IN (direction, 'both')

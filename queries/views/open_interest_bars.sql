@@ -3,7 +3,7 @@
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
 -- note: entry price: (high + low + close) / 3, in place of the bar's VWAP, which is not published
--- note: watched: a feed that publishes every liquidation was up for the whole bar; gap: the bar before is missing
+-- note: covered: a feed that publishes every liquidation was up for the whole bar; gap: the bar before is missing
 WITH bar AS (
   SELECT base, venue, market, symbol, provenance, time AS to_time, units, usd, high, low, close,
          (high + low + close) / 3e0 AS entry_price,
@@ -39,7 +39,7 @@ WITH bar AS (
 )
 SELECT n.base, n.venue, n.market, n.symbol, n.bar, n.from_time, n.to_time, n.units, n.usd,
        n.entry_price, n.low, n.high, n.close, n.change_units, n.gap,
-       coalesce(s.up >= 0.999e0 * n.seconds AND NOT coalesce(l.unsized, false), false) AS watched,
+       coalesce(s.up >= 0.999e0 * n.seconds AND NOT coalesce(l.unsized, false), false) AS covered,
        coalesce(l.long_units, 0e0) AS liquidated_long_units,
        coalesce(l.short_units, 0e0) AS liquidated_short_units,
        n.provenance

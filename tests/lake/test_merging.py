@@ -285,7 +285,7 @@ def test_status_counts_deliveries_not_merged_loads(store: Store) -> None:
         step_to_the_end(merger)
     with query.open_catalog(store) as catalog:
         (line,) = query.run(catalog, query.find("freshness")).dicts()
-    assert (line["what"], line["rows"], line["failed"]) == ("4 loads", 4, 4)
+    assert (line["detail"], line["rows"], line["failed"]) == ("4 loads", 4, 4)
 
 
 def tables_of(load: Load) -> dict[str, int]:

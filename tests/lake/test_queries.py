@@ -135,7 +135,7 @@ def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None
     (totals,) = ask(store, "mart_totals")
     assert totals["accounts_liquidatable"] == 2
     assert (totals["liquidatable_usd"], totals["near_usd"]) == (liquidatable, near)
-    changes = {row["what"]: row["after"] for row in ask(store, "changes")}
+    changes = {row["metric"]: row["after"] for row in ask(store, "changes")}
     assert changes["accounts liquidatable"] == 2
     assert changes["debt liquidatable USD"] == liquidatable
     assert changes["debt within 5 % of liquidation USD"] == near
@@ -144,14 +144,14 @@ def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None
     rows = ask(store, "accounts")
     assert [row["account"] for row in rows[:3]] == [names[0.99], names[1.0127], names[0.9988]]
     assert [row["liquidatable"] for row in rows[:3]] == [True, True, False]
-    assert [row["fall_share"] for row in rows[:3]] == [None] * 3
-    ways = {row["account"]: (row["way"], row["x"]) for row in ask(store, "triggers")}
-    assert [ways[names[hf]] for hf in (0.99, 1.0127)] == [("now", 1)] * 2
+    assert [row["liquidation_drop_share"] for row in rows[:3]] == [None] * 3
+    directions = {row["account"]: (row["direction"], row["x"]) for row in ask(store, "triggers")}
+    assert [directions[names[hf]] for hf in (0.99, 1.0127)] == [("now", 1)] * 2
     # Not liquidatable below 1: it is at the next fall, whatever its margin says.
-    assert ways[names[0.9988]] == ("down", 1)
-    assert {ways[names[hf]][0] for hf in (1.03, 1.04, 1.2)} == {"down"}
+    assert directions[names[0.9988]] == ("down", 1)
+    assert {directions[names[hf]][0] for hf in (1.03, 1.04, 1.2)} == {"down"}
     now, nearest, *_ = ask(store, "walls")
-    assert (now["way"], now["accounts"]) == ("now", 2)
+    assert (now["direction"], now["accounts"]) == ("now", 2)
     assert nearest["accounts"] == 1
 
 
@@ -198,7 +198,7 @@ def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store)
     assert (totals["accounts"], totals["accounts_liquidatable"]) == (3, 1)
     sums = (*usd, "liquidatable_usd", "near_usd", "bad_debt_usd")
     assert [totals[name] for name in sums] == [None] * 5
-    rows = {row["what"]: row for row in ask(store, "changes")}
+    rows = {row["metric"]: row for row in ask(store, "changes")}
     for what in (*rows.keys() - {"accounts", "accounts liquidatable"},):
         assert (rows[what]["before"], rows[what]["after"]) == (None, None), what
 
@@ -230,9 +230,9 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
         "debt_usd": None,
     }
     for name, each in made.items():
-        assert each.meta["in_no_sum"] == [left_out], name
+        assert each.meta["excluded_accounts"] == [left_out], name
         assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in each.header, name
-    assert json.loads(render.text_of(made["walls"], Format.JSON))["in_no_sum"] == [left_out]
+    assert json.loads(render.text_of(made["walls"], Format.JSON))["excluded_accounts"] == [left_out]
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ def test_accounts_are_listed_riskiest_first(store: Store) -> None:
     rows = ask(store, "accounts")
     assert [row["account"] for row in rows] == order
     now, big, _, mixed, unknown = rows
-    assert now["fall_share"] is None
-    assert big["fall_share"] == close(0.2)
+    assert now["liquidation_drop_share"] is None
+    assert big["liquidation_drop_share"] == close(0.2)
     assert (mixed["top_collateral"], mixed["top_debt"]) == ("BTC", "USD")
     assert (unknown["status"], unknown["hf"]) == ("n/a (oracle reverted)", None)
     assert [row["account"] for row in ask(store, "accounts", limit=2)] == order[:2]
@@ -338,7 +338,7 @@ def test_of_imports_the_one_of_the_newest_time_is_shown_and_compared_with_the_on
         head = made.head(read_at=FIRST_BLOCK_TIME + timedelta(days=30, hours=n))
         store.append([*made.rows()[:-1], head], source="import", target="m")
     assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [late.snapshot]
-    prices = {row["what"]: row for row in ask(store, "changes")}
+    prices = {row["metric"]: row for row in ask(store, "changes")}
     price = prices["price BTC USD"]
     assert (price["before"], price["after"]) == (90_010, 90_020)
     (oldest,) = {row["before_price"] for row in ask(store, "leg_changes") if row["side"] != "debt"}
@@ -415,10 +415,10 @@ def test_freshness_lists_each_snapshot_and_each_sources_loads(store: Store) -> N
         ("load", "aave-v3 n"),
         ("load", "other"),
     }
-    assert rows["snapshot", "m"]["what"] == "block 200"
+    assert rows["snapshot", "m"]["detail"] == "block 200"
     assert rows["snapshot", "m"]["rows"] == 3
     load = rows["load", "aave-v3 m"]
-    assert (load["what"], load["failed"]) == ("5 loads", 1)
+    assert (load["detail"], load["failed"]) == ("5 loads", 1)
     assert load["rows"] == sql(store, "SELECT sum(rows) FROM loads WHERE target = 'm'").rows[0][0]
     assert 0 <= load["age_seconds"] < 60
     assert rows["load", "other"]["failed"] == 0
@@ -437,7 +437,7 @@ def test_changes_compares_the_two_newest_snapshots_that_stand(store: Store) -> N
     gone = book(block=150)
     gone.store(store)
     store.append([gone.orphan()], source="x")
-    rows = {row["what"]: row for row in ask(store, "changes")}
+    rows = {row["metric"]: row for row in ask(store, "changes")}
     assert {(row["before_block"], row["after_block"]) for row in rows.values()} == {(100, 200)}
     expected = {
         "price BTC USD": (90_000, 45_000),
@@ -458,7 +458,7 @@ def test_changes_compares_the_two_newest_snapshots_that_stand(store: Store) -> N
     assert "price USD USD" not in rows
     newest = book(block=300)
     newest.store(store)
-    rows = {row["what"]: row for row in ask(store, "changes")}
+    rows = {row["metric"]: row for row in ask(store, "changes")}
     assert (rows["accounts"]["before"], rows["accounts"]["after"]) == (4, 0)
     assert (rows["debt USD"]["after"], rows["bad debt USD"]["after"]) == (0, 0)
     assert {r["before_block"] for r in ask(store, "changes")} == {200}
@@ -673,7 +673,7 @@ VALUES: dict[str, Any] = {
     "p_market": "m",
     "p_as_of": FIRST_BLOCK_TIME + timedelta(days=300),
     "p_factor": "BTC",
-    "p_way": "both",
+    "p_direction": "both",
     "p_split": True,
     "p_range": 0.25,
     "p_step_abs": 750.0,
@@ -732,11 +732,11 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     # JSON has no infinity.
     "break_steps": {"p_scales": "1,0.5"},
     "break_levels": {"p_scales": "1,0.5"},
-    "nearest": {"p_way": "down", "p_factor": "MARKET", "p_betas": "btc=1.5"},
+    "nearest": {"p_direction": "down", "p_factor": "MARKET", "p_betas": "btc=1.5"},
     "walls": {"p_factor": "MARKET", "p_betas": "btc=1.5", "p_step_abs": 0.02},
     "triggers": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
     "moves": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
-    "in_no_sum": {"p_market": "eth,m"},
+    "excluded_accounts": {"p_market": "eth,m"},
     "unvalued": {"p_market": "eth,m"},
     "mart_parameter_changes": {"p_since": FIRST_BLOCK_TIME + timedelta(seconds=12 * 350)},
 }

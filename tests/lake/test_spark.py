@@ -33,7 +33,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "both ways": {
         "p_factor": "ETH",
-        "p_way": "both",
+        "p_direction": "both",
         "p_split": True,
         "p_range": 0.2,
         "p_step_pct": 0.02,

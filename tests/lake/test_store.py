@@ -200,7 +200,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character(store: Store) -> Non
 
 
 def test_a_time_without_a_zone_is_refused_and_nothing_of_the_load_counts(store: Store) -> None:
-    naive = Orphan(snapshot="s", market="m", found_at=NOW.replace(tzinfo=None))
+    naive = Orphan(snapshot="s", market="m", detected_at=NOW.replace(tzinfo=None))
     with pytest.raises(TypeError, match="without a zone"):
         store.append([scan(), naive], source="t")
     assert store.rows(Load) == []
@@ -212,10 +212,10 @@ def test_a_time_of_another_zone_is_the_same_moment(store: Store) -> None:
     from datetime import timezone
 
     there = NOW.astimezone(timezone(timedelta(hours=-7)))
-    store.append([Orphan(snapshot="s", market="m", found_at=there)], source="t")
+    store.append([Orphan(snapshot="s", market="m", detected_at=there)], source="t")
     (row,) = store.rows(Orphan)
-    assert row.found_at == NOW
-    assert row.found_at.utcoffset() == timedelta()
+    assert row.detected_at == NOW
+    assert row.detected_at.utcoffset() == timedelta()
 
 
 def test_an_empty_load_is_a_load_with_its_cursor(store: Store) -> None:
@@ -601,7 +601,8 @@ WHOLE = {
     "its balances add up": "SELECT count(*) FROM account_totals()",
     "every account has its balances and prices": f"""
         SELECT (count(*) <> {ACCOUNTS} OR count(DISTINCT snapshot) <> 1
-                OR sum(CASE WHEN way = 'down' AND abs(trigger_price - 80000 - block_number) < 1e-6
+                OR sum(CASE WHEN direction = 'down'
+                             AND abs(trigger_price - 80000 - block_number) < 1e-6
                             THEN 1 ELSE 0 END) <> {ACCOUNTS})::INT
         FROM triggers(p_factor := 'BTC')
     """,

@@ -78,7 +78,7 @@ def test_a_file_of_balances_gives_the_health_factors_and_triggers_of_the_referen
     btc = {row["account"]: row for row in ask(store, "triggers", factor="BTC")}
     assert btc["alice"]["trigger_price"] == pytest.approx(76_923.0769, rel=1e-8)
     assert btc["bob"]["trigger_price"] == pytest.approx(58_076.9231, rel=1e-8)
-    assert btc["carol"]["way"] == "never"
+    assert btc["carol"]["direction"] == "never"
     eth = {row["account"]: row for row in ask(store, "triggers", factor="ETH")}
     assert eth["bob"]["trigger_price"] == pytest.approx(2_000, rel=1e-8)
     assert run("checks", home=home).code == Exit.OK
@@ -138,7 +138,7 @@ def test_importing_again_is_a_snapshot_of_its_own_and_the_newest_is_shown(home: 
     (shown,) = ask(Store(home), "snapshots_at")
     assert shown["accounts"] == 2
     assert shown["provenance"] == "imported"
-    whats = {row["kind"]: row["what"] for row in ask(Store(home), "freshness")}
+    whats = {row["kind"]: row["detail"] for row in ask(Store(home), "freshness")}
     assert whats["snapshot"] == "imported"  # it has no block
 
 
@@ -538,7 +538,12 @@ def test_on_the_published_file_health_triggers_and_walls_say_what_it_says(publis
         0.9540132, abs=5e-8
     )
     wall = ask(
-        Store(published), "walls", factor="collateral", market="steth_aave", way="both", range=0.99
+        Store(published),
+        "walls",
+        factor="collateral",
+        market="steth_aave",
+        direction="both",
+        range=0.99,
     )
     assert sum(row["accounts"] for row in wall) == 1_309
     assert run("checks", home=published).code == Exit.OK
@@ -547,6 +552,8 @@ def test_on_the_published_file_health_triggers_and_walls_say_what_it_says(publis
 
 
 def test_the_published_file_keeps_whoever_is_below_one(published: Path) -> None:
-    rows = ask(Store(published), "nearest", factor="collateral", market="steth_aave", way="now")
+    rows = ask(
+        Store(published), "nearest", factor="collateral", market="steth_aave", direction="now"
+    )
     assert len(rows) == 4
     assert shell.run("accounts", "--market", "steth_aave", home=published).code == Exit.OK

@@ -174,8 +174,8 @@ def test_five_markets_of_four_protocols_are_read_verified_and_walled_together(
     walls_add_up(street, "BTC", at_risk={"core", "spark", "old", "usdc"}, moved={"usdc"})
     walls_add_up(street, "wstETH/ETH", at_risk={"core", "weth"}, moved={"weth"})
     shown_rows = street.rows("walls", "ETH", "--by-market")
-    assert [(row["market"], row["way"], row["accounts"]) for row in shown_rows] == [
-        (row["market"], row["way"], row["accounts"])
+    assert [(row["market"], row["direction"], row["accounts"]) for row in shown_rows] == [
+        (row["market"], row["direction"], row["accounts"])
         for row in ask(lake.store, "walls", factor="ETH", split=True)
     ]
     for bucket in ask(lake.store, "health"):
@@ -204,7 +204,7 @@ def verified(street: Street) -> None:
 
 def place(row: dict[str, Any]) -> tuple[str, float | None]:
     move = row["move_share"]
-    return row["way"], None if move is None else round(move, 9)
+    return row["direction"], None if move is None else round(move, 9)
 
 
 def walls_add_up(street: Street, factor: str, at_risk: set[str], moved: set[str]) -> None:
@@ -229,6 +229,6 @@ def walls_add_up(street: Street, factor: str, at_risk: set[str], moved: set[str]
     further: Counter[str] = Counter()
     for row in split:
         counts[row["market"]] += row["accounts"]
-        further[row["market"]] += row["accounts"] if row["way"] == "down" else 0
+        further[row["market"]] += row["accounts"] if row["direction"] == "down" else 0
     assert at_risk <= {name for name, count in counts.items() if count}, counts
     assert moved <= {name for name, count in further.items() if count}, further

@@ -126,10 +126,10 @@ def test_a_days_marts_are_what_the_reports_say_of_its_newest_snapshot(
         assert row["market"] == "m"
         assert row["debt_usd"] == pytest.approx(wanted["debt_usd"], rel=1e-12)
     walls = [row for row in read(done.folder, "walls") if row["factor"] == "BTC"]
-    wanted_walls = ask(store, "walls", factor="BTC", way="both", step_pct=0.01, as_of=as_of)
+    wanted_walls = ask(store, "walls", factor="BTC", direction="both", step_pct=0.01, as_of=as_of)
     assert len(walls) == len(wanted_walls) > 50
     for row, wanted in zip(walls, wanted_walls, strict=True):
-        assert row["way"] == wanted["way"]
+        assert row["direction"] == wanted["direction"]
         for name in ("price_from", "max_seizable_usd", "cum_units"):
             assert wanted[name] is None or row[name] == pytest.approx(wanted[name], rel=1e-12)
             assert (row[name] is None) == (wanted[name] is None)
@@ -292,7 +292,7 @@ def verification(store: Store) -> list[Row]:
 
 def orphaned(store: Store) -> list[Row]:
     (last,) = [s for s in store.rows(Snapshot) if s.block_number == 200]
-    return [Orphan(snapshot=last.snapshot, market="m", found_at=MORNING + timedelta(days=3))]
+    return [Orphan(snapshot=last.snapshot, market="m", detected_at=MORNING + timedelta(days=3))]
 
 
 GROWN: dict[str, Callable[[Store], list[Row]]] = {

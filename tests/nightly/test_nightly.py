@@ -186,7 +186,7 @@ def test_dropped_snapshots_go_with_balances_and_others_stay(
         books.append(made)
     left = books[-1]
     store.append(
-        [books[0].verified(), Orphan(snapshot=books[1].snapshot, market="m", found_at=NOW)],
+        [books[0].verified(), Orphan(snapshot=books[1].snapshot, market="m", detected_at=NOW)],
         source="v",
     )
     before = {

@@ -130,7 +130,7 @@ def test_a_clock_set_back_keeps_the_order_of_notices(
         outcome = alerts.run(store, [], only=["level"], now=NOW + timedelta(days=day))
         kinds.append([n.kind for n in outcome.notices])
     assert kinds == [["raised"], ["cleared"], [], ["raised"], [], ["cleared"]]
-    moments = [n.told_at for n in store.rows(Notice)]
+    moments = [n.notified_at for n in store.rows(Notice)]
     assert len(set(moments)) == 4
     with listening() as box:
         alerts.run(store, [Webhook(box.url, 5.0)], only=["level"], now=NOW)

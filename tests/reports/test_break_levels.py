@@ -66,7 +66,7 @@ def block_after(store: Store) -> int:
 def bids(store: Store, points: list[tuple[float, float]], **how: Any) -> None:
     """The newest book of the lake."""
     at = FIRST_BLOCK_TIME + timedelta(seconds=12 * block_after(store))
-    store.append(depth(points, mid=SPOT, **({"time": at} | how)), source="depth")
+    store.append(depth(points, mid_price=SPOT, **({"time": at} | how)), source="depth")
 
 
 def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, A
 
 
 def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict[str, Any]:
-    (found,) = ask(store, "falls", scales=str(scale), price=price, **values)
+    (found,) = ask(store, "landing_prices", scales=str(scale), price=price, **values)
     return found
 
 
@@ -84,7 +84,7 @@ def test_what_stood_against_a_price_is_told_for_each_depth(store: Store) -> None
     bids(store, [(0.01, 20.0), (0.05, 100.0), (0.1, 200.0)])
 
     def against(scales: str) -> list[dict[str, Any]]:
-        return ask(store, "stands_against", scales=scales, price=87_500.0, width=0.002)
+        return ask(store, "price_level", scales=scales, price=87_500.0, width=0.002)
 
     one, small = against("1"), against("0.1")
     assert against("0.1,1") == against("1,0.1") == [*one, *small]
@@ -138,7 +138,7 @@ def test_falls_come_to_rest_where_the_golden_cases_do(store: Store, case: dict[s
     how = set_up(store, case)
     for point in case["fixed_points"]:
         found = rest(store, point["p_ext"], **how)
-        assert found["final_price"] == close(point["p_final"], rel=1e-6)
+        assert found["landing_price"] == close(point["p_final"], rel=1e-6)
         assert found["sold_units"] == close(point["units"])
 
 
@@ -227,9 +227,9 @@ def test_break_levels_and_falls_equal_plain_iteration(
         assert below == close(row["landing_price"], rel=1e-6)
         assert above > below
     drops = ",".join(str(Random(seed + i).uniform(0.0, 0.7)) for i in range(6))
-    for row in ask(store, "falls", scales=str(kappa), drops=drops):
+    for row in ask(store, "landing_prices", scales=str(kappa), drops=drops):
         final, sold = market.rest(steps, row["outside_price"])
-        assert (row["final_price"], row["sold_units"]) == (close(final, 1e-6), close(sold))
+        assert (row["landing_price"], row["sold_units"]) == (close(final, 1e-6), close(sold))
     # Nothing lost, nothing doubled.
     assert sum(row["units"] for row in found) == close(sum(units for _, units in steps))
     assert sum(row["steps"] for row in found) == len(steps) == sum(r["accounts"] for r in found)
@@ -288,19 +288,19 @@ def test_less_depth_or_more_units_never_leave_the_price_higher(
     wall(store, steps)
     bids(store, book, volume_24h=adv)
     drops = str(1 - outside)
-    rows = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")
-    finals = [row["final_price"] for row in rows]
+    rows = ask(store, "landing_prices", drops=drops, scales="inf,1,0.5,0.1,0.02")
+    finals = [row["landing_price"] for row in rows]
     assert [row["depth"] for row in rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
     # Where both end at the same price the order of their sums shows in the last digit.
     for deeper, thinner in pairwise(rows):
-        assert thinner["final_price"] <= deeper["final_price"] * (1 + 1e-12)
+        assert thinner["landing_price"] <= deeper["landing_price"] * (1 + 1e-12)
         assert thinner["sold_units"] >= deeper["sold_units"] * (1 - 1e-12)
     assert finals[0] == close(outside * SPOT)
     wall(store, [(price, units * more) for price, units in steps])
     bids(store, book, volume_24h=adv)
-    again = ask(store, "falls", drops=drops, scales="inf,1,0.5,0.1,0.02")
+    again = ask(store, "landing_prices", drops=drops, scales="inf,1,0.5,0.1,0.02")
     for before, after in zip(finals, again, strict=True):
-        assert after["final_price"] <= before * (1 + 1e-12)
+        assert after["landing_price"] <= before * (1 + 1e-12)
 
 
 @reused
@@ -313,7 +313,7 @@ def test_the_recentred_book_on_a_grid_equals_its_own_loop(
     bids(store, book, volume_24h=adv)
     market = Market(book, adv)
     on_grid = [(int(price / SPOT * 1000 + 1e-9), units) for price, units in steps]
-    found = ask(store, "recentred_book")
+    found = ask(store, "landing_by_round")
     assert len(found) == 121
     for row in found:
         start = round(row["outside_x"] * 1000)
@@ -324,9 +324,9 @@ def test_the_recentred_book_on_a_grid_equals_its_own_loop(
             if fallen >= at:
                 break
             at, rounds = fallen, rounds + 1
-        assert (row["final_x"], row["rounds"]) == (at / 1000, rounds)
+        assert (row["landing_x"], row["rounds"]) == (at / 1000, rounds)
         final, _ = market.rest(steps, start / 1000 * SPOT)
-        assert row["final_x"] <= final / SPOT + 1e-9
+        assert row["landing_x"] <= final / SPOT + 1e-9
 
 
 # --- what the figures stand on ------------------------------------------------------------------
@@ -366,10 +366,10 @@ def test_liquidatable_accounts_trigger_others_at_todays_price(
     wall(store, [(120_000, 100), (99_000, 10), (80_000, 10)])
     bids(store, [(0.1, 500.0)])
     now, below = levels(store)
-    assert (now["way"], now["break_price"], now["units"]) == ("now", SPOT, 110)
+    assert (now["direction"], now["break_price"], now["units"]) == ("now", SPOT, 110)
     assert now["amplification"] is None
     assert now["landing_price"] == close(SPOT * (1 - 0.1 * 110 / 500))
-    assert (below["way"], below["units"]) == ("down", 10)
+    assert (below["direction"], below["units"]) == ("down", 10)
     assert below["break_price"] == close(80_000 / (1 - 0.1 * 110 / 500))
 
 
@@ -496,7 +496,7 @@ def test_absorbed_collateral_is_sold_later_below_target_reserves(
     (group,) = levels(store, absorbed=absorbed)
     assert (group["units"], group["sold_units"]) == (close(50), close(sold))
     found = rest(store, 94_000, absorbed=absorbed)
-    assert (found["sold_units"], found["later_units"]) == (close(sold), close(50 - sold))
+    assert (found["sold_units"], found["unsold_units"]) == (close(sold), close(50 - sold))
 
 
 def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Store) -> None:
@@ -505,14 +505,14 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
     bids(store, [(0.1, 1_000.0)])
     for outside in (99_000.0, 80_000.0, 72_000.0, 50_000.0):
         found = rest(store, outside)
-        price = found["final_price"]
+        price = found["landing_price"]
         debts = [
             (units * trigger * THRESHOLD, units * price)
             for trigger, units in steps
             if price <= trigger
         ]
         assert found["bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
-        assert found["toxic_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
+        assert found["toxic_debt_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ def test_bad_debt_is_what_liquidating_at_that_price_leaves(
     made.store(store)
     found = rest(store, price, inf)
     assert found["bad_debt_usd"] == pytest.approx(left, abs=0.01)
-    assert found["toxic_usd"] == (77_600 if left else 0)
+    assert found["toxic_debt_usd"] == (77_600 if left else 0)
 
 
 def test_bad_debt_of_several_collaterals_is_each_with_its_own_bonus(store: Store) -> None:
@@ -595,18 +595,21 @@ def test_a_fall_by_a_share_reaches_each_market_at_its_own_distance(store: Store)
         made.store(store)
     bids(store, [(0.1, 1_000.0)])
     now, down = levels(store, inf)
-    assert (now["way"], now["break_price"], now["accounts"]) == ("now", 102_000, 2)
-    assert (down["way"], down["break_price"]) == ("down", close(102_000 * 0.95))
+    assert (now["direction"], now["break_price"], now["accounts"]) == ("now", 102_000, 2)
+    assert (down["direction"], down["break_price"]) == ("down", close(102_000 * 0.95))
     assert (down["accounts"], down["move_share"]) == (2, close(-0.05))
-    before, after = ask(store, "falls", scales="inf", drops="0.049,0.051")
+    before, after = ask(store, "landing_prices", scales="inf", drops="0.049,0.051")
     assert (before["accounts"], after["accounts"]) == (2, 4)
-    (all_,) = (r for r in ask(store, "near_price", width=0.001) if r["part"] == "all")
+    (all_,) = (r for r in ask(store, "at_risk_near_price", width=0.001) if r["part"] == "all")
     assert all_["accounts"] == 2
     bins = ask(store, "walls", step_pct=0.01, range=0.1)
-    assert [(r["way"], r["accounts"]) for r in bins if r["accounts"]] == [("now", 2), ("down", 2)]
+    assert [(r["direction"], r["accounts"]) for r in bins if r["accounts"]] == [
+        ("now", 2),
+        ("down", 2),
+    ]
     for x, accounts in ((0.951, 2), (0.949, 4)):
-        (way,) = ask(store, "sold_on_the_way", x=x)
-        assert way["accounts"] == accounts
+        (direction,) = ask(store, "sales_to_price", x=x)
+        assert direction["accounts"] == accounts
 
 
 # --- depth of several venues --------------------------------------------------------------------

@@ -49,11 +49,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A market, and books of BTC and ETH that a venue gave a moment ago."""
     store = Store(tmp_path_factory.mktemp("lake"))
     market().store(store)
-    for factor, mid, units in (("BTC", 90_000.0, 20.0), ("ETH", 3_000.0, 300.0)):
+    for factor, mid_price, units in (("BTC", 90_000.0, 20.0), ("ETH", 3_000.0, 300.0)):
         for side in ("bid", "ask"):
             points = [(0.005, units), (0.01, 3 * units), (0.05, 12 * units)]
             store.append(
-                depth(points, factor=factor, mid=mid, time=NOW, side=side, volume_24h=100 * units),
+                depth(
+                    points,
+                    factor=factor,
+                    mid_price=mid_price,
+                    time=NOW,
+                    side=side,
+                    volume_24h=100 * units,
+                ),
                 source="depth",
             )
     return store.home
@@ -79,7 +86,7 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     assert done.code == 0, done.err
     for words in (
         "depth v BTC/USD (spot): ",
-        "old; middle 90,000.00; bids of 240 BTC within 5.0%, as far as it was shown; "
+        "old; mid price 90,000.00; bids of 240 BTC within 5.0%, as far as it was shown; "
         "2,000 traded in 24 h",
         "MODEL: the books' bids × 1 are all there is (a lower bound), beyond them",
         "100% of what is seized is sold at once and for good",
@@ -123,7 +130,7 @@ def test_the_header_says_whether_reserves_allow_a_sale(
     rows = [row for row in made.rows() if row.table != "snapshots"]
     store.create()
     store.append([*rows, made.head(reserves_usd=own, target_reserves_usd=target)], source="x")
-    store.append(depth([(0.05, 240.0)], mid=90_000.0, time=NOW), source="depth")
+    store.append(depth([(0.05, 240.0)], mid_price=90_000.0, time=NOW), source="depth")
     done = command(tmp_path, "BTC")
     assert told in done.out, done.err
     found = json.loads(command(tmp_path, "BTC", "--json").out)
@@ -141,19 +148,19 @@ def test_one_fall_is_told_at_each_depth(home: Path) -> None:
     found = rows(home, "BTC", "--to", "88,000")["rows"]
     assert [row["depth"] for row in found] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
     assert {row["outside_price"] for row in found} == {88_000}
-    assert found[0]["final_price"] == 88_000 > found[1]["final_price"]
+    assert found[0]["landing_price"] == 88_000 > found[1]["landing_price"]
     by_share = rows(home, "BTC", "--drop", "2.2222222222%")["rows"]
-    assert by_share[1]["final_price"] == pytest.approx(found[1]["final_price"], rel=1e-6)
+    assert by_share[1]["landing_price"] == pytest.approx(found[1]["landing_price"], rel=1e-6)
 
 
 def test_what_is_asked_under_changes_what_comes_out(home: Path) -> None:
-    base = rows(home, "BTC", "--to", "88000")["rows"][1]["final_price"]
+    base = rows(home, "BTC", "--to", "88000")["rows"][1]["landing_price"]
     thin = rows(home, "BTC", "--to", "88000", "--depth-scale", "0.3")["rows"]
-    assert thin[1]["final_price"] < base
+    assert thin[1]["landing_price"] < base
     assert [row["depth"] for row in thin][1] == "× 0.3"
     some = rows(home, "BTC", "--to", "88000", "--sold-share", "50%")["rows"][1]
-    assert some["final_price"] > base
-    assert some["later_units"] == pytest.approx(some["sold_units"])
+    assert some["landing_price"] > base
+    assert some["unsold_units"] == pytest.approx(some["sold_units"])
     late = rows(home, "BTC", "--oracle-deviation", "0.5%")["rows"]
     assert all(r["break_price_late"] == pytest.approx(r["break_price"] * 0.995) for r in late)
     with_eth = rows(home, "BTC", "--drop", "12%", "--beta", "eth=1.2")["rows"][0]
@@ -182,11 +189,13 @@ def test_header_and_left_out_accounts_use_the_betas_of_the_rows(tmp_path: Path) 
     assert "accounts in " in said.out
     found = rows(tmp_path, *asked)
     assert {m["symbol"]: m["beta"] for m in found["moves"]} == {"WBTC": 1.0, "WETH": 1.5}
-    left_out = [{k: v for k, v in row.items() if v is not None} for row in found["in_no_sum"]]
-    with_betas = ask(Store(tmp_path), "in_no_sum", factor="BTC", betas="eth=1.5")
+    left_out = [
+        {k: v for k, v in row.items() if v is not None} for row in found["excluded_accounts"]
+    ]
+    with_betas = ask(Store(tmp_path), "excluded_accounts", factor="BTC", betas="eth=1.5")
     assert len(left_out) == len(with_betas) > 0
     assert sum(row["accounts"] for row in left_out) == sum(r["accounts"] for r in with_betas) == 2
-    assert rows(tmp_path, "BTC", "--adv", "20000", "--drop", "70%")["in_no_sum"] == []
+    assert rows(tmp_path, "BTC", "--adv", "20000", "--drop", "70%")["excluded_accounts"] == []
 
 
 def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
@@ -199,8 +208,8 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
         "The largest account is",
         "loops (debt that moves with its collateral) are",
         "1 account.",
-        "down to 88,000.00 it is 2.2%: within as much below the books' middle stood bids for 115 "
-        "BTC.",
+        "down to 88,000.00 it is 2.2%: within as much below the books' mid price stood bids for "
+        "115 BTC.",
         "MODEL: an outside price of",
         "Loop gain there",
     ):
@@ -226,7 +235,7 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
     )
     other.account("a", {"WBTC": 1}, {"USDC": 30_000})
     other.store(store)
-    store.append(depth([(0.05, 240.0)], mid=90_000.0, time=NOW), source="depth")
+    store.append(depth([(0.05, 240.0)], mid_price=90_000.0, time=NOW), source="depth")
     told = (
         "the markets' prices of BTC differ (90,000.00 to 91,800.00): sums stand at n's 91,800.00, "
         "each trigger as far from it as from its own market's price"
@@ -278,20 +287,20 @@ def test_several_factors_rest_where_no_further_round_moves_them(
         scale = {"no impact": math.inf, "× 1": 1.0, "× 0.1": 0.1}[depth_label]
         for name, row in mine.items():
             (other,) = mine.keys() - {name}
-            x = row["final_price"] / spots[name]
-            beta = (1 - mine[other]["final_price"] / spots[other]) / (1 - x)
+            x = row["landing_price"] / spots[name]
+            beta = (1 - mine[other]["landing_price"] / spots[other]) / (1 - x)
             (again,) = ask(
                 store,
-                "sold_on_the_way",
+                "sales_to_price",
                 factor=name,
                 x=x,
                 scale=scale,
                 betas=f"{other.lower()}={beta!r}",
             )
-            assert spots[name] * 0.9 * (1 - again["impact"]) == pytest.approx(row["final_price"])
+            assert spots[name] * 0.9 * (1 - again["impact"]) == pytest.approx(row["landing_price"])
     # "both" fires at -10 % of both, which neither of them brings about alone.
     assert found[0]["accounts"] == 5
-    alone = ask(store, "falls", factor="BTC", scales="inf", drops="0.1")
+    alone = ask(store, "landing_prices", factor="BTC", scales="inf", drops="0.1")
     assert alone[0]["accounts"] < 5
 
 
@@ -305,7 +314,7 @@ def test_several_factors_list_what_moves_and_what_is_in_no_sum(home: Path) -> No
     assert {axis["factor"] for axis in found["axes"]} == {"BTC", "ETH"}
     assert {book["factor"] for book in found["depth"]} == {"BTC", "ETH"}
     assert len(found["markets"]) == 1
-    for name in ("moves", "axes", "in_no_sum"):
+    for name in ("moves", "axes", "excluded_accounts"):
         alone = [{"factor": f} | e for f in ("BTC", "ETH") for e in rows(home, f)[name]]
         assert found[name] == alone
 
@@ -314,12 +323,12 @@ def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> 
     """The rounds of a single factor end at the largest fixed point of its break levels."""
     store = Store(home)
     found = vector(store, "BTC", drops={"BTC": 0.05})
-    falls = ask(store, "falls", drops="0.05", scales="inf,1,0.5,0.1,0.02")
+    falls = ask(store, "landing_prices", drops="0.05", scales="inf,1,0.5,0.1,0.02")
     for row, wanted in zip(found, falls, strict=True):
         assert row["state"] == "ok"
         # What an account owes of the factor itself is bought back, which break levels leave out.
-        assert row["final_price"] == pytest.approx(wanted["final_price"], rel=0.01)
-        assert row["final_price"] >= wanted["final_price"] * (1 - 1e-9)
+        assert row["landing_price"] == pytest.approx(wanted["landing_price"], rel=0.01)
+        assert row["landing_price"] >= wanted["landing_price"] * (1 - 1e-9)
 
 
 def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
@@ -341,18 +350,25 @@ def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
         power = 0.8 * (held.get("WBTC", 0) * 90_000 + held.get("WETH", 0) * 3_000)
         made.account(str(i), held, {"USDC": power / rng.uniform(1.0, 1.3)})
     made.store(store)
-    for factor, mid, units in (("BTC", 90_000.0, 5.0), ("ETH", 3_000.0, 125.0)):
+    for factor, mid_price, units in (("BTC", 90_000.0, 5.0), ("ETH", 3_000.0, 125.0)):
         for side in ("bid", "ask"):
             points = [(0.005, units), (0.01, 3 * units), (0.05, 12 * units)]
             store.append(
-                depth(points, factor=factor, mid=mid, time=NOW, side=side, volume_24h=100 * units),
+                depth(
+                    points,
+                    factor=factor,
+                    mid_price=mid_price,
+                    time=NOW,
+                    side=side,
+                    volume_24h=100 * units,
+                ),
                 source="depth",
             )
     found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.12})
     assert {row["state"] for row in found} == {"ok"}
     assert {row["bought_units"] for row in found} == {0}
     for factor in ("BTC", "ETH"):
-        landed = [row["final_price"] for row in found if row["factor"] == factor]
+        landed = [row["landing_price"] for row in found if row["factor"] == factor]
         assert landed == sorted(landed, reverse=True)
 
 
@@ -366,16 +382,17 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
     # Collateral in BTC, debt in ETH: liquidators have to buy the ETH that they repay.
     made.account("short", {"WBTC": 100}, {"WETH": 100 * 90_000 * 0.8 * 0.98 / 3_000})
     made.store(store)
-    for factor, mid in (("BTC", 90_000.0), ("ETH", 3_000.0)):
+    for factor, mid_price in (("BTC", 90_000.0), ("ETH", 3_000.0)):
         for side in ("bid", "ask"):
             store.append(
-                depth([(0.05, 30.0)], factor=factor, mid=mid, time=NOW, side=side), source="depth"
+                depth([(0.05, 30.0)], factor=factor, mid_price=mid_price, time=NOW, side=side),
+                source="depth",
             )
     found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.01})
     bad = [row for row in found if row["state"] != "ok"]
     assert bad
     assert all(row["state"].startswith("not converged") for row in bad)
-    assert all(row["final_price"] is None and row["sold_units"] is None for row in bad)
+    assert all(row["landing_price"] is None and row["sold_units"] is None for row in bad)
 
 
 # --- what it refuses ----------------------------------------------------------------------------
@@ -440,7 +457,7 @@ def test_old_depth_is_refused_unless_told_otherwise(tmp_path: Path) -> None:
 def test_a_book_far_from_the_oracle_is_of_another_symbol(tmp_path: Path) -> None:
     store = Store(tmp_path)
     market().store(store)
-    store.append(depth([(0.05, 100.0)], mid=3_000.0, time=NOW), source="depth")
+    store.append(depth([(0.05, 100.0)], mid_price=3_000.0, time=NOW), source="depth")
     with query.open_catalog(store) as catalog, pytest.raises(UsageError, match="another symbol"):
         cascade.breaks(catalog, terms(), None)
 
@@ -493,8 +510,8 @@ def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
     made.store(store)
     store.append(depth([(0.05, 240.0)], time=NOW), source="depth")
     bins = ask(store, "walls", factor="BTC", range=cascade.CHART_RANGE)
-    already = next(row["max_seizable_usd"] for row in bins if row["way"] == "now")
-    below = [row for row in bins if row["way"] == "down"]
+    already = next(row["max_seizable_usd"] for row in bins if row["direction"] == "now")
+    below = [row for row in bins if row["direction"] == "down"]
     assert already > 0
     page = tmp_path / "c.html"
     done = command(tmp_path, "BTC", "--chart", str(page))

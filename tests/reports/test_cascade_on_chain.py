@@ -103,7 +103,9 @@ def test_a_fall_lands_where_it_was_predicted_step_by_step(
     market, made = levered
     watched = Watched(tmp_path, market)
     watched.collect()
-    watched.store.append(depth(BOOK, factor="ETH", mid=SPOT, time=FIRST_BLOCK_TIME), source="depth")
+    watched.store.append(
+        depth(BOOK, factor="ETH", mid_price=SPOT, time=FIRST_BLOCK_TIME), source="depth"
+    )
     levels = ask(watched.store, "break_levels", factor="ETH")
     (fed,) = [r for r in levels if r["steps"] > 1 and r["trigger_price"] > 2_800]
     assert fed["accounts"] == 5
@@ -128,16 +130,16 @@ def test_a_fall_lands_where_it_was_predicted_step_by_step(
     # An oracle answers as traded or up to `deviation` above: steps fire in time or that much late.
     asked = ",".join(repr(1 - p / SPOT) for p, _, _ in seen)
     late = ",".join(repr(1 - p / (1 - deviation) / SPOT) for p, _, _ in seen if p)
-    prompt = ask(watched.store, "falls", factor="ETH", scales="1", drops=asked)
-    later = ask(watched.store, "falls", factor="ETH", scales="1", drops=late)
+    prompt = ask(watched.store, "landing_prices", factor="ETH", scales="1", drops=asked)
+    later = ask(watched.store, "landing_prices", factor="ETH", scales="1", drops=late)
     # The answer at which a step is taken lies below its trigger by the outside step at the most,
     # the deviation, and what the sales before moved; the same value is then more ETH.
     more = deviation + 3.0 / SPOT + 0.012
     for (price, landed, sold), first, last in zip(seen, prompt, later, strict=True):
         assert first["outside_price"] == pytest.approx(price)
         assert last["sold_units"] * (1 - 1e-4) <= sold <= first["sold_units"] * (1 + more) + 1e-9
-        highest = price * last["final_price"] / last["outside_price"]
-        lowest = first["final_price"] - price * more * (1 - first["final_price"] / price)
+        highest = price * last["landing_price"] / last["outside_price"]
+        lowest = first["landing_price"] - price * more * (1 - first["landing_price"] / price)
         assert lowest * (1 - 1e-4) <= landed <= highest * (1 + 1e-4)
     # Where the group fired: at once if the oracle is prompt, else within its deviation.
     jumps = [

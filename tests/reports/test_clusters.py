@@ -233,7 +233,7 @@ def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) 
         ],
     ]  # fmt: skip
     found = ask(lake(tmp_path, rows), "open_interest_bars")
-    assert [row["watched"] for row in found] == [True, True, False, False, False, True]
+    assert [row["covered"] for row in found] == [True, True, False, False, False, True]
     assert [row["liquidated_short_units"] for row in found] == [0, 0, 0, 0, 0, 5.0]
     assert {row["liquidated_long_units"] for row in found} == {0.0}
     assert [row["gap"] for row in found] == [False] * 6

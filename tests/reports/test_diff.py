@@ -157,7 +157,7 @@ people = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(amounts, debts),
     lts=st.tuples(st.sampled_from((0.75, 0.8)), st.sampled_from((0.75, 0.83))),
     index=st.floats(1.0, 1.2),
     rule=st.sampled_from(("half", "reserve-half", "whole", "absorb")),
-    way=st.sampled_from(("down", "up")),
+    direction=st.sampled_from(("down", "up")),
 )
 def test_parts_add_up_exactly_and_the_ends_are_the_walls(
     before: Balances,
@@ -166,7 +166,7 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
     lts: tuple[float, float],
     index: float,
     rule: str,
-    way: str,
+    direction: str,
 ) -> None:
     """The parts add up to the whole difference exactly, and its ends are the walls."""
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +175,7 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
             home,
             book(THEN, 1, before, eth=prices[0], lt=lts[0]),
             book(NOW, 2, after, eth=prices[1], lt=lts[1], index=index, close_rule=rule),
-            way=way,
+            direction=direction,
             movers=1_000,
         )
         first, *rest = found.parts
@@ -185,9 +185,15 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
             assert sum((p.changes[figure] for p in rest), Decimal(0)) == whole
         for time, part in ((THEN, first), (NOW, rest[-1])):
             rows = ask(
-                Store(home), "walls", factor="ETH", way=way, range=0.3, step_pct=0.3, as_of=time
+                Store(home),
+                "walls",
+                factor="ETH",
+                direction=direction,
+                range=0.3,
+                step_pct=0.3,
+                as_of=time,
             )
-            near = [row for row in rows if row["way"] in ("now", way)]
+            near = [row for row in rows if row["direction"] in ("now", direction)]
             assert part.walls["accounts"] == sum(row["accounts"] for row in near)
             for figure in FIGURES[1:]:
                 wall = sum(row[figure] for row in near)

@@ -30,7 +30,7 @@ def test_sums_of_exchanges_are_lower_bounds_with_what_was_watched(fill: Fill) ->
         ]
     )
     found = figures(store, "2026-01-29")
-    sums, watched = found["exchange liquidations"], found["of the window watched"]
+    sums, watched = found["exchange liquidations"], found["of the window covered"]
     assert (sums["value"], sums["figure"], sums["source"]) == (1e6, "≥ 1,000,000", "binance")
     assert (watched["value"], watched["figure"]) == (0.5, "50.0 %")
     other = figures(store, "2026-02-05")["exchange liquidations"]

@@ -74,20 +74,23 @@ def test_the_market_factor_moves_portfolios_as_the_reference_says(store: Store) 
     """MARKET moves the golden portfolios to where the reference says."""
     rows = by_name(store, golden(store), factor="MARKET")
     for name, (_, _, x) in GOLDEN.items():
-        assert rows[name]["way"] == ("never" if x is None else "down")
+        assert rows[name]["direction"] == ("never" if x is None else "down")
         assert rows[name]["x"] == (None if x is None else pytest.approx(x, abs=1e-6))
         assert rows[name]["trigger_price"] == rows[name]["x"]
 
 
 def test_a_loop_that_the_market_hides_stands_in_the_wall_of_its_ratio(store: Store) -> None:
     names = golden(store)
-    assert by_name(store, names, factor="MARKET")["D"]["way"] == "never"
+    assert by_name(store, names, factor="MARKET")["D"]["direction"] == "never"
     found = by_name(store, names, factor="wstETH/ETH")["D"]
-    assert found["way"] == "down"
+    assert found["direction"] == "down"
     assert found["x"] == pytest.approx(0.940466, abs=1e-6)
     assert found["trigger_price"] == pytest.approx(1.22 * 0.940466, abs=1e-6)
     wall = [row for row in ask(store, "walls", factor="wstETH/ETH", range=0.06) if row["accounts"]]
-    assert [(row["way"], row["accounts"]) for row in wall] == [("down", 1), ("beyond down", 1)]
+    assert [(row["direction"], row["accounts"]) for row in wall] == [
+        ("down", 1),
+        ("beyond down", 1),
+    ]
 
 
 def test_a_beta_moves_its_factor_further_than_the_market(store: Store) -> None:
@@ -139,8 +142,8 @@ def test_a_price_that_a_beta_would_make_negative_is_outside(store: Store) -> Non
     book = street()
     names = {"deep": book.account("deep", {"WETH": 1, "USDC": 1000}, {"USDC": 700})}
     book.store(store)
-    assert by_name(store, names, factor="MARKET")["deep"]["way"] == "never"
-    assert by_name(store, names, factor="MARKET", betas="eth=3")["deep"]["way"] == "outside"
+    assert by_name(store, names, factor="MARKET")["deep"]["direction"] == "never"
+    assert by_name(store, names, factor="MARKET", betas="eth=3")["deep"]["direction"] == "outside"
 
 
 def test_a_cap_on_a_factor_is_met_sooner_where_its_beta_is_larger(store: Store) -> None:
@@ -153,9 +156,9 @@ def test_a_cap_on_a_factor_is_met_sooner_where_its_beta_is_larger(store: Store) 
     book.store(store)
     # It triggers at a CAP of 800 / 700 = 1.143 times now, below the cap.
     found = by_name(store, names, factor="MARKET")["short"]
-    assert (found["way"], found["x"]) == ("up", pytest.approx(8 / 7, rel=REL))
+    assert (found["direction"], found["x"]) == ("up", pytest.approx(8 / 7, rel=REL))
     found = by_name(store, names, factor="MARKET", betas="cap=2")["short"]
-    assert (found["way"], found["x"]) == ("up", pytest.approx(1 + 1 / 14, rel=REL))
+    assert (found["direction"], found["x"]) == ("up", pytest.approx(1 + 1 / 14, rel=REL))
     for beta, cap_x in ((1, 1.2), (2, 1.1), (0, None)):
         rows = ask(store, "moves", factor="MARKET", betas=f"cap={beta}")
         (found,) = (row for row in rows if row["symbol"] == "CAP")
@@ -177,13 +180,17 @@ def test_a_price_divided_by_the_factor_is_not_linear(store: Store) -> None:
     }
     book.store(store)
 
-    def ways(factor: str, **values: object) -> dict[str, str]:
+    def directions(factor: str, **values: object) -> dict[str, str]:
         rows = by_name(store, names, factor=factor, **values)
-        return {name: row["way"] for name, row in rows.items()}
+        return {name: row["direction"] for name, row in rows.items()}
 
-    assert ways("USD/JPY") == {"yen": "n/a", "both": "n/a", "other": "flat"}
-    assert ways("BTC") == {"yen": "flat", "both": "down", "other": "down"}
-    assert ways("MARKET", betas="usd/jpy=0.5") == {"yen": "n/a", "both": "n/a", "other": "down"}
+    assert directions("USD/JPY") == {"yen": "n/a", "both": "n/a", "other": "flat"}
+    assert directions("BTC") == {"yen": "flat", "both": "down", "other": "down"}
+    assert directions("MARKET", betas="usd/jpy=0.5") == {
+        "yen": "n/a",
+        "both": "n/a",
+        "other": "down",
+    }
     done = run("triggers", "USD/JPY", home=store.home)
     assert "moves JPYC × n/a (divided by it)" in done.out
 
@@ -197,8 +204,8 @@ def test_a_price_of_one_market_over_another_stays(store: Store) -> None:
     )
     names = {"a": book.account("a", {"ratio": 1}, {"cash": 20})}
     book.store(store)
-    assert by_name(store, names, factor="MARKET")["a"]["way"] == "flat"
-    assert by_name(store, names, factor="MARKET", betas="eth=1.3")["a"]["way"] == "n/a"
+    assert by_name(store, names, factor="MARKET")["a"]["direction"] == "flat"
+    assert by_name(store, names, factor="MARKET", betas="eth=1.3")["a"]["direction"] == "n/a"
 
 
 def test_a_wall_of_the_market_counts_money_and_no_units(store: Store) -> None:
@@ -225,7 +232,7 @@ def test_a_fall_of_usdt_hurts_its_holders_and_helps_its_borrowers(store: Store) 
     }
     book.store(store)
     rows = by_name(store, names, factor="USDT")
-    assert {name: row["way"] for name, row in rows.items()} == {
+    assert {name: row["direction"] for name, row in rows.items()} == {
         "holds": "down",
         "owes": "up",
         "both": "never",
@@ -235,11 +242,15 @@ def test_a_fall_of_usdt_hurts_its_holders_and_helps_its_borrowers(store: Store) 
     assert rows["owes"]["x"] == pytest.approx(780 / 760, rel=REL)
     # On the way down the borrower is in no row at all, on the way up the holder is in none.
     wall = {
-        way: [r for r in ask(store, "walls", factor="USDT", way=way, range=0.05) if r["accounts"]]
-        for way in ("down", "up")
+        direction: [
+            r
+            for r in ask(store, "walls", factor="USDT", direction=direction, range=0.05)
+            if r["accounts"]
+        ]
+        for direction in ("down", "up")
     }
-    assert [(r["way"], r["accounts"]) for r in wall["down"]] == [("down", 1)]
-    assert [(r["way"], r["accounts"]) for r in wall["up"]] == [("up", 1)]
+    assert [(r["direction"], r["accounts"]) for r in wall["down"]] == [("down", 1)]
+    assert [(r["direction"], r["accounts"]) for r in wall["up"]] == [("up", 1)]
     assert wall["down"][0]["units"] > 0, "USDT is what is sold"
     assert wall["up"][0]["units"] == 0, "USDC is what is sold"
 

@@ -196,7 +196,7 @@ def test_steps_are_those_of_two_calls_and_take_what_is_there(
     and each figure that of the two calls made one after the other."""
     made = drawn(store, draw, rule, beta)
     found: dict[str, list[dict[str, Any]]] = {account: [] for account in made}
-    for row in sales(store, way="both", betas=f"eth={beta}"):
+    for row in sales(store, direction="both", betas=f"eth={beta}"):
         called = made[row["account"]]
         assert all(called.price(s, row["x"]) > 0 for s in (*called.held, *called.owed)), row
         if row["step"] in ("trigger", "rest"):
@@ -277,11 +277,11 @@ def test_a_step_where_another_price_would_be_negative_is_none(store: Store) -> N
     book.account("a", {"BTC": 1, "ETH": 25}, {"USD": 26_900}, lt={"ETH": 0.8}, bonus={"ETH": 0.05})
     book.store(store)
     (trigger,) = ask(store, "triggers", factor="BTC", betas="eth=1.5")
-    assert (trigger["way"], trigger["x"]) == ("down", close(0.3345))
+    assert (trigger["direction"], trigger["x"]) == ("down", close(0.3345))
     assert trigger["x_min"] == pytest.approx(1 / 3, abs=1e-8)
     assert (trigger["x_full"], trigger["full_outside"]) == (None, True)
     with query.open_catalog(store) as catalog:
-        left_out = headers.in_no_sum(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
+        left_out = headers.excluded_accounts(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
     (line,) = headers.no_sum_lines(left_out)
     assert line.endswith(
         ": accounts in some sums only: 1 full close where prices are not linear (debt 26,900 USD)"
@@ -292,7 +292,7 @@ def test_a_step_where_another_price_would_be_negative_is_none(store: Store) -> N
     # Healing grows as far as prices are linear, and no further.
     rows = [
         r for r in ask(store, "walls", factor="MARKET", betas="btc=1,eth=1.5", range=0.99)
-        if r["way"] == "down"
+        if r["direction"] == "down"
     ]  # fmt: skip
     deep = [r["cum_seize_to_heal_usd"] for r in rows if r["price_from"] < 0.33]
     missing = 26_900 - 0.8 * 100_000 / 3
@@ -309,9 +309,12 @@ def test_a_step_above_a_cap_of_a_price_is_none(store: Store) -> None:
     )
     book.account("a", {"BTC": 1}, {"USD": 80_000 / 1.02})
     book.store(store)
-    (trigger,) = sales(store, factor="USD", way="up")[:1]
+    (trigger,) = sales(store, factor="USD", direction="up")[:1]
     assert (trigger["step"], trigger["x"]) == ("trigger", close(1.02))
-    assert [r["step"] for r in sales(store, factor="USD", way="up")] == ["trigger", "heal-cap"]
+    assert [r["step"] for r in sales(store, factor="USD", direction="up")] == [
+        "trigger",
+        "heal-cap",
+    ]
 
 
 # --- no jump where an account becomes liquidatable ----------------------------------------------
@@ -342,14 +345,14 @@ FIGURES = ("cum_max_seizable_usd", "cum_seize_to_heal_usd", "cum_collateral_at_r
     draw=worlds,
     rule=rules,
     beta=st.sampled_from([0.0, 1.0, 1.5]),
-    way=st.sampled_from(["down", "up"]),
+    direction=st.sampled_from(["down", "up"]),
 )
 def test_no_figure_of_a_wall_jumps_at_a_health_factor_of_one(
-    store: Store, draw: Any, rule: str, beta: float, way: str
+    store: Store, draw: Any, rule: str, beta: float, direction: str
 ) -> None:
     """The same accounts a millionth above and below 1: what is liquidatable already and what
     becomes so along the way add up to the same at each price."""
-    near = 0.99 if way == "down" else 1.01
+    near = 0.99 if direction == "down" else 1.01
     worse = [
         (held, owed, hf)
         for held, owed, hf in draw
@@ -363,13 +366,15 @@ def test_no_figure_of_a_wall_jumps_at_a_health_factor_of_one(
             store,
             "walls",
             factor="MARKET",
-            way=way,
+            direction=direction,
             range=0.6,
             step_pct=0.1,
             betas=f"btc=1,eth={beta}",
         )
-        (now,) = (r for r in rows if r["way"] == "now")
-        sums.append([{f: now[f] + r[f] for f in FIGURES} for r in rows if r["way"] == way])
+        (now,) = (r for r in rows if r["direction"] == "now")
+        sums.append(
+            [{f: now[f] + r[f] for f in FIGURES} for r in rows if r["direction"] == direction]
+        )
     for below, above in zip(*sums, strict=True):
         for figure, value in below.items():
             assert value == pytest.approx(above[figure], rel=1e-3, abs=1.0), figure
@@ -379,7 +384,10 @@ def test_no_figure_of_a_wall_jumps_at_a_health_factor_of_one(
 
 
 def left_out(store: Store, **values: object) -> dict[str, tuple[str, int]]:
-    return {r["reason"]: (r["missing"], r["accounts"]) for r in ask(store, "in_no_sum", **values)}
+    return {
+        r["reason"]: (r["missing"], r["accounts"])
+        for r in ask(store, "excluded_accounts", **values)
+    }
 
 
 @pytest.mark.parametrize(
@@ -390,7 +398,7 @@ def test_debt_without_collateral_is_neither_seized_nor_bought(store: Store, rule
     book.account("bad", {}, {"BTC": 100, "USD": 7})
     book.account("empty", {"USD": 0}, {"BTC": 100})
     book.store(store)
-    rows = sales(store, way="both")
+    rows = sales(store, direction="both")
     assert {row["account"] for row in rows} == {account.account for account in book.accounts}
     for row in rows:
         figures = ("units", "bought_units", "seize_usd", "risk_usd")
@@ -407,7 +415,7 @@ def test_accounts_whose_price_is_divided_by_the_factor_are_in_no_sum(store: Stor
     book.account("liquidatable", {"INV": 1e6}, {"USD": 35_000})
     book.account("placed", {"BTC": 1}, {"USD": 75_000})
     book.store(store)
-    assert {r["account"][-4:]: r["way"] for r in ask(store, "triggers", factor="BTC")}
+    assert {r["account"][-4:]: r["direction"] for r in ask(store, "triggers", factor="BTC")}
     assert left_out(store, factor="BTC") == {"price divided by the factor": ("all", 2)}
     assert left_out(store, factor="USD") == {}
 

@@ -360,7 +360,7 @@ def test_a_price_that_was_never_above_did_not_break(fill: Fill) -> None:
     assert {r["breaks"] for r in ask(store, "breaks", p_level=105.0)} == {0}
     up = {
         r["definition"]: r
-        for r in ask(fill(hours("2026-09-01", BARS)), "breaks", p_level=103.5, p_way="up")
+        for r in ask(fill(hours("2026-09-01", BARS)), "breaks", p_level=103.5, p_direction="up")
     }
     assert up["touch, hourly"]["first_at"] == day("2026-09-01T06:00")
     assert (up["touch, hourly"]["state"], up["hourly close"]["state"]) == ("regained", "never")
@@ -776,6 +776,6 @@ def test_seizures_on_chain_are_a_lower_bound_that_refutes_nothing(fill: Fill) ->
 
 def test_seizures_of_an_orphaned_block_do_not_count(fill: Fill) -> None:
     """What was seized in a block that left the chain does not count."""
-    gone = Retraction(chain_id=1, block_number=1, block_hash="0xb1", found_at=SEEN)
+    gone = Retraction(chain_id=1, block_number=1, block_hash="0xb1", detected_at=SEEN)
     figures = ask(fill([seized(4e8), gone]), "crash_figures")
     assert {r["figure"] for r in figures if r["position"] == 18} == {"n/a (none stored)"}

@@ -145,7 +145,7 @@ ROWS: list[Row] = [
     on_chain(2, coll_symbol="USDC", debt_symbol="WETH", coll_seized_usd=500.0),
     on_chain(3, kind="absorb-debt", coll_seized_usd=None),
     on_chain(4, block_hash="0xgone"),
-    Retraction(chain_id=1, block_number=104, block_hash="0xgone", found_at=at(1)),
+    Retraction(chain_id=1, block_number=104, block_hash="0xgone", detected_at=at(1)),
 ]
 WINDOW = {"p_since": at(0), "p_until": at(2)}
 
@@ -164,7 +164,7 @@ def ask(catalog: Catalog, name: str, **values: object) -> list[dict[str, Any]]:
 
 
 def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> None:
-    found = {(r["origin"], r["of"]): r for r in ask(catalog, "liquidations")}
+    found = {(r["origin"], r["bucket"]): r for r in ask(catalog, "liquidations")}
     binance, bybit = found["exchange", "binance"], found["exchange", "bybit"]
     assert (binance["orders"], binance["at_least_usd"], binance["unpriced"]) == (4, 147.0, 1)
     assert (binance["at_least_long_usd"], binance["at_least_short_usd"]) == (107.0, 40.0)
@@ -197,7 +197,7 @@ def test_a_sum_without_values_is_na_and_of_no_rows_at_least_0(
     sums = ("at_least_usd", "at_least_long_usd", "at_least_short_usd")
     with query.open_catalog(store) as opened:
         (venue,) = ask(opened, "liquidations")
-        sides = {r["of"]: r for r in ask(opened, "liquidations", p_by="side")}
+        sides = {r["bucket"]: r for r in ask(opened, "liquidations", p_by="side")}
         (early,) = ask(opened, "liquidations", p_until=at(0.25))
         text = render.text_of(
             run.make(opened, "liquidations", {**WINDOW, "p_by": "side"}), Format.TABLE
@@ -215,7 +215,7 @@ def test_an_uncovered_hour_is_na_and_a_quiet_one_is_at_least_0(
 ) -> None:
     """An hour without coverage is n/a, and a covered one without orders is at least 0."""
     rows = ask(catalog, "liquidations", p_by="hour", p_since=at(-1), p_until=at(3))
-    found = {(r["of"][11:13], r["origin"]): r for r in rows}
+    found = {(r["bucket"][11:13], r["origin"]): r for r in rows}
     assert sorted({hour for hour, _ in found}) == ["09", "10", "11", "12"]
     assert (found["09", "exchange"]["at_least_usd"], found["09", "exchange"]["orders"]) == (None, 0)
     assert found["10", "exchange"]["at_least_usd"] == 240.0
@@ -230,7 +230,7 @@ def test_an_uncovered_hour_is_na_and_a_quiet_one_is_at_least_0(
 
 def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalog) -> None:
     symbols = {
-        (r["origin"], r["of"]): r["orders"] for r in ask(catalog, "liquidations", p_by="symbol")
+        (r["origin"], r["bucket"]): r["orders"] for r in ask(catalog, "liquidations", p_by="symbol")
     }
     assert symbols == {
         ("exchange", "BTC"): 3,
@@ -240,7 +240,8 @@ def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalo
         ("chain", "USDC"): 1,
     }
     sides = {
-        (r["origin"], r["of"]): r["at_least_usd"] for r in ask(catalog, "liquidations", p_by="side")
+        (r["origin"], r["bucket"]): r["at_least_usd"]
+        for r in ask(catalog, "liquidations", p_by="side")
     }
     assert sides == {
         ("exchange", "long"): 207.0,
@@ -292,7 +293,7 @@ def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
     with query.open_catalog(store) as opened:
         found = query.run(opened, query.find("liquidation_totals"), {"p_by": "asset"}).dicts()
     names = ("debt_repaid_usd", "coll_seized_usd", "sold_usd")
-    assert {r["of"]: tuple(r[name] for name in names) for r in found} == {
+    assert {r["bucket"]: tuple(r[name] for name in names) for r in found} == {
         "USDC": (900.0, 500.0, None),
         "WETH": (None, 1_000.0, 400.0),
         "n/a (absorbed debt)": (900.0, None, None),
@@ -333,13 +334,13 @@ def test_the_header_counts_the_liquidations_of_the_window_only(
     spans = "frames in the spans that touch it"
     assert binance == f"3 liquidations, 30 {spans}"
     assert bybit == f"stale 44.4 %, 400 of 400 contracts, 1 liquidations, 20 {spans}"
-    rejected = {"frames": 7, "rejects": 2, "cut": True, "rows": 1}
+    rejected = {"frames": 7, "rejects": 2, "clipped": True, "rows": 1}
     (feed, *_) = ask(catalog, "feeds")
     assert headers.feed_line(feed | rejected).endswith(
         "1 liquidations, 7 frames and 2 rejects in the spans that touch it"
     )
     whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
-    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["cut"]) == (1, False)
+    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["clipped"]) == (1, False)
 
 
 def test_rejecting_feeds_cover_nothing_and_their_history_counts(tmp_path: Path) -> None:
@@ -565,7 +566,7 @@ def test_a_window_across_two_eras_names_both(catalog: Catalog) -> None:
     (row,) = [
         r
         for r in ask(catalog, "liquidations", p_since=datetime(2025, 2, 1, tzinfo=UTC))
-        if r["of"] == "bybit"
+        if r["bucket"] == "bybit"
     ]
     assert row["sampling"] == (
         "sampled: about one order per contract and second (unproven) until 2025-02-26, then "
@@ -592,7 +593,7 @@ def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
         for form in Format:
             assert render.text_of(each, form)
         assert render.text_of(each, Format.TABLE, width=80)
-    venues = {row["of"]: row for row in made[0].result.dicts()}
+    venues = {row["bucket"]: row for row in made[0].result.dicts()}
     seen = venues["binance"]
     assert (seen["orders"], seen["unpriced"], seen["at_least_usd"]) == (3, 2, 100.0)
     read = venues["aave-v3"]

@@ -43,7 +43,7 @@ def close(value: float) -> Any:
 # --- golden cases -------------------------------------------------------------------------------
 
 # models.md 2.1: case → collateral, debt, thresholds, health factor, and per shock the price at
-# which the account becomes liquidatable (None: never), with the way.
+# which the account becomes liquidatable (None: never), with the direction.
 PRICES = {"WBTC": 90_000.0, "WETH": 3_000.0, "wstETH": 3_660.0, "USDC": 1.0}
 GOLDEN: dict[str, tuple[Any, Any, Any, float, dict[str, tuple[str, float | None]]]] = {
     "A": (
@@ -115,9 +115,9 @@ def test_the_golden_portfolios_trigger_where_the_table_says(store: Store) -> Non
     }
     book.store(store)
     for name, (_, _, _, hf, shocks) in GOLDEN.items():
-        for factor, (way, expected) in shocks.items():
+        for factor, (direction, expected) in shocks.items():
             row = trigger(store, factor, accounts[name])
-            assert row["way"] == way, (name, factor)
+            assert row["direction"] == direction, (name, factor)
             assert row["hf"] == pytest.approx(hf, abs=5e-5)
             if expected is None:
                 assert row["x"] is None
@@ -158,7 +158,7 @@ def test_a_portfolio_of_the_reference_vectors_triggers_as_computed(
         assert row["hf"] == close(case["hf"])
         for figure in ("A0", "A1", "D0", "D1"):
             assert row[figure.lower()] == pytest.approx(shock[figure], rel=REL, abs=1e-6)
-        assert row["way"] == shock["side"], shock["shock"]
+        assert row["direction"] == shock["side"], shock["shock"]
         assert row["x"] == (None if shock["x"] is None else close(shock["x"]))
         for symbol, price in (shock["prices"] or {}).items():
             beta = shock["beta"].get(symbol, 0.0)
@@ -196,7 +196,7 @@ def test_a_trigger_of_the_reference_vectors_is_the_querys(
         )
     book.store(store)
     row = trigger(store, "F", account)
-    assert row["way"] == case["side"]
+    assert row["direction"] == case["side"]
     if "hf_now" in case:
         assert row["hf"] == close(case["hf_now"])
     x = row["x"] if level == 1.0 else row["x_full"]
@@ -216,11 +216,11 @@ def test_a_beta_above_one_crosses_where_bisection_says(store: Store) -> None:
     book.store(store)
     row = trigger(store, "F", account)
     # 1000 (1 - 1.5 + 1.5 x) 0.8 = 600
-    assert (row["way"], row["x"]) == ("down", close((600 / 800 + 0.5) / 1.5))
+    assert (row["direction"], row["x"]) == ("down", close((600 / 800 + 0.5) / 1.5))
 
 
 @pytest.mark.parametrize(
-    ("name", "collateral", "debt", "way"),
+    ("name", "collateral", "debt", "direction"),
     [
         # Only where 1 - 1.5 + 1.5 x < 0 would the collateral be worth less than nothing.
         ("down beyond zero", {"fast": 100, "cash": 1_000}, {"cash": 790}, "outside"),
@@ -232,7 +232,11 @@ def test_a_beta_above_one_crosses_where_bisection_says(store: Store) -> None:
     ],
 )
 def test_a_crossing_counts_only_where_every_price_is_positive(
-    store: Store, name: str, collateral: Mapping[str, float], debt: Mapping[str, float], way: str
+    store: Store,
+    name: str,
+    collateral: Mapping[str, float],
+    debt: Mapping[str, float],
+    direction: str,
 ) -> None:
     book = Book(
         Asset("fast", 10.0, lt=0.8, betas={"F": 1.5}),
@@ -244,10 +248,10 @@ def test_a_crossing_counts_only_where_every_price_is_positive(
     account = book.account(name, collateral, debt)
     book.store(store)
     row = trigger(store, "F", account)
-    assert row["way"] == way, row
+    assert row["direction"] == direction, row
     expected = bisect(book, account, "F", weighted)
-    assert expected[0] == ("never" if way == "outside" else way)
-    if way == "outside":
+    assert expected[0] == ("never" if direction == "outside" else direction)
+    if direction == "outside":
         assert row["x"] is row["trigger_price"] is row["tolerance"] is row["x_full"] is None
     else:
         assert row["x"] == pytest.approx(expected[1], rel=1e-6)
@@ -263,7 +267,7 @@ def test_a_loop_that_would_cross_at_a_negative_price_is_outside(store: Store) ->
     loop = book.account("loop", {"lst": 100}, {"eth": 60, "cash": 0.001})
     book.store(store)
     row = trigger(store, "F", loop)
-    assert row["way"] == "down"
+    assert row["direction"] == "down"
     assert 1 / 6 < row["x"] < 1 / 6 + 1e-4
     exact = Book(
         Asset("lst", 10.0, lt=0.8, betas={"F": 1.2}),
@@ -273,7 +277,7 @@ def test_a_loop_that_would_cross_at_a_negative_price_is_outside(store: Store) ->
     loop = exact.account("loop", {"lst": 100}, {"eth": 60})
     exact.store(store)
     row = trigger(store, "F", loop)
-    assert row["way"] == "outside"
+    assert row["direction"] == "outside"
     assert row["x"] is None
 
 
@@ -295,19 +299,19 @@ def test_every_class_is_told_apart(store: Store) -> None:
     nothing = book.account("8")
     edge = book.account("9", {"btc": 10}, {"cash": 800})
     book.store(store)
-    for way, account in made.items():
+    for direction, account in made.items():
         row = trigger(store, "F", account)
-        assert row["way"] == way
-        assert (row["x"] is not None) == (way in ("down", "up", "now"))
-        assert (row["tolerance"] is not None) == (way in ("down", "up"))
-    assert trigger(store, "F", no_debt)["way"] == "never"
+        assert row["direction"] == direction
+        assert (row["x"] is not None) == (direction in ("down", "up", "now"))
+        assert (row["tolerance"] is not None) == (direction in ("down", "up"))
+    assert trigger(store, "F", no_debt)["direction"] == "never"
     assert nothing not in {row["account"] for row in ask(store, "triggers", factor="F")}
     # A health factor of exactly 1 is not liquidatable: it is at the first tick below.
     row = trigger(store, "F", edge)
-    assert (row["way"], row["x"]) == ("down", close(1))
+    assert (row["direction"], row["x"]) == ("down", close(1))
     # The factor's name is taken in any case, and a factor nobody knows moves nothing.
     assert len(ask(store, "triggers", factor="f")) == 8
-    assert {row["way"] for row in ask(store, "triggers", factor="none")} == {
+    assert {row["direction"] for row in ask(store, "triggers", factor="none")} == {
         "flat",
         "never",
         "now",
@@ -327,8 +331,8 @@ def test_near_the_threshold_the_contracts_integer_decides(store: Store) -> None:
     assert stored[at] == 10**18
     assert stored[under] is not None
     assert stored[under] < 10**18
-    assert trigger(store, "F", at)["way"] == "down"
-    assert trigger(store, "F", under)["way"] == "now"
+    assert trigger(store, "F", at)["direction"] == "down"
+    assert trigger(store, "F", under)["direction"] == "now"
 
 
 @pytest.mark.parametrize("case", vectors("toxic"))
@@ -349,9 +353,9 @@ def test_at_the_toxic_line_healing_takes_all_of_the_collateral(
         account = book.account("a", {"btc": 10}, {"cash": 10_000 * ltv})
         book.store(store)
         row = trigger(store, "F", account)
-        assert row["way"] == "now"
+        assert row["direction"] == "now"
         assert (row["hf"] < case["toxic_HF"]) is toxic
-        (now,) = [r for r in ask(store, "walls", factor="F") if r["way"] == "now"]
+        (now,) = [r for r in ask(store, "walls", factor="F") if r["direction"] == "now"]
         if toxic:
             assert now["seize_to_heal_usd"] == close(10_000)
         else:
@@ -368,7 +372,7 @@ def test_the_smallest_repayment_that_heals_is_that_of_the_vectors(
     )
     book.account("a", {"btc": case["A"] / case["LT"]}, {"cash": case["D"]})
     book.store(store)
-    (now,) = [r for r in ask(store, "walls", factor="F") if r["way"] == "now"]
+    (now,) = [r for r in ask(store, "walls", factor="F") if r["direction"] == "now"]
     assert now["seize_to_heal_usd"] == close(case["repay_to_HF1"] * case["LB"])
 
 
@@ -425,7 +429,7 @@ def domain(parts: list[Line]) -> tuple[float, float]:
 
 
 def bisect(book: Book, account: str, factor: str, rule: Any) -> tuple[str, float]:
-    """(way, x) from the definition of the health factor alone."""
+    """(direction, x) from the definition of the health factor alone."""
     parts = lines(book, account, factor)
     if not any(p.debt and p.usd > 0 for p in parts):
         return "never", 0.0
@@ -434,13 +438,13 @@ def bisect(book: Book, account: str, factor: str, rule: Any) -> tuple[str, float
     if not any(p.beta for p in parts):
         return "flat", 0.0
     low, high = domain(parts)
-    for way, far in (("down", low + 1e-7 * (1 - low)), ("up", high - 1e-7 * (high - 1))):
+    for direction, far in (("down", low + 1e-7 * (1 - low)), ("up", high - 1e-7 * (high - 1))):
         if rule(parts, far) < 1:
             near = 1.0
             for _ in range(200):
                 middle = (near + far) / 2
                 near, far = (middle, far) if rule(parts, middle) >= 1 else (near, middle)
-            return way, far
+            return direction, far
     return "never", 0.0
 
 
@@ -488,11 +492,11 @@ def test_the_query_finds_what_bisection_finds(
     book = drawn("weighted", next_block(store), draw, limits, exposures).store(store)
     for row in ask(store, "triggers", factor="F"):
         parts = lines(book, row["account"], "F")
-        way, x = bisect(book, row["account"], "F", weighted)
-        if way != row["way"]:
-            assert undecidable(parts, way, row["way"], weighted), (way, x, row)
+        direction, x = bisect(book, row["account"], "F", weighted)
+        if direction != row["direction"]:
+            assert undecidable(parts, direction, row["direction"], weighted), (direction, x, row)
             continue
-        if way in ("down", "up"):
+        if direction in ("down", "up"):
             assert row["x"] == pytest.approx(x, rel=1e-6), row
 
 
@@ -506,14 +510,14 @@ def test_with_truncated_thresholds_the_first_step_below_one(
     for row in ask(store, "triggers", factor="F"):
         parts = lines(book, row["account"], "F")
         if truncated(parts, 1.0) < 1 - 1e-9:
-            assert row["way"] == "now", row
+            assert row["direction"] == "now", row
             continue
-        if row["way"] == "now":
+        if row["direction"] == "now":
             assert truncated(parts, 1.0) < 1 + 1e-9
             continue
         # Everywhere between the price now and the trigger the account is safe, on each step of
         # the staircase at both of its ends; just beyond the trigger it is not.
-        down = row["way"] == "down" or (row["way"] != "up" and row["a1"] >= row["d1"])
+        down = row["direction"] == "down" or (row["direction"] != "up" and row["a1"] >= row["d1"])
         end = row["x"] or (1e-6 if down else 1e6)
         sign = 1 if down else -1
         for x in staircase(parts, 1.0, end):

@@ -112,7 +112,7 @@ def below_one(market: AaveMarket, cases: Sequence[tuple[str, str, int]]) -> list
 @pytest.mark.parametrize("factor", FACTORS)
 def test_the_chain_flips_exactly_where_the_query_says(scene: Scene, factor: str) -> None:
     feed, answer = scene.feed(factor), scene.answer(factor)
-    moving = [row for row in scene.triggers[factor] if row["way"] in ("down", "up")]
+    moving = [row for row in scene.triggers[factor] if row["direction"] in ("down", "up")]
     cases = []
     for row in moving:
         distance = max(CLOSE, row["tolerance"])
@@ -122,9 +122,9 @@ def test_the_chain_flips_exactly_where_the_query_says(scene: Scene, factor: str)
         cases.append((row["account"], feed, max(1, ceil(price * (1 + distance)))))
     flags = below_one(scene.market, cases)
     for i, row in enumerate(moving):
-        expected = [True, False] if row["way"] == "down" else [False, True]
+        expected = [True, False] if row["direction"] == "down" else [False, True]
         assert flags[2 * i : 2 * i + 2] == expected, row
-    found = Counter(row["way"] for row in moving)
+    found = Counter(row["direction"] for row in moving)
     assert found["down"] >= {"ETH": 250, "BTC": 150, "USDC": 25, "wstETH/ETH": 150}[factor]
     assert found["up"] >= {"ETH": 50, "BTC": 30, "USDC": 200, "wstETH/ETH": 0}[factor]
     # What is not exact to a millionth is dust, or hardly moves with the factor at all.
@@ -146,9 +146,9 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
     seen = Counter[str]()
     for i, row in enumerate(rows):
         here = flags[i * len(GRID) : (i + 1) * len(GRID)]
-        seen[row["way"]] += 1
+        seen[row["direction"]] += 1
         for x, flag in zip(GRID, here, strict=True):
-            match row["way"]:
+            match row["direction"]:
                 case "never" | "flat" | "outside":
                     assert flag is False, (x, row)
                 case "now":
@@ -156,10 +156,10 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
                 case "down" | "up":
                     # Truncated thresholds make a staircase: a step's width of doubt beside x.
                     if abs(x / row["x"] - 1) > 2e-4 + row["tolerance"]:
-                        assert flag is ((x < row["x"]) == (row["way"] == "down")), (x, row)
+                        assert flag is ((x < row["x"]) == (row["direction"] == "down")), (x, row)
                 case other:
                     raise AssertionError(other)
-        if row["way"] == "flat":
+        if row["direction"] == "flat":
             assert row["collateral_moving_usd"] == row["debt_moving_usd"] == 0
     assert seen["never"] > 50
     assert seen["flat"] > 100
@@ -171,16 +171,16 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
 def test_now_is_what_the_chain_says_now(scene: Scene, factor: str) -> None:
     data = scene.market.account_data(scene.accounts)
     below = {a for a, row in zip(scene.accounts, data, strict=True) if row[5] < WAD}
-    now = {row["account"] for row in scene.triggers[factor] if row["way"] == "now"}
+    now = {row["account"] for row in scene.triggers[factor] if row["direction"] == "now"}
     assert now == below
     assert (len(now) > 20) == (scene.name != "calm")
-    ways = {row["account"]: row["way"] for row in scene.triggers[factor]}
+    directions = {row["account"]: row["direction"] for row in scene.triggers[factor]}
     for account, row in zip(scene.accounts, data, strict=True):
         if row[1] == 0:
-            assert ways.get(account, "never") in ("never", "flat")
+            assert directions.get(account, "never") in ("never", "flat")
     # Who has a balance has a row, and only one.
-    assert len(ways) == len(scene.triggers[factor])
-    assert ways.keys() == {leg.account for leg in scene.watched.legs().values()}
+    assert len(directions) == len(scene.triggers[factor])
+    assert directions.keys() == {leg.account for leg in scene.watched.legs().values()}
 
 
 def test_several_collaterals_are_exact_although_truncated(
@@ -193,7 +193,9 @@ def test_several_collaterals_are_exact_although_truncated(
     rows = [
         row
         for row in scene.triggers["ETH"]
-        if row["way"] in ("down", "up") and mixed[row["account"]] > 1 and row["tolerance"] < CLOSE
+        if row["direction"] in ("down", "up")
+        and mixed[row["account"]] > 1
+        and row["tolerance"] < CLOSE
     ]
     assert len(rows) >= 40
     plain = [abs((row["d0"] - row["a0"]) / (row["a1"] - row["d1"]) / row["x"] - 1) for row in rows]
@@ -206,7 +208,9 @@ def test_several_collaterals_are_exact_although_truncated(
     ]
     flags = below_one(scene.market, cases)
     for i, row in enumerate(rows):
-        assert flags[2 * i : 2 * i + 2] == [row["way"] == "down", row["way"] == "up"], row
+        assert flags[2 * i : 2 * i + 2] == [row["direction"] == "down", row["direction"] == "up"], (
+            row
+        )
 
 
 def test_an_account_priced_by_its_category_ignores_the_asset(scene: Scene) -> None:
@@ -214,31 +218,35 @@ def test_an_account_priced_by_its_category_ignores_the_asset(scene: Scene) -> No
     legs = scene.watched.legs()
     inside = {account for (account, _, _), leg in legs.items() if leg.category_priced}
     assert len(inside) > 5
-    ways = {row["account"]: row for row in scene.triggers["USDC"]}
+    directions = {row["account"]: row for row in scene.triggers["USDC"]}
     usdc = scene.market.listed["USDC"].token
     for account in inside:
-        if ways[account]["way"] == "now":
+        if directions[account]["direction"] == "now":
             continue
         others = [leg for leg in legs.values() if leg.account == account and leg.asset == usdc]
         if all(leg.category_priced for leg in others):
-            assert ways[account]["way"] in ("flat", "never")
+            assert directions[account]["direction"] in ("flat", "never")
 
 
-@pytest.mark.parametrize(("factor", "way"), [("ETH", "down"), ("ETH", "up"), ("BTC", "down")])
+@pytest.mark.parametrize(("factor", "direction"), [("ETH", "down"), ("ETH", "up"), ("BTC", "down")])
 def test_the_feed_itself_is_moved_and_the_next_snapshot_says_now(
-    scene: Scene, factor: str, way: str
+    scene: Scene, factor: str, direction: str
 ) -> None:
     """Not a call with borrowed storage: a transaction, a block, a collection, a report."""
     chain, market = scene.market.chain, scene.market
     answer = scene.answer(factor)
     rows = sorted(
-        (r for r in scene.triggers[factor] if r["way"] == way and r["tolerance"] < CLOSE),
+        (
+            r
+            for r in scene.triggers[factor]
+            if r["direction"] == direction and r["tolerance"] < CLOSE
+        ),
         key=lambda r: abs(r["x"] - 1),
     )
     chosen = rows[len(rows) // 2]
     before = chain.snapshot()
     try:
-        for move, liquidatable in ((-1, way == "down"), (1, way == "up")):
+        for move, liquidatable in ((-1, direction == "down"), (1, direction == "up")):
             # Interest of the one block in between stays far below the distance.
             price = round(chosen["x"] * answer * (1 + move * 50 * CLOSE))
             market.set_price(FACTORS[factor], price)
@@ -247,14 +255,15 @@ def test_the_feed_itself_is_moved_and_the_next_snapshot_says_now(
             assert row.hf_wad is not None
             assert (row.hf_wad < WAD) is liquidatable
             again = {
-                r["account"]: r["way"] for r in ask(scene.watched.store, "triggers", factor=factor)
+                r["account"]: r["direction"]
+                for r in ask(scene.watched.store, "triggers", factor=factor)
             }
             assert (again[chosen["account"]] == "now") is liquidatable
-            # Everybody whose trigger was passed is liquidatable now, and nobody else of this way.
+            # Everybody whose trigger was passed is liquidatable now, and nobody else in it.
             x = price / answer
             for r in rows:
                 if abs(x / r["x"] - 1) > 2e-4:
-                    passed = x < r["x"] if way == "down" else x > r["x"]
+                    passed = x < r["x"] if direction == "down" else x > r["x"]
                     assert (again[r["account"]] == "now") is passed, r
     finally:
         chain.revert(before)

@@ -98,22 +98,26 @@ def test_without_a_step_the_edges_are_round_numbers_near_one_percent(
     book = Book(Asset("X", spot, betas={"X": 1.0}), Asset("USD", 1.0))
     book.account("a", {"X": 1}, {"USD": spot / 2})
     book.store(store)
-    down = [row["price_from"] for row in walls(store, factor="X") if row["way"] == "down"]
+    down = [row["price_from"] for row in walls(store, factor="X") if row["direction"] == "down"]
     assert down[:3] == [pytest.approx(edge, rel=1e-12) for edge in edges]
-    up = [row["price_to"] for row in walls(store, factor="X", way="up") if row["way"] == "up"]
+    up = [
+        row["price_to"]
+        for row in walls(store, factor="X", direction="up")
+        if row["direction"] == "up"
+    ]
     assert all(price > spot for price in up)
     width = edges[0] - edges[1]
     assert all(isclose(round(p / width) * width, p, rel_tol=1e-9) for p in [*down, *up] if p)
 
 
-@pytest.mark.parametrize("way", ["down", "up"])
+@pytest.mark.parametrize("direction", ["down", "up"])
 @pytest.mark.parametrize("reach", [0.3, 0.777])
 @pytest.mark.parametrize("fine", [{"p_step_abs": 1.0}, {"p_step_pct": 0.0001}])
 def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
-    store: Store, way: str, reach: float, fine: dict[str, float]
+    store: Store, direction: str, reach: float, fine: dict[str, float]
 ) -> None:
     market().store(store)
-    asked = {"p_factor": "BTC", "p_way": way, "p_range": reach}
+    asked = {"p_factor": "BTC", "p_direction": direction, "p_range": reach}
     with query.open_catalog(store) as catalog:
         with pytest.raises(UsageError, match="999 are the most") as refused:
             run.make(catalog, "walls", asked | fine)
@@ -121,9 +125,9 @@ def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
         assert named is not None
         for step in ({"p_step_abs": float(named[1])}, {"p_step_pct": float(named[2]) / 100}):
             found = run.make(catalog, "walls", asked | step).result.dicts()
-            last = [row for row in found if row["way"] == way][-1]
+            last = [row for row in found if row["direction"] == direction][-1]
             far = last["move_share"]
-            assert -far >= reach * 0.9999 if way == "down" else far >= reach * 0.9999
+            assert -far >= reach * 0.9999 if direction == "down" else far >= reach * 0.9999
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_a_step_may_be_absolute_or_a_share_of_the_price(
     for price in (*edges, 88_700):
         book.account(str(price), {"BTC": 1}, {"USD": at(price)})
     book.store(store)
-    down = [row for row in walls(store, **step) if row["way"] == "down"]
+    down = [row for row in walls(store, **step) if row["direction"] == "down"]
     assert [row["price_from"] for row in down[:4]] == close(edges)
     assert down[0]["price_to"] == 90_000
     for row, above in zip(down[1:], down, strict=False):
@@ -161,9 +165,9 @@ def test_an_upward_row_counts_triggers_up_to_its_edge(store: Store) -> None:
         book.account(str(price), {"USD": price / 0.75}, {"BTC": 1})
     book.account("down", {"BTC": 1}, {"USD": at(80_000)})
     book.store(store)
-    rows = walls(store, way="up")
-    assert {row["way"] for row in rows} == {"now", "up", "beyond up"}
-    up = {row["price_to"]: row for row in rows if row["way"] == "up"}
+    rows = walls(store, direction="up")
+    assert {row["direction"] for row in rows} == {"now", "up", "beyond up"}
+    up = {row["price_to"]: row for row in rows if row["direction"] == "up"}
     assert [*up][:3] == [91_000, 92_000, 93_000]
     assert up[93_000]["price_from"] == 92_000
     assert (up[92_000]["accounts"], up[93_000]["accounts"]) == (1, 3)
@@ -171,8 +175,8 @@ def test_an_upward_row_counts_triggers_up_to_its_edge(store: Store) -> None:
     # What is seized is dollars: no unit of the factor.
     assert up[93_000]["units"] == 0
     assert up[93_000]["max_seizable_usd"] > 0
-    both = walls(store, way="both")
-    assert {row["way"] for row in both} == {"now", "down", "beyond down", "up", "beyond up"}
+    both = walls(store, direction="both")
+    assert {row["direction"] for row in both} == {"now", "down", "beyond down", "up", "beyond up"}
     assert sum(row["accounts"] for row in both) == 5
 
 
@@ -187,52 +191,58 @@ def test_accounts_liquidatable_now_or_beyond_range_are_counted(
     book.account("never", {"USD": 10_000, "BTC": 1}, {"USD": 10})
     book.store(store)
     rows = walls(store, range=0.1)
-    ways = {row["way"]: row for row in rows if row["way"] != "down"}
-    assert rows[0]["way"] == "now"
-    assert ways["now"]["accounts"] == 1
-    assert ways["now"]["price_from"] == ways["now"]["price_to"] == 90_000
-    assert ways["now"]["collateral_at_risk_usd"] == close(90_000)
-    assert ways["beyond down"]["accounts"] == 1
-    assert ways["beyond down"]["price_from"] is None
-    assert ways["beyond down"]["price_to"] == 81_000
-    assert ways["beyond down"]["collateral_at_risk_usd"] == close(10_000)
-    down = [row for row in rows if row["way"] == "down"]
+    directions = {row["direction"]: row for row in rows if row["direction"] != "down"}
+    assert rows[0]["direction"] == "now"
+    assert directions["now"]["accounts"] == 1
+    assert directions["now"]["price_from"] == directions["now"]["price_to"] == 90_000
+    assert directions["now"]["collateral_at_risk_usd"] == close(90_000)
+    assert directions["beyond down"]["accounts"] == 1
+    assert directions["beyond down"]["price_from"] is None
+    assert directions["beyond down"]["price_to"] == 81_000
+    assert directions["beyond down"]["collateral_at_risk_usd"] == close(10_000)
+    down = [row for row in rows if row["direction"] == "down"]
     assert down[-1]["price_from"] == 81_000
     assert sum(row["accounts"] for row in down) == 1
 
 
 @pytest.mark.parametrize(
-    ("collateral", "debt", "way"),
+    ("collateral", "debt", "direction"),
     [({"USD": 1e7}, {"BTC": 1e-13}, "up"), ({"BTC": 1e6}, {"USD": 1e-7}, "down")],
 )
 @pytest.mark.parametrize("step", [None, 1e-5])
 def test_a_trigger_at_an_absurd_distance_is_beyond_and_breaks_nothing(
-    store: Store, collateral: dict[str, float], debt: dict[str, float], way: str, step: float | None
+    store: Store,
+    collateral: dict[str, float],
+    debt: dict[str, float],
+    direction: str,
+    step: float | None,
 ) -> None:
     book = market()
     book.account("dust", collateral, debt)
     book.account("a", {"BTC": 1}, {"USD": at(88_000)})
     book.account("b", {"USD": 92_000 / 0.75}, {"BTC": 1})
     book.store(store)
-    rows = walls(store, way=way, step_abs=step)
-    (beyond,) = [row for row in rows if row["way"] == f"beyond {way}"]
-    assert beyond["accounts"] >= (1 if way == "up" else 0)
+    rows = walls(store, direction=direction, step_abs=step)
+    (beyond,) = [row for row in rows if row["direction"] == f"beyond {direction}"]
+    assert beyond["accounts"] >= (1 if direction == "up" else 0)
     assert sum(row["accounts"] for row in rows) >= 1
 
 
-@pytest.mark.parametrize("way", ["down", "up"])
+@pytest.mark.parametrize("direction", ["down", "up"])
 @pytest.mark.parametrize("step", [{"step_abs": 1_000.0}, {"step_pct": 0.01}, {"step_abs": 700.0}])
 def test_an_account_at_health_factor_one_is_in_the_first_row(
-    store: Store, way: str, step: dict[str, float]
+    store: Store, direction: str, step: dict[str, float]
 ) -> None:
     """An account at a health factor of exactly one is in the first row."""
     book = market()
-    if way == "down":
+    if direction == "down":
         book.account("edge", {"BTC": 1}, {"USD": at(90_000)})
     else:
         book.account("edge", {"USD": 120_000}, {"BTC": 1})
     book.store(store)
-    rows = [row for row in walls(store, way=way, **step) if row["way"] == way]
+    rows = [
+        row for row in walls(store, direction=direction, **step) if row["direction"] == direction
+    ]
     assert rows[0]["accounts"] == 1
     assert rows[0]["collateral_at_risk_usd"] > 0
 
@@ -253,7 +263,7 @@ def test_healing_starts_at_zero_where_truncation_moves_the_trigger(
             power = (500 * 88_003 + 10_000_000) * 0.7744
             book.account("mixed", mixed, {"USD": power})
         book.store(store)
-        rows = {row["price_from"]: row for row in walls(store) if row["way"] == "down"}
+        rows = {row["price_from"]: row for row in walls(store) if row["direction"] == "down"}
         sums[with_mixed] = rows[88_000]["cum_seize_to_heal_usd"]
         (trigger,) = [t for t in ask(store, "triggers", factor="BTC") if t["debt_usd"] > 1e6] or [
             {}
@@ -317,12 +327,16 @@ def test_the_markets_add_up_to_all_of_them(store: Store) -> None:
         book.store(store)
     empty = market("three")
     empty.store(store)
-    together = walls(store, way="both")
-    apart = walls(store, way="both", split=True)
+    together = walls(store, direction="both")
+    apart = walls(store, direction="both", split=True)
     assert {row["market"] for row in together} == {"all"}
     assert {row["market"] for row in apart} == {"one", "two", "three"}
     for row in together:
-        parts = [p for p in apart if (p["way"], p["price_to"]) == (row["way"], row["price_to"])]
+        parts = [
+            p
+            for p in apart
+            if (p["direction"], p["price_to"]) == (row["direction"], row["price_to"])
+        ]
         assert len(parts) == 3
         for figure in row:
             if figure.endswith("_usd") or figure in ("accounts", "units", "cum_accounts"):
@@ -330,7 +344,7 @@ def test_the_markets_add_up_to_all_of_them(store: Store) -> None:
                     assert all(p[figure] is None for p in parts)
                 else:
                     assert sum(p[figure] for p in parts) == close(row[figure]), (figure, row)
-    alone = walls(store, way="both", market="two")
+    alone = walls(store, direction="both", market="two")
     assert [{**row, "market": "two"} for row in alone] == [r for r in apart if r["market"] == "two"]
 
 
@@ -405,9 +419,9 @@ def test_each_market_of_a_split_wall_is_its_wall_alone(
     names = [f"m{n}" for n in range(len(prices))]
     for name, price in zip(names, prices, strict=True):
         priced_at(store, name, price, *(price * d for d in distances))
-    split = walls(store, split=True, way="both", **step)
+    split = walls(store, split=True, direction="both", **step)
     for name in names:
-        alone = walls(store, market=name, way="both", **step)
+        alone = walls(store, market=name, direction="both", **step)
         mine = [row for row in split if row["market"] == name]
         assert len(mine) == len(alone) > 3
         for row, whole in zip(mine, alone, strict=True):
@@ -466,7 +480,7 @@ def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
         lt={"BTC": lt},
     )
     book.store(store)
-    (now,) = [row for row in walls(store) if row["way"] == "now"]
+    (now,) = [row for row in walls(store) if row["direction"] == "now"]
     assert now["accounts"] == 1
     assert now["max_seizable_usd"] == close(min(repaid * 1.05, collateral))
 
@@ -543,7 +557,7 @@ class Position:
             return None
         if self.power(1) < level * self.owed(1) * (1 - 1e-12):
             return "now", 1.0
-        for way, far in (("down", 1e-9), ("up", 1e9)):
+        for direction, far in (("down", 1e-9), ("up", 1e9)):
             if self.power(far) < level * self.owed(far):
                 near = 1.0
                 for _ in range(120):
@@ -552,7 +566,7 @@ class Position:
                         near = middle
                     else:
                         far = middle
-                return way, far
+                return direction, far
         return None
 
     @property
@@ -631,8 +645,8 @@ def expected_cum(
         found = each.reaches(1)
         if found is None:
             continue
-        way, hit = found
-        if way == kind and (kind == "now" or passed(hit)):
+        direction, hit = found
+        if direction == kind and (kind == "now" or passed(hit)):
             sums["accounts"] += 1
             sums["at_risk"] += each.held(hit)
             first = each.first(hit)
@@ -640,7 +654,7 @@ def expected_cum(
             if each.largest[3]:
                 sums["units"] += first / (spot * hit)
             sums["to_heal"] += healed(each, hit, 1.0 if kind == "now" else x)
-        elif way == "now" and kind != "now":
+        elif direction == "now" and kind != "now":
             # What it takes more than now, on the way on which it takes more.
             sums["to_heal"] += max(0.0, healed(each, 1.0, x) - healed(each, 1.0, 1.0))
         deep = each.reaches(0.95)
@@ -738,8 +752,8 @@ def test_the_measures_match_their_definitions_under_dust_rules(store: Store, dra
     """Where dust may not be left, the measures are those of their definitions."""
     _, positions = drawn(store, draw, "position-half")
     for each in positions:
-        for way, x in filter(None, [each.reaches(1)]):
-            held, owed, bonus = each.pair(1 if way == "now" else x)
+        for direction, x in filter(None, [each.reaches(1)]):
+            held, owed, bonus = each.pair(1 if direction == "now" else x)
             half = each.owed(x) / 2
             for one, other in ((held, 2_000), (owed, 2_000), (half, owed)):
                 assume(abs(one - other) > 1e-3)  # there the last digit decides
@@ -757,16 +771,16 @@ def measures_are_those_of_their_definitions(
         assume(len(owed) < 2 or owed[-1] > owed[-2] * (1 + 1e-9))
         hf = each.power(1) / each.owed(1)
         assume(min(abs(hf - 1), abs(hf - 0.95)) > 1e-6)  # there the contract's integer decides
-    rows = walls(store, way="both", range=0.5, **step)
+    rows = walls(store, direction="both", range=0.5, **step)
     spot = 90_000.0
     edge = {(each.reaches(level) or ("", 0))[1] * spot for each in positions for level in (1, 0.95)}
     for row in rows:
-        if row["way"].startswith("beyond"):
+        if row["direction"].startswith("beyond"):
             continue
-        price = row["price_to"] if row["way"] == "up" else row["price_from"]
+        price = row["price_to"] if row["direction"] == "up" else row["price_from"]
         if any(abs(price / other - 1) < 1e-8 for other in edge if other):
             continue
-        expected = expected_cum(positions, row["way"], price, spot)
+        expected = expected_cum(positions, row["direction"], price, spot)
         assert row["cum_accounts"] == expected["accounts"], row
         for name, figure in (
             ("at_risk", "collateral_at_risk_usd"),
@@ -788,10 +802,10 @@ def test_nothing_is_dropped_and_everything_runs_up(store: Store, draw: Any, limi
     again = [row for row in book.rows() if row is not None]
     store.append([*again[:-1], book.head(read_at=book.time.replace(hour=23))], source="x")
     triggers = ask(store, "triggers", factor="BTC")
-    rows = walls(store, way="both", range=0.4)
-    for way in ("now", "down", "up"):
-        mine = [t for t in triggers if t["way"] == way]
-        here = [row for row in rows if row["way"] in (way, f"beyond {way}")]
+    rows = walls(store, direction="both", range=0.4)
+    for direction in ("now", "down", "up"):
+        mine = [t for t in triggers if t["direction"] == direction]
+        here = [row for row in rows if row["direction"] in (direction, f"beyond {direction}")]
         assert sum(row["accounts"] for row in here) == len(mine)
         risk = sum(t["c0"] + t["c1"] * t["x"] for t in mine)
         assert sum(row["collateral_at_risk_usd"] for row in here) == close(risk)
@@ -812,5 +826,5 @@ def test_nothing_is_dropped_and_everything_runs_up(store: Store, draw: Any, limi
                 assert 0 < row["top1_share"] <= 1 + 1e-12
             assert (row["top1_share"] is None) == (row["collateral_at_risk_usd"] == 0)
     assert sum(row["accounts"] for row in rows) == sum(
-        t["way"] in ("now", "down", "up") for t in triggers
+        t["direction"] in ("now", "down", "up") for t in triggers
     )

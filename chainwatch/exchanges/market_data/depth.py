@@ -1,4 +1,4 @@
-"""Depth of order books through ccxt: what each venue would take at once around the middle.
+"""Depth of order books through ccxt: what each venue would take at once around the mid price.
 
 A venue shows so many levels and no more: what lies beyond them is not known, and is not counted.
 """
@@ -31,7 +31,7 @@ ANY_PAIR = 'or any pair of any venue, such as "binance SOL/USDT"'
 DISTANCES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1)
 # Quoted in one of these, a pair is the factor of its base; else it is the ratio of the two.
 DOLLARS = frozenset(("USD", "USDT", "USDC", "FDUSD", "USDS", "DAI", "TUSD", "PYUSD"))
-# Further away from the last trade, the middle is that of another pair.
+# Further away from the last trade, the mid price is that of another pair.
 NEAR_LAST = 0.2
 
 
@@ -41,7 +41,7 @@ NEAR_LAST = 0.2
     docs="https://docs.ccxt.com/#/?id=order-book",
 )
 async def depth(feed: Feed) -> AsyncIterator[Batch]:
-    """Depth of spot order books within 10 % of the middle, from five venues through ccxt."""
+    """Depth of spot order books within 10 % of the mid price, from five venues through ccxt."""
     pairs = select_pairs(feed.options.get("only", ""))
     failures: list[ChainwatchError] = []
     found = await asyncio.gather(
@@ -117,10 +117,11 @@ def parse(book: SpotBook, received: datetime, provenance: str = "live") -> list[
     best_bid, best_ask = book.bids[0][0], book.asks[0][0]
     if best_bid >= best_ask:
         raise ValueError(f"the book is crossed: {best_bid:g} bid, {best_ask:g} asked")
-    mid = (best_bid + best_ask) / 2
-    if book.last is not None and abs(mid / book.last - 1) > NEAR_LAST:
+    mid_price = (best_bid + best_ask) / 2
+    if book.last is not None and abs(mid_price / book.last - 1) > NEAR_LAST:
         raise ValueError(
-            f"its middle {mid:g} is far from its last trade at {book.last:g}: another pair's book?"
+            f"expected a mid price near the last trade at {book.last:g}, got {mid_price:g}: "
+            "the book of another pair?"
         )
     return [
         Depth(
@@ -132,7 +133,7 @@ def parse(book: SpotBook, received: datetime, provenance: str = "live") -> list[
             distance=distance,
             units=units,
             quote_amount=amount,
-            mid=mid,
+            mid_price=mid_price,
             best_bid=best_bid,
             best_ask=best_ask,
             reach=reach,
@@ -142,16 +143,16 @@ def parse(book: SpotBook, received: datetime, provenance: str = "live") -> list[
             provenance=provenance,
         )
         for side, levels in (("bid", book.bids), ("ask", book.asks))
-        for reach in [min(DISTANCES[-1], _away(levels[-1][0], mid))]
-        for distance, units, amount in _added_up(levels, mid, reach)
+        for reach in [min(DISTANCES[-1], _away(levels[-1][0], mid_price))]
+        for distance, units, amount in _added_up(levels, mid_price, reach)
     ]
 
 
 def _added_up(
-    levels: list[tuple[float, float]], mid: float, reach: float
+    levels: list[tuple[float, float]], mid_price: float, reach: float
 ) -> list[tuple[float, float, float]]:
     """(distance, units, quote amount) up to each distance, the last at the reach."""
-    away = [_away(price, mid) for price, _ in levels]
+    away = [_away(price, mid_price) for price, _ in levels]
     units = [0.0, *accumulate(amount for _, amount in levels)]
     quote = [0.0, *accumulate(price * amount for price, amount in levels)]
     found = []
@@ -161,6 +162,6 @@ def _added_up(
     return found
 
 
-def _away(price: float, mid: float) -> float:
-    """Distance from the middle, without the last bits in which quotients differ."""
-    return round(abs(price / mid - 1), 12)
+def _away(price: float, mid_price: float) -> float:
+    """Distance from the mid price, without the last bits in which quotients differ."""
+    return round(abs(price / mid_price - 1), 12)

@@ -70,4 +70,4 @@ def test_loading_twice_stores_once(tmp_path: Path) -> None:
         if i.asset_class == "precious metals"
     ]
     assert gold == [Decimal(17_450_435_088)]
-    assert {r["outcome"] for r in ask(store, "outcomes")} == {"unchanged"}
+    assert {r["outcome"] for r in ask(store, "document_outcomes")} == {"unchanged"}

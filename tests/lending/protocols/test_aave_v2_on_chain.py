@@ -389,12 +389,14 @@ def test_where_prices_are_in_eth_a_fall_of_eth_and_of_btc_triggers_where_the_cha
             for row in ask(watched.store, "triggers", factor=factor)
             if row["account"] in made and row["debt_usd"] > 1
         }
-        assert sum(row["way"] == "down" for row in rows.values()) >= 8
+        assert sum(row["direction"] == "down" for row in rows.values()) >= 8
         for x in (0.9, 0.75):
             market.set_prices({symbol: int(usd[symbol] * x)})
             figures = dict(zip(rows, market.account_data(list(rows)), strict=True))
             below = {account for account, row in figures.items() if row[5] < 10**18}
-            said = {a for a, row in rows.items() if row["way"] in ("now", "down") and row["x"] > x}
+            said = {
+                a for a, row in rows.items() if row["direction"] in ("now", "down") and row["x"] > x
+            }
             assert below == said
             assert below
         market.set_prices({symbol: usd[symbol]})

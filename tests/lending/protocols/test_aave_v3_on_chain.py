@@ -422,7 +422,7 @@ def test_collateral_without_a_threshold_lies_idle_and_comes_back(
     # Idle collateral is in no report, and no check is surprised by it.
     assert ask(watched.store, "account_totals") == []
     (row,) = [r for r in ask(watched.store, "triggers", factor="BTC") if r["account"] == USER]
-    assert (row["way"], row["collateral_moving_usd"]) == ("flat", 0)
+    assert (row["direction"], row["collateral_moving_usd"]) == ("flat", 0)
     # Its price is asked for all the same, but never multiplied.
     market.set_price("WBTC", 2**255 - 1)
     assert holds(watched, watched.collect())[USER].status == "ok"
@@ -531,8 +531,8 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
 
     def now() -> tuple[float, float, list[tuple[str, int]]]:
         watched.collect(full="yes")
-        (row,) = [r for r in ask(watched.store, "walls", factor="BTC") if r["way"] == "now"]
-        left_out = ask(watched.store, "in_no_sum", factor="BTC")
+        (row,) = [r for r in ask(watched.store, "walls", factor="BTC") if r["direction"] == "now"]
+        left_out = ask(watched.store, "excluded_accounts", factor="BTC")
         return (
             row["max_seizable_usd"],
             row["collateral_at_risk_usd"],
@@ -576,8 +576,8 @@ def test_a_price_that_fails_takes_exactly_the_accounts_for_which_the_chain_rever
     assert watched.verify()[0].mismatched == 0
     (last,) = [r for r in ask(watched.store, "health") if r["bucket"] == "n/a"]
     assert (last["accounts"], last["debt_usd"]) == (len(failed), None)
-    ways = Counter(r["way"] for r in ask(watched.store, "triggers", factor="ETH"))
-    assert ways["n/a"] == len(failed)
+    directions = Counter(r["direction"] for r in ask(watched.store, "triggers", factor="ETH"))
+    assert directions["n/a"] == len(failed)
 
     aave_market.set_price("WBTC", 90_000 * BASE)
     after = watched.collect()

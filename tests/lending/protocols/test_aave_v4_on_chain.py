@@ -400,11 +400,14 @@ def test_at_its_trigger_an_account_is_liquidatable_and_just_before_it_is_not(
     watched = lake(market)
     watched.collect()
     rows = ask(watched.store, "triggers", factor="WETH")
-    reach = [r for r in rows if r["way"] in ("down", "up") and 0.3 < r["x"] < 3]
+    reach = [r for r in rows if r["direction"] in ("down", "up") and 0.3 < r["x"] < 3]
     reach = [r for r in reach if r["debt_usd"] > 100]
     assert len(reach) >= 5
     for row in reach[:5]:
-        for share, verdict in ((1 + 1e-5, row["way"] == "up"), (1 - 1e-5, row["way"] == "down")):
+        for share, verdict in (
+            (1 + 1e-5, row["direction"] == "up"),
+            (1 - 1e-5, row["direction"] == "down"),
+        ):
             market.set_prices({"WETH": int(3_000 * USD * row["x"] * share)})
             assert (market.figures([row["account"]])[row["account"]][2] < WAD) == verdict, row
 

@@ -508,7 +508,7 @@ def test_at_its_trigger_an_account_is_liquidatable_and_just_before_it_is_not(
     watched = lake(market)
     watched.collect()
     rows = ask(watched.store, "triggers", factor="WETH")
-    reach = [r for r in rows if r["way"] == "down" and r["x"] > 0.5 and r["debt_usd"] > 100]
+    reach = [r for r in rows if r["direction"] == "down" and r["x"] > 0.5 and r["debt_usd"] > 100]
     assert len(reach) >= 8
     for row in reach[:5]:
         for x, verdict in ((row["x"] * (1 - 1e-6), True), (row["x"] * (1 + 1e-6), False)):

@@ -618,9 +618,11 @@ def test_a_market_priced_in_its_base_asset_says_so_and_is_in_usd_only_with_a_fee
         assert factors == {own, ("wstETH/ETH", "ratio")}
         assert watched.verify()[0].mismatched == 0
     # ETH in USD moves nobody, the ratio does.
-    ways = {row["way"] for row in ask(with_feed.store, "triggers", factor="ETH")}
-    assert ways == {"never"}
-    assert "down" in {row["way"] for row in ask(with_feed.store, "triggers", factor="wstETH/ETH")}
+    directions = {row["direction"] for row in ask(with_feed.store, "triggers", factor="ETH")}
+    assert directions == {"never"}
+    assert "down" in {
+        row["direction"] for row in ask(with_feed.store, "triggers", factor="wstETH/ETH")
+    }
     before = with_feed.accounts()
     chain.send(ether, "setAnswer(int256)", 1_500 * USD)
     rows = holds(with_feed, with_feed.collect())
@@ -687,9 +689,9 @@ def test_a_market_in_weth_moves_as_its_feeds_do(chain: Chain, lake: Lakes) -> No
         "USDC": {USER: "flat", OTHER: "down", THIRD: "flat"},
         "CBETH/ETH": {USER: "flat", OTHER: "flat", THIRD: "down"},
     }
-    for factor, ways in expected.items():
+    for factor, directions in expected.items():
         rows = {r["account"]: r for r in ask(watched.store, "triggers", factor=factor)}
-        assert {account: rows[account]["way"] for account in held} == ways
+        assert {account: rows[account]["direction"] for account in held} == directions
         feed = feeds[factor.split("/")[0]]
         before: int = chain.call(feed, "latestAnswer()(int256)")
         hits = {a: rows[a]["x"] for a in held if rows[a]["x"] is not None}
@@ -697,11 +699,11 @@ def test_a_market_in_weth_moves_as_its_feeds_do(chain: Chain, lake: Lakes) -> No
         for x in (0.3, 0.5, 0.9, 1.1, 1.2, 3.0, *near):
             chain.send(feed, "setAnswer(int256)", round(before * x))
             found = dict(zip(held, market.liquidatable(list(held)), strict=True))
-            beyond = {a: x > hit if ways[a] == "up" else x < hit for a, hit in hits.items()}
+            beyond = {a: x > hit if directions[a] == "up" else x < hit for a, hit in hits.items()}
             assert found == dict.fromkeys(held, False) | beyond, (factor, x)
         chain.send(feed, "setAnswer(int256)", before)
-    values = {"factor": "ETH", "way": "both", "range": 0.3, "step_pct": 0.1}
-    wall = [(r["way"], r["accounts"]) for r in ask(watched.store, "walls", **values)]
+    values = {"factor": "ETH", "direction": "both", "range": 0.3, "step_pct": 0.1}
+    wall = [(r["direction"], r["accounts"]) for r in ask(watched.store, "walls", **values)]
     assert [row for row in wall if row[1]] == [("up", 2)]
 
 
@@ -715,7 +717,7 @@ def test_without_a_quote_feed_a_divided_price_has_no_wall(chain: Chain, lake: La
         ("BTC", 1, "feed"),
         ("ETH", -1, "inverse"),
     }
-    assert {row["way"] for row in ask(watched.store, "triggers", factor="ETH")} == {"n/a"}
+    assert {row["direction"] for row in ask(watched.store, "triggers", factor="ETH")} == {"n/a"}
 
 
 # --- 24 collaterals -----------------------------------------------------------------------------

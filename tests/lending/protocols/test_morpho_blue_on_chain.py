@@ -452,7 +452,7 @@ def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lake
     watched = lake(market, quote_feed=feeds["WETH"])
     watched.collect()
     (row,) = ask(watched.store, "triggers", factor="ETH")
-    assert (row["way"], row["x"]) == ("up", pytest.approx(30 * 0.86 / 23, rel=1e-6))
+    assert (row["direction"], row["x"]) == ("up", pytest.approx(30 * 0.86 / 23, rel=1e-6))
     for share, verdict in ((1 + 1e-5, True), (1 - 1e-5, False)):
         market.set_prices({"WETH": int(PRICES["WETH"] * row["x"] * share)})
         assert verdicts(market, [row["account"]]) == {pair.of(USER): verdict}
@@ -475,16 +475,20 @@ def test_at_its_trigger_a_position_is_liquidatable_and_just_before_it_is_not(
     morpho.populate(market, 60, 11)
     watched = lake(market)
     watched.collect()
-    for factor, feed, way in (
+    for factor, feed, direction in (
         ("ETH", "WETH", "down"),
         ("wstETH/ETH", "wstETH/ETH", "down"),
         ("USDC", "USDC", "up"),
     ):
         rows = ask(watched.store, "triggers", factor=factor)
-        reach = [r for r in rows if r["way"] == way and 0.5 < r["x"] < 2 and r["debt_usd"] > 100]
+        reach = [
+            r
+            for r in rows
+            if r["direction"] == direction and 0.5 < r["x"] < 2 and r["debt_usd"] > 100
+        ]
         assert len(reach) >= 5, factor
         for row in reach[:4]:
-            for share, verdict in ((1 + 1e-5, way == "up"), (1 - 1e-5, way == "down")):
+            for share, verdict in ((1 + 1e-5, direction == "up"), (1 - 1e-5, direction == "down")):
                 market.set_prices({feed: int(PRICES[feed] * row["x"] * share)})
                 assert verdicts(market, [row["account"]])[row["account"]] == verdict, row
         market.set_prices({feed: PRICES[feed]})

@@ -1,4 +1,4 @@
--- name: outcomes
+-- name: document_outcomes
 -- title: What became of each document, newest attempt first
 -- param: p_source TEXT = 'all'  one source, or all
 -- param: p_limit BIGINT = NULL  rows at the most

@@ -1,4 +1,4 @@
--- name: recentred_book
+-- name: landing_by_round
 -- title: Where outside falls come to rest, round by round, with the order book re-centred at the outside price
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
@@ -16,7 +16,7 @@ WITH RECURSIVE wall AS (
   SELECT CAST(floor(f.x * 1000 + 1e-9) AS INT) AS g,
          sum(CASE WHEN f.close_rule = 'absorb' THEN 0e0 ELSE coalesce(f.units, 0e0) END)
            * $p_sold_share AS units
-  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   WHERE f.step IN ('trigger', 'rest')
   GROUP BY CAST(floor(f.x * 1000 + 1e-9) AS INT)
@@ -40,7 +40,7 @@ WITH RECURSIVE wall AS (
   FROM fall AS f JOIN step AS s ON s.g = f.g
   WHERE floor(f.start * (1 - s.impact) + 1e-9) < f.g AND f.g > 0
 )
-SELECT e.start / 1000e0 AS outside_x, max(e.round) AS rounds, min(e.g) / 1000e0 AS final_x,
+SELECT e.start / 1000e0 AS outside_x, max(e.round) AS rounds, min(e.g) / 1000e0 AS landing_x,
        (1000 - min(e.g)) / nullif(1000e0 - e.start, 0e0) AS amplification,
        max(s.units) AS sold_units
 FROM fall AS e JOIN step AS s ON s.g = e.g

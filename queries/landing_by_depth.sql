@@ -1,4 +1,4 @@
--- name: fall_band
+-- name: landing_by_depth
 -- title: Where outside falls come to rest: without impact, and with depth × 1, 0.5, 0.1 and 0.02
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
@@ -16,12 +16,12 @@
 -- show: drop_share=outside price_no_impact=no_impact price_full=×_1 price_half=×_0.5
 -- show: price_tenth=×_0.1 price_fiftieth=×_0.02 amplification_full=amplification_×_1
 -- show: amplification_tenth=×_0.1_ wall_units=wall_units wall_usd=wall_USD
--- show: toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
+-- show: toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
 -- note: no impact: the outside price itself; × 1 … × 0.02: where it lands with so much of the measured depth; wall: what fires at the outside price alone
 -- note: amplification: whole fall over outside fall; toxic and bad debt at the landing with depth × 1: debt that the collateral does not pay for with its bonus, and what is left of it if it is liquidated there; as if nobody was liquidated on the way, which only makes them less
 WITH fall AS (
   SELECT *, dense_rank() OVER (ORDER BY coalesce(depth_scale, 'inf') DESC) AS place
-  FROM falls(
+  FROM landing_prices(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
     p_scales := concat('inf,', 1e0 * $p_depth_scale, ',', 0.5e0 * $p_depth_scale, ',',
       0.1e0 * $p_depth_scale, ',', 0.02e0 * $p_depth_scale), p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
@@ -29,20 +29,20 @@ WITH fall AS (
     p_drops := $p_drops, p_price := $p_price)
 )
 SELECT drop_share, max(outside_price) AS outside_price,
-       max(CASE WHEN place = 1 THEN final_price END) AS price_no_impact,
-       max(CASE WHEN place = 2 THEN final_price END) AS price_full,
-       max(CASE WHEN place = 3 THEN final_price END) AS price_half,
-       max(CASE WHEN place = 4 THEN final_price END) AS price_tenth,
-       max(CASE WHEN place = 5 THEN final_price END) AS price_fiftieth,
+       max(CASE WHEN place = 1 THEN landing_price END) AS price_no_impact,
+       max(CASE WHEN place = 2 THEN landing_price END) AS price_full,
+       max(CASE WHEN place = 3 THEN landing_price END) AS price_half,
+       max(CASE WHEN place = 4 THEN landing_price END) AS price_tenth,
+       max(CASE WHEN place = 5 THEN landing_price END) AS price_fiftieth,
        max(CASE WHEN place = 2 THEN amplification END) AS amplification_full,
        max(CASE WHEN place = 3 THEN amplification END) AS amplification_half,
        max(CASE WHEN place = 4 THEN amplification END) AS amplification_tenth,
        max(CASE WHEN place = 5 THEN amplification END) AS amplification_fiftieth,
-       max(CASE WHEN place = 1 THEN sold_units + later_units END) AS wall_units,
+       max(CASE WHEN place = 1 THEN sold_units + unsold_units END) AS wall_units,
        max(CASE WHEN place = 1 THEN usd END) AS wall_usd,
        max(CASE WHEN place = 2 THEN sold_units END) AS sold_units_full,
-       max(CASE WHEN place = 2 THEN later_units END) AS later_units_full,
-       max(CASE WHEN place = 2 THEN toxic_usd END) AS toxic_usd,
+       max(CASE WHEN place = 2 THEN unsold_units END) AS unsold_units_full,
+       max(CASE WHEN place = 2 THEN toxic_debt_usd END) AS toxic_debt_usd,
        max(CASE WHEN place = 2 THEN bad_debt_usd END) AS bad_debt_usd,
        max(spot_price) AS spot_price, max(axis_market) AS axis_market
 FROM fall GROUP BY drop_share ORDER BY drop_share

@@ -1,4 +1,4 @@
--- name: in_no_sum
+-- name: excluded_accounts
 -- title: Accounts that the sums of a wall leave out, by reason
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
@@ -12,19 +12,19 @@ WITH priced AS (
   WHERE market = 'all'
 ), classed AS (
   SELECT t.market, t.debt_usd,
-         CASE WHEN t.way = 'n/a' THEN 'price divided by the factor'
-              WHEN t.way IN ('now', 'down', 'up') AND NOT coalesce(p.has_price, false)
+         CASE WHEN t.direction = 'n/a' THEN 'price divided by the factor'
+              WHEN t.direction IN ('now', 'down', 'up') AND NOT coalesce(p.has_price, false)
                 THEN 'no price of the factor'
-              WHEN t.way = 'outside' THEN 'trigger where prices are not linear'
-              WHEN t.way = 'now' AND t.paused THEN 'paused'
+              WHEN t.direction = 'outside' THEN 'trigger where prices are not linear'
+              WHEN t.direction = 'now' AND t.paused THEN 'paused'
               WHEN t.full_outside AND t.close_rule IN ('reserve-half', 'position-half')
                 THEN 'full close where prices are not linear' END AS reason
   FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS t
   CROSS JOIN priced AS p
   -- Whose balances have no value is told of without triggers.
   LEFT JOIN account_health AS a
-    ON a.snapshot = t.snapshot AND a.account = t.account AND t.way = 'n/a'
-  WHERE t.way <> 'n/a' OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
+    ON a.snapshot = t.snapshot AND a.account = t.account AND t.direction = 'n/a'
+  WHERE t.direction <> 'n/a' OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
 ), unplaced AS (
   SELECT market, debt_usd, reason,
          CASE WHEN reason IN ('paused', 'full close where prices are not linear') THEN 'part' ELSE 'all' END

@@ -1,5 +1,5 @@
--- name: sold_on_the_way
--- title: What has fired of all that moves on a straight way down, and how far that moves one factor's price
+-- name: sales_to_price
+-- title: Forced sales of all accounts that trigger on a straight path down to given prices, and their market impact on one factor
 -- param: p_factor TEXT = 'BTC'  whose books are asked
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
@@ -19,7 +19,7 @@ WITH fired AS (
                    AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
                   ELSE f.units * $p_sold_share END), 0e0) AS sold_units,
          coalesce(sum(f.bought_units), 0e0) AS bought_units
-  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
   WHERE f.step IN ('trigger', 'rest') AND f.x >= $p_x

@@ -1,4 +1,4 @@
--- name: near_price
+-- name: at_risk_near_price
 -- title: What triggers around a price: markets, collaterals, debts, loops and the largest account, as shares
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_price DOUBLE = NULL  the price looked at; null: today's
@@ -15,7 +15,7 @@ WITH place AS (
   WHERE lower(factor) = lower($p_factor)
 ), step AS (
   SELECT f.market, f.account, f.seize_usd AS usd, coalesce(f.units, 0e0) AS units
-  FROM forced_sales(p_factor := $p_factor, p_way := 'down', p_market := $p_market,
+  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   CROSS JOIN place AS p
   WHERE f.step IN ('trigger', 'rest')

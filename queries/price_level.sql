@@ -1,5 +1,5 @@
--- name: stands_against
--- title: What the order books held as far below their middle as a price is below today's, and what the outside price had to do to bring it there
+-- name: price_level
+-- title: What the order books held as far below their mid price as a price is below today's, and what the outside price had to do to bring it there
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
@@ -13,13 +13,13 @@
 -- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
 -- param: p_price DOUBLE = NULL  the price looked at; null: today's
 -- param: p_width DOUBLE = 0.02  how far around it, as a share of it
--- note: bid_units: bids within drop_share below the books' own middle, times the depth; the middle may lie elsewhere than spot_price
+-- note: bid_units: bids within drop_share below the books' own mid price, times the depth; the mid price may lie elsewhere than spot_price
 WITH spot AS (
   SELECT max(factor_price) AS spot, coalesce($p_price, max(factor_price)) AS price
   FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
   WHERE lower(factor) = lower($p_factor)
 ), held AS (
-  -- Bids within that share below the middle, by straight lines; where the books end, all they held.
+  -- Bids within that share below the mid price, by straight lines; where the books end, all they held.
   SELECT sum(greatest(least((1e0 - s.price / s.spot - g.distance_from)
              / nullif(g.distance_to - g.distance_from, 0e0), 1e0), 0e0) * (g.units_to - g.units_from))
            AS bid_units,

@@ -1,4 +1,4 @@
--- name: falls
+-- name: landing_prices
 -- title: Where the price comes to rest after an outside fall, once forced sales meet the order books
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
@@ -13,10 +13,10 @@
 -- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
 -- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside falls, as shares of the price now
 -- param: p_price DOUBLE = NULL  one outside price instead of these
--- show: depth drop_share=outside_drop outside_price final_price final_share=fall amplification accounts
--- show: sold_units usd=seized_USD later_units=not_sold toxic_usd=toxic_USD bad_debt_usd=bad_debt_USD
--- note: final price: largest fixed point of price = outside price × (1 - impact of all that fires at it); amplification: whole fall over outside fall
--- note: toxic: debt of accounts that are liquidatable at the final price and whose collateral does not pay for it with the bonus; bad debt: what is left of it if they are liquidated there; both as if nobody was liquidated on the way, which only makes them less
+-- show: depth drop_share=outside_drop outside_price landing_price total_drop_share=total_drop amplification accounts
+-- show: sold_units usd=seized_USD unsold_units=not_sold toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
+-- note: landing price: largest fixed point of price = outside price × (1 - impact of all that fires at it); amplification: whole fall over outside fall
+-- note: toxic debt: debt of accounts that are liquidatable at the landing price and whose collateral does not pay for it with the bonus; bad debt: what is left of it if they are liquidated there; both as if nobody was liquidated on the way, which only makes them less
 -- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
 WITH level AS (
   SELECT * FROM break_levels(
@@ -40,9 +40,9 @@ WITH level AS (
   CROSS JOIN outside AS o CROSS JOIN spot AS s
   WHERE s.spot IS NOT NULL
 ), landed AS (
-  SELECT a.*, a.outside_price * coalesce(l.landing_price / l.break_price, 1e0) AS final_price,
+  SELECT a.*, a.outside_price * coalesce(l.landing_price / l.break_price, 1e0) AS landing_price,
          coalesce(l.cum_sold_units, 0e0) AS sold_units,
-         coalesce(l.cum_later_units, 0e0) AS later_units,
+         coalesce(l.cum_unsold_units, 0e0) AS unsold_units,
          coalesce(l.cum_usd, 0e0) AS usd, coalesce(l.cum_accounts, 0) AS accounts
   FROM asked AS a
   ASOF LEFT JOIN level AS l
@@ -50,27 +50,27 @@ WITH level AS (
 ), account AS (
   SELECT x AS x_hit, cover0, cover1, d0, d1, x_min
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
-  WHERE way IN ('now', 'down')
+  WHERE direction IN ('now', 'down')
 ), short AS (
   -- Down to x_min at the most: beyond it another price that moves along would be negative.
-  SELECT final_price, sum(CASE WHEN paid < owed THEN owed ELSE 0e0 END) AS toxic_usd,
+  SELECT landing_price, sum(CASE WHEN paid < owed THEN owed ELSE 0e0 END) AS toxic_debt_usd,
          sum(greatest(owed - paid, 0e0)) AS bad_debt_usd
   FROM (
-    SELECT f.final_price, cover0 + cover1 * greatest(f.x, x_min) AS paid,
+    SELECT f.landing_price, cover0 + cover1 * greatest(f.x, x_min) AS paid,
            d0 + d1 * greatest(f.x, x_min) AS owed
-    FROM (SELECT DISTINCT final_price, final_price / spot AS x FROM landed) AS f
+    FROM (SELECT DISTINCT landing_price, landing_price / spot AS x FROM landed) AS f
     JOIN account ON f.x <= x_hit
   ) AS there
-  GROUP BY final_price
+  GROUP BY landing_price
 )
 SELECT CASE WHEN l.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g', l.depth_scale) END AS depth,
        CASE WHEN l.depth_scale < 'inf' THEN l.depth_scale END AS depth_scale,
-       l.drop_share, l.outside_price, l.final_price,
-       1e0 - l.final_price / l.spot AS final_share,
-       CASE WHEN l.drop_share > 0e0 THEN (1e0 - l.final_price / l.spot) / l.drop_share END
+       l.drop_share, l.outside_price, l.landing_price,
+       1e0 - l.landing_price / l.spot AS total_drop_share,
+       CASE WHEN l.drop_share > 0e0 THEN (1e0 - l.landing_price / l.spot) / l.drop_share END
          AS amplification,
-       CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.later_units, l.usd,
-       coalesce(s.toxic_usd, 0e0) AS toxic_usd, coalesce(s.bad_debt_usd, 0e0) AS bad_debt_usd,
+       CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.unsold_units, l.usd,
+       coalesce(s.toxic_debt_usd, 0e0) AS toxic_debt_usd, coalesce(s.bad_debt_usd, 0e0) AS bad_debt_usd,
        l.spot AS spot_price, l.axis_market
-FROM landed AS l LEFT JOIN short AS s ON s.final_price = l.final_price
+FROM landed AS l LEFT JOIN short AS s ON s.landing_price = l.landing_price
 ORDER BY l.drop_share, l.depth_scale DESC
