@@ -53,7 +53,10 @@ class Command(_Once, typer.core.TyperCommand):
 
 
 class Group(_Once, typer.core.TyperGroup):
-    """A command that has commands."""
+    """A command that has commands, listed by name: they register in no order of their own."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx))
 
 
 class App(typer.Typer):

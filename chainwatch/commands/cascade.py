@@ -9,7 +9,7 @@ import typer
 
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
-from chainwatch.commands.running import on_catalog
+from chainwatch.commands.running import RANKED_SHOWN, on_catalog, row_limit
 from chainwatch.commands.values import amount, betas, count, positive, share, span
 from chainwatch.errors import UsageError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from chainwatch.show.document import Report
 
 MAX_DEPTH_AGE = "15m"
-RANKED_SHOWN = 50
 
 
 @app.command(epilog="Example: chainwatch cascade BTC --to 88000")
@@ -84,6 +83,7 @@ def cascade(
     from chainwatch.reports import cascade as cascades
     from chainwatch.reports import chart as charts
     from chainwatch.reports import clusters
+    from chainwatch.reports.cascade import GROUPS_SHOWN
 
     asked = [flag for flag in (to, drop, explain) if flag is not None]
     if len(asked) > 1:
@@ -134,7 +134,7 @@ def cascade(
     if names[0].lower() in told:
         raise UsageError(f"--beta: {names[0]} is what falls, it moves by itself")
 
-    top = _groups(output)
+    groups = output.limit_or(GROUPS_SHOWN)
     output.limit = None  # of groups per depth, not of rows
 
     def exact(catalog: Catalog) -> Report:
@@ -143,7 +143,7 @@ def cascade(
             return cascades.explain(catalog, terms, price)
         if to is not None or fall is not None:
             return cascades.fall_to(catalog, terms, price, fall)
-        return cascades.breaks(catalog, terms, top)
+        return cascades.breaks(catalog, terms, groups)
 
     def make(catalog: Catalog) -> Report:
         made = exact(catalog)
@@ -157,15 +157,6 @@ def cascade(
     output.emit(on_catalog(make))
     if chart is not None:
         _draw(terms, chart)
-
-
-def _groups(output: Output) -> int | None:
-    """Groups per depth: few for people, all for machines, or what --limit says."""
-    from chainwatch.reports.cascade import GROUPS_SHOWN
-
-    if output.limit is not None:
-        return output.limit
-    return GROUPS_SHOWN if output.for_people else None
 
 
 def _draw(terms: Terms, path: Path) -> None:
@@ -199,14 +190,12 @@ def distance(
     """MODEL: accounts by daily moves to liquidation."""
     from chainwatch.reports import run
 
-    limit = output.limit
-    if limit is None and output.for_people:
-        limit = RANKED_SHOWN
+    limit = output.limit_or(RANKED_SHOWN)
     values = scope(market, as_of) | {
         "p_days": positive(days, "--days"),
         "p_window": window,
         "p_min_debt_usd": min_debt,
-        "p_limit": None if limit is None else limit + 1,
+        "p_limit": row_limit(limit),
     }
 
     def make(catalog: Catalog) -> Report:

@@ -10,7 +10,7 @@ import typer
 
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import Output, listing
-from chainwatch.commands.running import emit_query, jobs_of, run
+from chainwatch.commands.running import emit_query, jobs_of, row_limit, run
 from chainwatch.commands.values import moment, span
 from chainwatch.errors import Unread, UsageError
 
@@ -89,7 +89,7 @@ def liquidations(
         emit_query("liquidation_estimate", values, output)
     elif largest:
         limit = LARGEST_SHOWN if output.limit is None else output.limit
-        emit_query("largest_liquidations", values | {"p_limit": limit + 1}, output, limit)
+        emit_query("largest_liquidations", values | {"p_limit": row_limit(limit)}, output, limit)
     else:
         emit_query("liquidations", values | {"p_by": by or "venue"}, output)
 

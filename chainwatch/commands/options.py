@@ -60,6 +60,12 @@ class Output:
     def for_people(self) -> bool:
         return self.form.value in ("table", "markdown")
 
+    def limit_or(self, shown: int) -> int | None:
+        """Rows at the most: --limit, else `shown` for people and all (None) for machines."""
+        if self.limit is None and self.for_people:
+            return shown
+        return self.limit
+
     def emit(self, report: Report, limit: int | None = None) -> None:
         """Write a report; header and warnings of machine formats go to stderr.
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 # A query that is interrupted ends within moments; what does not is left behind.
 INTERRUPT_SECONDS = 2.0
+RANKED_SHOWN = 50  # rows of a ranking that people see without --limit
 
 
 def emit_query(
@@ -29,6 +30,17 @@ def emit_query(
     from chainwatch.reports.run import make
 
     output.emit(on_catalog(lambda catalog: make(catalog, name, values)), limit)
+
+
+def emit_ranked(name: str, values: dict[str, object], output: Output) -> None:
+    """Emit a query that ranks: people see its first rows, machines all of them."""
+    limit = output.limit_or(RANKED_SHOWN)
+    emit_query(name, values | {"p_limit": row_limit(limit)}, output, limit)
+
+
+def row_limit(limit: int | None) -> int | None:
+    """What a query is limited to: a row more than is shown, so that the rest can be mentioned."""
+    return None if limit is None else limit + 1
 
 
 def on_catalog(work: Callable[[Catalog], T]) -> T:

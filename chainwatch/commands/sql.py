@@ -1,15 +1,116 @@
-"""What `sql` does besides running one statement: the prompt, other tools."""
+"""`sql`: one statement that only reads, a prompt, or how other tools open the catalog."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from chainwatch.commands.app import setup
-from chainwatch.commands.options import Output
+import typer
+
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.running import on_catalog
 from chainwatch.commands.schema import clients, lines, report
 from chainwatch.commands.values import span
-from chainwatch.errors import ChainwatchError
-from chainwatch.lake.store import CATALOG_NAME
+from chainwatch.errors import ChainwatchError, UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.lake.catalog import Catalog
+    from chainwatch.lake.engine import Result
+
+
+@app.command(epilog="""Example: chainwatch sql "SELECT market, accounts FROM snapshots_at()\"""")
+@listing
+def sql(
+    text: Annotated[
+        str | None, typer.Argument(help="One statement; `-` or nothing: stdin.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="Read it from a file.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say how it would be run, and do not.")
+    ] = False,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop it after 30s, 5m …")
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="How other tools open the same catalog.")
+    ] = False,
+    *,
+    output: Output,
+) -> None:
+    """Run SQL over the catalog, read-only; a prompt on a terminal."""
+    seconds = span(timeout, "--timeout") if timeout is not None else None
+    if open_:
+        emit_clients(output)
+    elif text is None and file is None and not explain and _at_a_terminal():
+        converse(output, seconds)
+    else:
+        read_and_emit(_statement(text, file), output, explain, seconds)
+
+
+def _at_a_terminal() -> bool:
+    from chainwatch.show import terminal
+
+    return sys.stdin is not None and sys.stdin.isatty() and terminal.terminal_width() is not None
+
+
+def read_and_emit(
+    statement: str, output: Output, explain: bool = False, seconds: float | None = None
+) -> None:
+    """Run one statement that only reads and emit its rows, or its plan."""
+    from chainwatch.lake import readonly
+    from chainwatch.show.document import Report
+
+    lake = setup().store.lake
+    if explain and not readonly.is_explain(statement):
+        statement = f"EXPLAIN {statement}"
+
+    def read(catalog: Catalog) -> tuple[Result, bool]:
+        readonly.enclose(catalog, lake)
+        # The engine computes what is constant while it plans, so this takes time as well.
+        explains = readonly.within(
+            seconds, catalog, lambda: readonly.require_reading(catalog, statement)
+        )
+        with readonly.told("`chainwatch sql`"):
+            return readonly.within(seconds, catalog, lambda: catalog.run(statement)), explains
+
+    found, explains = on_catalog(read)
+    if explains and output.for_people:
+        found = _plan_lines(found)
+    output.emit(Report(found, name="sql"))
+
+
+def _plan_lines(explained: Result) -> Result:
+    """A plan as people read it: a row for each of its lines."""
+    from chainwatch.lake.engine import Result
+
+    lines = [line for row in explained.rows for line in str(row[-1]).splitlines()]
+    return Result(("plan",), ("VARCHAR",), [(line,) for line in lines])
+
+
+def _statement(text: str | None, file: Path | None) -> str:
+    if text not in (None, "-") and file is not None:
+        raise UsageError("give the SQL as an argument or with --file, not both")
+    if text not in (None, "-"):
+        return str(text)
+    path = None if file is None or str(file) == "-" else file
+    where = "stdin" if path is None else str(path)
+    try:
+        if path is not None:
+            data = path.read_bytes()
+        elif sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("no SQL given: pass it as an argument, with --file, or through stdin")
+        else:
+            data = sys.stdin.buffer.read()
+        return data.decode("utf-8-sig")
+    except OSError as failure:
+        raise UsageError(f"{where} cannot be read: {failure.strerror}") from None
+    except UnicodeDecodeError as failure:
+        raise UsageError(f"{where} is not UTF-8 text (byte {failure.start})") from None
 
 
 def emit_clients(output: Output) -> None:
@@ -29,13 +130,10 @@ def emit_clients(output: Output) -> None:
     )
 
 
-def converse(
-    output: Output,
-    seconds: float | None,
-    read_and_emit: Callable[[str, Output, bool, float | None], None],
-) -> None:
-    """The prompt, on a terminal; `read_and_emit` runs one statement."""
+def converse(output: Output, seconds: float | None) -> None:
+    """Read statements at a prompt, on a terminal."""
     from chainwatch.commands import prompt
+    from chainwatch.lake.store import CATALOG_NAME
     from chainwatch.show import terminal
     from chainwatch.show.document import Format
 

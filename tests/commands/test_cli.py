@@ -15,15 +15,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
-from chainwatch import cli
+from chainwatch import cli, commands
 from chainwatch.commands.app import EXAMPLES
+from chainwatch.commands.running import RANKED_SHOWN
 from chainwatch.demo import recording
 from chainwatch.errors import EXIT_MEANING, Exit, UsageError
 from chainwatch.lake import query, readonly
@@ -181,8 +181,9 @@ def test_the_version_is_data() -> None:
 
 
 def test_no_command_is_a_coroutine_since_nobody_would_await_it() -> None:
-    tree = ast.parse(Path(cli.__file__).read_text("utf-8"))
-    assert not [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
+    for path in (*Path(commands.__path__[0]).glob("*.py"), Path(cli.__file__)):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert not [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
 
 
 # --- exit codes ---------------------------------------------------------------------------------
@@ -572,8 +573,8 @@ def test_a_limit_cuts_what_is_shown_and_says_so(lake: Path) -> None:
     assert shell.rows_of(shown.out, "--csv") == everything[:3]
     cut = "only the first {} rows are shown: raise --limit to see more"
     assert cut.format(3) in shown.err
-    assert cut.format(cli.ACCOUNTS_SHOWN) in default.err
-    assert len(re.findall(r"^(?:demo|comet) +0x", default.out, re.MULTILINE)) == cli.ACCOUNTS_SHOWN
+    assert cut.format(RANKED_SHOWN) in default.err
+    assert len(re.findall(r"^(?:demo|comet) +0x", default.out, re.MULTILINE)) == RANKED_SHOWN
     assert none.out == ""
     assert cut.format(0) in none.err
 
@@ -1173,66 +1174,3 @@ def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], words: l
 
 def test_an_empty_home_is_refused_instead_of_using_the_current_folder() -> None:
     told(run("--home", "", "demo", "--recorded"), Exit.USAGE, "--home takes a folder")
-
-
-# --- values of flags ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("30%", 0.3), ("0.3", 0.3), (" 5 % ", 0.05), (".5", 0.5), ("100%", 1.0)]
-)
-def test_a_share_is_a_percentage_or_a_fraction(text: str, value: float) -> None:
-    assert cli.share(text, "--down") == pytest.approx(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800)]
-)
-def test_a_span_has_a_unit(text: str, seconds: float) -> None:
-    assert cli.span(text, "--for") == seconds
-
-
-@pytest.mark.parametrize("text", ["1_0%", " 0.3 ", "１０%", "1,0", "1e40", "nan", "%"])
-def test_a_share_written_otherwise_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--down takes a share"):
-        cli.share(text, "--down")
-
-
-@pytest.mark.parametrize("text", ["1_0s", " 10s", "１０m", "1,5h", "nan", "s", "-1s", "10 s"])
-def test_a_span_written_otherwise_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--for takes a time"):
-        cli.span(text, "--for")
-
-
-@pytest.mark.parametrize(
-    "text", ["1_000", " 12 ", "１２", "1,2,3", "3,87", "1e40", "inf", "0", "-1"]
-)
-def test_a_price_written_otherwise_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--to takes a number above 0"):
-        cli.positive(text, "--to")
-    assert cli.positive("88,000.5", "--to") == 88_000.5
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("0001-01-01T00:00+14:00", "lies before 2009"),
-        ("2008-12-31T23:59Z", "lies before 2009"),
-        ("9999-12-31T23:59:59-14:00", "lies in the future"),
-        ("2026-01-29 ", "takes a time"),
-        ("２０２６-01-29", "takes a time"),
-    ],
-)
-@pytest.mark.parametrize("flag", ["--since", "--until", "--as-of", "--known-on", "--from", "--to"])
-def test_a_time_that_cannot_be_is_refused(flag: str, text: str, words: str) -> None:
-    for read in (cli.moment, cli.past):
-        with pytest.raises(UsageError, match=f"{flag} {words}"):
-            read(text, flag)
-
-
-def test_a_moment_without_a_zone_is_utc() -> None:
-    bare, zoned = cli.moment("2026-01-29T02:00", "--as-of"), cli.moment("2026-01-29T02:00Z", "x")
-    assert bare == zoned
-    assert cli.moment("2026-01-29T03:00+01:00", "x") == zoned
-    assert [cli.moment(f"2026-01-{d}", "x").day for d in (28, 29)] == [28, 29]
-    assert all(a < b for a, b in pairwise([cli.moment("2026-01-28", "x"), zoned]))

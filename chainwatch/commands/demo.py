@@ -1,0 +1,88 @@
+"""`demo`: two markets on a local chain, from the first block to the reports."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chainwatch.commands.app import app, setup
+from chainwatch.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from chainwatch.show.document import Report
+
+
+@app.command(epilog="Example: chainwatch demo")
+def demo(
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Play the shipped recording, start no node.")
+    ] = False,
+) -> None:
+    """Two markets on a local chain: read, verify, a price drop."""
+    from chainwatch.demo import story
+    from chainwatch.demo.node import ToolchainMissing
+    from chainwatch.show import render, terminal
+    from chainwatch.show.document import Format
+
+    current = setup()
+    teller = current.teller
+    home = current.settings.home / "demo"
+
+    def emit(report: Report) -> None:
+        teller.close()
+        text = render.text_of(
+            report,
+            Format.TABLE,
+            width=terminal.terminal_width(),
+            color=terminal.wants_color(current.color),
+        )
+        terminal.write(text + "\n")
+
+    with teller:
+        if not recorded:
+            try:
+                with story.live(current.settings.cache, teller.note) as node:
+                    story.play(node, home, teller, emit)
+            except ToolchainMissing as missing:
+                teller.note(f"{missing}; playing the recording instead")
+                recorded = True
+        if recorded:
+            with story.recorded() as player:
+                story.play(player, home, teller, emit)
+        terminal.write(_exported(home))
+    terminal.write(_next_steps(home))
+
+
+def _exported(home: Path) -> str:
+    """Export what the demo stored, check it, and say so."""
+    from chainwatch.lake.store import Store
+    from chainwatch.nightly import export as exporting
+
+    store = Store(home)
+    day = exporting.choose_day(store, None)
+    done = exporting.export(store, home / "marts", day)
+    nights, faults = exporting.check(home / "marts")
+    if faults:
+        raise CheckFailed(f"{faults[0].path} {faults[0].what}")
+    return (
+        f"Exported {len(done.rows)} marts with {sum(done.rows.values()):,} rows to {done.folder}; "
+        f"{nights} day(s) checked, every file is what its manifest says.\n\n"
+    )
+
+
+def _next_steps(home: Path) -> str:
+    here = shlex.quote(str(home))
+    return (
+        "Go on with what was stored:\n"
+        f"  chainwatch --home {here} walls wstETH/ETH --down 10%\n"
+        f"  chainwatch --home {here} walls MARKET --beta eth=1.3\n"
+        f"  chainwatch --home {here} query liquidation_totals p_by=asset\n"
+        f"  chainwatch --home {here} reserves USDT --history\n"
+        f"  chainwatch --home {here} liquidations --by side\n"
+        f"  chainwatch --home {here} sql \"FROM walls(p_factor := 'ETH')\"\n"
+        f"  duckdb -readonly {shlex.quote(str(home / 'chainwatch.duckdb'))}\n"
+        f"  chainwatch --home {here} sql --open                  # the same in other tools\n"
+    )

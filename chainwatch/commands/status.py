@@ -1,0 +1,70 @@
+"""`status` and `checks`: what the lake holds, and whether its invariants hold."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from chainwatch.commands.app import app, setup
+from chainwatch.commands.options import Output, listing
+from chainwatch.commands.running import on_catalog
+from chainwatch.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from chainwatch.lake.catalog import Catalog
+
+
+@app.command(epilog="Example: chainwatch status")
+@listing
+def status(*, output: Output) -> None:
+    """How old everything is, and what was verified."""
+    from chainwatch.lake import query
+    from chainwatch.show.document import Report
+
+    home = setup().store.home
+    chosen = query.find("freshness")
+    found, catalog = on_catalog(lambda catalog: (query.run(catalog, chosen), catalog.path))
+    output.emit(
+        Report(
+            found,
+            name="status",
+            title=chosen.title,
+            header=[f"lake: {home}", f"catalog: duckdb -readonly {shlex.quote(str(catalog))}"],
+            meta={"home": str(home), "catalog": str(catalog)},
+            notes=chosen.notes,
+        )
+    )
+
+
+@app.command(epilog="Example: chainwatch checks")
+@listing
+def checks(*, output: Output) -> None:
+    """Run the invariants in queries/checks."""
+    from chainwatch.lake import query
+    from chainwatch.lake.engine import Result
+    from chainwatch.show.document import Report
+
+    def run_all(catalog: Catalog) -> list[tuple[object, ...]]:
+        found: list[tuple[object, ...]] = []
+        for check in query.load_all().values():
+            if check.group == "checks":
+                wrong = len(query.run(catalog, check).rows)
+                found.append((check.name, wrong, "wrong" if wrong else "ok", check.title))
+        return found
+
+    rows = on_catalog(run_all)
+    output.emit(
+        Report(
+            Result(
+                ("check", "rows", "state", "finds"),
+                ("VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"),
+                rows,
+            ),
+            name="checks",
+        )
+    )
+    failed = [str(name) for name, wrong, *_ in rows if wrong]
+    if failed:
+        raise CheckFailed(
+            f"{', '.join(failed)} found rows: `chainwatch query {failed[0]}` shows them"
+        )
