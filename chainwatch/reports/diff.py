@@ -27,7 +27,7 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
 from chainwatch.reports.headers import excluded_accounts
-from chainwatch.reports.run import require_markets
+from chainwatch.reports.validation import require_markets
 
 PARTS = (
     "price",

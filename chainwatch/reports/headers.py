@@ -1,4 +1,4 @@
-"""HEADERS"""
+"""The lines above a report: which snapshots, feeds and documents its figures are based on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LABEL = {
 }
 
 
-def snapshots(standing: Result) -> list[Any]:
-    return [m["snapshot"] for m in standing.dicts()]
+def snapshots(provenance: Result) -> list[Any]:
+    return [m["snapshot"] for m in provenance.dicts()]
 
 
 def excluded_accounts(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
@@ -33,22 +33,22 @@ def excluded_accounts(catalog: Catalog, values: Mapping[str, object]) -> list[di
 
     Sums of balances where `values` name no factor, of a wall where they do.
     """
-    chosen = query.find("excluded_accounts" if "p_factor" in values else "unvalued")
-    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
-    return query.run(catalog, chosen, scope).dicts()
+    definition = query.find("excluded_accounts" if "p_factor" in values else "unvalued")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in definition.params}}
+    return query.run(catalog, definition, scope).dicts()
 
 
 def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line per market that says how many accounts are in no sum or only in part, and why."""
-    said: dict[tuple[str, str], list[str]] = {}
+    """A line per market: how many accounts are in no sum, or in some only, and why."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for row in left_out:
         debt = row["debt_usd"]
         owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
-        words = said.setdefault((row["market"], row["missing"]), [])
+        words = reasons.setdefault((row["market"], row["missing"]), [])
         words.append(f"{row['accounts']:,} {row['reason']} ({owed})")
     return [
         f"{market}: accounts in {_MISSING[missing]}: {', '.join(words)}"
-        for (market, missing), words in said.items()
+        for (market, missing), words in reasons.items()
     ]
 
 
@@ -56,17 +56,17 @@ _MISSING = {"all": "no sum", "part": "some sums only"}
 
 
 def knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:
-    """As of when things are known, and what of the figures is invented, shipped or imported."""
+    """The publication time up to which figures count, and which of them are not from a source."""
     lines = []
     if (known_at := values.get("p_known_at")) is not None:
         when = f"{known_at:%Y-%m-%d %H:%M}Z" if isinstance(known_at, datetime) else str(known_at)
         lines.append(f"as known on {when}: nothing published later counts")
     if "provenance" in result.columns:
-        found = [row["provenance"] for row in result.dicts()]
+        kinds = [row["provenance"] for row in result.dicts()]
         lines += [
-            f"{found.count(kind):,} of {len(found):,} rows: {words}"
+            f"{kinds.count(kind):,} of {len(kinds):,} rows: {words}"
             for kind, words in _PROVENANCE.items()
-            if kind in found
+            if kind in kinds
         ]
     return lines
 
@@ -79,10 +79,13 @@ _PROVENANCE = {
 
 
 def closes_line(used: Mapping[str, Any]) -> str:
-    """Which closes of an asset a model stands on, and what of them is invented or imported."""
+    """The daily closes of an asset that a model uses, and whether they are samples or imported."""
     asset = used["asset"]
     if not used["closes"]:
-        return f"no daily closes of {asset} are stored: what moves with it is taken to stand still"
+        return (
+            f"no daily closes of {asset} are stored: "
+            "assets that move with it are modelled as unchanged"
+        )
     words = _PROVENANCE.get(used["provenance"])
     return (
         f"daily closes of {asset} ({used['venue']}, source {used['source']}): {used['closes']:,} "
@@ -97,27 +100,27 @@ def statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) 
     Raises UsageError where none is stored.
     """
     scope = {"p_token": token, "p_known_at": values.get("p_known_at")}
-    found = query.run(catalog, query.find("reserve_statements"), scope | {"p_last": 1}).dicts()
-    if not found and token != "all":
+    statements = query.run(catalog, query.find("reserve_statements"), scope | {"p_last": 1}).dicts()
+    if not statements and token != "all":
         stored = catalog.run("SELECT DISTINCT token FROM statements ORDER BY token").rows
-        known = ", ".join(str(row[0]) for row in stored)
-        if not known:
+        tokens = ", ".join(str(row[0]) for row in stored)
+        if not tokens:
             raise UsageError(
                 "no reserve is stored yet: `chainwatch collect reference` loads the figures that "
                 "ship, `chainwatch collect tether circle` reads the issuers' pages"
             )
         if scope["p_known_at"] is not None:
-            raise UsageError(f"no disclosure of {token} was known then; stored: {known}")
+            raise UsageError(f"no disclosure of {token} was published by then; stored: {tokens}")
         hint = suggest(token, [str(row[0]) for row in stored])
-        raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {known}")
-    return [_statement_line(s) for s in found]
+        raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {tokens}")
+    return [_statement_line(s) for s in statements]
 
 
 def _statement_line(s: Mapping[str, Any]) -> str:
     published = (
         f"published {s['published']} ({s['lag_days']} days later)"
         if s["published"]
-        else f"seen {s['observed_at']:%Y-%m-%d}"
+        else f"observed {s['observed_at']:%Y-%m-%d}"
     )
     before = f"; the one before is of {s['previous_as_of']}" if s["previous_as_of"] else ""
     return (
@@ -138,17 +141,17 @@ def _collateral_words(s: Mapping[str, Any]) -> str:
 
 
 def market_line(market: Mapping[str, Any]) -> str:
-    """One market's block, age, coverage and verification, in words."""
+    """One market's block, age, verification and coverage."""
     label = LABEL.get(market["provenance"])
     if market["provenance"] == "imported":
         return (
             f"{market['market']} ({label} from {market['endpoint']}): as of "
             f"{market['block_time']:%Y-%m-%d %H:%M:%S}Z, {age_words(market['age_seconds'])}; "
-            f"NOT VERIFIED, floats of somebody else; {market['accounts']:,} accounts"
+            f"NOT VERIFIED: floating-point figures of the file; {market['accounts']:,} accounts"
             + (f", {market['accounts_failed']:,} of them n/a" * bool(market["accounts_failed"]))
         )
-    who = "who ever borrowed" if market["scope"] == "borrowers" else "that ever held a balance"
-    coverage = f"{market['accounts']:,} accounts {who}"
+    scope = "borrowed" if market["scope"] == "borrowers" else "held a balance"
+    coverage = f"{market['accounts']:,} accounts that ever {scope}"
     if market["accounts_failed"]:
         coverage += f", {market['accounts_failed']:,} of them n/a"
     return (
@@ -159,17 +162,17 @@ def market_line(market: Mapping[str, Any]) -> str:
 
 
 def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """How each feed covered the time that is looked at; UsageError where nothing is stored."""
-    chosen = query.find("feeds")
-    scope = {k: v for k, v in values.items() if k in {p.name for p in chosen.params}}
-    found = query.run(catalog, chosen, scope).dicts()
+    """Rows of `feeds` for the report's window. Raises UsageError where nothing is stored."""
+    definition = query.find("feeds")
+    scope = {k: v for k, v in values.items() if k in {p.name for p in definition.params}}
+    feeds = query.run(catalog, definition, scope).dicts()
     venue = str(values.get("p_venue", "all"))
-    if not found:
-        known = catalog.run(
+    if not feeds:
+        venues = catalog.run(
             "SELECT venue FROM coverage UNION SELECT venue FROM exchange_liquidations "
             "UNION SELECT protocol FROM chain_liquidations ORDER BY ALL"
         )
-        names = [str(row[0]) for row in known.rows]
+        names = [str(row[0]) for row in venues.rows]
         if not names:
             raise UsageError(
                 "no liquidations have been collected yet: run "
@@ -179,7 +182,7 @@ def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str
             raise UsageError(
                 f"nothing of venue {venue!r}; {suggest(venue, names)}stored: {', '.join(names)}"
             )
-    return found
+    return feeds
 
 
 def window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
@@ -197,7 +200,7 @@ def window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
 
 
 def feed_line(feed: Mapping[str, Any]) -> str:
-    """One feed's coverage and standing, in words: silence is a fault and is said first."""
+    """One feed's coverage and state; a fault comes first."""
     demo = "DEMO DATA from a loopback exchange, " if feed["provenance"] == "demo" else ""
     covered = text_cell("covered_share", feed["covered_share"])
     state = feed["state"]
@@ -210,8 +213,8 @@ def feed_line(feed: Mapping[str, Any]) -> str:
         words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
     rejects = f"{feed['rejects']:,} rejects"
     if feed["clipped"]:
-        of_spans = f"{feed['frames']:,} frames" + (f" and {rejects}" if feed["rejects"] else "")
-        words += [f"{feed['rows']:,} liquidations", f"{of_spans} in the spans that touch it"]
+        in_spans = f"{feed['frames']:,} frames" + (f" and {rejects}" if feed["rejects"] else "")
+        words += [f"{feed['rows']:,} liquidations", f"{in_spans} in coverage spans that overlap it"]
     else:
         words.append(f"{feed['rows']:,} liquidations in {feed['frames']:,} frames")
         words += [rejects] * bool(feed["rejects"])
@@ -229,7 +232,7 @@ def age_words(seconds: int) -> str:
 
 
 def verified_words(market: Mapping[str, Any]) -> str:
-    """What is known of a snapshot's verification: k/n equal, or that nobody looked."""
+    """A snapshot's verification: how many accounts equal the chain, or that none were compared."""
     if market["checked"] is None:
         return "NOT VERIFIED"
     if not market["accounts"]:
@@ -244,14 +247,14 @@ def verified_words(market: Mapping[str, Any]) -> str:
 
 
 def stale_lines(report: Report) -> list[str]:
-    """A warning per market whose block is old; demo and imported data are not expected to move."""
+    """A warning per feed that is down and per market whose block is old; live data only."""
     return [
         f"{f['source']} is {f['state']}: {f['reason'] or 'no reason known'}"
         for f in report.meta.get("feeds", [])
         if f["provenance"] == "live" and f["state"] in ("down", "stale", "rejecting")
     ] + [
         f"{m['market']} is {duration(m['age_seconds'])} old: "
-        f"`chainwatch collect {m['protocol']} --market {m['market']}` reads it anew"
+        f"`chainwatch collect {m['protocol']} --market {m['market']}` reads it again"
         for m in report.meta.get("markets", [])
         if m["provenance"] == "chain" and m["age_seconds"] > STALE_AFTER_SECONDS
     ]
@@ -261,19 +264,25 @@ MARKET = "MARKET"
 
 
 def axis_lines(axes: Sequence[Mapping[str, Any]], factor: str, *, split: bool = False) -> list[str]:
-    """What prices of a factor mean where its markets have different ones; `axes`: rows of axes
-    that have a price."""
-    found = {str(row["market"]): row for row in axes}
-    prices = [row["price"] for row in found.values()]
+    """The price axis of a wall where the markets have different prices of the factor.
+
+    `axes`: rows of the query `axes` that have a price.
+    """
+    by_market = {str(row["market"]): row for row in axes}
+    prices = [row["price"] for row in by_market.values()]
     if not prices or min(prices) == max(prices):
         return []
-    low, high, whose = price_text(min(prices)), price_text(max(prices)), found[ALL]["axis_market"]
+    low, high, axis_market = (
+        price_text(min(prices)),
+        price_text(max(prices)),
+        by_market[ALL]["axis_market"],
+    )
     differ = f"the markets' prices of {factor} differ ({low} to {high}): "
     if split:
-        return [f"{differ}the rows of each market stand at its own"]
+        return [f"{differ}the rows of each market use its own"]
     return [
-        f"{differ}sums stand at {whose}'s {high}, each trigger as far from it as from its own "
-        "market's price"
+        f"{differ}sums use {axis_market}'s {high}, and each trigger keeps its relative distance "
+        "from the price of its own market"
     ]
 
 
@@ -285,15 +294,15 @@ def _beta_words(beta: float | None) -> str:
 
 def moves_lines(moved: Result, factor: str) -> list[str]:
     """What moves in each market, and by how much."""
-    whole = factor.upper() == MARKET
+    market_wide = factor.upper() == MARKET
     rows = sorted(moved.dicts(), key=lambda row: (row["market"], row["symbol"], row["asset"]))
     lines = []
     for market in dict.fromkeys(row["market"] for row in rows):
         here = [r for r in rows if r["market"] == market and r["factor"] is not None]
-        if not here and not whole:
+        if not here and not market_wide:
             continue
         names = ", ".join(f"{r['symbol']}" + _beta_words(r["beta"]) for r in here)
-        if whole:
+        if market_wide:
             still = [r["symbol"] for r in rows if r["market"] == market and r["factor"] is None]
             rest = f"; {', '.join(still)} {'stays' if len(still) == 1 else 'stay'}" if still else ""
             lines.append(f"{MARKET} (1 = prices now) on {market} moves {names or 'nothing'}{rest}")

@@ -1,20 +1,17 @@
-"""A query run as a report: its rows with what they stand on."""
+"""A query run as a report: its rows, with the snapshots, feeds and documents behind them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chainwatch.chain.markets import ALL, asked
-from chainwatch.errors import StoreError, UsageError
+from chainwatch.chain.markets import asked
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
 from chainwatch.reports.headers import (
     LABEL,
-    MARKET,
     axis_lines,
     closes_line,
     excluded_accounts,
@@ -28,11 +25,19 @@ from chainwatch.reports.headers import (
     statement_lines,
     window_line,
 )
+from chainwatch.reports.validation import (
+    require_accounts,
+    require_bins,
+    require_factors,
+    require_markets,
+)
 from chainwatch.show.document import Report
 from chainwatch.show.values import filled
-from chainwatch.text import suggest
 
 ATTEMPTS = 20  # to read header and rows of one snapshot while snapshots are being stored
+
+# Lines of a header, and what machine formats carry of them.
+HeaderPart = tuple[list[str], dict[str, Any]]
 
 
 def make(
@@ -41,166 +46,138 @@ def make(
     values: Mapping[str, object],
     runner: Callable[[Query, Mapping[str, object]], Result] | None = None,
 ) -> Report:
-    """Run a query and say what its figures stand on; `runner` may compute its rows elsewhere.
+    """Run a query and state what its figures are based on.
 
-    Raises UsageError where there is no snapshot yet, or the factor does not exist.
+    `runner` may compute the rows elsewhere. Raises UsageError where no snapshot is stored yet,
+    or the factor does not exist.
     """
-    chosen = query.find(name)
+    definition = query.find(name)
     if "p_market" in values:
         values = {**values, "p_market": ",".join(asked(str(values["p_market"])))}
-    if all(p.name != "p_as_of" for p in chosen.params):
-        return _make(catalog, chosen, values, None, runner)
-    scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
-    standing = query.run(catalog, query.find("provenance"), scope)
+    if all(p.name != "p_as_of" for p in definition.params):
+        return _make(catalog, definition, values, None, runner)
+    scope = _snapshot_scope(values)
+    provenance = query.run(catalog, query.find("provenance"), scope)
     for _ in range(ATTEMPTS):
-        found = _make(catalog, chosen, values, standing, runner)
+        report = _make(catalog, definition, values, provenance, runner)
         # A collector may have stored a snapshot meanwhile: header and rows would be of two.
-        before, standing = standing, query.run(catalog, query.find("provenance"), scope)
-        if snapshots(standing) == snapshots(before):
+        before, provenance = provenance, query.run(catalog, query.find("provenance"), scope)
+        if snapshots(provenance) == snapshots(before):
             break
-        newest = max((m["block_time"] for m in standing.dicts()), default=None)
+        newest = max((m["block_time"] for m in provenance.dicts()), default=None)
         if newest is not None and values.get("p_as_of") is None:
-            # One that stores faster than this reads: ask for what there is now, and stay there.
+            # Snapshots are stored faster than they are read here: stay with the newest one.
             scope, values = scope | {"p_as_of": newest}, {**values, "p_as_of": newest}
-            standing = query.run(catalog, query.find("provenance"), scope)
-    return found
+            provenance = query.run(catalog, query.find("provenance"), scope)
+    return report
 
 
 def _make(
     catalog: Catalog,
-    chosen: Query,
+    definition: Query,
     values: Mapping[str, object],
-    standing: Result | None,
+    provenance: Result | None,
     runner: Callable[[Query, Mapping[str, object]], Result] | None,
 ) -> Report:
-    params = {p.name for p in chosen.params}
     header: list[str] = []
     meta: dict[str, Any] = {}
-    if standing is not None:
-        scope = {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
-        require_markets(catalog, [m["market"] for m in standing.dicts()], scope)
-        header += [market_line(m) for m in standing.dicts()]
-        catalog.require(chosen.text)
-        _require_accounts(catalog, standing)
-        meta["markets"] = [{k: m[k] for k in _META if m[k] is not None} for m in standing.dicts()]
-        if "p_factor" in params:
-            factor, betas = _chosen(chosen, values, "p_factor"), str(values.get("p_betas", ""))
-            factors = query.run(catalog, query.find("factors_at"), scope)
-            _require_factors(factors, factor, betas)
-            moved = query.run(
-                catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas}
-            )
-            header += moves_lines(moved, factor)
-            axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor}).dicts()
-            meta["axes"] = [axis for axis in axes if axis["price"] is not None]
-            if chosen.name == "walls":
-                split = bool(values.get("p_split"))
-                _require_bins(query.bind(catalog, chosen.params, values), meta["axes"], split=split)
-                header += axis_lines(meta["axes"], factor, split=split)
-            meta["moves"] = [
-                {k: m[k] for k in ("market", "asset", "symbol", "beta")}
-                for m in moved.dicts()
-                if m["beta"] != 0
-            ]
-        if "p_factor" in params or chosen.name in _OF_ACCOUNTS:
-            by_factor = (
-                {"p_factor": _chosen(chosen, values, "p_factor")} if "p_factor" in params else {}
-            )
-            left_out = excluded_accounts(catalog, {**values, **by_factor})
-            header += no_sum_lines(left_out)
-            meta["excluded_accounts"] = left_out
-    if "p_token" in params:
-        header += statement_lines(catalog, values, _chosen(chosen, values, "p_token"))
-    if chosen.on == "feeds":
-        feeds = feed_states(catalog, values)
-        header += [window_line(catalog, values), *(feed_line(f) for f in feeds)]
-        header += _chain_labels(catalog)
-        meta["feeds"] = feeds
-    if chosen.on == "closes":
-        scope = {k: v for k, v in values.items() if k in ("p_window", "p_as_of")}
-        used = query.run(catalog, query.find("closes_used"), scope).dicts()
-        header += [closes_line(each) for each in used]
-        meta["closes"] = used
-    result = query.run(catalog, chosen, values) if runner is None else runner(chosen, values)
-    if "p_known_at" in params:
+    for lines, details in _header_parts(catalog, definition, values, provenance):
+        header += lines
+        meta |= details
+    result = (
+        query.run(catalog, definition, values) if runner is None else runner(definition, values)
+    )
+    if any(p.name == "p_known_at" for p in definition.params):
         meta["known_at"] = values.get("p_known_at")
         header = [*knowledge_lines(values, result), *header]
     return Report(
         result=result,
-        name=chosen.name,
-        title=chosen.title,
+        name=definition.name,
+        title=definition.title,
         header=header,
         meta=meta,
-        shown=chosen.shown,
-        bar=chosen.bar,
-        notes=filled(chosen.notes, result),
+        shown=definition.shown,
+        bar=definition.bar,
+        notes=filled(definition.notes, result),
     )
 
 
-# As many bins in one direction as queries/walls.sql counts.
-MOST_BINS = 999
-
-
-def _require_bins(
-    bound: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], *, split: bool
-) -> None:
-    """UsageError where a wall has no width or reach above 0, or more bins than are counted."""
-    for name in ("p_range", "p_step_abs", "p_step_pct"):
-        if bound[name] is not None and not bound[name] > 0:
-            raise UsageError(f"{name} must be above 0, not {bound[name]:g}")
-    for spot in (axis["price"] for axis in axes if split == (axis["market"] != ALL)):
-        if bound["p_step_abs"] is not None:
-            step = bound["p_step_abs"] / spot
-        elif bound["p_step_pct"] is not None:
-            step = bound["p_step_pct"]
-        else:
-            continue  # a round number near 1 %
-        for direction in (
-            ("down", "up") if bound["p_direction"] == "both" else (bound["p_direction"],)
-        ):
-            reach = bound["p_range"] if direction == "up" else min(bound["p_range"], 1.0)
-            # The bin at the price now may be cut, so that one more is counted.
-            if reach / step > MOST_BINS - 1:
-                least = reach / (MOST_BINS - 1)
-                raise UsageError(
-                    f"the wall would have {reach / step:,.0f} bins {direction}, and {MOST_BINS} "
-                    f"are the most: for {reach:.6g} of the price give a step of at least "
-                    f"{_up(least * spot)}, or {_up(100 * least)}%"
-                )
-
-
-def _up(value: float) -> str:
-    """A number rounded up to three digits."""
-    digit = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return f"{math.ceil(value / digit) * digit:.6g}"
-
-
-def _require_accounts(catalog: Catalog, standing: Result) -> None:
-    """StoreError for a market of which fewer accounts are stored than were read."""
-    found = catalog.run(
-        "SELECT snapshot, count(*) FROM account_health "
-        "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
-        {"snapshots": snapshots(standing)},
-    )
-    stored: dict[str, int] = dict(found.rows)
-    for m in standing.dicts():
-        if (here := stored.get(m["snapshot"], 0)) < m["accounts"]:
-            raise StoreError(
-                f"{here:,} accounts of {m['market']} are stored, {m['accounts']:,} were read at "
-                f"block {m['block_number']}: read it anew with `chainwatch collect "
-                f"{m['protocol']} --market {m['market']} --full`"
+def _header_parts(
+    catalog: Catalog,
+    definition: Query,
+    values: Mapping[str, object],
+    provenance: Result | None,
+) -> Iterator[HeaderPart]:
+    """The parts of the header that the query's parameters and tables ask for, in their order."""
+    params = {p.name for p in definition.params}
+    if provenance is not None:
+        yield _snapshots_part(catalog, definition, values, provenance)
+        if "p_factor" in params:
+            yield _factor_part(catalog, definition, values)
+        if "p_factor" in params or definition.name in _OF_ACCOUNTS:
+            factor = (
+                {"p_factor": _text(definition, values, "p_factor")} if "p_factor" in params else {}
             )
+            left_out = excluded_accounts(catalog, {**values, **factor})
+            yield no_sum_lines(left_out), {"excluded_accounts": left_out}
+    if "p_token" in params:
+        yield statement_lines(catalog, values, _text(definition, values, "p_token")), {}
+    if definition.on == "feeds":
+        feeds = feed_states(catalog, values)
+        lines = [window_line(catalog, values), *(feed_line(f) for f in feeds)]
+        yield [*lines, *_chain_labels(catalog)], {"feeds": feeds}
+    if definition.on == "closes":
+        scope = {k: v for k, v in values.items() if k in ("p_window", "p_as_of")}
+        closes = query.run(catalog, query.find("closes_used"), scope).dicts()
+        yield [closes_line(asset) for asset in closes], {"closes": closes}
 
 
-# Reports over accounts without a factor; those with one are over accounts anyhow.
-_OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
+def _snapshots_part(
+    catalog: Catalog, definition: Query, values: Mapping[str, object], provenance: Result
+) -> HeaderPart:
+    markets = provenance.dicts()
+    require_markets(catalog, [m["market"] for m in markets], _snapshot_scope(values))
+    lines = [market_line(m) for m in markets]
+    catalog.require(definition.text)
+    require_accounts(catalog, provenance)
+    return lines, {"markets": [{k: m[k] for k in _META if m[k] is not None} for m in markets]}
 
 
-def _chosen(asked: query.Query, values: Mapping[str, object], name: str) -> str:
-    """A text parameter's value: the one given, else the query's default."""
-    default = next(p.default.strip("'") for p in asked.params if p.name == name)
+def _factor_part(catalog: Catalog, definition: Query, values: Mapping[str, object]) -> HeaderPart:
+    """What moves with the factor, and what its prices mean in each market."""
+    scope = _snapshot_scope(values)
+    factor, betas = _text(definition, values, "p_factor"), str(values.get("p_betas", ""))
+    factors = query.run(catalog, query.find("factors_at"), scope)
+    require_factors(factors, factor, betas)
+    moved = query.run(catalog, query.find("moves"), {**scope, "p_factor": factor, "p_betas": betas})
+    lines = moves_lines(moved, factor)
+    axes = query.run(catalog, query.find("axes"), {**scope, "p_factor": factor}).dicts()
+    axes = [axis for axis in axes if axis["price"] is not None]
+    if definition.name == "walls":
+        split = bool(values.get("p_split"))
+        require_bins(query.bind(catalog, definition.params, values), axes, split=split)
+        lines += axis_lines(axes, factor, split=split)
+    moves = [
+        {k: m[k] for k in ("market", "asset", "symbol", "beta")}
+        for m in moved.dicts()
+        if m["beta"] != 0
+    ]
+    return lines, {"axes": axes, "moves": moves}
+
+
+def _snapshot_scope(values: Mapping[str, object]) -> dict[str, object]:
+    """The parameters that choose snapshots."""
+    return {k: v for k, v in values.items() if k in ("p_market", "p_as_of")}
+
+
+def _text(definition: Query, values: Mapping[str, object], name: str) -> str:
+    """A text parameter's value: the given one, else the query's default."""
+    default = next(p.default.strip("'") for p in definition.params if p.name == name)
     return str(values.get(name, default))
 
+
+# Reports about accounts that have no factor; those with a factor are about accounts, too.
+_OF_ACCOUNTS = ("accounts", "changes", "health", "liquidation_distance")
 
 _META = (
     "market",
@@ -221,51 +198,10 @@ _META = (
 
 
 def _chain_labels(catalog: Catalog) -> list[str]:
-    """A line for each market whose liquidations on chain are of no real chain."""
-    found = catalog.run(
+    """A line for each market whose liquidations on chain are demo, recorded or imported data."""
+    markets = catalog.run(
         "SELECT DISTINCT s.market, s.provenance FROM snapshots AS s "
         "SEMI JOIN chain_liquidations AS c ON c.market = s.market AND c.chain_id = s.chain_id "
         "ORDER BY ALL"
     )
-    return [f"{market}: {LABEL[kind]}" for market, kind in found.rows if kind in LABEL]
-
-
-def require_markets(catalog: Catalog, found: Collection[str], scope: Mapping[str, object]) -> None:
-    """UsageError where there is no snapshot, or none of one of the markets that are asked for."""
-    wanted = asked(str(scope.get("p_market", ALL)))
-    if found and (wanted == [ALL] or set(wanted) <= set(found)):
-        return
-    stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")
-    known = [row[0] for row in stored.rows]
-    if not known:
-        raise UsageError(
-            "no market has been read yet: run `chainwatch collect aave-v3 --market ethereum`, "
-            "or `chainwatch demo` for a local chain"
-        )
-    for name in wanted:
-        if name != ALL and name not in known:
-            raise UsageError(
-                f"no snapshot of market {name!r}; {suggest(name, known)}stored: {', '.join(known)}"
-            )
-    late = [name for name in wanted if name not in (*found, ALL)] if found else []
-    what = f"no snapshot of {', '.join(late)}" if late else "no snapshot"
-    raise UsageError(f"{what} is as old as that: `chainwatch status` shows what there is")
-
-
-def _require_factors(factors: Result, factor: str, betas: str) -> None:
-    """UsageError for the first name that is no factor of these markets."""
-    known = sorted({str(row["factor"]) for row in factors.dicts()})
-    named = [pair.partition("=")[0].strip() for pair in betas.split(",") if pair.strip()]
-    if factor.upper() == MARKET:
-        wanted = named
-    elif factor.lower() in (name.lower() for name in named):
-        raise UsageError(f"betas are for MARKET or for other factors: {factor} moves by itself")
-    else:
-        wanted = [factor, *named]
-    for name in wanted:
-        if name.lower() not in {factor.lower() for factor in known}:
-            raise UsageError(
-                f"no factor is called {name!r}; {suggest(name, [*known, MARKET])}"
-                f"known: {', '.join(known)}; "
-                f"{MARKET} moves all volatile ones"
-            )
+    return [f"{market}: {LABEL[kind]}" for market, kind in markets.rows if kind in LABEL]

@@ -237,14 +237,14 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
     other.store(store)
     store.append(depth([(0.05, 240.0)], mid_price=90_000.0, time=NOW), source="depth")
     told = (
-        "the markets' prices of BTC differ (90,000.00 to 91,800.00): sums stand at n's 91,800.00, "
-        "each trigger as far from it as from its own market's price"
+        "the markets' prices of BTC differ (90,000.00 to 91,800.00): sums use n's 91,800.00, "
+        "and each trigger keeps its relative distance from the price of its own market"
     )
     assert told in command(tmp_path, "BTC").out
     assert told in run("walls", "BTC", home=tmp_path).out
     assert told not in run("walls", "ETH", home=tmp_path).out
     split = run("walls", "BTC", "--by-market", home=tmp_path).out
-    assert "(90,000.00 to 91,800.00): the rows of each market stand at its own" in split
+    assert "(90,000.00 to 91,800.00): the rows of each market use its own" in split
     made = rows(tmp_path, "BTC")
     assert {(row["market"], row["axis_market"]) for row in made["axes"]} == {
         ("all", "n"),

@@ -191,7 +191,7 @@ def test_which_closes_it_stands_on_is_told_to_people_and_machines(store: Store) 
     for words in (
         f"daily closes of BTC (v, source candles): 31 from {first} to {last}, "
         "30 moves of adjoining days; SAMPLE data, invented figures",
-        "no daily closes of ETH are stored: what moves with it is taken to stand still",
+        "no daily closes of ETH are stored: assets that move with it are modelled as unchanged",
         "1 of 2 accounts with debt, 2,000 USD of it, are not ranked",
     ):
         assert words in done.out, done.err

@@ -331,13 +331,13 @@ def test_the_header_counts_the_liquidations_of_the_window_only(
     """The header counts the liquidations of the window, not those of whole coverage spans."""
     made = run.make(catalog, "liquidations", {"p_since": at(0.25), "p_until": at(1.6)})
     binance, bybit = (line.rpartition("time, ")[2] for line in made.header[1:])
-    spans = "frames in the spans that touch it"
+    spans = "frames in coverage spans that overlap it"
     assert binance == f"3 liquidations, 30 {spans}"
     assert bybit == f"stale 44.4 %, 400 of 400 contracts, 1 liquidations, 20 {spans}"
     rejected = {"frames": 7, "rejects": 2, "clipped": True, "rows": 1}
     (feed, *_) = ask(catalog, "feeds")
     assert headers.feed_line(feed | rejected).endswith(
-        "1 liquidations, 7 frames and 2 rejects in the spans that touch it"
+        "1 liquidations, 7 frames and 2 rejects in coverage spans that overlap it"
     )
     whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
     assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["clipped"]) == (1, False)

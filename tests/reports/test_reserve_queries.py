@@ -289,7 +289,7 @@ def test_the_header_says_what_the_figures_are(fill: Fill) -> None:
         "USDT quarterly report (attestation): as of 2025-09-30, published 2025-10-31 "
         "(31 days later)"
     )
-    with pytest.raises(UsageError, match="no disclosure of USDT was known then"):
+    with pytest.raises(UsageError, match="no disclosure of USDT was published by then"):
         reported(store, "reserves", p_token="USDT", p_known_at=datetime(2020, 1, 1, tzinfo=UTC))
 
 

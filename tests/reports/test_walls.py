@@ -119,7 +119,7 @@ def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
     market().store(store)
     asked = {"p_factor": "BTC", "p_direction": direction, "p_range": reach}
     with query.open_catalog(store) as catalog:
-        with pytest.raises(UsageError, match="999 are the most") as refused:
+        with pytest.raises(UsageError, match="expected at most 999 bins") as refused:
             run.make(catalog, "walls", asked | fine)
         named = re.search(r"at least ([0-9.]+), or ([0-9.]+)%", str(refused.value))
         assert named is not None

@@ -430,7 +430,7 @@ def market(**changes: Any) -> dict[str, Any]:
         ({"checked": 1000, "mismatched": 0}, "; verified 1,000/1,000 equal to the chain; 1,000"),
         ({"checked": 100, "mismatched": 0}, "verified 100/100 equal to the chain (sample)"),
         ({"checked": 1000, "mismatched": 3}, "WRONG: verified 997/1,000 equal to the chain"),
-        ({"accounts_failed": 2}, "1,000 accounts who ever borrowed, 2 of them n/a"),
+        ({"accounts_failed": 2}, "1,000 accounts that ever borrowed, 2 of them n/a"),
         ({"scope": "all"}, "1,000 accounts that ever held a balance"),
         ({"provenance": "demo"}, "m (aave-v3, DEMO DATA from a local chain)"),
         ({"provenance": "recording"}, "DEMO DATA from a recorded local chain"),
@@ -450,7 +450,7 @@ def test_only_a_real_chains_old_block_is_called_stale() -> None:
         return headers.stale_lines(Report(empty, meta={"markets": [market(**changes)]}))
 
     assert lines(age_seconds=old) == [
-        "m is 5 hours old: `chainwatch collect aave-v3 --market m` reads it anew"
+        "m is 5 hours old: `chainwatch collect aave-v3 --market m` reads it again"
     ]
     assert lines(age_seconds=60) == []
     assert lines(age_seconds=old, provenance="demo") == []

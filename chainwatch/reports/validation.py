@@ -1,0 +1,120 @@
+"""Whether the parameters of a report fit what is stored; each check raises what does not fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from chainwatch.chain.markets import ALL, asked
+from chainwatch.errors import StoreError, UsageError
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.engine import Result
+from chainwatch.reports.headers import MARKET, snapshots
+from chainwatch.text import suggest
+
+# The most bins in one direction; queries/walls.sql counts as many.
+MOST_BINS = 999
+
+
+def require_bins(
+    bound: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], *, split: bool
+) -> None:
+    """UsageError where a step or range is not above 0, or a wall has more than MOST_BINS bins."""
+    for name in ("p_range", "p_step_abs", "p_step_pct"):
+        if bound[name] is not None and not bound[name] > 0:
+            raise UsageError(f"{name} must be above 0, got {bound[name]:g}")
+    for spot in (axis["price"] for axis in axes if split == (axis["market"] != ALL)):
+        if bound["p_step_abs"] is not None:
+            step = bound["p_step_abs"] / spot
+        elif bound["p_step_pct"] is not None:
+            step = bound["p_step_pct"]
+        else:
+            continue  # a round number near 1 %
+        directions = ("down", "up") if bound["p_direction"] == "both" else (bound["p_direction"],)
+        for direction in directions:
+            reach = bound["p_range"] if direction == "up" else min(bound["p_range"], 1.0)
+            # The bin at the price now may be cut, so that one more is counted.
+            if reach / step > MOST_BINS - 1:
+                least = reach / (MOST_BINS - 1)
+                raise UsageError(
+                    f"expected at most {MOST_BINS} bins {direction}, got {reach / step:,.0f}: for "
+                    f"{reach:.6g} of the price give a step of at least "
+                    f"{_round_up(least * spot)}, or {_round_up(100 * least)}%"
+                )
+
+
+def _round_up(value: float) -> str:
+    """A number rounded up to three digits."""
+    digit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / digit) * digit:.6g}"
+
+
+def require_accounts(catalog: Catalog, provenance: Result) -> None:
+    """StoreError for a market of which fewer accounts are stored than were read.
+
+    `provenance`: rows of the query of that name.
+    """
+    result = catalog.run(
+        "SELECT snapshot, count(*) FROM account_health "
+        "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
+        {"snapshots": snapshots(provenance)},
+    )
+    stored: dict[str, int] = dict(result.rows)
+    for m in provenance.dicts():
+        if (here := stored.get(m["snapshot"], 0)) < m["accounts"]:
+            raise StoreError(
+                f"expected {m['accounts']:,} accounts of {m['market']} at block "
+                f"{m['block_number']}, got {here:,} in the lake: read the market again with "
+                f"`chainwatch collect {m['protocol']} --market {m['market']} --full`"
+            )
+
+
+def require_markets(
+    catalog: Catalog, markets: Collection[str], scope: Mapping[str, object]
+) -> None:
+    """UsageError where no snapshot is stored, or none of a market that `scope` names.
+
+    `markets`: those with a snapshot in that scope.
+    """
+    wanted = asked(str(scope.get("p_market", ALL)))
+    if markets and (wanted == [ALL] or set(wanted) <= set(markets)):
+        return
+    stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")
+    stored_markets = [row[0] for row in stored.rows]
+    if not stored_markets:
+        raise UsageError(
+            "no market has been read yet: run `chainwatch collect aave-v3 --market ethereum`, "
+            "or `chainwatch demo` for a local chain"
+        )
+    for name in wanted:
+        if name != ALL and name not in stored_markets:
+            raise UsageError(
+                f"no snapshot of market {name!r}; {suggest(name, stored_markets)}"
+                f"stored: {', '.join(stored_markets)}"
+            )
+    late = [name for name in wanted if name not in (*markets, ALL)] if markets else []
+    what = f"no snapshot of {', '.join(late)}" if late else "no snapshot"
+    raise UsageError(f"{what} is that old: `chainwatch status` lists the stored ones")
+
+
+def require_factors(factors: Result, factor: str, betas: str) -> None:
+    """UsageError for the first name that is not a factor of these markets.
+
+    `factors`: rows of factors_at.
+    """
+    names = sorted({str(row["factor"]) for row in factors.dicts()})
+    named = [pair.partition("=")[0].strip() for pair in betas.split(",") if pair.strip()]
+    if factor.upper() == MARKET:
+        wanted = named
+    elif factor.lower() in (name.lower() for name in named):
+        raise UsageError(f"betas are for MARKET or for other factors: {factor} moves by itself")
+    else:
+        wanted = [factor, *named]
+    for name in wanted:
+        if name.lower() not in {factor.lower() for factor in names}:
+            raise UsageError(
+                f"no factor is called {name!r}; {suggest(name, [*names, MARKET])}"
+                f"known: {', '.join(names)}; "
+                f"{MARKET} moves all volatile ones"
+            )
