@@ -15,7 +15,7 @@ from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
-    from chainwatch.reports.cascade import Terms
+    from chainwatch.reports.cascade_basis import CascadeTerms
     from chainwatch.show.document import Report
 
 MAX_DEPTH_AGE = "15m"
@@ -80,10 +80,11 @@ def cascade(
     """The price at which a fall feeds itself, and where it lands."""
     from msgspec.structs import replace
 
-    from chainwatch.reports import cascade as cascades
     from chainwatch.reports import chart as charts
     from chainwatch.reports import clusters
-    from chainwatch.reports.cascade import GROUPS_SHOWN
+    from chainwatch.reports.cascade import GROUPS_SHOWN, break_levels, explain_price, fall_to
+    from chainwatch.reports.cascade_basis import CascadeTerms
+    from chainwatch.reports.joint_fall import joint_fall
 
     asked = [flag for flag in (to, drop, explain) if flag is not None]
     if len(asked) > 1:
@@ -92,7 +93,7 @@ def cascade(
     if absorbed not in ("later", "now"):
         raise UsageError(f"--absorbed takes later or now, not {absorbed!r}")
     told = betas(beta)
-    terms = cascades.Terms(
+    terms = CascadeTerms(
         factor=names[0],
         scope=scope(market, as_of),
         betas=told,
@@ -129,7 +130,7 @@ def cascade(
         if min(drops.values()) <= 0:
             raise UsageError("several factors fall together: a beta has to be above 0")
         several = [replace(terms, factor=name, betas={}) for name in names]
-        output.emit(on_catalog(lambda catalog: cascades.several(catalog, several, drops)))
+        output.emit(on_catalog(lambda catalog: joint_fall(catalog, several, drops)))
         return
     if names[0].lower() in told:
         raise UsageError(f"--beta: {names[0]} is what falls, it moves by itself")
@@ -140,10 +141,10 @@ def cascade(
     def exact(catalog: Catalog) -> Report:
         if explain is not None:
             assert price is not None
-            return cascades.explain(catalog, terms, price)
+            return explain_price(catalog, terms, price)
         if to is not None or fall is not None:
-            return cascades.fall_to(catalog, terms, price, fall)
-        return cascades.breaks(catalog, terms, groups)
+            return fall_to(catalog, terms, price, fall)
+        return break_levels(catalog, terms, groups)
 
     def make(catalog: Catalog) -> Report:
         made = exact(catalog)
@@ -159,12 +160,11 @@ def cascade(
         _draw(terms, chart)
 
 
-def _draw(terms: Terms, path: Path) -> None:
-    from chainwatch.reports import cascade as cascades
+def _draw(terms: CascadeTerms, path: Path) -> None:
     from chainwatch.reports import chart
+    from chainwatch.reports.cascade import drawing
 
-    drawing = on_catalog(lambda catalog: cascades.drawing(catalog, terms))
-    chart.draw(drawing, path)
+    chart.draw(on_catalog(lambda catalog: drawing(catalog, terms)), path)
     setup().teller.note(f"drawn: {path}")
 
 

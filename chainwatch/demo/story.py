@@ -29,6 +29,7 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store, writing
 from chainwatch.reports import cascade, chart, run
+from chainwatch.reports.cascade_basis import CascadeTerms
 from chainwatch.settings import Settings
 from chainwatch.show.document import Report
 from chainwatch.tables.exchange import ExchangeLiquidation
@@ -337,8 +338,8 @@ def _cascades(store: Store, voice: Voice, show: Callable[[Report], None]) -> Non
         runner.raise_failures(asyncio.run(runner.collect(store, settings, [job], voice)))
     with query.open_catalog(store) as catalog:
         for offer in offers:
-            terms = cascade.Terms(factor=offer.base, scope={"p_as_of": newest.block_time})
-            show(cascade.breaks(catalog, terms, cascade.GROUPS_SHOWN))
+            terms = CascadeTerms(factor=offer.base, scope={"p_as_of": newest.block_time})
+            show(cascade.break_levels(catalog, terms, cascade.GROUPS_SHOWN))
             path = store.home / f"cascade-{offer.base}.png"
             try:
                 chart.require(path)
@@ -348,8 +349,8 @@ def _cascades(store: Store, voice: Voice, show: Callable[[Report], None]) -> Non
             chart.draw(cascade.drawing(catalog, terms), path)
             voice.note(f"drawn: {path}")
         level = prices["BTC"] or 0.0
-        terms = cascade.Terms(factor="BTC", scope={"p_as_of": newest.block_time})
-        show(cascade.explain(catalog, terms, round(level * EXPLAINED, -3)))
+        terms = CascadeTerms(factor="BTC", scope={"p_as_of": newest.block_time})
+        show(cascade.explain_price(catalog, terms, round(level * EXPLAINED, -3)))
 
 
 def disclose(store: Store, voice: Voice) -> None:

@@ -19,7 +19,8 @@ from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.reports import cascade
-from chainwatch.reports.cascade import Terms
+from chainwatch.reports.cascade_basis import CascadeTerms
+from chainwatch.reports.joint_fall import joint_fall
 from tests import browser
 from tests.builders import Asset, Book, ask, depth
 from tests.shell import Done, run
@@ -86,10 +87,10 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     assert done.code == 0, done.err
     for words in (
         "depth v BTC/USD (spot): ",
-        "old; mid price 90,000.00; bids of 240 BTC within 5.0%, as far as it was shown; "
+        "old; mid price 90,000.00; bids of 240 BTC within 5.0%, as far as the venue showed them; "
         "2,000 traded in 24 h",
-        "MODEL: the books' bids × 1 are all there is (a lower bound), beyond them",
-        "100% of what is seized is sold at once and for good",
+        "MODEL: the books' bids × 1 are all the demand (a lower bound), beyond them",
+        "100% of what is seized is sold at once and stays sold",
         "break price  trigger price  landing price",
         "× 0.02",
         "no impact",
@@ -208,8 +209,8 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
         "The largest account is",
         "loops (debt that moves with its collateral) are",
         "1 account.",
-        "down to 88,000.00 it is 2.2%: within as much below the books' mid price stood bids for "
-        "115 BTC.",
+        "down to 88,000.00 it is 2.2%: the bid depth within that distance of the books' mid "
+        "price is 115 BTC.",
         "MODEL: an outside price of",
         "Loop gain there",
     ):
@@ -223,7 +224,7 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
         shares = [r["part_share"] for (part, _), r in parts.items() if part == side]
         assert sum(shares) == pytest.approx(1)
     quiet = command(home, "BTC", "--explain", "60000")
-    assert "Nobody triggers between 58,800.00 and 61,200.00." in quiet.out
+    assert "No account's trigger price lies between 58,800.00 and 61,200.00." in quiet.out
 
 
 def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path: Path) -> None:
@@ -256,20 +257,20 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
 
 def test_words_and_rows_tell_the_same_bids_of_a_thinner_book(home: Path) -> None:
     asked = ("BTC", "--explain", "88000", "--depth-scale", "0.5")
-    assert "stood bids for 57.5 BTC." in command(home, *asked).out
-    assert rows(home, *asked)["against"][0]["bid_units"] == pytest.approx(57.5)
+    assert "of the books' mid price is 57.5 BTC." in command(home, *asked).out
+    assert rows(home, *asked)["price_level"][0]["bid_units"] == pytest.approx(57.5)
 
 
 # --- several at once ----------------------------------------------------------------------------
 
 
-def terms(**changes: Any) -> Terms:
-    return Terms(**({"factor": "BTC"} | changes))
+def terms(**changes: Any) -> CascadeTerms:
+    return CascadeTerms(**({"factor": "BTC"} | changes))
 
 
 def vector(store: Store, *names: str, drops: dict[str, float]) -> list[dict[str, Any]]:
     with query.open_catalog(store) as catalog:
-        made = cascade.several(catalog, [terms(factor=name) for name in names], drops)
+        made = joint_fall(catalog, [terms(factor=name) for name in names], drops)
     return made.result.dicts()
 
 
@@ -459,7 +460,7 @@ def test_a_book_far_from_the_oracle_is_of_another_symbol(tmp_path: Path) -> None
     market().store(store)
     store.append(depth([(0.05, 100.0)], mid_price=3_000.0, time=NOW), source="depth")
     with query.open_catalog(store) as catalog, pytest.raises(UsageError, match="another symbol"):
-        cascade.breaks(catalog, terms(), None)
+        cascade.break_levels(catalog, terms(), None)
 
 
 def test_without_books_a_volume_gives_the_square_root_law_alone(tmp_path: Path) -> None:

@@ -1,0 +1,241 @@
+"""What a cascade is computed under and from: assumptions, snapshots, order books, reserves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from chainwatch.errors import UsageError
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.reports import headers, run
+from chainwatch.show.values import duration, price_text
+from chainwatch.text import suggest
+
+BAND = (1.0, 0.5, 0.1, 0.02)
+# An order book whose mid price lies further from the oracle's price is of another asset.
+NEAR_ORACLE = 0.2
+
+
+class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """The assumptions of a cascade; shares as fractions, prices in the factor's own unit.
+
+    `max_age` is the oldest an order book may be, in seconds, None for any age.
+    """
+
+    factor: str
+    scope: Mapping[str, object] = {}
+    betas: Mapping[str, float] = {}
+    depth_scale: float = 1.0
+    sigma: float = 0.03
+    y: float = 1.0
+    adv: float | None = None
+    sold_share: float = 1.0
+    absorbed: str = "later"
+    oracle_deviation: float = 0.0
+    max_age: float | None = None
+
+    @property
+    def token(self) -> str:
+        """The asset that is sold: of a ratio such as wstETH/ETH the first."""
+        return self.factor.split("/")[0]
+
+    @property
+    def where(self) -> dict[str, object]:
+        """The parameters that choose snapshots and books."""
+        values = {"p_factor": self.factor, **self.scope}
+        return values if self.max_age is None else values | {"p_max_age": self.max_age}
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The parameters of all cascade queries but the scales."""
+        values = self.where | {
+            "p_sigma": self.sigma,
+            "p_y": self.y,
+            "p_sold_share": self.sold_share,
+            "p_absorbed": self.absorbed,
+            "p_betas": betas_text(self.betas),
+        }
+        return values if self.adv is None else values | {"p_adv": self.adv}
+
+    @property
+    def scales(self) -> str:
+        return ",".join(repr(self.depth_scale * scale) for scale in BAND)
+
+    @property
+    def places(self) -> dict[str, object]:
+        """The parameters that choose snapshots, for queries without order books."""
+        return {"p_factor": self.factor, **self.scope}
+
+    @property
+    def assumptions(self) -> dict[str, Any]:
+        """What machine formats carry of the assumptions."""
+        return {
+            "depth_scale": self.depth_scale,
+            "sigma_daily": self.sigma,
+            "y": self.y,
+            "adv": self.adv,
+            "sold_share": self.sold_share,
+            "absorbed": self.absorbed,
+            "oracle_deviation": self.oracle_deviation,
+            "betas": dict(self.betas),
+            "permanence": 1.0,
+        }
+
+
+def betas_text(betas: Mapping[str, float]) -> str:
+    """The form in which queries take them: eth=1.2,sol=1.5."""
+    return ",".join(f"{name.lower()}={value:.12g}" for name, value in betas.items())
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """Header lines of a cascade, what machine formats carry of them, and the factor's price now."""
+
+    header: list[str]
+    meta: dict[str, Any]
+    spot: float
+
+
+def basis(catalog: Catalog, terms: CascadeTerms) -> Basis:
+    """The snapshots, order books and protocol reserves that a cascade is computed from.
+
+    Raises UsageError without a snapshot, for an unknown factor or beta, and where no order book
+    is stored (unless a daily volume is given), all are too old, or one is of another asset.
+    """
+    markets = dict(terms.scope)
+    factors = query.run(catalog, query.find("factors_at"), markets).dicts()
+    known = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
+    for name in terms.betas:
+        if known and name.lower() not in known:
+            raise UsageError(
+                f"--beta: no factor is called {name!r}; {suggest(name, known.values())}"
+                f"known: {', '.join(sorted(known.values()))}"
+            )
+    moving = {"p_factor": terms.factor, "p_betas": betas_text(terms.betas)}
+    report = run.make(catalog, "nearest", {**moving, **markets, "p_limit": 0})
+    prices = [
+        float(row["factor_price"])
+        for row in factors
+        if str(row["factor"]).lower() == terms.factor.lower() and row["factor_price"] is not None
+    ]
+    if not prices:
+        raise UsageError(
+            f"expected a price of {terms.factor}, got none: its feed gives no usable one"
+        )
+    spot = max(prices)
+    books = _books(catalog, terms, spot)
+    absorbing = _absorbing(catalog, terms)
+    header = [
+        *report.header,
+        *headers.axis_lines(report.meta["axes"], terms.factor),
+        *(_book_line(book) for book in books),
+        *(_reserves_line(market) for market in absorbing),
+        _model_line(catalog, terms),
+    ]
+    meta = dict(report.meta) | {"depth": books, "model": terms.assumptions}
+    if absorbing:
+        meta["absorbing"] = absorbing
+    return Basis(header, meta, spot)
+
+
+def _books(catalog: Catalog, terms: CascadeTerms, spot: float) -> list[dict[str, Any]]:
+    """One entry per order book that is used, with its age, reach and depth."""
+    stored = query.run(
+        catalog,
+        query.find("books_at"),
+        {"p_factor": terms.factor, **_time_of(terms)},
+    ).dicts()
+    command = f"`chainwatch collect depth --only {terms.factor}`"
+    if not stored:
+        if terms.adv is not None:
+            return []
+        raise UsageError(
+            f"no order book of {terms.factor} is stored: run {command}, or "
+            "give --adv UNITS for the square-root law alone"
+        )
+    fresh = [b for b in stored if terms.max_age is None or b["age_seconds"] <= terms.max_age]
+    if not fresh:
+        age = duration(min(b["age_seconds"] for b in stored))
+        raise UsageError(
+            f"the newest order book of {terms.factor} is {age} old: {command} reads it again, "
+            "--max-depth-age 2d accepts it"
+        )
+    for book in fresh:
+        if abs(book["mid_price"] / spot - 1) > NEAR_ORACLE:
+            raise UsageError(
+                f"expected a mid price near the oracle's {terms.factor}, {price_text(spot)}, got "
+                f"{price_text(book['mid_price'])} in the book {book['venue']} {book['symbol']}: it "
+                "is of another symbol, or of another time than the snapshot"
+            )
+    return fresh
+
+
+def _time_of(terms: CascadeTerms) -> dict[str, object]:
+    return {k: v for k, v in terms.scope.items() if k == "p_as_of"}
+
+
+def _book_line(book: Mapping[str, Any]) -> str:
+    label = ", DEMO DATA" if book["provenance"] == "demo" else ""
+    volume = book["volume_24h"]
+    traded = "24 h volume n/a" if volume is None else f"{volume:,.6g} traded in 24 h"
+    return (
+        f"depth {book['venue']} {book['symbol']} ({book['kind']}{label}): "
+        f"{book['time']:%Y-%m-%d %H:%M:%S}Z, {headers.age_words(book['age_seconds'])}; "
+        f"mid price {price_text(book['mid_price'])}; bids of {book['bid_units']:,.6g} "
+        f"{book['factor'].split('/')[0]} within {book['bid_reach']:.1%}, as far as the venue "
+        f"showed them; {traded}"
+    )
+
+
+def _absorbing(catalog: Catalog, terms: CascadeTerms) -> list[dict[str, Any]]:
+    """The markets that absorb whole accounts, with their own reserves and the target."""
+    columns = ("market", "reserves_usd", "target_reserves_usd")
+    scope = {k: v for k, v in terms.scope.items() if k in ("p_market", "p_as_of")}
+    markets = query.run(catalog, query.find("snapshots_at"), scope).dicts()
+    return [
+        {name: row[name] for name in columns}
+        for row in sorted(markets, key=lambda row: str(row["market"]))
+        if row["close_rule"] == "absorb"
+    ]
+
+
+def _reserves_line(market: Mapping[str, Any]) -> str:
+    """Whether a market's reserves let it sell what it absorbs, or why that is not known."""
+    own, target = market["reserves_usd"], market["target_reserves_usd"]
+    if own is not None and target is not None:
+        sells = "it does not sell what it absorbs" if own >= target else "what it absorbs is sold"
+        figures = f"{round(own):,} USD of a target of {round(target):,}"
+        return f"{market['market']}: reserves {figures}: {sells}"
+    if own is None and target is None:
+        why = "they were not read, or their asset has no USD price"
+    else:
+        why = f"{'getReserves' if own is None else 'targetReserves'} gave no answer"
+    return f"{market['market']}: reserves n/a ({why}): counted as below their target"
+
+
+def _model_line(catalog: Catalog, terms: CascadeTerms) -> str:
+    (volume,) = query.run(
+        catalog,
+        query.find("traded_daily"),
+        {k: v for k, v in terms.where.items() if k != "p_market"},
+    ).dicts()
+    adv = terms.adv if terms.adv is not None else volume["units"]
+    beyond = (
+        f"beyond them {terms.y:g} × {terms.sigma:.1%} a day × √(units / {adv:,.6g} a day)"
+        if adv is not None
+        else "beyond them their last slope continues (no daily volume is known)"
+    )
+    words = [
+        f"MODEL: the books' bids × {terms.depth_scale:g} are all the demand (a lower bound), "
+        + beyond,
+        f"{terms.sold_share:.0%} of what is seized is sold at once and stays sold",
+        f"what is absorbed by a protocol is sold {terms.absorbed}",
+    ]
+    if terms.oracle_deviation:
+        words.append(f"oracles lag by up to {terms.oracle_deviation:.2%}")
+    if terms.betas:
+        moves = ", ".join(f"{name.upper()} × {beta:g}" for name, beta in terms.betas.items())
+        words.append(f"also moving: {moves}")
+    return "; ".join(words)

@@ -1,0 +1,184 @@
+"""Several factors that fall at once: the vector fixed point of their cascades, by rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.engine import Result
+from chainwatch.reports.cascade_basis import BAND, CascadeTerms, basis, betas_text
+from chainwatch.show.document import Report
+
+MAX_ROUNDS = 200
+# Prices that move by less from round to round have come to rest.
+SETTLED = 1e-9
+# A rise by less than this share is rounding.
+TURNED = 1e-6
+
+COLUMNS = {
+    "depth": "VARCHAR",
+    "factor": "VARCHAR",
+    "drop_share": "DOUBLE",
+    "outside_price": "DOUBLE",
+    "landing_price": "DOUBLE",
+    "total_drop_share": "DOUBLE",
+    "sold_units": "DOUBLE",
+    "bought_units": "DOUBLE",
+    "usd": "DOUBLE",
+    "accounts": "BIGINT",
+    "rounds": "BIGINT",
+    "state": "VARCHAR",
+}
+# Details that belong to one factor: those of several say to which.
+_OF_A_FACTOR = ("axes", "moves", "excluded_accounts", "depth")
+
+
+class Rounds(msgspec.Struct, frozen=True):
+    """Where the rounds ended: prices and sales by factor, and ok or why they did not converge."""
+
+    prices: dict[str, float]
+    sales: dict[str, dict[str, Any]]
+    rounds: int
+    state: str
+
+
+def joint_fall(
+    catalog: Catalog, terms: Sequence[CascadeTerms], drops: Mapping[str, float]
+) -> Report:
+    """Several factors that fall at once: the vector fixed point at each depth of the band.
+
+    Each round is one query per factor: what was triggered on the straight path from today's
+    prices to the current ones, sold into (or bought from) that factor's own books. Where the
+    rounds do not converge the rows say so and carry no figure.
+    """
+    header: list[str] = []
+    meta: dict[str, Any] = {}
+    spots: dict[str, float] = {}
+    for of_factor in terms:
+        stored = basis(catalog, of_factor)
+        header += [line for line in stored.header if line not in header]
+        meta |= stored.meta | {
+            name: _with_factor(meta, stored.meta, name, of_factor.factor) for name in _OF_A_FACTOR
+        }
+        spots[of_factor.factor] = stored.spot
+    rows = []
+    for scale in (float("inf"), *BAND):
+        rows += _rows_at_depth(catalog, terms, drops, spots, scale)
+    return Report(
+        result=Result(tuple(COLUMNS), tuple(COLUMNS.values()), rows),
+        name="cascade",
+        title="Several factors at once: where their prices come to rest together",
+        header=header,
+        meta=meta,
+        notes=[
+            "each account is liquidated where the straight path from today's prices to these "
+            "crosses its threshold; USD: all that is seized, the same in each factor's row",
+            "MODEL: what is seized is sold and what is repaid is bought in each factor's own books",
+        ],
+    )
+
+
+def _with_factor(
+    meta: Mapping[str, Any], added: Mapping[str, Any], name: str, factor: str
+) -> list[dict[str, Any]]:
+    """The entries so far and those of one more factor, without duplicates."""
+    entries: list[dict[str, Any]] = list(meta.get(name, ()))
+    more = ({"factor": factor} | entry for entry in added.get(name, ()))
+    return entries + [entry for entry in more if entry not in entries]
+
+
+def _rows_at_depth(
+    catalog: Catalog,
+    terms: Sequence[CascadeTerms],
+    drops: Mapping[str, float],
+    spots: Mapping[str, float],
+    scale: float,
+) -> list[tuple[Any, ...]]:
+    outside = {t.factor: spots[t.factor] * (1 - drops[t.factor]) for t in terms}
+    end = _run_rounds(catalog, terms, outside, spots, scale)
+    label = "no impact" if scale == float("inf") else f"× {terms[0].depth_scale * scale:g}"
+    rows: list[tuple[Any, ...]] = []
+    for factor in (t.factor for t in terms):
+        sale, price = end.sales[factor], end.prices[factor]
+        figures = (
+            (
+                price,
+                1 - price / spots[factor],
+                sale["sold_units"],
+                sale["bought_units"],
+                sale["usd"],
+                sale["accounts"],
+            )
+            if end.state == "ok"
+            else (None,) * 6
+        )
+        rows.append(
+            (label, factor, drops[factor], outside[factor], *figures, end.rounds, end.state)
+        )
+    return rows
+
+
+def _run_rounds(
+    catalog: Catalog,
+    terms: Sequence[CascadeTerms],
+    outside: Mapping[str, float],
+    spots: Mapping[str, float],
+    scale: float,
+) -> Rounds:
+    prices = dict(outside)
+    sales: dict[str, dict[str, Any]] = {}
+    for number in range(1, MAX_ROUNDS + 1):
+        prices_before, sales_before = dict(prices), dict(sales)
+        for of_factor in terms:
+            sale = _sales(catalog, of_factor, terms, prices, spots, scale)
+            sales[of_factor.factor] = sale
+            prices[of_factor.factor] = outside[of_factor.factor] * (1 - sale["impact"])
+        if number > 1 and any(
+            prices[f] > prices_before[f] * (1 + TURNED) and _bought_back(sales_before[f], sales[f])
+            for f in prices
+        ):
+            return Rounds(prices, sales, number, "not converged: purchases turn the fall back")
+        if any(prices[f] >= spots[f] for f in prices):
+            return Rounds(prices, sales, number, "not converged: purchases outweigh the fall")
+        if max(abs(prices[f] / prices_before[f] - 1) for f in prices) < SETTLED:
+            return Rounds(prices, sales, number, "ok")
+    return Rounds(prices, sales, MAX_ROUNDS, f"not converged in {MAX_ROUNDS} rounds")
+
+
+def _sales(
+    catalog: Catalog,
+    of_factor: CascadeTerms,
+    terms: Sequence[CascadeTerms],
+    prices: Mapping[str, float],
+    spots: Mapping[str, float],
+    scale: float,
+) -> dict[str, Any]:
+    """What one factor's forced sales and purchases are on the straight path to these prices."""
+    x = prices[of_factor.factor] / spots[of_factor.factor]
+    path = {
+        other.factor: (1 - prices[other.factor] / spots[other.factor]) / (1 - x)
+        for other in terms
+        if other is not of_factor
+    }
+    values = of_factor.values | {
+        "p_betas": betas_text(dict(of_factor.betas) | path),
+        "p_x": x,
+        "p_scale": of_factor.depth_scale * scale,
+    }
+    (sale,) = query.run(catalog, query.find("sales_to_price"), values).dicts()
+    return sale
+
+
+def _bought_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether the increase of purchases is larger than the decrease of sales.
+
+    A price may also rise a little from round to round without a purchase: on another path to
+    these prices, accounts trigger elsewhere, where the same debt is worth fewer units.
+    """
+    more: float = after["bought_units"] - before["bought_units"]
+    less: float = before["sold_units"] - after["sold_units"]
+    return more > max(less, 0.0)
