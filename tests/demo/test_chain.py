@@ -69,12 +69,12 @@ def test_an_installation_is_made_once_and_then_found(
     tmp_path: Path, tools: Callable[..., None]
 ) -> None:
     tools(npm=GOOD_NPM)
-    said: list[str] = []
-    first = install(tmp_path / "cache", said.append)
-    assert first == install(tmp_path / "cache", said.append)
+    results: list[str] = []
+    first = install(tmp_path / "cache", results.append)
+    assert first == install(tmp_path / "cache", results.append)
     assert first.artifacts.is_dir()
     assert first.anvil == Path(sys.executable)
-    assert len(said) == 1
+    assert len(results) == 1
     runs = (tmp_path / "runs").read_text().splitlines()
     assert [run.split()[1:] for run in runs] == [list(node.NPM)]
 
@@ -88,8 +88,8 @@ def test_an_installation_replaces_a_folder_left_half_full(
     for folder in (half, stale):
         (folder / "node_modules/@aave/core-v3").mkdir(parents=True)
         (folder / "node_modules/junk").touch()
-    found = install(tmp_path / "cache", lambda line: None)
-    assert found.artifacts.is_dir()
+    result = install(tmp_path / "cache", lambda line: None)
+    assert result.artifacts.is_dir()
     assert not (half / "node_modules/junk").exists()
     assert not stale.exists()
 
@@ -119,12 +119,12 @@ def test_parallel_callers_install_once_and_the_second_says_it_waits(
     tmp_path: Path, tools: Callable[..., None]
 ) -> None:
     tools(npm=f"sleep 0.5; {GOOD_NPM}")
-    said: list[str] = []
+    results: list[str] = []
     with ThreadPoolExecutor(2) as pool:
-        found = set(pool.map(lambda _: install(tmp_path / "cache", said.append), range(2)))
-    assert len(found) == 1
+        result = set(pool.map(lambda _: install(tmp_path / "cache", results.append), range(2)))
+    assert len(result) == 1
     assert len((tmp_path / "runs").read_text().splitlines()) == 1
-    assert any("waiting" in line for line in said)
+    assert any("waiting" in line for line in results)
 
 
 @pytest.mark.parametrize("missing", ["node", "npm"])
@@ -138,7 +138,7 @@ def test_a_missing_program_is_named(
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ("npm error code ENOTFOUND\nnpm error network", "cannot reach the package registry"),
         ("npm error code E404\nnpm error 404 Not Found", "npm install failed (E404)"),
@@ -152,10 +152,10 @@ def test_a_failing_npm_is_told_in_one_line(
     tools: Callable[..., None],
     capfd: pytest.CaptureFixture[str],
     lines: str,
-    told: str,
+    message: str,
 ) -> None:
     tools(npm=f"echo noise; cat >&2 <<'END'\n{lines}\nEND\nexit 3")
-    assert told in refusal(tmp_path / "cache")
+    assert message in refusal(tmp_path / "cache")
     assert capfd.readouterr() == ("", "")
 
 
@@ -185,9 +185,9 @@ def test_without_npm_tests_on_bytecode_skip_or_fail_if_required(
     unset = {"CI", "CHAINWATCH_REQUIRE_EVM"}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"PATH": str(tmp_path), "CHAINWATCH_CACHE": str(tmp_path / "cache")}
-    one = f"{__file__}::test_a_node_starts_at_a_time_and_stops_alone"
+    single = f"{__file__}::test_a_node_starts_at_a_time_and_stops_alone"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", one],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", single],
         env=environment | ({required: "1"} if required else {}),
         cwd=ROOT,
         capture_output=True,
@@ -414,24 +414,24 @@ def test_a_price_out_of_range_makes_the_pool_refuse_the_account(
 
 def test_every_shape_is_on_the_chain_as_planned(aave_market: AaveMarket) -> None:
     plans = accounts.plan(150, 7, aave_market.prices())
-    assert {each.shape for each in plans} == set(accounts.SHAPES)
-    assert accounts.populate(aave_market, 150, 7) == [each.account for each in plans]
-    data = aave_market.account_data([each.account for each in plans])
-    for each, (collateral, debt, _, _, _, health) in zip(plans, data, strict=True):
-        for symbol, amount in each.supplies.items():
-            kept = amount - each.withdrawals.get(symbol, 0)
+    assert {item.shape for item in plans} == set(accounts.SHAPES)
+    assert accounts.populate(aave_market, 150, 7) == [item.account for item in plans]
+    data = aave_market.account_data([item.account for item in plans])
+    for item, (collateral, debt, _, _, _, health) in zip(plans, data, strict=True):
+        for symbol, amount in item.supplies.items():
+            kept = amount - item.withdrawals.get(symbol, 0)
             # Interest of the few blocks since, and a unit of rounding.
-            held = balance(aave_market, each.account, symbol)[0]
+            held = balance(aave_market, item.account, symbol)[0]
             assert kept <= held <= kept + kept // 10_000 + 1
         owed = Counter[tuple[str, int]]()
-        for symbol, mode in each.debts:
-            owed[symbol, mode] = balance(aave_market, each.account, symbol)[mode]
-        match each.shape:
+        for symbol, mode in item.debts:
+            owed[symbol, mode] = balance(aave_market, item.account, symbol)[mode]
+        match item.shape:
             case "supplier":
                 assert collateral > 0
-                assert not each.debts
+                assert not item.debts
             case "former borrower":
-                assert each.debts
+                assert item.debts
                 assert debt == owed.total() == 0
             case "dust":
                 assert 0 < collateral < 10**8
@@ -439,26 +439,26 @@ def test_every_shape_is_on_the_chain_as_planned(aave_market: AaveMarket) -> None
             case _:
                 assert 1.0099 * WAD < health < 6.01 * WAD
                 assert all(owed.values())
-    flags = accounts._flags(aave_market, [each.account for each in plans])
-    for each, (collaterals, debts) in zip(plans, flags, strict=True):
-        assert set(collaterals) == set(each.supplies) - set(each.unflagged)
-        assert set(debts) == (set() if each.repays else {symbol for symbol, _ in each.debts})
+    flags = accounts._flags(aave_market, [item.account for item in plans])
+    for item, (collaterals, debts) in zip(plans, flags, strict=True):
+        assert set(collaterals) == set(item.supplies) - set(item.unflagged)
+        assert set(debts) == (set() if item.repays else {symbol for symbol, _ in item.debts})
         category = aave_market.chain.call(
-            aave_market.pool, "getUserEMode(address)(uint256)", each.account
+            aave_market.pool, "getUserEMode(address)(uint256)", item.account
         )
-        assert category == each.category
-    assert {each.category for each in plans} == {0, ETH_CORRELATED, STABLECOINS}
-    assert any(len(each.debts) == 2 and each.shape == "stable rate" for each in plans)
-    assert any(each.withdrawals for each in plans)
+        assert category == item.category
+    assert {item.category for item in plans} == {0, ETH_CORRELATED, STABLECOINS}
+    assert any(len(item.debts) == 2 and item.shape == "stable rate" for item in plans)
+    assert any(item.withdrawals for item in plans)
 
 
 def test_the_walls_are_filled_from_one_to_forty_percent(aave_market: AaveMarket) -> None:
-    found = accounts.populate(aave_market, 400, 11)
-    data = aave_market.account_data(found)
+    result = accounts.populate(aave_market, 400, 11)
+    data = aave_market.account_data(result)
     health = [row[5] / WAD for row in data if row[1]]
-    drops = Counter(int((1 - 1 / each) * 20) for each in health if each < 2**100)
+    drops = Counter(int((1 - 1 / item) * 20) for item in health if item < 2**100)
     assert all(drops[bucket] >= 5 for bucket in range(8)), drops
-    assert sum(1.05 <= each < 1.6 for each in health) > len(health) / 2
+    assert sum(1.05 <= item < 1.6 for item in health) > len(health) / 2
     assert min(health) < 1.03
     assert max(row[1] for row in data) > 10**6 * 10**8
 
@@ -468,22 +468,22 @@ def test_a_seed_gives_the_same_chain_twice(toolchain: Toolchain) -> None:
     for _ in range(2):
         with Node(toolchain.anvil, timestamp=1_650_000_000) as fresh, Chain(fresh.url) as chain:
             market = deploy(chain, toolchain.artifacts)
-            found = accounts.populate(market, 40, 3)
+            result = accounts.populate(market, 40, 3)
             rng = Random(5)
-            accounts.random_operations(market, found, rng, 60)
+            accounts.random_operations(market, result, rng, 60)
             accounts.crash(market, 0.7)
-            accounts.liquidate(market, found, rng, 10)
+            accounts.liquidate(market, result, rng, 10)
             head = chain.rpc("eth_getBlockByNumber", "latest", False)["hash"]
-            heads.append((found, market.account_data(found), head))
+            heads.append((result, market.account_data(result), head))
     assert heads[0] == heads[1]
     assert heads[0][0] != [accounts.address(4, index) for index in range(40)]
 
 
 def test_random_operations_do_a_bit_of_everything(aave_market: AaveMarket) -> None:
-    found = accounts.populate(aave_market, 80, 5)
+    result = accounts.populate(aave_market, 80, 5)
     accounts.crash(aave_market, 0.8)
     first = aave_market.chain.block_number() + 1
-    tally = accounts.random_operations(aave_market, found, Random(5), 400)
+    tally = accounts.random_operations(aave_market, result, Random(5), 400)
     assert set(tally.done) == set(accounts.ACTIONS)
     assert tally.done.total() + tally.reverted.total() == 400
     assert tally.done.total() > 200
@@ -491,21 +491,21 @@ def test_random_operations_do_a_bit_of_everything(aave_market: AaveMarket) -> No
 
 
 def test_a_crash_is_followed_by_liquidations_of_every_kind(aave_market: AaveMarket) -> None:
-    found = accounts.populate(aave_market, 200, 9)
-    assert accounts.liquidate(aave_market, found, Random(1), 100) == []
+    result = accounts.populate(aave_market, 200, 9)
+    assert accounts.liquidate(aave_market, result, Random(1), 100) == []
     accounts.crash(aave_market, 0.75)
-    before = dict(zip(found, aave_market.account_data(found), strict=True))
+    before = dict(zip(result, aave_market.account_data(result), strict=True))
     first = aave_market.chain.block_number() + 1
-    done = accounts.liquidate(aave_market, found, Random(1), 60)
+    done = accounts.liquidate(aave_market, result, Random(1), 60)
     logs = aave_market.chain.logs(aave_market.pool, [accounts.LIQUIDATION_CALL], first=first)
     assert len(done) == len(logs) > 40
-    assert {each.receive_a_token for each in done} == {True, False}
-    after = aave_market.account_data([each.account for each in done])
-    for each, (_, debt, *_) in zip(done, after, strict=True):
-        assert before[each.account][5] < WAD
-        assert debt < before[each.account][1]
-        assert each.repaid > 0
-        assert each.seized > 0
+    assert {item.receive_a_token for item in done} == {True, False}
+    after = aave_market.account_data([item.account for item in done])
+    for item, (_, debt, *_) in zip(done, after, strict=True):
+        assert before[item.account][5] < WAD
+        assert debt < before[item.account][1]
+        assert item.repaid > 0
+        assert item.seized > 0
     assert any(row[1] == 0 for row in after)
     assert any(row[1] > 0 for row in after)
 

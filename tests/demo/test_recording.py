@@ -245,9 +245,9 @@ def test_a_damaged_recording_is_told_in_one_line(
 ) -> None:
     path = tmp_path / "recording.json.gz"
     path.write_bytes(damage(recording.RECORDING.read_bytes()))
-    with pytest.raises(ConfigError, match=r"recording\.json\.gz cannot be read") as told:
+    with pytest.raises(ConfigError, match=r"recording\.json\.gz cannot be read") as message:
         recording.load(path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_a_damaged_recording_in_the_package_is_exit_2(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def vix_file(*closes: tuple[int, float]) -> bytes:
 
 
 def outcomes(store: Store) -> list[str]:
-    found = store.rows(Document, "true ORDER BY fetched_at, name")
-    return [d.outcome for d in found]
+    stored = store.rows(Document, "true ORDER BY fetched_at, name")
+    return [d.outcome for d in stored]
 
 
 # --- keeping --------------------------------------------------------------------------------
@@ -88,10 +88,10 @@ async def test_a_key_in_a_configured_address_is_neither_stored_nor_told(
     raise_failures(await gather(store, base, "cboe", voice=voice))
     publisher.instead[f"/{key}{VIX}"] = drop
     (failed,) = await gather(store, base, "cboe", voice=voice)
-    found = store.rows(Document, "true ORDER BY fetched_at")
-    assert [d.outcome for d in found] == ["ok", "unavailable"]
-    assert {d.url for d in found} == {f"{publisher.url}/…{VIX}"}
-    assert key not in f"{found}{voice.notes}{failed}"
+    stored = store.rows(Document, "true ORDER BY fetched_at")
+    assert [d.outcome for d in stored] == ["ok", "unavailable"]
+    assert {d.url for d in stored} == {f"{publisher.url}/…{VIX}"}
+    assert key not in f"{stored}{voice.notes}{failed}"
 
 
 async def test_the_same_bytes_again_are_unchanged_and_store_nothing(
@@ -198,9 +198,9 @@ async def test_nothing_is_stored_of_a_document_that_fails(
 ) -> None:
     handler, outcome, words = FAILURES[name]
     publisher.instead[VIX] = handler
-    (found,) = await gather(store, publisher.url, "cboe")
+    (result,) = await gather(store, publisher.url, "cboe")
     with pytest.raises((NetworkError, CheckFailed), match=words):
-        raise_failures([found])
+        raise_failures([result])
     (document,) = store.rows(Document)
     assert (document.outcome, document.rows) == (outcome, 0)
     assert words in document.detail
@@ -220,8 +220,8 @@ async def test_a_publisher_that_never_answers_is_given_up(
 
     publisher.instead[VIX] = hang
     environ = {"CHAINWATCH_URL_CBOE": publisher.url, "CHAINWATCH_TIMEOUT": "0.05"}
-    found = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
-    (outcome,) = await runner.collect(store, found, [Job(find("cboe"))], Quiet())
+    result = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
+    (outcome,) = await runner.collect(store, result, [Job(find("cboe"))], Quiet())
     assert isinstance(outcome.failure, NetworkError)
     assert len(publisher.asked) == 3
     assert outcomes(store) == ["unavailable"]
@@ -285,9 +285,9 @@ async def test_rows_out_of_order_are_put_in_order(store: Store, publisher: Publi
     straight = vix_file((3, 19.5), (2, 20.5), (1, 18.25)).decode().splitlines(keepends=True)
     publisher.instead[VIX] = "".join([straight[0], straight[3], straight[1], straight[2]]).encode()
     raise_failures(await gather(store, publisher.url, "cboe"))
-    found = store.rows(IndicatorValue, "true ORDER BY as_of")
-    assert [v.value for v in found] == [19.5, 20.5, 18.25]
-    assert [v.known_at for v in found] == sorted(v.known_at for v in found)
+    stored = store.rows(IndicatorValue, "true ORDER BY as_of")
+    assert [v.value for v in stored] == [19.5, 20.5, 18.25]
+    assert [v.known_at for v in stored] == sorted(v.known_at for v in stored)
 
 
 # --- vintages -------------------------------------------------------------------------------
@@ -320,8 +320,8 @@ async def test_a_value_back_to_what_it_was_is_a_third_version(
         publisher.instead[VIX] = vix_file((9, close), (1, 18.25))
         raise_failures(await gather(store, publisher.url, "cboe"))
     assert len(store.rows(IndicatorValue, "value > 20")) == 3
-    found = [r["value"] for r in ask(store, "indicators_at") if r["value"] > 20]
-    assert found == [20.5]
+    rows = [r["value"] for r in ask(store, "indicators_at") if r["value"] > 20]
+    assert rows == [20.5]
 
 
 async def test_a_blank_takes_no_value_away(store: Store, publisher: Publisher) -> None:
@@ -366,23 +366,23 @@ def test_a_correction_dated_by_its_publisher_counts_from_that_date() -> None:
     assert settle(same_date, old, None).known_at == same_date.observed_at
 
 
-# What a publisher says of one day, step by step: a figure, another one, or nothing.
-SAID = st.lists(st.sampled_from([None, 1.0, 2.0, 3.0]), min_size=1, max_size=8)
+# What a publisher states for one day, step by step: a figure, another one, or nothing.
+FIGURES = st.lists(st.sampled_from([None, 1.0, 2.0, 3.0]), min_size=1, max_size=8)
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 class Watched:
     """A publisher of several days' figures, and who looks at it on some of the steps."""
 
-    def __init__(self, said: list[list[float | None]], looks: set[int], day: date) -> None:
-        self.said = said
-        self.days = [day + timedelta(days=n) for n in range(len(said))]
+    def __init__(self, published: list[list[float | None]], looks: set[int], day: date) -> None:
+        self.published = published
+        self.days = [day + timedelta(days=n) for n in range(len(published))]
         self.looks = sorted(looks)
         self.rows: list[IndicatorValue] = []
 
     def standing(self, day: int, step: int) -> float | None:
         """What stands published of a day: the newest figure up to a step; a blank takes none."""
-        figures = [v for v in self.said[day][: step + 1] if v is not None]
+        figures = [v for v in self.published[day][: step + 1] if v is not None]
         return figures[-1] if figures else None
 
     def look(self, step: int) -> None:
@@ -393,7 +393,7 @@ class Watched:
             figure = self.standing(n, step)
             if figure is None:
                 continue
-            first = next(s for s, v in enumerate(self.said[n]) if v is not None)
+            first = next(s for s, v in enumerate(self.published[n]) if v is not None)
             row = value(
                 "vix",
                 day,
@@ -401,8 +401,8 @@ class Watched:
                 known_at=BEGIN + timedelta(days=first),
                 observed_at=BEGIN + timedelta(days=step),
             )
-            known = [r for r in self.rows if r.as_of == day]
-            settled = settle(row, known[-1] if known else None, last)
+            stored = [r for r in self.rows if r.as_of == day]
+            settled = settle(row, stored[-1] if stored else None, last)
             if settled is not None:
                 self.rows.append(settled)
 
@@ -415,15 +415,15 @@ class Watched:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    said=st.lists(SAID, min_size=1, max_size=4),
+    published=st.lists(FIGURES, min_size=1, max_size=4),
     looks=st.sets(st.integers(0, 7), min_size=1, max_size=8),
 )
 def test_no_figure_is_known_before_its_publication(
-    said: list[list[float | None]], looks: set[int]
+    published: list[list[float | None]], looks: set[int]
 ) -> None:
     """No figure is known before its publication, and what was known at a past time stays
     the same."""
-    watched = Watched(said, looks, date(2026, 2, 1))
+    watched = Watched(published, looks, date(2026, 2, 1))
     first_look = min(looks)
     then: dict[int, dict[date, float]] = {}
     for step in range(8):
@@ -438,11 +438,11 @@ def test_no_figure_is_known_before_its_publication(
     for step in range(first_look, 8):
         for day, figure in watched.known(step).items():
             n = watched.days.index(day)
-            # A correction made before anybody looked passes for the first print: nobody can tell.
+            # A correction before the first look counts as the first print: the files do not tell.
             first_seen = next(s for s in watched.looks if watched.standing(n, s) is not None)
-            said_by_then = {watched.standing(n, s) for s in range(step + 1)}
-            assert figure in said_by_then | {watched.standing(n, first_seen)}
-            assert said_by_then != {None}
+            published_by_then = {watched.standing(n, s) for s in range(step + 1)}
+            assert figure in published_by_then | {watched.standing(n, first_seen)}
+            assert published_by_then != {None}
     # What was published by the last look is known at it.
     last = max(looks)
     assert watched.known(last) == {
@@ -454,10 +454,10 @@ def test_no_figure_is_known_before_its_publication(
 
 def test_the_query_knows_what_the_vintages_say(store: Store) -> None:
     chance = Random(5)
-    said: list[list[float | None]] = [
+    published: list[list[float | None]] = [
         [chance.choice([None, 1.0, 2.0, 3.0]) for _ in range(8)] for _ in range(40)
     ]
-    watched = Watched(said, {1, 2, 4, 7}, date(2026, 1, 1))
+    watched = Watched(published, {1, 2, 4, 7}, date(2026, 1, 1))
     for step in watched.looks:
         watched.look(step)
     assert len(watched.rows) > 60
@@ -465,8 +465,8 @@ def test_the_query_knows_what_the_vintages_say(store: Store) -> None:
     with query.open_catalog(store) as catalog:
         for step in range(8):
             moment = BEGIN + timedelta(days=step)
-            found = query.run(catalog, query.find("indicators_at"), {"p_known_at": moment})
-            assert {r["as_of"]: r["value"] for r in found.dicts()} == watched.known(step)
+            rows = query.run(catalog, query.find("indicators_at"), {"p_known_at": moment})
+            assert {r["as_of"]: r["value"] for r in rows.dicts()} == watched.known(step)
 
 
 # --- exactness ------------------------------------------------------------------------------
@@ -506,10 +506,10 @@ def test_decimals_and_days_come_back_from_disk_to_the_last_digit(store: Store) -
         for n, amount in enumerate(amounts)
     ]
     put(store, rows)
-    found = store.rows(ReserveItem, "true ORDER BY line")
-    assert [r.usd for r in found] == amounts
-    assert found[0].as_of == date(2025, 12, 31)
-    assert found[0].quantity is None
+    stored = store.rows(ReserveItem, "true ORDER BY line")
+    assert [r.usd for r in stored] == amounts
+    assert stored[0].as_of == date(2025, 12, 31)
+    assert stored[0].quantity is None
     assert {c.name: c.type for c in columns(ReserveItem)}["usd"] == "DECIMAL(38,18)"
 
 

@@ -62,7 +62,7 @@ FILES: list[tuple[Parse, str]] = [
     (partial(import_file.parse, series="btc"), "import_file/btc_hours.csv"),
     (reference.parse, "../../chainwatch/disclosures/reference/circle.csv"),
 ]
-ALL = [*FILES, *(each for found in READERS.values() for each in found)]
+ALL = [*FILES, *(path for paths in READERS.values() for path in paths)]
 NUMBER = re.compile(rb"[0-9][0-9,.]*")
 HOSTILE = (
     *("1e9999999", "-1e9999999", "1e-9999999", "1e303", "1e40", "NaN", "Infinity", "-Infinity"),
@@ -75,9 +75,9 @@ HOSTILE = (
 def publishers() -> dict[str, Source]:
     """Every source that reads documents of a publisher, but candles, which ccxt reads."""
     return {
-        name: found
-        for name, found in discover().items()
-        if found.base and Document in found.tables and name != "candles"
+        name: result
+        for name, result in discover().items()
+        if result.base and Document in result.tables and name != "candles"
     }
 
 
@@ -128,7 +128,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if not isinstance(value, dict | list):
         return [path]
     inner = value.items() if isinstance(value, dict) else enumerate(value)
-    return [path, *(found for key, each in inner for found in places(each, (*path, key)))]
+    return [path, *(result for key, item in inner for result in places(item, (*path, key)))]
 
 
 @settings(max_examples=200, deadline=None)
@@ -181,9 +181,9 @@ async def test_tethers_page_with_an_endless_number_costs_itself_only(
     page = json.loads(fixture("tether/transparency.json"))
     page["data"]["usdt"]["totaltokens_eth"] = "1e9999999"
     publisher.instead["/transparency.json"] = json.dumps(page).encode()
-    found = await gather(store, publisher.url, "tether", "nyfed")
+    result = await gather(store, publisher.url, "tether", "nyfed")
     with pytest.raises(PartialError, match=r"1 of 2 failed: tether.*schema changed.*1e9999999"):
-        runner.raise_failures(found)
+        runner.raise_failures(result)
     outcomes = {d.source: (d.outcome, d.rows > 0) for d in store.rows(Document)}
     assert outcomes["tether"] == ("schema changed", False)
     assert outcomes["nyfed"][0] in ("ok", "stale")
@@ -207,9 +207,9 @@ async def test_a_hostile_document_of_any_publisher_is_an_outcome(
         broken, well = await gather(store, publisher.url, name, healthy, **only)
         assert isinstance(broken.failure, CheckFailed), broken.failure
         assert well.failure is None or only, well.failure
-        found = store.rows(Document, "source = $s", {"s": name})
-        assert {d.outcome for d in found} <= {"schema changed", "reconcile failed"}
-        assert all(d.rows == 0 for d in found)
+        stored = store.rows(Document, "source = $s", {"s": name})
+        assert {d.outcome for d in stored} <= {"schema changed", "reconcile failed"}
+        assert all(d.rows == 0 for d in stored)
 
 
 RAISED = (
@@ -231,9 +231,9 @@ async def test_whatever_a_reader_raises_is_that_documents_outcome(
 
     async def run(feed: Feed) -> AsyncIterator[Batch]:
         done = []
-        for each in ("broken", "well"):
-            kept = feed.keep(fixture(name), name=each, url="file")
-            taken = await documents.take(feed, Ask(name=each, path="", parse=breaks), kept)
+        for item in ("broken", "well"):
+            kept = feed.keep(fixture(name), name=item, url="file")
+            taken = await documents.take(feed, Ask(name=item, path="", parse=breaks), kept)
             done.append(taken.document)
             yield taken.batch
         documents.raise_failures(done)
@@ -251,10 +251,10 @@ async def test_whatever_a_reader_raises_is_that_documents_outcome(
     voice = Quiet()
     (outcome,) = await runner.collect(store, settings_, [Job(made)], voice)
     assert isinstance(outcome.failure, PartialError)
-    found = {d.name: d for d in store.rows(Document)}
-    assert {n: d.outcome for n, d in found.items()} == {"broken": "schema changed", "well": "ok"}
-    assert found["broken"].detail.startswith(f"its reader fails at it: {type(raised).__name__}")
-    assert found["broken"].detail.isprintable()
+    stored = {d.name: d for d in store.rows(Document)}
+    assert {n: d.outcome for n, d in stored.items()} == {"broken": "schema changed", "well": "ok"}
+    assert stored["broken"].detail.startswith(f"its reader fails at it: {type(raised).__name__}")
+    assert stored["broken"].detail.isprintable()
     assert len(voice.notes) == 1
 
 
@@ -264,8 +264,8 @@ async def test_a_next_page_that_is_no_url_is_an_outcome_of_its_own(
     page = json.loads(fixture("coinmetrics/mvrv.json"))
     page["next_page_url"] = "http://[broken"
     publisher.instead["/v4/timeseries/asset-metrics"] = json.dumps(page).encode()
-    (found,) = await gather(store, publisher.url, "coinmetrics")
-    assert isinstance(found.failure, PartialError)
+    (result,) = await gather(store, publisher.url, "coinmetrics")
+    assert isinstance(result.failure, PartialError)
     outcomes = {d.name: d.outcome for d in store.rows(Document)}
     assert outcomes == {"MVRV": outcomes["MVRV"], "MVRV page 2": "schema changed"}
     assert outcomes["MVRV"] in ("ok", "stale")

@@ -90,16 +90,16 @@ COLUMNS = {
 
 def classes(token: str) -> dict[date, dict[str, Decimal]]:
     """The shipped figures: USD per class of each disclosure, and their total."""
-    found: dict[date, dict[str, Decimal]] = {}
+    by_name: dict[date, dict[str, Decimal]] = {}
     for path in sorted(reference.FOLDER.glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["token"] != token or row["figure"] not in ("line", "assets"):
                     continue
-                sums = found.setdefault(day(row["as_of"]), {})
+                sums = by_name.setdefault(day(row["as_of"]), {})
                 name = row["asset_class"] or "total"
                 sums[name] = sums.get(name, Decimal(0)) + Decimal(row["usd"])
-    return found
+    return by_name
 
 
 def test_the_shipped_quarters_of_tether_equal_the_reports() -> None:
@@ -131,22 +131,22 @@ def test_the_shipped_quarter_of_mid_2026_equals_the_report() -> None:
 
 def test_rounded_quarters_of_others_agree_with_the_shipped_ones() -> None:
     shipped = classes("USDT")
-    compared = 0
+    pairs = 0
     for row in table("data/tether/tether_quarterly_defillama.csv"):
-        found = next((v for d, v in shipped.items() if f"{d:%Y-%m}" == row["quarter_end"]), None)
-        if found is None:
+        result = next((v for d, v in shipped.items() if f"{d:%Y-%m}" == row["quarter_end"]), None)
+        if result is None:
             assert row["quarter_end"] == "2026-03"  # the report was not found
             continue
         for column, name in (("tbills_bn", "US treasuries"), ("secured_loans_bn", "secured loans")):
-            assert float(found[name]) / 1e9 == pytest.approx(float(row[column]), abs=0.1)
-            compared += 1
-    assert compared == 24
+            assert float(result[name]) / 1e9 == pytest.approx(float(row[column]), abs=0.1)
+            pairs += 1
+    assert pairs == 24
     for row in table("data/tether/tether_press_points.csv"):
-        found = shipped[day(row["as_of"])]
-        assert float(found["total"]) / 1e9 == pytest.approx(
+        result = shipped[day(row["as_of"])]
+        assert float(result["total"]) / 1e9 == pytest.approx(
             float(row["total_assets_usd_bn"]), abs=0.05
         )
-        assert float(found["precious metals"]) / 1e9 == pytest.approx(
+        assert float(result["precious metals"]) / 1e9 == pytest.approx(
             float(row["precious_metals_bn"]), abs=0.01
         )
 
@@ -157,10 +157,10 @@ def test_the_shipped_months_of_circle_equal_the_reports_to_the_dollar() -> None:
     assert len(months) == 28
     for row in months:
         as_of = datetime.strptime(row["as_of"], "%B %d, %Y").replace(tzinfo=UTC).date()
-        found = shipped[as_of]
-        assert found["US treasuries"] == int(row["us_treasury_securities"])
-        assert found["treasury repo"] == int(row["us_treasury_repo"])
-        assert found["total"] == int(row["total"])
+        result = shipped[as_of]
+        assert result["US treasuries"] == int(row["us_treasury_securities"])
+        assert result["treasury repo"] == int(row["us_treasury_repo"])
+        assert result["total"] == int(row["total"])
         assert int(row["fund_total"]) + int(row["other_total"]) == int(row["total"])
 
 
@@ -229,9 +229,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
             }
             publisher.instead["/api/global/us_indices/daily_prices/VIX_History.csv"] = cboe()
             publisher.instead["/v4/timeseries/asset-metrics"] = mvrv()
-            found = await gather(store, publisher.url, "cboe", "coinmetrics")
+            result = await gather(store, publisher.url, "cboe", "coinmetrics")
             only = "VIXCLS,SOFR,IORB,DGS10"
-            return found + await gather(store, publisher.url, "fred", only=only)
+            return result + await gather(store, publisher.url, "fred", only=only)
 
     runner.raise_failures(asyncio.run(publish()))
     for name, series in IMPORTED.items():
@@ -245,21 +245,21 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def test_both_sources_of_vix_agree_on_every_common_day(market: Store) -> None:
-    found: dict[str, dict[date, float]] = {"cboe": {}, "fred": {}}
+    by_name: dict[str, dict[date, float]] = {"cboe": {}, "fred": {}}
     for row in market.rows(IndicatorValue):
         if row.series == "vix":
-            found[row.source][row.as_of] = row.value
-    common = found["cboe"].keys() & found["fred"].keys()
+            by_name[row.source][row.as_of] = row.value
+    common = by_name["cboe"].keys() & by_name["fred"].keys()
     assert len(common) == 9_151
-    assert [d for d in common if found["cboe"][d] != found["fred"][d]] == []
-    assert found["fred"].keys() - found["cboe"].keys() == {day("1999-12-31")}
+    assert [d for d in common if by_name["cboe"][d] != by_name["fred"][d]] == []
+    assert by_name["fred"].keys() - by_name["cboe"].keys() == {day("1999-12-31")}
     # Reports fill the day that Cboe lacks from FRED, and say so.
     filled = [r for r in ask(market, "vix_days") if r["as_of"] == day("1999-12-31")]
     assert [(r["vix"], r["source"]) for r in filled] == [(24.64, "fred")]
 
 
 def test_vix_measures_equal_the_published_ones(market: Store) -> None:
-    found = {str(r["as_of"]): r for r in ask(market, "vix_days")}
+    rows = {str(r["as_of"]): r for r in ask(market, "vix_days")}
     scores = {
         "2020-03-12": (75.47, 9.80),
         "2020-03-16": (82.69, 8.73),
@@ -271,21 +271,21 @@ def test_vix_measures_equal_the_published_ones(market: Store) -> None:
         "2026-02-06": (17.76, -0.23),
     }
     for as_of, (close, z) in scores.items():
-        assert (found[as_of]["vix"], round(found[as_of]["z"], 2)) == (close, z)
+        assert (rows[as_of]["vix"], round(rows[as_of]["z"], 2)) == (close, z)
     for as_of, off in {"2021-05-19": -0.196, "2026-01-29": -0.160, "2026-02-06": -0.184}.items():
-        assert round(found[as_of]["off_peak"], 3) == off
+        assert round(rows[as_of]["off_peak"], 3) == off
 
 
 def test_spreads_equal_the_published_ones(market: Store) -> None:
-    found = {r["as_of"]: r for r in ask(market, "spread_days") if r["spread_bp"] is not None}
+    rows = {r["as_of"]: r for r in ask(market, "spread_days") if r["spread_bp"] is not None}
     wanted = {"2025-10-31": 32, "2025-12-31": 22, "2026-01-29": 0, "2026-01-30": 3, "2026-02-18": 8}
-    assert {d: found[day(d)]["spread_bp"] for d in wanted} == wanted
-    assert min(found) == day("2021-07-29")  # IOER is not in the folder: no spread before
-    lowest = min(found.values(), key=lambda r: r["spread_bp"])
+    assert {d: rows[day(d)]["spread_bp"] for d in wanted} == wanted
+    assert min(rows) == day("2021-07-29")  # IOER is not in the folder: no spread before
+    lowest = min(rows.values(), key=lambda r: r["spread_bp"])
     assert (lowest["as_of"], lowest["spread_bp"]) == (day("2022-06-14"), -21)
-    high = [d for d, r in found.items() if r["spread_bp"] >= 14]
+    high = [d for d, r in rows.items() if r["spread_bp"] >= 14]
     assert (len(high), max(high)) == (11, day("2025-12-31"))
-    assert max(found.values(), key=lambda r: r["spread_bp"])["as_of"] == day("2025-10-31")
+    assert max(rows.values(), key=lambda r: r["spread_bp"])["as_of"] == day("2025-10-31")
 
 
 CRASHES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -306,8 +306,8 @@ def test_the_crash_table_equals_the_published_one(market: Store) -> None:
     rows = ask(market, "crash_figures")
     for metric, stated in CRASHES.items():
         ((unit, figures),) = stated.items()
-        found = [r["figure"] for r in rows if r["metric"] == metric]
-        for figure, wanted in zip(found, figures, strict=True):
+        values = [r["figure"] for r in rows if r["metric"] == metric]
+        for figure, wanted in zip(values, figures, strict=True):
             assert re.sub(r" \(.*\)| (%|bp)$", "", figure) == wanted, (metric, unit)
     ether = [r["value"] for r in rows if r["metric"] == "ETH close to close"]
     published = (-0.424, -0.272, -0.120, -0.063, -0.150)
@@ -331,12 +331,12 @@ def test_88000_broke_on_several_days_before_the_day_of_the_news(market: Store) -
     }
     assert {20, 25, 29} <= days
     since = datetime(2026, 1, 29, tzinfo=UTC)
-    found = {r["definition"]: r for r in ask(market, "breaks", p_since=since)}
-    touch = found["touch, hourly"]
+    rows = {r["definition"]: r for r in ask(market, "breaks", p_since=since)}
+    touch = rows["touch, hourly"]
     assert touch["first_at"] == datetime(2026, 1, 29, 2, tzinfo=UTC)
     assert touch["first_price"] == pytest.approx(87_634.84, abs=0.01)
-    assert {r["state"] for r in found.values()} <= {"to 2026-03-28", "to 2026-03-27"}
-    assert found["daily close"]["first_at"] == datetime(2026, 1, 30, tzinfo=UTC)
+    assert {r["state"] for r in rows.values()} <= {"to 2026-03-28", "to 2026-03-27"}
+    assert rows["daily close"]["first_at"] == datetime(2026, 1, 30, tzinfo=UTC)
 
 
 VERDICTS = {
@@ -349,24 +349,24 @@ VERDICTS = {
 
 
 def test_the_verdicts_on_the_articles_are_those_of_the_reference(market: Store) -> None:
-    found: dict[str, Any] = {r["number"]: r for r in ask(market, "claims")}
-    assert sorted(n for numbers in VERDICTS.values() for n in numbers) == sorted(found)
+    rows: dict[str, Any] = {r["number"]: r for r in ask(market, "claims")}
+    assert sorted(n for numbers in VERDICTS.values() for n in numbers) == sorted(rows)
     for verdict, numbers in VERDICTS.items():
         for number in numbers:
-            assert found[number]["verdict"] == verdict, found[number]
-    assert "96,185 BTC, 86,335 a quarter before" in found[10]["finding"]
-    assert "+1.12 by quantity, -2.55 by price" in found[10]["finding"]
-    assert "gold 9.05 % of the reserve, 7.13 %" in found[9]["finding"]
-    assert "(+19.9 % of the ounces, MODEL)" in found[9]["finding"]
-    assert found[6]["finding"] == "lows under it on 20, 21, 25, 26, 27 January"
-    assert "+0.74 %" in found[31]["finding"]
+            assert rows[number]["verdict"] == verdict, rows[number]
+    assert "96,185 BTC, 86,335 a quarter before" in rows[10]["finding"]
+    assert "+1.12 by quantity, -2.55 by price" in rows[10]["finding"]
+    assert "gold 9.05 % of the reserve, 7.13 %" in rows[9]["finding"]
+    assert "(+19.9 % of the ounces, MODEL)" in rows[9]["finding"]
+    assert rows[6]["finding"] == "lows under it on 20, 21, 25, 26, 27 January"
+    assert "+0.74 %" in rows[31]["finding"]
 
 
 def test_tethers_end_of_2025_is_split_into_quantity_and_price(market: Store) -> None:
     """Tether's last quarter of 2025 is split into quantity and price."""
-    known = datetime(2026, 2, 1, tzinfo=UTC)
-    found = {r["asset_class"]: r for r in ask(market, "reserves", p_known_at=known)}
-    bitcoin, gold = found["bitcoin"], found["precious metals"]
+    expected = datetime(2026, 2, 1, tzinfo=UTC)
+    rows = {r["asset_class"]: r for r in ask(market, "reserves", p_known_at=expected)}
+    bitcoin, gold = rows["bitcoin"], rows["precious metals"]
     assert round(bitcoin["quantity"]) == 96_185
     assert round(bitcoin["quantity_effect_usd"] / 1e6) == 1_124
     assert round(bitcoin["price_effect_usd"] / 1e6) == -2_550
@@ -374,7 +374,7 @@ def test_tethers_end_of_2025_is_split_into_quantity_and_price(market: Store) -> 
     assert gold["row"] == "MODEL"
     (drift,) = [
         r
-        for r in ask(market, "reserve_drift", p_token="USDT", p_known_at=known)
+        for r in ask(market, "reserve_drift", p_token="USDT", p_known_at=expected)
         if (r["as_of"], r["asset_class"]) == (day("2025-12-31"), "precious metals")
     ]
     assert round(100 * drift["growth_share"], 1) == 38.9

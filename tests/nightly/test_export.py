@@ -195,11 +195,11 @@ def test_a_summer_time_date_is_a_day_of_24_utc_hours(store: Store, tmp_path: Pat
             )
             rows = read(out / f"day={day:%Y-%m-%d}", "chain_liquidations")
             assert [r["events"] for r in rows] == [2] * 24
-        one, two = (
+        single, two = (
             contents(tmp_path / z / f"day={day:%Y-%m-%d}")
             for z in ("Europe-Berlin", "America-New_York")
         )
-        assert one == two
+        assert single == two
 
 
 # --- the same bytes -----------------------------------------------------------------------------
@@ -274,8 +274,8 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(store: Store, tmp_path: Path) -> N
 
 
 def manifest_of(out: Path, day: date) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / f"day={day}" / "manifest.json").read_text("utf-8"))
-    return found
+    document: dict[str, Any] = json.loads((out / f"day={day}" / "manifest.json").read_text("utf-8"))
+    return document
 
 
 def faults(out: Path, store: Store) -> dict[str, str]:
@@ -343,10 +343,10 @@ def test_each_part_of_a_liquidations_identity_is_in_the_digest(tmp_path: Path, p
     row = msgspec.structs.replace(order(1), time=MORNING)
     other = MORNING + timedelta(seconds=1) if part == "time" else "another"
     digests = []
-    for name, each in (("one", row), ("other", msgspec.structs.replace(row, **{part: other}))):
+    for name, item in (("one", row), ("other", msgspec.structs.replace(row, **{part: other}))):
         store = Store(tmp_path / name)
         store.create()
-        store.append([each], source="tiny")
+        store.append([item], source="tiny")
         with query.open_catalog(store) as catalog:
             digests.append(export.inputs(catalog, DAY)[DAY]["exchange_liquidations"]["digest"])
     assert digests[0] != digests[1]
@@ -505,15 +505,15 @@ def test_retention_never_empties_what_was_exported(
 
 
 def test_every_table_that_marts_read_is_among_what_a_day_is_made_from() -> None:
-    known = query.load_all()
+    expected = query.load_all()
 
-    def read(name: str, seen: set[str]) -> set[str]:
-        if name in seen:
+    def read(name: str, observed: set[str]) -> set[str]:
+        if name in observed:
             return set()
-        seen.add(name)
-        body = re.sub(r"--[^\n]*", "", known[name].text)
+        observed.add(name)
+        body = re.sub(r"--[^\n]*", "", expected[name].text)
         words = set(re.findall(r"(?:FROM|JOIN|,)\s+(\w+)\b(?!\()", body))
-        below = [read(w, seen) for w in re.findall(r"\b(\w+)\(", body) if w in known]
+        below = [read(w, observed) for w in re.findall(r"\b(\w+)\(", body) if w in expected]
         return (words & tables().keys()).union(*below)
 
     covered = read("day_inputs", set())
@@ -642,7 +642,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--day", "2026-02-30"), "--day takes a day such as 2026-11-20, not '2026-02-30'"),
         (("--day", "2020-01-01"), "nothing is stored of 2020-01-01; stored: 2026-01-29"),
@@ -650,10 +650,10 @@ def test_a_full_disk_is_reported_and_leaves_nothing_behind(
         (("--check", "x"), "--check takes a folder and nothing else"),
     ],
 )
-def test_a_wrong_word_is_told(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+def test_a_wrong_word_is_told(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = shell.run("export", "--out", str(tmp_path), *words, home=shell.recorded_lake())
     assert done.code == Exit.USAGE
-    assert told in done.err
+    assert message in done.err
     assert len(done.lines) == 1
 
 

@@ -67,9 +67,9 @@ class Chain:
         )
 
     def collect(self, job: Job) -> int:
-        found = asyncio.run(runner.collect(self.store, self.settings, [job], Silent()))
-        runner.raise_failures(found)
-        return sum(o.rows for o in found)
+        rows = asyncio.run(runner.collect(self.store, self.settings, [job], Silent()))
+        runner.raise_failures(rows)
+        return sum(o.rows for o in rows)
 
     def verify(self, job: Job) -> int:
         result, _ = asyncio.run(runner.verify(self.store, self.settings, job, Silent()))
@@ -192,8 +192,8 @@ def test_dropped_snapshots_go_with_balances_and_others_stay(
     before = {
         leg.account + leg.side: leg for leg in store.rows(Leg) if leg.snapshot == left.snapshot
     }
-    told = retention.thin(store, WEEK, NOW, **QUICK)
-    assert told.startswith("5 of 6 snapshots dropped")
+    message = retention.thin(store, WEEK, NOW, **QUICK)
+    assert message.startswith("5 of 6 snapshots dropped")
     assert [s.snapshot for s in store.rows(Snapshot)] == [left.snapshot]
     after = {leg.account + leg.side: leg for leg in store.rows(Leg)}
     assert after == before
@@ -306,13 +306,13 @@ def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
 ) -> None:
     due = {job.name for job in due_jobs(lake, NOW, 0.0)}
     how: dict[str, Any] = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, **QUICK}
-    asked = []
+    values = []
     for only in (["cboe"], ["circle"], [], []):
         everybody = Everybody()
         night = run(lake, tmp_path / "marts", everybody, only=only, **how)
         assert night.code == 0, night.failed
-        asked.append(everybody.asked)
-    first, second, rest, nothing = asked
+        values.append(everybody.asked)
+    first, second, rest, nothing = values
     assert (first, second, nothing) == (["cboe"], ["circle"], [])
     assert sorted([*first, *second, *rest]) == sorted(due), "each of them, once"
 
@@ -337,8 +337,8 @@ def exported(out: Path, day: str) -> int:
     """Liquidations in a day's mart."""
     with duckdb.connect() as client:
         path = f"{out}/day={day}/chain_liquidations.parquet"
-        ((found,),) = client.execute(f"SELECT coalesce(sum(events), 0) FROM '{path}'").fetchall()
-    return int(found)
+        ((result,),) = client.execute(f"SELECT coalesce(sum(events), 0) FROM '{path}'").fetchall()
+    return int(result)
 
 
 def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path) -> None:
@@ -417,14 +417,16 @@ def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) 
     sys.stderr.write(f"CHAINWATCH_CRASH_SEED={seed} repeats the moments of this run\n")
     pick = random.Random(seed)
     store = Store(shell.copied_lake(tmp_path))
-    out, kills, told, length = tmp_path / "marts", 0, 0, 1.0
+    out, kills, message, length = tmp_path / "marts", 0, 0, 1.0
     nights = 0
     with shell.recorded_chain(stop=1) as url:
         while kills < 30:
             now = NOW + timedelta(days=nights)
             for _ in range(2):  # something to merge in every night
-                told += 1
-                reject = Reject(source="s", target="", received_at=NOW, reason=f"r{told}", raw="x")
+                message += 1
+                reject = Reject(
+                    source="s", target="", received_at=NOW, reason=f"r{message}", raw="x"
+                )
                 store.append([reject], source="s")
             process = CHILDREN.Process(target=night_in_process, args=(store.home, out, url, now))
             begun = time.monotonic()
@@ -447,7 +449,7 @@ def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) 
         for lake, marts in ((store, out), (undisturbed, tmp_path / "others")):
             night_in_process(lake.home, marts, url, NOW + timedelta(days=nights + 1))
     reasons = [r.reason for r in store.rows(Reject)]
-    assert sorted(reasons) == sorted(f"r{n + 1}" for n in range(told)), "none lost, none twice"
+    assert sorted(reasons) == sorted(f"r{n + 1}" for n in range(message)), "none lost, none twice"
     for table in ("snapshots", "legs", "account_health", "reserves"):
         text = f"SELECT * EXCLUDE (load, day) FROM {table} ORDER BY ALL"
         assert sql(store, text).rows == sql(undisturbed, text).rows
@@ -527,9 +529,9 @@ def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: 
     def read() -> None:
         with query.open_catalog(store) as catalog:
             while not ended.is_set():
-                found = catalog.run("SELECT count(*), count(DISTINCT reason) FROM rejects").rows[0]
-                if found != (segments, segments):
-                    wrong.append(found)
+                done = catalog.run("SELECT count(*), count(DISTINCT reason) FROM rejects").rows[0]
+                if done != (segments, segments):
+                    wrong.append(done)
                 looks[0] += 1
 
     reader = threading.Thread(target=read)
@@ -567,9 +569,9 @@ def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: 
 def test_a_record_that_is_none_is_a_fresh_night(
     empty_lake: Store, tmp_path: Path, step: str, entry: dict[str, Any] | None
 ) -> None:
-    whole = {"state": "failed", "detail": "d", "code": 5, "ended_at": "t", "seconds": 1.0}
-    found = {k: v for k, v in (whole | (entry or {})).items() if v is not None}
-    text = json.dumps({"night": "2026-02-20", "runs": 3, "steps": {step: found}})
+    complete = {"state": "failed", "detail": "d", "code": 5, "ended_at": "t", "seconds": 1.0}
+    values = {k: v for k, v in (complete | (entry or {})).items() if v is not None}
+    text = json.dumps({"night": "2026-02-20", "runs": 3, "steps": {step: values}})
     path = empty_lake.home / "nightly" / "2026-02-20.json"
     path.parent.mkdir()
     path.write_text("[" * 200_000 if entry is None else text)

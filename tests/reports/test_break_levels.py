@@ -74,8 +74,8 @@ def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, A
 
 
 def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict[str, Any]:
-    (found,) = ask(store, "landing_prices", scales=str(scale), price=price, **values)
-    return found
+    (rows,) = ask(store, "landing_prices", scales=str(scale), price=price, **values)
+    return rows
 
 
 def test_what_stood_against_a_price_is_told_for_each_depth(store: Store) -> None:
@@ -86,11 +86,11 @@ def test_what_stood_against_a_price_is_told_for_each_depth(store: Store) -> None
     def against(scales: str) -> list[dict[str, Any]]:
         return ask(store, "price_level", scales=scales, price=87_500.0, width=0.002)
 
-    one, small = against("1"), against("0.1")
-    assert against("0.1,1") == against("1,0.1") == [*one, *small]
-    assert [row["depth_scale"] for row in (*one, *small)] == [1.0, 0.1]
-    assert [row["accounts"] for row in (*one, *small)] == [1, 3]
-    assert one[0]["break_price"] < 88_000.0 == small[0]["break_price"]
+    full, small = against("1"), against("0.1")
+    assert against("0.1,1") == against("1,0.1") == [*full, *small]
+    assert [row["depth_scale"] for row in (*full, *small)] == [1.0, 0.1]
+    assert [row["accounts"] for row in (*full, *small)] == [1, 3]
+    assert full[0]["break_price"] < 88_000.0 == small[0]["break_price"]
 
 
 # --- the reference's own cases ------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict
     assert [s["t_ext"] for s in steps] == close(wanted["T"])
     firsts = sorted({s["level"] for s in steps}, reverse=True)
     assert [firsts.index(s["level"]) for s in steps] == wanted["gid"]
-    found = levels(store, scale, **how)
+    result = levels(store, scale, **how)
     for ours, theirs in (
         ("break_price", "break_ext"),
         ("trigger_price", "trigger_px"),
@@ -130,16 +130,16 @@ def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict
         ("steps", "n"),
         ("endogenous_share", "endog_drop"),
     ):
-        assert [row[ours] for row in found] == close(wanted[theirs]), ours
+        assert [row[ours] for row in result] == close(wanted[theirs]), ours
 
 
 @pytest.mark.parametrize("case", vectors.cases("cascade_golden"))
 def test_falls_come_to_rest_where_the_golden_cases_do(store: Store, case: dict[str, Any]) -> None:
     how = set_up(store, case)
     for point in case["fixed_points"]:
-        found = rest(store, point["p_ext"], **how)
-        assert found["landing_price"] == close(point["p_final"], rel=1e-6)
-        assert found["sold_units"] == close(point["units"])
+        result = rest(store, point["p_ext"], **how)
+        assert result["landing_price"] == close(point["p_final"], rel=1e-6)
+        assert result["sold_units"] == close(point["units"])
 
 
 # --- against plain iteration --------------------------------------------------------------------
@@ -185,10 +185,10 @@ walls = st.lists(st.tuples(prices, st.integers(1, 4_000).map(float)), min_size=1
 books = st.lists(
     st.tuples(st.integers(1, 1_000), st.integers(1, 20_000)), min_size=2, max_size=6
 ).map(
-    lambda found: list(
+    lambda levels: list(
         zip(
-            sorted({d / 10_000 for d, _ in found}),
-            sorted({float(u) for _, u in found}),
+            sorted({d / 10_000 for d, _ in levels}),
+            sorted({float(u) for _, u in levels}),
             strict=False,
         )
     )
@@ -217,8 +217,8 @@ def test_break_levels_and_falls_equal_plain_iteration(
     wall(store, steps)
     bids(store, book, volume_24h=adv)
     market = Market(book, adv, kappa)
-    found = levels(store, kappa)
-    for row in found:
+    result = levels(store, kappa)
+    for row in result:
         # Just above its break level a group rests, just below it fires down to its landing.
         above, sold = market.rest(steps, row["break_price"] * (1 + 1e-9))
         below, all_sold = market.rest(steps, row["break_price"] * (1 - 1e-9))
@@ -231,9 +231,9 @@ def test_break_levels_and_falls_equal_plain_iteration(
         final, sold = market.rest(steps, row["outside_price"])
         assert (row["landing_price"], row["sold_units"]) == (close(final, 1e-6), close(sold))
     # Nothing lost, nothing doubled.
-    assert sum(row["units"] for row in found) == close(sum(units for _, units in steps))
-    assert sum(row["steps"] for row in found) == len(steps) == sum(r["accounts"] for r in found)
-    falling = [row["break_price"] for row in found]
+    assert sum(row["units"] for row in result) == close(sum(units for _, units in steps))
+    assert sum(row["steps"] for row in result) == len(steps) == sum(r["accounts"] for r in result)
+    falling = [row["break_price"] for row in result]
     assert falling == sorted(falling, reverse=True)
     assert len(set(falling)) == len(falling)
 
@@ -246,13 +246,13 @@ def test_the_order_in_which_rows_are_stored_changes_nothing(
     names = [f"{i:04}" for i in range(len(steps))]
     shuffled = list(zip(steps, names, strict=True))
     Random(seed).shuffle(shuffled)
-    found = []
+    results = []
     for order in (list(zip(steps, names, strict=True)), shuffled):
         wall(store, [s for s, _ in order], [n for _, n in order])
         bids(store, book, volume_24h=adv)
-        found.append(levels(store))
-        found[-1].append(sorted(ask(store, "break_steps"), key=lambda r: r["n"]))
-    assert found[0] == found[1]
+        results.append(levels(store))
+        results[-1].append(sorted(ask(store, "break_steps"), key=lambda r: r["n"]))
+    assert results[0] == results[1]
 
 
 @reused
@@ -313,9 +313,9 @@ def test_the_recentred_book_on_a_grid_equals_its_own_loop(
     bids(store, book, volume_24h=adv)
     market = Market(book, adv)
     on_grid = [(int(price / SPOT * 1000 + 1e-9), units) for price, units in steps]
-    found = ask(store, "landing_by_round")
-    assert len(found) == 121
-    for row in found:
+    rows = ask(store, "landing_by_round")
+    assert len(rows) == 121
+    for row in rows:
         start = round(row["outside_x"] * 1000)
         at, rounds = start, 0
         while at > 0:
@@ -344,11 +344,11 @@ def test_the_sums_of_the_groups_are_the_wall(store: Store) -> None:
     bids(store, [(0.01, 50.0), (0.1, 400.0)])
     bins = ask(store, "walls", factor="BTC", range=0.99)
     for scale in (1, 0.1, 0.02):
-        found = levels(store, scale)
-        assert found[-1]["cum_units"] == close(bins[-1]["cum_units"])
-        assert found[-1]["cum_usd"] == close(bins[-1]["cum_max_seizable_usd"])
-        assert found[-1]["cum_accounts"] == bins[-1]["cum_accounts"] == 60
-        assert sum(row["units"] for row in found) == close(bins[-1]["cum_units"])
+        result = levels(store, scale)
+        assert result[-1]["cum_units"] == close(bins[-1]["cum_units"])
+        assert result[-1]["cum_usd"] == close(bins[-1]["cum_max_seizable_usd"])
+        assert result[-1]["cum_accounts"] == bins[-1]["cum_accounts"] == 60
+        assert sum(row["units"] for row in result) == close(bins[-1]["cum_units"])
 
 
 def test_equal_triggers_are_taken_in_the_order_of_their_key(store: Store) -> None:
@@ -495,8 +495,8 @@ def test_absorbed_collateral_is_sold_later_below_target_reserves(
     bids(store, [(0.1, 1_000.0)])
     (group,) = levels(store, absorbed=absorbed)
     assert (group["units"], group["sold_units"]) == (close(50), close(sold))
-    found = rest(store, 94_000, absorbed=absorbed)
-    assert (found["sold_units"], found["unsold_units"]) == (close(sold), close(50 - sold))
+    result = rest(store, 94_000, absorbed=absorbed)
+    assert (result["sold_units"], result["unsold_units"]) == (close(sold), close(50 - sold))
 
 
 def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Store) -> None:
@@ -504,15 +504,15 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
     wall(store, steps)
     bids(store, [(0.1, 1_000.0)])
     for outside in (99_000.0, 80_000.0, 72_000.0, 50_000.0):
-        found = rest(store, outside)
-        price = found["landing_price"]
+        result = rest(store, outside)
+        price = result["landing_price"]
         debts = [
             (units * trigger * THRESHOLD, units * price)
             for trigger, units in steps
             if price <= trigger
         ]
-        assert found["bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
-        assert found["toxic_debt_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
+        assert result["bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
+        assert result["toxic_debt_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
 
 
 @pytest.mark.parametrize(
@@ -525,20 +525,20 @@ def test_bad_debt_is_what_liquidating_at_that_price_leaves(
     made = Steps()
     made.account("a", {"BTC": 1}, {"USD": 77_600}, bonus={"BTC": 0.1})
     made.store(store)
-    found = rest(store, price, inf)
-    assert found["bad_debt_usd"] == pytest.approx(left, abs=0.01)
-    assert found["toxic_debt_usd"] == (77_600 if left else 0)
+    result = rest(store, price, inf)
+    assert result["bad_debt_usd"] == pytest.approx(left, abs=0.01)
+    assert result["toxic_debt_usd"] == (77_600 if left else 0)
 
 
 def test_bad_debt_of_several_collaterals_is_each_with_its_own_bonus(store: Store) -> None:
     made = Steps()
     made.account("a", {"BTC": 1, "ETH": 10}, {"USD": 90_000}, bonus={"BTC": 0.1, "ETH": 0.05})
     made.store(store)
-    found = rest(store, 60_000, inf)
-    assert found["bad_debt_usd"] == close(90_000 - 60_000 / 1.1 - 30_000 / 1.05)
+    result = rest(store, 60_000, inf)
+    assert result["bad_debt_usd"] == close(90_000 - 60_000 / 1.1 - 30_000 / 1.05)
     # Where ETH, twice as fast, would be worth less than nothing, it is worth nothing.
-    found = rest(store, 40_000, inf, betas="eth=2")
-    assert found["bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
+    result = rest(store, 40_000, inf, betas="eth=2")
+    assert result["bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
 
 
 @reused
@@ -554,7 +554,7 @@ def test_liquidations_on_the_way_never_leave_more_bad_debt(
     made = Steps(block=block_after(store))
     made.account("a", {"BTC": 1}, {"USD": debt}, bonus={"BTC": bonus})
     made.store(store)
-    told = rest(store, SPOT * final, inf)["bad_debt_usd"]
+    bad_debt = rest(store, SPOT * final, inf)["bad_debt_usd"]
     bonus = round(bonus * 10_000) / 10_000  # as it is stored
     held, owed = 1.0, debt
     for x, share in [*sorted((c for c in calls if c[0] > final), reverse=True), (final, 1.0)]:
@@ -562,9 +562,9 @@ def test_liquidations_on_the_way_never_leave_more_bad_debt(
             repaid = min(share * owed, held * x * SPOT / (1 + bonus))
             held, owed = held - repaid * (1 + bonus) / (x * SPOT), owed - repaid
     left = owed if held < 1e-9 else 0.0
-    assert left <= told + 1e-6
+    assert left <= bad_debt + 1e-6
     if not [c for c in calls if c[0] > final] and SPOT * final * THRESHOLD < debt:
-        assert told == pytest.approx(left, abs=1e-3)
+        assert bad_debt == pytest.approx(left, abs=1e-3)
 
 
 def test_a_correlated_factor_moves_triggers_and_is_not_sold(
@@ -619,12 +619,12 @@ def test_books_of_venues_add_up_and_end_where_measured(store: Store) -> None:
     """Order books of several venues add up, and each ends where it was measured."""
     wall(store, [(95_000.0, 1.0)])
     at = FIRST_BLOCK_TIME + timedelta(days=1)
-    one = depth([(0.01, 10.0), (0.02, 30.0)], venue="one", time=at, volume_24h=500.0)
+    first_venue = depth([(0.01, 10.0), (0.02, 30.0)], venue="one", time=at, volume_24h=500.0)
     two = depth([(0.005, 4.0), (0.05, 40.0)], venue="two", time=at)
     old = depth([(0.1, 1e6)], venue="one", time=FIRST_BLOCK_TIME)
     other = depth([(0.1, 1e6)], venue="one", factor="ETH", time=at)
     asks = depth([(0.1, 1e6)], venue="one", side="ask", time=at)
-    store.append([*one, *two, *old, *other, *asks], source="depth")
+    store.append([*first_venue, *two, *old, *other, *asks], source="depth")
     rows = sorted(ask(store, "book_segments"), key=lambda r: r["units_from"])
     points = [(0.005, 5 + 4), (0.01, 10 + 8), (0.02, 30 + 16), (0.05, 30 + 40)]
     assert [(r["distance_to"], r["units_to"]) for r in rows[:-1]] == [
@@ -660,6 +660,6 @@ def test_a_hole_in_the_book_is_jumped_by_the_unit_that_falls_into_it(store: Stor
 def test_with_unlimited_depth_each_step_fires_at_its_own_price(store: Store) -> None:
     """Where sales do not move the market, every step fires at its own price."""
     wall(store, [(95_000.0, 10.0), (94_999.0, 1.0), (94_999.0, 1.0)])
-    found = levels(store, inf)
-    assert [row["break_price"] for row in found] == [95_000, close(94_999)]
-    assert [row["endogenous_share"] for row in found] == [0, close(0)]
+    result = levels(store, inf)
+    assert [row["break_price"] for row in result] == [95_000, close(94_999)]
+    assert [row["endogenous_share"] for row in result] == [0, close(0)]

@@ -74,8 +74,8 @@ def command(home: Path, *words: str) -> Done:
 def rows(home: Path, *words: str) -> dict[str, Any]:
     done = command(home, *words, "--json")
     assert done.code == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    document: dict[str, Any] = json.loads(done.out)
+    return document
 
 
 # --- what it prints -----------------------------------------------------------------------------
@@ -96,23 +96,31 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
         "no impact",
     ):
         assert words in done.out
-    found = rows(home, "BTC")
-    assert {row["depth"] for row in found["rows"]} == {"× 1", "× 0.5", "× 0.1", "× 0.02"}
-    assert [row["drop_share"] for row in found["band"]] == [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5]
-    for row in found["band"]:
+    result_rows = rows(home, "BTC")
+    assert {row["depth"] for row in result_rows["rows"]} == {"× 1", "× 0.5", "× 0.1", "× 0.02"}
+    assert [row["drop_share"] for row in result_rows["band"]] == [
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+    ]
+    for row in result_rows["band"]:
         band = [row[f"price_{d}"] for d in ("no_impact", "full", "half", "tenth", "fiftieth")]
         assert band == sorted(band, reverse=True)
-    assert found["depth"][0]["venue"] == "v"
-    assert found["model"]["sigma_daily"] == 0.03
+    assert result_rows["depth"][0]["venue"] == "v"
+    assert result_rows["model"]["sigma_daily"] == 0.03
     # Machines get every group, people those that matter.
-    assert len(found["rows"]) > 8
-    full = [row for row in found["rows"] if row["depth_scale"] == 1]
+    assert len(result_rows["rows"]) > 8
+    full = [row for row in result_rows["rows"] if row["depth_scale"] == 1]
     bins = ask(Store(home), "walls", factor="BTC", range=0.99)
     assert full[-1]["cum_units"] == pytest.approx(bins[-1]["cum_units"])
 
 
 @pytest.mark.parametrize(
-    ("own", "target", "told"),
+    ("own", "target", "line"),
     [
         (5e6, 2e7, "m: reserves 5,000,000 USD of a target of 20,000,000: what it absorbs is sold"),
         (-5e6, 2e7, "m: reserves -5,000,000 USD of a target of 20,000,000: what it absorbs is"),
@@ -123,7 +131,7 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     ],
 )
 def test_the_header_says_whether_reserves_allow_a_sale(
-    tmp_path: Path, own: float | None, target: float | None, told: str
+    tmp_path: Path, own: float | None, target: float | None, line: str
 ) -> None:
     """The header says whether reserves allow a sale, and why that is not known."""
     store = Store(tmp_path)
@@ -133,9 +141,9 @@ def test_the_header_says_whether_reserves_allow_a_sale(
     store.append([*rows, made.head(reserves_usd=own, target_reserves_usd=target)], source="x")
     store.append(depth([(0.05, 240.0)], mid_price=90_000.0, time=NOW), source="depth")
     done = command(tmp_path, "BTC")
-    assert told in done.out, done.err
-    found = json.loads(command(tmp_path, "BTC", "--json").out)
-    assert found["absorbing"] == [
+    assert line in done.out, done.err
+    document = json.loads(command(tmp_path, "BTC", "--json").out)
+    assert document["absorbing"] == [
         {"market": "m", "reserves_usd": own, "target_reserves_usd": target}
     ]
 
@@ -146,12 +154,12 @@ def test_a_market_that_sells_at_once_has_no_line_of_reserves(home: Path) -> None
 
 
 def test_one_fall_is_told_at_each_depth(home: Path) -> None:
-    found = rows(home, "BTC", "--to", "88,000")["rows"]
-    assert [row["depth"] for row in found] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
-    assert {row["outside_price"] for row in found} == {88_000}
-    assert found[0]["landing_price"] == 88_000 > found[1]["landing_price"]
+    result_rows = rows(home, "BTC", "--to", "88,000")["rows"]
+    assert [row["depth"] for row in result_rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
+    assert {row["outside_price"] for row in result_rows} == {88_000}
+    assert result_rows[0]["landing_price"] == 88_000 > result_rows[1]["landing_price"]
     by_share = rows(home, "BTC", "--drop", "2.2222222222%")["rows"]
-    assert by_share[1]["landing_price"] == pytest.approx(found[1]["landing_price"], rel=1e-6)
+    assert by_share[1]["landing_price"] == pytest.approx(result_rows[1]["landing_price"], rel=1e-6)
 
 
 def test_what_is_asked_under_changes_what_comes_out(home: Path) -> None:
@@ -184,14 +192,14 @@ def bent(home: Path) -> Path:
 
 def test_header_and_left_out_accounts_use_the_betas_of_the_rows(tmp_path: Path) -> None:
     """The header and the accounts in no sum are of the same betas as the rows."""
-    asked = ("BTC", "--beta", "eth=1.5", "--adv", "20000", "--drop", "70%")
-    said = command(bent(tmp_path), *asked)
-    assert "moves WBTC, WETH × 1.5; all else stays" in said.out, said.err
-    assert "accounts in " in said.out
-    found = rows(tmp_path, *asked)
-    assert {m["symbol"]: m["beta"] for m in found["moves"]} == {"WBTC": 1.0, "WETH": 1.5}
+    words = ("BTC", "--beta", "eth=1.5", "--adv", "20000", "--drop", "70%")
+    output = command(bent(tmp_path), *words)
+    assert "moves WBTC, WETH × 1.5; all else stays" in output.out, output.err
+    assert "accounts in " in output.out
+    result_rows = rows(tmp_path, *words)
+    assert {m["symbol"]: m["beta"] for m in result_rows["moves"]} == {"WBTC": 1.0, "WETH": 1.5}
     left_out = [
-        {k: v for k, v in row.items() if v is not None} for row in found["excluded_accounts"]
+        {k: v for k, v in row.items() if v is not None} for row in result_rows["excluded_accounts"]
     ]
     with_betas = ask(Store(tmp_path), "excluded_accounts", factor="BTC", betas="eth=1.5")
     assert len(left_out) == len(with_betas) > 0
@@ -237,13 +245,13 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
     other.account("a", {"WBTC": 1}, {"USDC": 30_000})
     other.store(store)
     store.append(depth([(0.05, 240.0)], mid_price=90_000.0, time=NOW), source="depth")
-    told = (
+    line = (
         "the markets' prices of BTC differ (90,000.00 to 91,800.00): sums use n's 91,800.00, "
         "and each trigger keeps its relative distance from the price of its own market"
     )
-    assert told in command(tmp_path, "BTC").out
-    assert told in run("walls", "BTC", home=tmp_path).out
-    assert told not in run("walls", "ETH", home=tmp_path).out
+    assert line in command(tmp_path, "BTC").out
+    assert line in run("walls", "BTC", home=tmp_path).out
+    assert line not in run("walls", "ETH", home=tmp_path).out
     split = run("walls", "BTC", "--by-market", home=tmp_path).out
     assert "(90,000.00 to 91,800.00): the rows of each market use its own" in split
     made = rows(tmp_path, "BTC")
@@ -256,9 +264,9 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
 
 
 def test_words_and_rows_tell_the_same_bids_of_a_thinner_book(home: Path) -> None:
-    asked = ("BTC", "--explain", "88000", "--depth-scale", "0.5")
-    assert "of the books' mid price is 57.5 BTC." in command(home, *asked).out
-    assert rows(home, *asked)["price_level"][0]["bid_units"] == pytest.approx(57.5)
+    words = ("BTC", "--explain", "88000", "--depth-scale", "0.5")
+    assert "of the books' mid price is 57.5 BTC." in command(home, *words).out
+    assert rows(home, *words)["price_level"][0]["bid_units"] == pytest.approx(57.5)
 
 
 # --- several at once ----------------------------------------------------------------------------
@@ -280,11 +288,11 @@ def test_several_factors_rest_where_no_further_round_moves_them(
     """Several factors come to rest together, where no further round moves them."""
     store = Store(home)
     drops = {"BTC": 0.1, "ETH": 0.1}
-    found = vector(store, "BTC", "ETH", drops=drops)
-    assert {row["state"] for row in found} == {"ok"}
+    result_rows = vector(store, "BTC", "ETH", drops=drops)
+    assert {row["state"] for row in result_rows} == {"ok"}
     spots = {"BTC": 90_000.0, "ETH": 3_000.0}
     for depth_label in ("no impact", "× 1", "× 0.1"):
-        mine = {r["factor"]: r for r in found if r["depth"] == depth_label}
+        mine = {r["factor"]: r for r in result_rows if r["depth"] == depth_label}
         scale = {"no impact": math.inf, "× 1": 1.0, "× 0.1": 0.1}[depth_label]
         for name, row in mine.items():
             (other,) = mine.keys() - {name}
@@ -300,32 +308,32 @@ def test_several_factors_rest_where_no_further_round_moves_them(
             )
             assert spots[name] * 0.9 * (1 - again["impact"]) == pytest.approx(row["landing_price"])
     # "both" fires at -10 % of both, which neither of them brings about alone.
-    assert found[0]["accounts"] == 5
+    assert result_rows[0]["accounts"] == 5
     alone = ask(store, "landing_prices", factor="BTC", scales="inf", drops="0.1")
     assert alone[0]["accounts"] < 5
 
 
 def test_several_factors_list_what_moves_and_what_is_in_no_sum(home: Path) -> None:
     """A report of several factors lists what moves with each and what is in no sum."""
-    found = rows(home, "BTC", "ETH", "--drop", "5%")
-    assert [(m["factor"], m["symbol"]) for m in found["moves"]] == [
+    result_rows = rows(home, "BTC", "ETH", "--drop", "5%")
+    assert [(m["factor"], m["symbol"]) for m in result_rows["moves"]] == [
         ("BTC", "WBTC"),
         ("ETH", "WETH"),
     ]
-    assert {axis["factor"] for axis in found["axes"]} == {"BTC", "ETH"}
-    assert {book["factor"] for book in found["depth"]} == {"BTC", "ETH"}
-    assert len(found["markets"]) == 1
+    assert {axis["factor"] for axis in result_rows["axes"]} == {"BTC", "ETH"}
+    assert {book["factor"] for book in result_rows["depth"]} == {"BTC", "ETH"}
+    assert len(result_rows["markets"]) == 1
     for name in ("moves", "axes", "excluded_accounts"):
         alone = [{"factor": f} | e for f in ("BTC", "ETH") for e in rows(home, f)[name]]
-        assert found[name] == alone
+        assert result_rows[name] == alone
 
 
 def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> None:
     """The rounds of a single factor end at the largest fixed point of its break levels."""
     store = Store(home)
-    found = vector(store, "BTC", drops={"BTC": 0.05})
+    result_rows = vector(store, "BTC", drops={"BTC": 0.05})
     falls = ask(store, "landing_prices", drops="0.05", scales="inf,1,0.5,0.1,0.02")
-    for row, wanted in zip(found, falls, strict=True):
+    for row, wanted in zip(result_rows, falls, strict=True):
         assert row["state"] == "ok"
         # What an account owes of the factor itself is bought back, which break levels leave out.
         assert row["landing_price"] == pytest.approx(wanted["landing_price"], rel=0.01)
@@ -365,11 +373,11 @@ def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
                 ),
                 source="depth",
             )
-    found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.12})
-    assert {row["state"] for row in found} == {"ok"}
-    assert {row["bought_units"] for row in found} == {0}
+    result_rows = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.12})
+    assert {row["state"] for row in result_rows} == {"ok"}
+    assert {row["bought_units"] for row in result_rows} == {0}
     for factor in ("BTC", "ETH"):
-        landed = [row["landing_price"] for row in found if row["factor"] == factor]
+        landed = [row["landing_price"] for row in result_rows if row["factor"] == factor]
         assert landed == sorted(landed, reverse=True)
 
 
@@ -389,8 +397,8 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
                 depth([(0.05, 30.0)], factor=factor, mid_price=mid_price, time=NOW, side=side),
                 source="depth",
             )
-    found = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.01})
-    bad = [row for row in found if row["state"] != "ok"]
+    result_rows = vector(store, "BTC", "ETH", drops={"BTC": 0.1, "ETH": 0.01})
+    bad = [row for row in result_rows if row["state"] != "ok"]
     assert bad
     assert all(row["state"].startswith("not converged") for row in bad)
     assert all(row["landing_price"] is None and row["sold_units"] is None for row in bad)
@@ -400,7 +408,7 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["BCT"], "no factor is called 'BCT'; did you mean BTC?"),
         (["BTC", "--to", "95000"], "not below today's price of BTC, 90,000.00"),
@@ -429,11 +437,11 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
     ],
 )
 def test_a_wrong_question_gets_one_line_and_exit_code_2(
-    home: Path, words: list[str], told: str
+    home: Path, words: list[str], message: str
 ) -> None:
     done = command(home, *words)
     assert done.code == 2
-    assert told in done.lines[-1]
+    assert message in done.lines[-1]
     assert not done.out
 
 
@@ -499,8 +507,8 @@ def rows_in(part: Any) -> Iterator[dict[str, Any]]:
     """Every row of data in a chart's specification."""
     if isinstance(part, dict):
         yield from part.get("data", {}).get("values", [])
-    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from rows_in(each)
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from rows_in(item)
 
 
 def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
@@ -517,9 +525,9 @@ def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
     page = tmp_path / "c.html"
     done = command(tmp_path, "BTC", "--chart", str(page))
     assert done.code == 0, done.err
-    found = re.search(r"const spec = (.*);\n", page.read_text("utf-8"))
-    assert found is not None
-    drawn = list(rows_in(json.loads(found[1])))
+    match = re.search(r"const spec = (.*);\n", page.read_text("utf-8"))
+    assert match is not None
+    drawn = list(rows_in(json.loads(match[1])))
     sums = [row["sum"] for row in drawn if "sum" in row]
     assert (sums[0], sums[-1]) == (already, already + below[-1]["cum_max_seizable_usd"])
     bar, *others = [row for row in drawn if str(row.get("words")).startswith("liquidatable now")]
@@ -547,13 +555,13 @@ def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="the extra `charts` is not installed")
     browser.program()
     page = tmp_path / "c.html"
-    with browser.listening() as (url, asked):
+    with browser.listening() as (url, requests):
         name = f"</script><script src={url}/ran.js></script><!--<script>"
         hostile_market(tmp_path, name)
         done = command(tmp_path, name, "--chart", str(page))
         assert done.code == 0, done.err
         shown = browser.opened(page)
-        assert asked == []
+        assert requests == []
         # The chart is drawn, and the name stands in it as the text that it is.
         assert re.search(r"<(canvas|svg)[^>]*marks", shown), shown[-500:]
         spec = json.loads(re.search(r"const spec = (.*);\n", page.read_text("utf-8"))[1])  # type: ignore[index]
@@ -567,7 +575,7 @@ def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
         text = page.read_text("utf-8").replace("\\u003c", "<").replace("\\u003e", ">")
         page.write_text(text, "utf-8")
         browser.opened(page)
-        assert asked == ["/ran.js"]
+        assert requests == ["/ran.js"]
 
 
 def test_a_chart_of_any_name_is_well_formed_svg(tmp_path: Path) -> None:
@@ -578,8 +586,8 @@ def test_a_chart_of_any_name_is_well_formed_svg(tmp_path: Path) -> None:
     done = command(tmp_path, name, "--chart", str(path))
     assert done.code == 0, done.err
     drawn = ElementTree.fromstring(path.read_text("utf-8"))
-    assert {each.tag.rpartition("}")[2] for each in drawn.iter()} >= {"svg", "path", "text"}
-    assert not [each for each in drawn.iter() if each.tag.endswith("script")]
+    assert {item.tag.rpartition("}")[2] for item in drawn.iter()} >= {"svg", "path", "text"}
+    assert not [item for item in drawn.iter() if item.tag.endswith("script")]
     words = "".join(drawn.itertext())
     assert "<script>\"'\\\\x1b[31m&\\u202e\\u2028]]>: wall" in words
 
@@ -603,6 +611,6 @@ def test_depth_that_was_collected_is_what_a_cascade_stands_on(
     env = {"CHAINWATCH_URL_DEPTH": exchange.url}
     done = run("collect", "depth", "--only", "binance BTC/USDT", home=tmp_path, env=env)
     assert done.code == 0, done.err
-    told = run("cascade", "BTC", home=tmp_path)
-    assert told.code == 0, told.err
-    assert "depth binance BTC/USDT (spot): " in told.out
+    output = run("cascade", "BTC", home=tmp_path)
+    assert output.code == 0, output.err
+    assert "depth binance BTC/USDT (spot): " in output.out

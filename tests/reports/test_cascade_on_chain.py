@@ -90,10 +90,10 @@ def levered(aave_market: AaveMarket) -> tuple[AaveMarket, list[str]]:
 
 
 def held(market: AaveMarket, account: str) -> int:
-    found: int = market.chain.call(
+    result: int = market.chain.call(
         market.listed["WETH"].a_token, "balanceOf(address)(uint256)", account
     )
-    return found
+    return result
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.005])
@@ -112,7 +112,7 @@ def test_a_fall_lands_where_it_was_predicted_step_by_step(
     assert fed["loop_gain"] > 1
 
     book, oracle = ScriptedBook(), Oracle(market, deviation)
-    outside, seen = SPOT, []
+    outside, observed = SPOT, []
     # While health factors stay above 0.95 and half of each debt is taken once, steps are exact.
     while outside > 2_862.0:
         outside -= 3.0
@@ -125,17 +125,17 @@ def test_a_fall_lands_where_it_was_predicted_step_by_step(
             before = held(market, below[0])
             market.chain.send_all([market.liquidate(LIQUIDATOR, "WETH", "USDC", below[0])])
             book.sold += (before - held(market, below[0])) / UNIT
-        seen.append((outside, book.price(outside), book.sold))
+        observed.append((outside, book.price(outside), book.sold))
 
     # An oracle answers as traded or up to `deviation` above: steps fire in time or that much late.
-    asked = ",".join(repr(1 - p / SPOT) for p, _, _ in seen)
-    late = ",".join(repr(1 - p / (1 - deviation) / SPOT) for p, _, _ in seen if p)
-    prompt = ask(watched.store, "landing_prices", factor="ETH", scales="1", drops=asked)
+    values = ",".join(repr(1 - p / SPOT) for p, _, _ in observed)
+    late = ",".join(repr(1 - p / (1 - deviation) / SPOT) for p, _, _ in observed if p)
+    prompt = ask(watched.store, "landing_prices", factor="ETH", scales="1", drops=values)
     later = ask(watched.store, "landing_prices", factor="ETH", scales="1", drops=late)
     # The answer at which a step is taken lies below its trigger by the outside step at the most,
     # the deviation, and what the sales before moved; the same value is then more ETH.
     more = deviation + 3.0 / SPOT + 0.012
-    for (price, landed, sold), first, last in zip(seen, prompt, later, strict=True):
+    for (price, landed, sold), first, last in zip(observed, prompt, later, strict=True):
         assert first["outside_price"] == pytest.approx(price)
         assert last["sold_units"] * (1 - 1e-4) <= sold <= first["sold_units"] * (1 + more) + 1e-9
         highest = price * last["landing_price"] / last["outside_price"]
@@ -144,11 +144,11 @@ def test_a_fall_lands_where_it_was_predicted_step_by_step(
     # Where the group fired: at once if the oracle is prompt, else within its deviation.
     jumps = [
         (price, after - before)
-        for (_, _, before), (price, _, after) in pairwise(seen)
+        for (_, _, before), (price, _, after) in pairwise(observed)
         if after - before > 100
     ]
     assert len(jumps) == 1 or deviation
     assert jumps[0][0] <= fed["break_price"]
     assert jumps[-1][0] >= fed["break_price"] * (1 - deviation) - 3.0
     assert sum(units for _, units in jumps) == pytest.approx(fed["sold_units"], rel=more)
-    assert seen[-1][1] < jumps[-1][0] * 0.985
+    assert observed[-1][1] < jumps[-1][0] * 0.985

@@ -53,20 +53,20 @@ def bar(at: datetime, units: float, low: float, high: float, close: float) -> Op
 def series(count: int, seed: int = 3, sigma: float = 0.004) -> Bars:
     """A price that wanders by about 0.4 % a bar and comes back, and open interest that churns."""
     rng = Random(seed)
-    price, units, found = 90_000.0, 50_000.0, []
+    price, units, result = 90_000.0, 50_000.0, []
     for n in range(count):
         before = price
         price *= 1 + rng.gauss(0, sigma) - 0.01 * (price / 90_000 - 1)
         low = min(before, price) * (1 - abs(rng.gauss(0, sigma / 4)))
         high = max(before, price) * (1 + abs(rng.gauss(0, sigma / 4)))
         units = max(units + rng.gauss(0, 200), 1_000.0)
-        found.append(bar(END - (count - 1 - n) * STEP, units, low, high, price))
-    return found
+        result.append(bar(END - (count - 1 - n) * STEP, units, low, high, price))
+    return result
 
 
 def replayed(bars: Bars, tier: float) -> list[list[float]]:
     """What one tier predicts per bar (long, short), position by position in plain Python."""
-    found = [[0.0, 0.0] for _ in bars]
+    values = [[0.0, 0.0] for _ in bars]
     for s, sign in enumerate((1, -1)):
         older, book = bars[0].units, [(0.0, 0.0)]
         book.clear()
@@ -75,12 +75,12 @@ def replayed(bars: Bars, tier: float) -> list[list[float]]:
             alive = []
             for price, units in book:
                 if here.low <= price if s == 0 else here.high >= price:
-                    found[j][s] += units
+                    values[j][s] += units
                 else:
                     alive.append((price, units))
             book = alive
             if change < 0:
-                rest = max(-change - found[j][s], 0.0)
+                rest = max(-change - values[j][s], 0.0)
                 stock = older + sum(units for _, units in book)
                 share = 1 - min(rest / stock, 1) if stock else 1.0
                 older *= share
@@ -89,18 +89,18 @@ def replayed(bars: Bars, tier: float) -> list[list[float]]:
                 entry = (here.high + here.low + here.close) / 3
                 # LP = (WB - side · Q · EP) / (Q · MMR - side · Q) with WB = Q · EP / leverage.
                 book.append(((entry / tier - sign * entry) / (MMR - sign), change))
-    return found
+    return values
 
 
 def liquidations(bars: Bars, weights: dict[float, float]) -> list[ExchangeLiquidation]:
     """Orders that the tiers' weights make, in the middle of each bar."""
-    each = {tier: replayed(bars, tier) for tier, weight in weights.items() if weight}
-    found = []
+    values = {tier: replayed(bars, tier) for tier, weight in weights.items() if weight}
+    results = []
     for j, here in enumerate(bars):
         for s, side in enumerate(("long", "short")):
-            units = sum(weights[tier] * rows[j][s] for tier, rows in each.items())
+            units = sum(weights[tier] * rows[j][s] for tier, rows in values.items())
             if units > 0:
-                found.append(
+                results.append(
                     order(
                         0,
                         event=f"{j}{side}",
@@ -116,7 +116,7 @@ def liquidations(bars: Bars, weights: dict[float, float]) -> list[ExchangeLiquid
                         notional_usd=units,
                     )
                 )
-    return found
+    return results
 
 
 def watched(bars: Bars, **changes: Any) -> Coverage:
@@ -145,7 +145,7 @@ def walked(store: Store, tiers: Sequence[float] = TIERS) -> Walk:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def fitted_lake(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """1,500 bars whose liquidations come from known weights."""
     bars = series(1_500)
     rows = [*bars, *liquidations(bars, TRUE), watched(bars)]
@@ -178,10 +178,10 @@ def test_nonnegative_least_squares_finds_what_made_the_figures() -> None:
 
 def test_a_ridge_splits_twins_as_the_prior_does() -> None:
     rng = np.random.default_rng(3)
-    one = np.abs(rng.normal(size=(40, 1)))
-    twins = np.hstack([one, one])
-    found = ridge_nnls(twins, 0.8 * one[:, 0], np.array([0.5, 0.5]), 1e-6)
-    assert found == pytest.approx([0.4, 0.4], rel=1e-4)
+    column = np.abs(rng.normal(size=(40, 1)))
+    twins = np.hstack([column, column])
+    result = ridge_nnls(twins, 0.8 * column[:, 0], np.array([0.5, 0.5]), 1e-6)
+    assert result == pytest.approx([0.4, 0.4], rel=1e-4)
     assert determined_by_others(np.hstack([twins, rng.normal(size=(40, 1))])) == [[1], [0], []]
 
 
@@ -194,24 +194,24 @@ def test_levels_follow_the_formula_of_isolated_margin_on_both_sides(tmp_path: Pa
         bar(END, 1_010.0, 96.0, 105.0, 99.0),
     ]
     rows = ask(lake(tmp_path, bars), "leverage_levels", tiers="10,100", mmr=0.005)
-    found = {(row["tier"], row["side"]): row for row in rows}
+    values = {(row["tier"], row["side"]): row for row in rows}
     assert {row["entry_price"] for row in rows} == {100.0}
     assert {row["added_units"] for row in rows} == {10.0}
-    assert found[10.0, "long"]["liquidation_price"] == pytest.approx(90 / 0.995)
-    assert found[10.0, "short"]["liquidation_price"] == pytest.approx(110 / 1.005)
-    assert found[100.0, "long"]["liquidation_price"] == pytest.approx(99 / 0.995)
-    assert found[100.0, "short"]["liquidation_price"] == pytest.approx(101 / 1.005)
+    assert values[10.0, "long"]["liquidation_price"] == pytest.approx(90 / 0.995)
+    assert values[10.0, "short"]["liquidation_price"] == pytest.approx(110 / 1.005)
+    assert values[100.0, "long"]["liquidation_price"] == pytest.approx(99 / 0.995)
+    assert values[100.0, "short"]["liquidation_price"] == pytest.approx(101 / 1.005)
 
 
-def test_the_walk_is_that_of_single_positions(known: Store) -> None:
-    found = walked(known)
-    bars = known.rows(OpenInterest, "true ORDER BY time")
+def test_the_walk_is_that_of_single_positions(fitted_lake: Store) -> None:
+    result = walked(fitted_lake)
+    bars = fitted_lake.rows(OpenInterest, "true ORDER BY time")
     for k, tier in enumerate(TIERS):
-        assert found.crossed[:, :, k] == pytest.approx(np.array(replayed(bars, tier)), rel=1e-9)
+        assert result.crossed[:, :, k] == pytest.approx(np.array(replayed(bars, tier)), rel=1e-9)
     # What open interest fell by is gone from the books, and what is left was not crossed.
-    assert (found.left >= 0).all()
+    assert (result.left >= 0).all()
     for k in range(len(TIERS)):
-        assert found.left[k, 0].sum() <= sum(b.units for b in bars)
+        assert result.left[k, 0].sum() <= sum(b.units for b in bars)
 
 
 def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) -> None:
@@ -232,11 +232,11 @@ def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) 
             for n, (units, kind) in enumerate([(2.0, "order"), (3.0, "order"), (9.0, "trigger")])
         ],
     ]  # fmt: skip
-    found = ask(lake(tmp_path, rows), "open_interest_bars")
-    assert [row["covered"] for row in found] == [True, True, False, False, False, True]
-    assert [row["liquidated_short_units"] for row in found] == [0, 0, 0, 0, 0, 5.0]
-    assert {row["liquidated_long_units"] for row in found} == {0.0}
-    assert [row["gap"] for row in found] == [False] * 6
+    result_rows = ask(lake(tmp_path, rows), "open_interest_bars")
+    assert [row["covered"] for row in result_rows] == [True, True, False, False, False, True]
+    assert [row["liquidated_short_units"] for row in result_rows] == [0, 0, 0, 0, 0, 5.0]
+    assert {row["liquidated_long_units"] for row in result_rows} == {0.0}
+    assert [row["gap"] for row in result_rows] == [False] * 6
     (tmp_path / "gap").mkdir()
     holed = ask(lake(tmp_path / "gap", [*bars[:2], *bars[3:]]), "open_interest_bars")
     assert [row["gap"] for row in holed] == [False, False, True, False, False]
@@ -246,49 +246,49 @@ def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) 
 
 
 def test_true_weights_are_recovered_and_beat_both_baselines(
-    known: Store,
+    fitted_lake: Store,
 ) -> None:
     """Weights that made the liquidations are recovered and beat both baselines."""
-    found = fit([walked(known)], TIERS)
-    for tier, weight, state in zip(TIERS, found.weights, found.states, strict=True):
+    result = fit([walked(fitted_lake)], TIERS)
+    for tier, weight, state in zip(TIERS, result.weights, result.states, strict=True):
         if state == "fitted":
             assert weight == pytest.approx(TRUE[tier], abs=0.01), tier
-    assert [s for t, s in zip(TIERS, found.states, strict=True) if t >= 25] == ["fitted"] * 3
-    fitted, equal, mean = found.scores
+    assert [s for t, s in zip(TIERS, result.states, strict=True) if t >= 25] == ["fitted"] * 3
+    fitted, equal, mean = result.scores
     assert fitted.r2 is not None
     assert fitted.r2 > 0.99
     assert equal.r2 is not None
     assert mean.r2 is not None
     assert equal.r2 < 0.9
     assert mean.r2 < 0.1
-    assert "better than both baselines" in found.verdict
-    assert "NO" not in found.verdict
+    assert "better than both baselines" in result.verdict
+    assert "NO" not in result.verdict
 
 
 def test_a_tier_that_no_bar_crossed_is_called_unidentified(tmp_path: Path) -> None:
     bars = series(400, sigma=0.001)
     made = {25.0: 0.0, 100.0: 0.5}
-    found = fit([walked(lake(tmp_path, [*bars, *liquidations(bars, made), watched(bars)]))], TIERS)
-    states = dict(zip(TIERS, found.states, strict=True))
+    result = fit([walked(lake(tmp_path, [*bars, *liquidations(bars, made), watched(bars)]))], TIERS)
+    states = dict(zip(TIERS, result.states, strict=True))
     assert states[100.0] == "fitted"
     assert states[5.0] == states[10.0] == "unidentified (never crossed)"
-    assert found.bars_crossed[0] == 0
+    assert result.bars_crossed[0] == 0
 
 
 def test_tiers_that_move_together_are_called_unidentified(tmp_path: Path) -> None:
     bars = series(400)
     tiers = (50.0, 50.0000001, 100.0)
     store = lake(tmp_path, [*bars, *liquidations(bars, {50.0: 0.5, 100.0: 0.1}), watched(bars)])
-    one = walked(store, (50.0, 100.0))
-    twin = np.concatenate([one.crossed[:, :, :1], one.crossed], axis=2)
-    left, prices = (np.concatenate([a[:1], a]) for a in (one.left, one.prices))
+    contract = walked(store, (50.0, 100.0))
+    twin = np.concatenate([contract.crossed[:, :, :1], contract.crossed], axis=2)
+    left, prices = (np.concatenate([a[:1], a]) for a in (contract.left, contract.prices))
     changed = {"crossed": twin, "left": left, "prices": prices}
     names = ("symbol", "times", "observed", "usable", "close", "gaps", "demo")
-    found = fit([Walk(**({n: getattr(one, n) for n in names} | changed))], tiers)
-    assert found.states[0].startswith("unidentified (collinear with 50x")
-    assert found.states[1].startswith("unidentified (collinear with 50x")
-    assert found.states[2] == "fitted"
-    assert found.weights[0] + found.weights[1] == pytest.approx(0.5, abs=0.01)
+    result = fit([Walk(**({n: getattr(contract, n) for n in names} | changed))], tiers)
+    assert result.states[0].startswith("unidentified (collinear with 50x")
+    assert result.states[1].startswith("unidentified (collinear with 50x")
+    assert result.states[2] == "fitted"
+    assert result.weights[0] + result.weights[1] == pytest.approx(0.5, abs=0.01)
 
 
 def test_unrelated_liquidations_do_not_beat_a_baseline(
@@ -303,23 +303,23 @@ def test_unrelated_liquidations_do_not_beat_a_baseline(
         )
         for n, b in enumerate(bars)
     ]  # fmt: skip
-    found = fit([walked(lake(tmp_path, [*bars, *noise, watched(bars)]))], TIERS)
-    assert found.scores[0].r2 is not None
-    assert found.scores[0].r2 < 0.1
-    assert "NO better than mean of the fitted bars" in found.verdict
+    result = fit([walked(lake(tmp_path, [*bars, *noise, watched(bars)]))], TIERS)
+    assert result.scores[0].r2 is not None
+    assert result.scores[0].r2 < 0.1
+    assert "NO better than mean of the fitted bars" in result.verdict
 
 
-def test_the_score_is_of_bars_that_the_fit_has_not_seen(known: Store) -> None:
-    one = walked(known)
-    before = fit([one], TIERS)
+def test_the_score_is_of_bars_that_the_fit_has_not_seen(fitted_lake: Store) -> None:
+    contract = walked(fitted_lake)
+    before = fit([contract], TIERS)
     assert before.held_out is not None
     assert before.trained is not None
     assert before.trained[1] < before.held_out[0]
-    later = one.times.index(before.held_out[0])
-    observed = one.observed.copy()
+    later = contract.times.index(before.held_out[0])
+    observed = contract.observed.copy()
     observed[later:] = observed[later:][::-1]
     names = [n for n in Walk.__struct_fields__ if n != "observed"]
-    after = fit([Walk(observed=observed, **{n: getattr(one, n) for n in names})], TIERS)
+    after = fit([Walk(observed=observed, **{n: getattr(contract, n) for n in names})], TIERS)
     assert after.weights == before.weights
     assert after.scores[0].r2 is not None
     assert after.scores[0].r2 < 0.5
@@ -337,12 +337,12 @@ def test_without_enough_to_fit_on_there_is_a_reason_and_no_score(
     tmp_path: Path, count: int, feed: bool, reason: str
 ) -> None:
     bars = series(count)
-    found: Fit = fit([walked(lake(tmp_path, [*bars, *([watched(bars)] if feed else [])]))], TIERS)
-    assert reason in found.reason
-    assert found.weights == [0.2] * 5
-    assert all(state.startswith("unidentified (") for state in found.states)
-    assert {score.r2 for score in found.scores} == {None}
-    assert "out-of-sample score n/a" in found.verdict
+    result: Fit = fit([walked(lake(tmp_path, [*bars, *([watched(bars)] if feed else [])]))], TIERS)
+    assert reason in result.reason
+    assert result.weights == [0.2] * 5
+    assert all(state.startswith("unidentified (") for state in result.states)
+    assert {score.r2 for score in result.scores} == {None}
+    assert "out-of-sample score n/a" in result.verdict
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -386,11 +386,11 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         "coverage of the feed",
     ):
         assert words in model, words
-    told = run("cascade", "BTC", "--max-depth-age", "2h", "--with-model", "--json", home=home)
-    found = json.loads(told.out)
-    assert found["exchange_model"]["label"] == "MODEL"
-    assert {row["basis"] for row in found["model_clusters"]} <= {"fitted", "unidentified"}
-    assert [row["predictor"] for row in found["model_scores"]][1:] == [
+    output = run("cascade", "BTC", "--max-depth-age", "2h", "--with-model", "--json", home=home)
+    document = json.loads(output.out)
+    assert document["exchange_model"]["label"] == "MODEL"
+    assert {row["basis"] for row in document["model_clusters"]} <= {"fitted", "unidentified"}
+    assert [row["predictor"] for row in document["model_scores"]][1:] == [
         "equal tiers",
         "mean of the fitted bars",
     ]
@@ -418,11 +418,11 @@ def test_without_open_interest_only_the_model_is_not_available(
         "MODEL, no exact figure: n/a (no open interest of BTC is stored: run "
         "`chainwatch collect open-interest --only BTC`)"
     ) in done.out
-    told = run("cascade", "BTC", "--max-depth-age", "2h", "--with-model", "--json", home=tmp_path)
-    found = json.loads(told.out)
-    assert found["exchange_model"]["state"].startswith("n/a (no open interest of BTC")
-    assert found["model_clusters"] == []
-    assert {row["r2"] for row in found["model_scores"]} == {None}
+    output = run("cascade", "BTC", "--max-depth-age", "2h", "--with-model", "--json", home=tmp_path)
+    document = json.loads(output.out)
+    assert document["exchange_model"]["state"].startswith("n/a (no open interest of BTC")
+    assert document["model_clusters"] == []
+    assert {row["r2"] for row in document["model_scores"]} == {None}
     several = run("cascade", "BTC", "ETH", "--drop", "5%", "--with-model", home=tmp_path)
     assert several.code == 2
     assert "--with-model takes one factor" in several.err

@@ -65,8 +65,8 @@ def split(folder: Path, *loads: list[Row], **how: Any) -> diff.Difference:
     return diff.split(store, "ETH", THEN + timedelta(hours=1), NOW + timedelta(hours=1), **how)
 
 
-def parts(found: diff.Difference, figure: str = "max_seizable_usd") -> dict[str, float]:
-    return {p.part: float(p.changes[figure]) for p in found.parts[1:] if p.changes[figure]}
+def parts(result: diff.Difference, figure: str = "max_seizable_usd") -> dict[str, float]:
+    return {p.part: float(p.changes[figure]) for p in result.parts[1:] if p.changes[figure]}
 
 
 def address(name: str) -> str:
@@ -95,11 +95,11 @@ def test_each_cause_moves_its_own_part_and_no_other(
     after = WHO | {k: v for k, v in change.items() if k in WHO}
     how = {k: v for k, v in change.items() if k not in WHO}
     figure = "max_seizable_usd" if cause == "parameters" or sign > 0 else "collateral_at_risk_usd"
-    found = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, after, **how))
-    moved = {p: c for p, c in parts(found, figure).items() if abs(c) > 0.01}
+    result = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, after, **how))
+    moved = {p: c for p, c in parts(result, figure).items() if abs(c) > 0.01}
     if cause == "parameters" and "lt" in how:
         figure = "collateral_at_risk_usd"
-        moved = {p: c for p, c in parts(found, figure).items() if abs(c) > 0.01}
+        moved = {p: c for p, c in parts(result, figure).items() if abs(c) > 0.01}
         sign = 1 if moved[cause] > 0 else -1
     assert set(moved) == {cause}, moved
     assert moved[cause] * sign > 0
@@ -107,8 +107,8 @@ def test_each_cause_moves_its_own_part_and_no_other(
 
 def test_interest_is_what_the_index_made_of_the_older_debt(tmp_path: Path) -> None:
     grown = {name: (c, d * 1.01) for name, (c, d) in WHO.items()}
-    found = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, grown, index=1.01))
-    moved = {p for p, c in parts(found).items() if abs(c) > 0.01}
+    result = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, grown, index=1.01))
+    moved = {p for p, c in parts(result).items() if abs(c) > 0.01}
     assert moved == {"interest"}
 
 
@@ -171,18 +171,18 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
     """The parts add up to the whole difference exactly, and its ends are the walls."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        found = split(
+        result = split(
             home,
             book(THEN, 1, before, eth=prices[0], lt=lts[0]),
             book(NOW, 2, after, eth=prices[1], lt=lts[1], index=index, close_rule=rule),
             direction=direction,
             movers=1_000,
         )
-        first, *rest = found.parts
+        first, *rest = result.parts
         assert [p.part for p in rest] == list(PARTS)
         for figure in FIGURES:
-            whole = rest[-1].walls[figure] - first.walls[figure]
-            assert sum((p.changes[figure] for p in rest), Decimal(0)) == whole
+            complete = rest[-1].walls[figure] - first.walls[figure]
+            assert sum((p.changes[figure] for p in rest), Decimal(0)) == complete
         for time, part in ((THEN, first), (NOW, rest[-1])):
             rows = ask(
                 Store(home),
@@ -200,9 +200,9 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
                 assert float(part.walls[figure]) == pytest.approx(wall, rel=1e-9, abs=1e-4)
         # The accounts behind a part are all of it, but for dust.
         for part in rest:
-            mine = [m.change_usd for m in found.movers if m.part == part.part]
-            told = sum(mine, Decimal(0))
-            assert abs(told - part.changes["collateral_at_risk_usd"]) <= Decimal("0.16")
+            mine = [m.change_usd for m in result.movers if m.part == part.part]
+            total = sum(mine, Decimal(0))
+            assert abs(total - part.changes["collateral_at_risk_usd"]) <= Decimal("0.16")
 
 
 def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
@@ -221,14 +221,14 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--from", "soon"), "--from takes a time"),
         (("--from", "2026-01-29", "--to", "2026-01-28"), "--to must be later than --from"),
         (("--from", "2026-01-28", "--up", "5%", "--down", "5%"), "choose --down or --up"),
     ],
 )
-def test_a_wrong_word_is_one_line(words: tuple[str, ...], told: str) -> None:
+def test_a_wrong_word_is_one_line(words: tuple[str, ...], message: str) -> None:
     done = shell.run("diff", *words, home=shell.recorded_lake())
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
-    assert told in done.err
+    assert message in done.err

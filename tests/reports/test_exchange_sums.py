@@ -29,8 +29,8 @@ def test_sums_of_exchanges_are_lower_bounds_with_what_was_watched(fill: Fill) ->
             span(0, 1, **JANUARY),
         ]
     )
-    found = figures(store, "2026-01-29")
-    sums, watched = found["exchange liquidations"], found["of the window covered"]
+    result = figures(store, "2026-01-29")
+    sums, watched = result["exchange liquidations"], result["of the window covered"]
     assert (sums["value"], sums["figure"], sums["source"]) == (1e6, "≥ 1,000,000", "binance")
     assert (watched["value"], watched["figure"]) == (0.5, "50.0 %")
     other = figures(store, "2026-02-05")["exchange liquidations"]
@@ -41,10 +41,10 @@ def test_a_covered_window_sums_to_zero_and_an_uncovered_one_to_na(
     fill: Fill,
 ) -> None:
     """A covered window without liquidations is 0, and one that is not covered is n/a."""
-    found = figures(fill([span(0, 1, **JANUARY)]), "2026-01-29")
-    assert found["exchange liquidations"]["figure"] == "≥ 0"
-    found = figures(fill([span(0, 1, "down", **JANUARY)]), "2026-01-29")
-    assert found["exchange liquidations"]["value"] is None
+    result = figures(fill([span(0, 1, **JANUARY)]), "2026-01-29")
+    assert result["exchange liquidations"]["figure"] == "≥ 0"
+    result = figures(fill([span(0, 1, "down", **JANUARY)]), "2026-01-29")
+    assert result["exchange liquidations"]["value"] is None
 
 
 def test_a_sum_of_exchanges_proves_no_count_of_accounts(fill: Fill) -> None:

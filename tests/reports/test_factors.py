@@ -82,10 +82,10 @@ def test_the_market_factor_moves_portfolios_as_the_reference_says(store: Store) 
 def test_a_loop_that_the_market_hides_stands_in_the_wall_of_its_ratio(store: Store) -> None:
     names = golden(store)
     assert by_name(store, names, factor="MARKET")["D"]["direction"] == "never"
-    found = by_name(store, names, factor="wstETH/ETH")["D"]
-    assert found["direction"] == "down"
-    assert found["x"] == pytest.approx(0.940466, abs=1e-6)
-    assert found["trigger_price"] == pytest.approx(1.22 * 0.940466, abs=1e-6)
+    result = by_name(store, names, factor="wstETH/ETH")["D"]
+    assert result["direction"] == "down"
+    assert result["x"] == pytest.approx(0.940466, abs=1e-6)
+    assert result["trigger_price"] == pytest.approx(1.22 * 0.940466, abs=1e-6)
     wall = [row for row in ask(store, "walls", factor="wstETH/ETH", range=0.06) if row["accounts"]]
     assert [(row["direction"], row["accounts"]) for row in wall] == [
         ("down", 1),
@@ -155,14 +155,14 @@ def test_a_cap_on_a_factor_is_met_sooner_where_its_beta_is_larger(store: Store) 
     names = {"short": book.account("short", {"USDC": 1_000}, {"CAP": 7})}
     book.store(store)
     # It triggers at a CAP of 800 / 700 = 1.143 times now, below the cap.
-    found = by_name(store, names, factor="MARKET")["short"]
-    assert (found["direction"], found["x"]) == ("up", pytest.approx(8 / 7, rel=REL))
-    found = by_name(store, names, factor="MARKET", betas="cap=2")["short"]
-    assert (found["direction"], found["x"]) == ("up", pytest.approx(1 + 1 / 14, rel=REL))
+    result = by_name(store, names, factor="MARKET")["short"]
+    assert (result["direction"], result["x"]) == ("up", pytest.approx(8 / 7, rel=REL))
+    result = by_name(store, names, factor="MARKET", betas="cap=2")["short"]
+    assert (result["direction"], result["x"]) == ("up", pytest.approx(1 + 1 / 14, rel=REL))
     for beta, cap_x in ((1, 1.2), (2, 1.1), (0, None)):
         rows = ask(store, "moves", factor="MARKET", betas=f"cap={beta}")
-        (found,) = (row for row in rows if row["symbol"] == "CAP")
-        assert found["cap_x"] == (None if cap_x is None else pytest.approx(cap_x, rel=REL))
+        (result,) = (row for row in rows if row["symbol"] == "CAP")
+        assert result["cap_x"] == (None if cap_x is None else pytest.approx(cap_x, rel=REL))
 
 
 def test_a_price_divided_by_the_factor_is_not_linear(store: Store) -> None:
@@ -272,14 +272,14 @@ def test_the_factor_graph_lists_feeds_factors_and_caps(
     """The factor graph lists feeds, factors and caps with what depends on them."""
     golden(store)
     rows = ask(store, "factor_graph")
-    found = {(row["asset"], row["factor"]): row for row in rows}
-    assert [f for a, f in found if a == "wstETH"] == ["ETH", "wstETH/ETH"]
-    assert found["wstETH", "wstETH/ETH"]["kind"] == "ratio"
-    assert found["wstETH", "wstETH/ETH"]["factor_price"] == 1.22
-    assert found["ODD", "feed:0x12"]["kind"] == "unknown"
-    assert found["GHO", "fixed"]["beta"] == 0
-    assert found["WBTC", "BTC"]["collateral_usd"] == pytest.approx(7 * 90_000)
-    assert found["WETH", "ETH"]["debt_usd"] == pytest.approx(1_110 * 3_000)
+    values = {(row["asset"], row["factor"]): row for row in rows}
+    assert [f for a, f in values if a == "wstETH"] == ["ETH", "wstETH/ETH"]
+    assert values["wstETH", "wstETH/ETH"]["kind"] == "ratio"
+    assert values["wstETH", "wstETH/ETH"]["factor_price"] == 1.22
+    assert values["ODD", "feed:0x12"]["kind"] == "unknown"
+    assert values["GHO", "fixed"]["beta"] == 0
+    assert values["WBTC", "BTC"]["collateral_usd"] == pytest.approx(7 * 90_000)
+    assert values["WETH", "ETH"]["debt_usd"] == pytest.approx(1_110 * 3_000)
     assert len(rows) == 9
 
 
@@ -288,9 +288,9 @@ def test_the_graph_of_the_recorded_chain_is_printed_and_parses() -> None:
     done = run("factors", "--market", "demo", "--json", home=lake)
     assert done.code == Exit.OK, done.err
     rows = json.loads(done.out)["rows"]
-    found = {(row["asset"], row["factor"], row["kind"]) for row in rows}
-    assert ("wstETH", "ETH", "feed") in found
-    assert ("wstETH", "wstETH/ETH", "ratio") in found
+    values = {(row["asset"], row["factor"], row["kind"]) for row in rows}
+    assert ("wstETH", "ETH", "feed") in values
+    assert ("wstETH", "wstETH/ETH", "ratio") in values
     assert all(row["feed"].startswith("0x") and row["description"] for row in rows)
 
 
@@ -298,22 +298,22 @@ def test_walls_of_the_market_say_which_assets_moved_and_by_how_much(store: Store
     golden(store)
     done = run("walls", "market", "--beta", "ETH=1.3", "--beta", "xau=0.1", home=store.home)
     assert done.code == Exit.OK, done.err
-    said = "MARKET (1 = prices now) on m moves WBTC, WETH × 1.3, XAUt × 0.1, wstETH × 1.3; "
-    assert said + "GHO, ODD, USDC, USDT stay" in done.out
+    line = "MARKET (1 = prices now) on m moves WBTC, WETH × 1.3, XAUt × 0.1, wstETH × 1.3; "
+    assert line + "GHO, ODD, USDC, USDT stay" in done.out
     done = run("triggers", "MARKET", "--beta", "ETH=1.3", "--json", home=store.home)
     moves = {m["symbol"]: m["beta"] for m in json.loads(done.out)["moves"]}
     assert moves == {"WBTC": 1, "WETH": 1.3, "wstETH": 1.3}
     typed = run("sql", "FROM walls(p_factor := 'MARKET', p_betas := 'eth=1.3')", home=store.home)
-    asked = run("walls", "MARKET", "--beta", "eth=1.3", "--csv", home=store.home)
+    values = run("walls", "MARKET", "--beta", "eth=1.3", "--csv", home=store.home)
     rows = run(
         "sql", "FROM walls(p_factor := 'MARKET', p_betas := 'eth=1.3')", "--csv", home=store.home
     )
     assert typed.code == Exit.OK
-    assert rows.out == asked.out
+    assert rows.out == values.out
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("MARKET", "--beta", "doge=2"), "no factor is called 'doge'"),
         (("MARKT",), "did you mean MARKET?"),
@@ -324,9 +324,9 @@ def test_walls_of_the_market_say_which_assets_moved_and_by_how_much(store: Store
         (("MARKET", "--beta", "eth=1", "--beta", "ETH=2"), "--beta names ETH twice"),
     ],
 )
-def test_a_beta_that_does_not_fit_is_one_line(words: tuple[str, ...], told: str) -> None:
+def test_a_beta_that_does_not_fit_is_one_line(words: tuple[str, ...], message: str) -> None:
     done = run("walls", *words, home=shell.recorded_lake())
     assert done.code == Exit.USAGE
     assert done.out == ""
     assert len(done.lines) == 1
-    assert told in done.err
+    assert message in done.err

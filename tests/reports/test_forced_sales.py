@@ -92,8 +92,10 @@ class Called:
             if self.health(far) < level:
                 near = 1.0
                 for _ in range(200):
-                    middle = (near + far) / 2
-                    near, far = (middle, far) if self.health(middle) >= level else (near, middle)
+                    midpoint = (near + far) / 2
+                    near, far = (
+                        (midpoint, far) if self.health(midpoint) >= level else (near, midpoint)
+                    )
                 return far
         return None
 
@@ -130,14 +132,14 @@ class Called:
         if hit is None:
             return []
         usd, taken, repaid = self.first(hit)
-        found = [(hit, usd, own(self.held, taken), own(self.owed, repaid))]
+        results = [(hit, usd, own(self.held, taken), own(self.owed, repaid))]
         deep = self.crosses(0.95)
         if deep is None or self.rule != "reserve-half":
-            return found
+            return results
         held = {s: usd * (1 - taken.get(s, 0.0)) for s, usd in self.held.items()}
         owed = {s: usd * (1 - repaid.get(s, 0.0)) for s, usd in self.owed.items()}
         usd, more, paid = self.close(held, owed, deep)
-        return [*found, (deep, usd, own(held, more), own(owed, paid))]
+        return [*results, (deep, usd, own(held, more), own(owed, paid))]
 
 
 def largest(balances: dict[str, float]) -> str:
@@ -195,16 +197,16 @@ def test_steps_are_those_of_two_calls_and_take_what_is_there(
     """In every world: no asset more than is held, none bought that is not owed, all prices above 0,
     and each figure that of the two calls made one after the other."""
     made = drawn(store, draw, rule, beta)
-    found: dict[str, list[dict[str, Any]]] = {account: [] for account in made}
+    values: dict[str, list[dict[str, Any]]] = {account: [] for account in made}
     for row in sales(store, direction="both", betas=f"eth={beta}"):
         called = made[row["account"]]
         assert all(called.price(s, row["x"]) > 0 for s in (*called.held, *called.owed)), row
         if row["step"] in ("trigger", "rest"):
-            found[row["account"]].append(row)
+            values[row["account"]].append(row)
         else:
             assert row["seize_usd"] == row["units"] == row["bought_units"] == 0
     for account, called in made.items():
-        rows = sorted(found[account], key=lambda r: str(r["step"]), reverse=True)
+        rows = sorted(values[account], key=lambda r: str(r["step"]), reverse=True)
         held = sum(v for s, v in called.held.items() if s in OWN) / PRICES["BTC"]
         owed = sum(v for s, v in called.owed.items() if s in OWN) / PRICES["BTC"]
         assert sum(r["units"] for r in rows) <= held * (1 + 1e-12)

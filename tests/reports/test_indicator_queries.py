@@ -26,11 +26,11 @@ SEEN = datetime(2026, 9, 20, tzinfo=UTC)
 
 
 def weekdays(first: date, count: int) -> list[date]:
-    found = [first]
-    while len(found) < count:
-        day = found[-1] + timedelta(days=1)
-        found.append(day if day.weekday() < 5 else day + timedelta(days=7 - day.weekday()))
-    return found
+    results = [first]
+    while len(results) < count:
+        day = results[-1] + timedelta(days=1)
+        results.append(day if day.weekday() < 5 else day + timedelta(days=7 - day.weekday()))
+    return results
 
 
 def series(name: str, first: date, figures: list[float], **other: Any) -> list[IndicatorValue]:
@@ -55,8 +55,8 @@ def test_the_preferred_source_comes_first_and_gaps_are_filled(fill: Fill) -> Non
             value("vix", second, 16.0, source="fred"),
         ],
     )
-    found = [(r["as_of"], r["value"], r["source"]) for r in ask(store, "indicators_at")]
-    assert sorted(found) == [(first, 15.0, "cboe"), (second, 16.0, "fred")]
+    rows = [(r["as_of"], r["value"], r["source"]) for r in ask(store, "indicators_at")]
+    assert sorted(rows) == [(first, 15.0, "cboe"), (second, 16.0, "fred")]
 
 
 def test_every_indicator_says_how_fresh_it_is_or_why_it_is_missing(fill: Fill) -> None:
@@ -68,14 +68,14 @@ def test_every_indicator_says_how_fresh_it_is_or_why_it_is_missing(fill: Fill) -
             value("ioer", date(2021, 7, 28), 0.15, source="fred"),
         ],
     )
-    found = {r["series"]: r for r in ask(store, "indicators")}
-    assert found["vix"]["state"] == "fresh"
-    assert found["sofr"]["state"] == "STALE"
-    assert found["sofr"]["age_seconds"] == 30 * 86_400
-    assert found["ioer"]["state"] == "ended"
-    assert found["gold"]["state"] == "n/a (import a file)"
-    assert found["dgs10"]["state"] == "n/a (not collected)"
-    assert found["gold"]["value"] is None
+    rows = {r["series"]: r for r in ask(store, "indicators")}
+    assert rows["vix"]["state"] == "fresh"
+    assert rows["sofr"]["state"] == "STALE"
+    assert rows["sofr"]["age_seconds"] == 30 * 86_400
+    assert rows["ioer"]["state"] == "ended"
+    assert rows["gold"]["state"] == "n/a (import a file)"
+    assert rows["dgs10"]["state"] == "n/a (not collected)"
+    assert rows["gold"]["value"] is None
     early = {r["series"]: r for r in ask(store, "indicators", p_known_at=day("2021-08-01"))}
     assert early["vix"]["state"] == "n/a (not collected)"
     assert early["ioer"]["value"] == 0.15
@@ -93,8 +93,8 @@ def test_of_two_prices_of_a_day_the_exchange_comes_before_the_import(fill: Fill)
             candle(at, 1.0, 9.0, 8.0, "1h", asset="ETH"),
         ]
     )
-    found = {r["series"]: (r["value"], r["source"]) for r in ask(store, "indicators")}
-    assert (found["btc"], found["eth"]) == ((5.0, "kraken"), (8.0, "import"))
+    rows = {r["series"]: (r["value"], r["source"]) for r in ask(store, "indicators")}
+    assert (rows["btc"], rows["eth"]) == ((5.0, "kraken"), (8.0, "import"))
     early = {r["series"]: r for r in ask(store, "indicators", p_known_at=at)}
     assert early["btc"]["value"] == 4.0
 
@@ -138,8 +138,8 @@ def test_a_rate_of_last_month_is_not_carried_forward(fill: Fill) -> None:
             value("iorb", date(2026, 8, 14), 3.65, source="fred"),
         ],
     )
-    (found,) = ask(store, "spreads")
-    assert (found["spread_bp"], found["paid_pct"], found["percentile_share"]) == (None, None, None)
+    (rows,) = ask(store, "spreads")
+    assert (rows["spread_bp"], rows["paid_pct"], rows["percentile_share"]) == (None, None, None)
 
 
 def test_percentiles_count_earlier_days_only(fill: Fill) -> None:
@@ -151,8 +151,8 @@ def test_percentiles_count_earlier_days_only(fill: Fill) -> None:
     for as_of, bp in zip(days, spreads, strict=True):
         rows.append(value("sofr", as_of, round(3.65 + bp / 100, 4), source="nyfed"))
         rows.append(value("iorb", as_of, 3.65, source="fred"))
-    found = {r["as_of"]: r for r in ask(fill(rows), "spreads", p_last=100)}
-    marked = {d for d, r in found.items() if r["month_end"]}
+    result_rows = {r["as_of"]: r for r in ask(fill(rows), "spreads", p_last=100)}
+    marked = {d for d, r in result_rows.items() if r["month_end"]}
     # The last day of a month that has a rate, and its neighbours; at both ends of what is stored
     # weekdays stand in for the days that are not.
     assert days[-1] == date(2026, 7, 30)
@@ -166,14 +166,16 @@ def test_percentiles_count_earlier_days_only(fill: Fill) -> None:
     for n, as_of in enumerate(days[1:], start=1):
         earlier = spreads[: n + 1]
         share = sum(e < spreads[n] for e in earlier) / n
-        assert found[as_of]["percentile_share"] == pytest.approx(share)
-        assert found[as_of]["spread_bp"] == spreads[n]
+        assert result_rows[as_of]["percentile_share"] == pytest.approx(share)
+        assert result_rows[as_of]["spread_bp"] == spreads[n]
         if as_of not in marked:
             calm = [s for d, s in zip(days[: n + 1], earlier, strict=True) if d not in marked]
             without = sum(e < spreads[n] for e in calm) / (len(calm) - 1) if len(calm) > 1 else None
-            assert found[as_of]["percentile_without_month_ends_share"] == pytest.approx(without)
+            assert result_rows[as_of]["percentile_without_month_ends_share"] == pytest.approx(
+                without
+            )
         else:
-            assert found[as_of]["percentile_without_month_ends_share"] is None
+            assert result_rows[as_of]["percentile_without_month_ends_share"] is None
 
 
 # --- bottom ---------------------------------------------------------------------------------
@@ -205,16 +207,16 @@ NOW = day("2026-09-18")
 
 
 def test_all_three_pass_only_together(fill: Fill) -> None:
-    found = bottoms(fill(checklist(FALLING, 0.98, calm=True)), NOW)
-    assert {name: r["state"] for name, r in found.items()} == {
+    result = bottoms(fill(checklist(FALLING, 0.98, calm=True)), NOW)
+    assert {name: r["state"] for name, r in result.items()} == {
         "VIX off its peak": "pass",
         "MVRV": "pass",
         "MVRV, short holders": "unknown",
         "Treasury yields": "pass",
         "all three": "pass",
     }
-    assert found["VIX off its peak"]["value"] == pytest.approx(23 / 30 - 1)
-    assert found["MVRV"]["age_seconds"] == 2 * 86_400
+    assert result["VIX off its peak"]["value"] == pytest.approx(23 / 30 - 1)
+    assert result["MVRV"]["age_seconds"] == 2 * 86_400
 
 
 @pytest.mark.parametrize(
@@ -229,9 +231,9 @@ def test_all_three_pass_only_together(fill: Fill) -> None:
 def test_one_that_fails_fails_the_whole(
     fill: Fill, vix: list[float], mvrv: float, calm: bool, failing: str
 ) -> None:
-    found = bottoms(fill(checklist(vix, mvrv, calm)), NOW)
-    assert found[failing]["state"] == "fail"
-    assert found["all three"]["state"] == "fail"
+    result = bottoms(fill(checklist(vix, mvrv, calm)), NOW)
+    assert result[failing]["state"] == "fail"
+    assert result["all three"]["state"] == "fail"
 
 
 def test_a_stale_or_missing_figure_makes_the_whole_unknown(fill: Fill) -> None:
@@ -268,21 +270,21 @@ def test_volatility_is_the_deviation_of_observed_changes(fill: Fill) -> None:
     rows: list[Row] = [
         value("dgs10", d, y, source="treasury") for d, y in zip(days, yields, strict=True)
     ]
-    found = {r["as_of"]: r["vol_bp"] for r in ask(fill(rows), "yield_days")}
+    result_rows = {r["as_of"]: r["vol_bp"] for r in ask(fill(rows), "yield_days")}
     changes = [100 * (b - a) for a, b in pairwise(yields)]
-    assert found[days[-1]] == pytest.approx(statistics.stdev(changes[-20:]))
-    assert found[days[19]] is None
+    assert result_rows[days[-1]] == pytest.approx(statistics.stdev(changes[-20:]))
+    assert result_rows[days[19]] is None
 
 
 def test_the_z_score_leaves_the_day_itself_out(fill: Fill) -> None:
     chance = Random(9)
     figures = [round(chance.uniform(10, 30), 2) for _ in range(254)]
     store = fill([*series("vix", date(2025, 1, 6), figures, source="cboe")])
-    found = sorted(ask(store, "vix_days"), key=lambda r: r["as_of"])
+    rows = sorted(ask(store, "vix_days"), key=lambda r: r["as_of"])
     before = figures[1:253]
     z = (figures[253] - statistics.mean(before)) / statistics.stdev(before)
-    assert found[253]["z"] == pytest.approx(z)
-    assert found[251]["z"] is None
+    assert rows[253]["z"] == pytest.approx(z)
+    assert rows[251]["z"] is None
 
 
 # --- breaks ---------------------------------------------------------------------------------
@@ -312,15 +314,15 @@ BARS = [
 def test_a_break_is_told_by_each_definition(fill: Fill) -> None:
     store = fill(hours("2026-09-01", BARS))
     soon = day("2026-09-02")
-    found = {r["definition"]: r for r in ask(store, "breaks", p_level=100.0, p_known_at=soon)}
-    touch, close = found["touch, hourly"], found["hourly close"]
+    rows = {r["definition"]: r for r in ask(store, "breaks", p_level=100.0, p_known_at=soon)}
+    touch, close = rows["touch, hourly"], rows["hourly close"]
     assert (touch["breaks"], touch["first_at"]) == (2, day("2026-09-01T01:00"))
     assert touch["last_at"] == day("2026-09-01T03:00")
     assert (close["breaks"], close["first_at"]) == (2, day("2026-09-01T04:00"))
     assert close["first_price"] == 99.5
     assert close["longest_seconds"] == 3 * 3600
     assert (close["state"], close["held_seconds"]) == ("holds", 3600)
-    assert found["daily close"]["state"] == "n/a (no candles)"
+    assert rows["daily close"]["state"] == "n/a (no candles)"
     # Weeks later nobody knows more than that it held to the last candle stored.
     late = {r["definition"]: r for r in ask(store, "breaks", p_level=100.0)}
     assert late["hourly close"]["state"] == "to 2026-09-01"
@@ -347,12 +349,12 @@ def test_after_a_gap_each_candle_back_at_the_level_is_a_retest(fill: Fill) -> No
     ]
     first = day("2026-11-10")
     store = fill([candle(first + timedelta(days=n), *bar) for n, bar in enumerate(bars)])
-    found = {r["definition"]: r for r in ask(store, "breaks", p_level=88_000.0)}
-    assert {name: found[name]["breaks"] for name in ("touch, daily", "daily close")} == {
+    rows = {r["definition"]: r for r in ask(store, "breaks", p_level=88_000.0)}
+    assert {name: rows[name]["breaks"] for name in ("touch, daily", "daily close")} == {
         "touch, daily": 1,
         "daily close": 1,
     }
-    assert (found["touch, daily"]["retests"], found["daily close"]["retests"]) == (2, 1)
+    assert (rows["touch, daily"]["retests"], rows["daily close"]["retests"]) == (2, 1)
 
 
 def test_a_price_that_was_never_above_did_not_break(fill: Fill) -> None:
@@ -369,8 +371,8 @@ def test_a_price_that_was_never_above_did_not_break(fill: Fill) -> None:
 def test_hours_that_are_missing_are_counted_in_the_break_they_are_in(fill: Fill) -> None:
     rows = hours("2026-09-01", BARS)
     del rows[4]
-    found = {r["definition"]: r for r in ask(fill(rows), "breaks", p_level=100.0)}
-    assert found["hourly close"]["gaps"] == 1
+    result_rows = {r["definition"]: r for r in ask(fill(rows), "breaks", p_level=100.0)}
+    assert result_rows["hourly close"]["gaps"] == 1
 
 
 def test_only_closed_candles_are_known(fill: Fill) -> None:
@@ -406,12 +408,12 @@ def test_a_crash_is_measured_on_its_day_and_in_its_window(fill: Fill) -> None:
         rows = ask(store, "crash_figures")
         return {r["metric"]: r for r in rows if r["event"] == "2025-10-10"}
 
-    found = figures(fill([*daily, *window]))
-    assert found["BTC close to close"]["value"] == pytest.approx(110 / 121 - 1)
-    assert found["BTC day high to low"]["value"] == pytest.approx(100 / 122 - 1)
-    assert found["BTC in the window"]["value"] == pytest.approx(100 / 117 - 1)
-    assert found["BTC low next day"]["value"] == 105.0
-    assert found["exchange liquidations"]["figure"] == "n/a (not collected)"
+    result = figures(fill([*daily, *window]))
+    assert result["BTC close to close"]["value"] == pytest.approx(110 / 121 - 1)
+    assert result["BTC day high to low"]["value"] == pytest.approx(100 / 122 - 1)
+    assert result["BTC in the window"]["value"] == pytest.approx(100 / 117 - 1)
+    assert result["BTC low next day"]["value"] == 105.0
+    assert result["exchange liquidations"]["figure"] == "n/a (not collected)"
     hole = figures(fill([*daily, *window[:2]]))
     assert hole["BTC in the window"]["value"] is None
     assert hole["BTC in the window"]["figure"] == "n/a (no hourly candles)"
@@ -430,22 +432,22 @@ def test_a_claim_without_data_is_not_checkable_and_says_why(fill: Fill) -> None:
 
 def test_sample_figures_decide_nothing(fill: Fill) -> None:
     rows: list[Row] = [candle(day("2026-01-29"), 80_000.0, 90_000.0, 85_000.0, provenance="sample")]
-    found = {r["number"]: r for r in ask(fill(rows), "claims")}
-    assert found[5]["verdict"] == "not checkable"
-    assert found[5]["finding"] == "n/a (sample data)"
+    result_rows = {r["number"]: r for r in ask(fill(rows), "claims")}
+    assert result_rows[5]["verdict"] == "not checkable"
+    assert result_rows[5]["finding"] == "n/a (sample data)"
     real: list[Row] = [candle(day("2026-01-29"), 80_000.0, 90_000.0, 85_000.0)]
     assert {r["number"]: r["verdict"] for r in ask(fill(real), "claims")}[5] == "supported"
 
 
 def judge(store: Store, number: int) -> dict[str, Any]:
     """A claim as judged: verdict, finding and what it stands on."""
-    (found,) = [r for r in ask(store, "claims") if r["number"] == number]
-    return found
+    (rows,) = [r for r in ask(store, "claims") if r["number"] == number]
+    return rows
 
 
 def verdict(rows: Sequence[Row], fill: Fill, number: int) -> tuple[str, str]:
-    found = judge(fill(rows), number)
-    return found["verdict"], found["finding"]
+    result = judge(fill(rows), number)
+    return result["verdict"], result["finding"]
 
 
 # The sessions of New York that the claims of early 2026 need.
@@ -461,9 +463,9 @@ def closes(name: str, changed: dict[str, float], usual: float, **other: Any) -> 
 
 def test_arithmetic_of_a_claim_is_told_against_both_figures(fill: Fill) -> None:
     """9.8 is above 9.37 expected, and 2 % short of 10: no contradiction, and no proof."""
-    found = judge(fill([]), 35)
-    assert found["finding"].startswith("n/a (9.8 is +4.6 % against 9.37 and -2.0 % against 10: ")
-    assert (found["holds"], found["verdict"]) == (True, "not checkable")
+    result = judge(fill([]), 35)
+    assert result["finding"].startswith("n/a (9.8 is +4.6 % against 9.37 and -2.0 % against 10: ")
+    assert (result["holds"], result["verdict"]) == (True, "not checkable")
 
 
 @pytest.mark.parametrize(
@@ -482,25 +484,25 @@ def test_a_proxy_decides_nothing_and_is_named(
     fill: Fill, number: int, rows: list[Row], figure: str
 ) -> None:
     """Constant maturity for a quote, an import for a contract, one index for another."""
-    found = judge(fill(rows), number)
-    assert found["verdict"] == "proxy only"
-    assert figure in found["finding"]
-    assert found["finding"].endswith(f"({found['used']}; the claim: {found['instrument']})")
+    result = judge(fill(rows), number)
+    assert result["verdict"] == "proxy only"
+    assert figure in result["finding"]
+    assert result["finding"].endswith(f"({result['used']}; the claim: {result['instrument']})")
 
 
 def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
-    one = [r for r in closes("silver", {}, 100.0) if r.as_of == date(2026, 1, 30)]  # type: ignore[attr-defined]
-    assert verdict(one, fill, 30)[0] == "n/a (1 of 23 sessions)"
+    last_day = [r for r in closes("silver", {}, 100.0) if r.as_of == date(2026, 1, 30)]  # type: ignore[attr-defined]
+    assert verdict(last_day, fill, 30)[0] == "n/a (1 of 23 sessions)"
     hole = {date(2026, 1, 23), date(2026, 1, 26)}
     vix = closes("vix", {"2026-01-29": 17.0}, 16.0, source="cboe")
     assert verdict(vix, fill, 11)[0] == "supported"
-    found = judge(fill([r for r in vix if r.as_of not in hole]), 11)  # type: ignore[attr-defined]
-    assert (found["verdict"], found["sessions"], found["sessions_wanted"]) == (
+    result = judge(fill([r for r in vix if r.as_of not in hole]), 11)  # type: ignore[attr-defined]
+    assert (result["verdict"], result["sessions"], result["sessions_wanted"]) == (
         "n/a (4 of 6 sessions)",
         4,
         6,
     )
-    assert found["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
+    assert result["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
 
 
 def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None:
@@ -515,11 +517,11 @@ def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None
         return [value("iorb", d, 3.65, source="fred", **other) for d in days]
 
     # Two days of the rate count for the seven days after each, not for the rest of the window.
-    found = judge(fill([*sofr, *paid(date(2026, 1, 20), date(2026, 1, 21))]), 17)
-    assert found["verdict"] == "n/a (7 of 19 sessions)"
-    assert found["finding"].startswith("so far -1 to -1 bp")
-    whole = judge(fill([*sofr, *paid(*weekdays(first, 30))]), 17)
-    assert (whole["verdict"], whole["sessions"]) == ("supported", 19)
+    result = judge(fill([*sofr, *paid(date(2026, 1, 20), date(2026, 1, 21))]), 17)
+    assert result["verdict"] == "n/a (7 of 19 sessions)"
+    assert result["finding"].startswith("so far -1 to -1 bp")
+    complete = judge(fill([*sofr, *paid(*weekdays(first, 30))]), 17)
+    assert (complete["verdict"], complete["sessions"]) == ("supported", 19)
     for rows in (
         [*sofr, *paid(*weekdays(first, 30), provenance="sample")],
         [
@@ -531,26 +533,26 @@ def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None
             *paid(*weekdays(first, 30), provenance="sample"),
         ],
     ):
-        found = judge(fill(rows), 17)
-        assert (found["verdict"], found["provenance"]) == ("not checkable", "sample")
-        assert found["finding"] == "n/a (sample data)"
+        result = judge(fill(rows), 17)
+        assert (result["verdict"], result["provenance"]) == ("not checkable", "sample")
+        assert result["finding"] == "n/a (sample data)"
     live = closes("sofr", {}, 3.65, source="nyfed", provenance="live")
-    found = judge(fill([*live, *paid(*weekdays(first, 30))]), 17)
-    assert (found["verdict"], found["provenance"]) == ("contradicted", "imported")
+    result = judge(fill([*live, *paid(*weekdays(first, 30))]), 17)
+    assert (result["verdict"], result["provenance"]) == ("contradicted", "imported")
     # A day whose rate is a sample counts for nothing beside those whose rate is not.
     mixed = [
         *paid(*weekdays(first, 14)),
         *paid(*weekdays(date(2026, 2, 9), 10), provenance="sample"),
     ]
-    found = judge(fill([*closes("sofr", {}, 3.65, source="nyfed"), *mixed]), 17)
-    assert found["verdict"] == "n/a (13 of 19 sessions)"
-    assert found["provenance"] == "imported"
+    result = judge(fill([*closes("sofr", {}, 3.65, source="nyfed"), *mixed]), 17)
+    assert result["verdict"] == "n/a (13 of 19 sessions)"
+    assert result["provenance"] == "imported"
     assert judge(fill(sofr), 17)["verdict"] == "not checkable"
 
 
 def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
     """Whatever days are missing: the verdict of the whole, or n/a with the count."""
-    whole: list[Row] = [
+    complete: list[Row] = [
         *closes("vix", {"2026-01-29": 15.0}, 16.0, source="cboe"),
         *closes("dxy", {"2026-01-29": 96.2, "2026-01-30": 96.3}, 98.0),
         *closes("sofr", {}, 3.65, source="nyfed"),
@@ -559,17 +561,17 @@ def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
         *(candle(day(f"2026-01-{n:02d}"), 88_500.0, 90_000.0, 89_000.0) for n in range(1, 32)),
     ]
     numbers = (6, 11, 13, 14, 17, 26, 27, 29, 30, 31)
-    full = {r["number"]: r["verdict"] for r in ask(fill(whole), "claims")}
+    full = {r["number"]: r["verdict"] for r in ask(fill(complete), "claims")}
     assert {full[n] for n in (11, 13, 17, 31)} == {"contradicted"}
     chance = Random(5)
     for share in (0.02, 0.1, 0.5, 0.9):
-        rows = [r for r in whole if chance.random() > share]
-        for found in ask(fill(rows), "claims"):
-            if found["number"] not in numbers:
+        rows = [r for r in complete if chance.random() > share]
+        for result in ask(fill(rows), "claims"):
+            if result["number"] not in numbers:
                 continue
-            part = found["sessions"] is None or found["sessions"] < found["sessions_wanted"]
-            wanted = "n/a (" if part else full[found["number"]]
-            assert found["verdict"].startswith((wanted, "not checkable") if part else wanted)
+            part = result["sessions"] is None or result["sessions"] < result["sessions_wanted"]
+            wanted = "n/a (" if part else full[result["number"]]
+            assert result["verdict"].startswith((wanted, "not checkable") if part else wanted)
 
 
 @pytest.mark.parametrize(
@@ -586,8 +588,8 @@ def test_a_session_before_keeps_a_claim_from_being_refuted(
 ) -> None:
     first = 100 * (1 + before / 100)
     rows = closes("dxy", {"2026-01-29": first, "2026-01-30": first * (1 + named / 100)}, 100.0)
-    said, finding = verdict(rows, fill, 31)
-    assert said == wanted
+    output, finding = verdict(rows, fill, 31)
+    assert output == wanted
     assert finding == f"30 January {named:+.2f} %, 29 January {before:+.2f} %"
 
 
@@ -597,8 +599,8 @@ def test_a_trend_that_a_choice_of_window_decides_is_told(fill: Fill) -> None:
         "contradicted",
         "96.00; sessions before: 1 97.00, 5 98.00, 20 98.00",
     )
-    found = verdict(closes("dxy", falling | {"2026-01-22": 95.0}, 98.0), fill, 13)
-    assert found[0] == "depends on the window"
+    result = verdict(closes("dxy", falling | {"2026-01-22": 95.0}, 98.0), fill, 13)
+    assert result[0] == "depends on the window"
     rising = closes("dxy", {"2026-01-28": 98.5, "2026-01-29": 99.0}, 98.0)
     assert verdict(rising, fill, 13)[0] == "supported"
 
@@ -608,14 +610,14 @@ def test_sources_that_disagree_refute_nothing(fill: Fill) -> None:
         *closes("vix", {"2026-01-29": 15.0}, 16.0, source="cboe"),
         *closes("vix", {"2026-01-29": 17.0}, 16.0, source="import"),
     ]
-    found = judge(fill(rows), 11)
-    assert (found["verdict"], found["sources_for"], found["sources_against"]) == (
+    result = judge(fill(rows), 11)
+    assert (result["verdict"], result["sources_for"], result["sources_against"]) == (
         "depends on the source",
         1,
         1,
     )
-    assert found["finding"].startswith("cboe: 15.00; sessions before: 1 16.00, 5 16.00")
-    assert "import: 17.00; sessions before: 1 16.00, 5 16.00" in found["finding"]
+    assert result["finding"].startswith("cboe: 15.00; sessions before: 1 16.00, 5 16.00")
+    assert "import: 17.00; sessions before: 1 16.00, 5 16.00" in result["finding"]
     # A source that has part of the window has no say.
     rows = [r for r in rows if (r.source, r.as_of) != ("import", date(2026, 1, 27))]  # type: ignore[attr-defined]
     assert judge(fill(rows), 11)["verdict"] == "contradicted"
@@ -626,8 +628,11 @@ def test_one_venue_supports_a_price_and_cannot_deny_it(fill: Fill) -> None:
     binance = {"venue": "binance", "symbol": "BTC/USDT", "source": "candles"}
     low, high = candle(at, 60_000.0, 66_000.0, 65_000.0), candle(at, 61_000.0, 66_000.0, 65_000.0)
     assert verdict([low], fill, 20) == ("supported", "low 60,000")
-    found = judge(fill([high]), 20)
-    assert (found["verdict"], found["used"]) == ("proxy only", "BTC as imported, venue not stated")
+    result = judge(fill([high]), 20)
+    assert (result["verdict"], result["used"]) == (
+        "proxy only",
+        "BTC as imported, venue not stated",
+    )
     other = candle(at, 61_000.0, 66_000.0, 65_000.0, **binance)
     assert judge(fill([low, other]), 20)["verdict"] == "depends on the source"
     # That 88,000 had never broken is refuted by one venue on which it had.
@@ -656,10 +661,10 @@ def may(falls: dict[int, tuple[float, float, float]]) -> list[Row]:
 def test_daily_candles_bound_a_fall_within_24_hours(
     fill: Fill, falls: dict[int, tuple[float, float, float]], wanted: str, holds: bool | None
 ) -> None:
-    found = judge(fill(may(falls)), 2)
-    assert found["holds"] is holds
-    assert found["verdict"] == ("not checkable" if wanted == "open" else wanted)
-    assert ("daily candles leave 24 hours open" in found["finding"]) == (wanted == "open")
+    result = judge(fill(may(falls)), 2)
+    assert result["holds"] is holds
+    assert result["verdict"] == ("not checkable" if wanted == "open" else wanted)
+    assert ("daily candles leave 24 hours open" in result["finding"]) == (wanted == "open")
 
 
 def quarters(gold: tuple[int, int], bitcoin: tuple[int, int], prices: tuple[str, str]) -> list[Row]:
@@ -689,7 +694,7 @@ OUNCES = [value("gold", date(2025, 9, 30), 10.0), value("gold", date(2025, 12, 3
 
 
 @pytest.mark.parametrize(
-    ("gold", "known", "wanted", "words"),
+    ("gold", "expected", "wanted", "words"),
     [
         ((100, 150), OUNCES, "supported", "(+25.0 % of the ounces, MODEL)"),
         ((100, 120), OUNCES, "depends on the measure", ": +0.00 by quantity (+0.0 %"),
@@ -699,11 +704,11 @@ OUNCES = [value("gold", date(2025, 9, 30), 10.0), value("gold", date(2025, 12, 3
     ],
 )
 def test_a_move_into_gold_is_told_by_ounces_beside_share(
-    fill: Fill, gold: tuple[int, int], known: list[Row], wanted: str, words: str
+    fill: Fill, gold: tuple[int, int], expected: list[Row], wanted: str, words: str
 ) -> None:
     """Ounces held constant while the price rises raise the share: that moves nothing."""
-    said, finding = verdict([*quarters(gold, (10, 10), ("1", "1")), *known], fill, 9)
-    assert said == wanted
+    output, finding = verdict([*quarters(gold, (10, 10), ("1", "1")), *expected], fill, 9)
+    assert output == wanted
     assert words in finding
 
 
@@ -719,11 +724,11 @@ def test_fewer_bitcoin_are_told_by_coins_beside_share(
     fill: Fill, bitcoin: tuple[int, int], prices: tuple[str, str], wanted: str
 ) -> None:
     store = fill(quarters((100, 100), bitcoin, prices))
-    found = judge(store, 10)
-    assert found["verdict"] == wanted
+    result = judge(store, 10)
+    assert result["verdict"] == wanted
     (split,) = [r for r in ask(store, "reserves") if r["asset_class"] == BITCOIN]
     by_quantity, by_price = split["quantity_effect_usd"] / 1e9, split["price_effect_usd"] / 1e9
-    assert found["finding"].endswith(f"{by_quantity:+.2f} by quantity, {by_price:+.2f} by price")
+    assert result["finding"].endswith(f"{by_quantity:+.2f} by quantity, {by_price:+.2f} by price")
 
 
 def test_claims_of_one_article_are_chosen_by_its_letter(fill: Fill) -> None:

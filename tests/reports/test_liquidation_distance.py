@@ -52,8 +52,8 @@ def walk(rng: Random, days: int) -> tuple[list[float], list[float]]:
     return btc, eth
 
 
-def covariance(one: list[float], other: list[float]) -> float:
-    a = [log(y / x) for x, y in pairwise(one)]
+def covariance(first: list[float], other: list[float]) -> float:
+    a = [log(y / x) for x, y in pairwise(first)]
     b = [log(y / x) for x, y in pairwise(other)]
     ma, mb = sum(a) / len(a), sum(b) / len(b)
     return sum((x - ma) * (y - mb) for x, y in zip(a, b, strict=True)) / (len(a) - 1)
@@ -94,14 +94,14 @@ def test_distance_and_probability_are_those_of_their_definition(
         for b, y in (("BTC", btc), ("ETH", eth))
     }
     rows = ask(store, "liquidation_distance", window=window, days=days)
-    found = {row["account"]: row for row in rows}
-    assert len(found) == len(accounts)
+    values = {row["account"]: row for row in rows}
+    assert len(values) == len(accounts)
     for account, held, owed in accounts:
         price = {"BTC": 90_000.0, "ETH": 3_000.0, "USD": 1.0}
         v = {f: held.get(f, 0) * price[f] * LT - owed.get(f, 0) * price[f] for f in ("BTC", "ETH")}
         margin = sum(held[f] * price[f] * LT for f in held) - sum(owed[f] * price[f] for f in owed)
         sd = sqrt(sum(v[a] * v[b] * s[a, b] for a in v for b in v))
-        row = found[account]
+        row = values[account]
         assert row["margin_usd"] == pytest.approx(margin)
         assert row["daily_move_usd"] == pytest.approx(sd)
         assert row["distance"] == pytest.approx(margin / sd)
@@ -121,14 +121,14 @@ def test_who_is_past_it_is_certain_and_what_has_no_closes_is_told(store: Store) 
     book.store(store)
     btc, eth = walk(Random(1), 30)
     store.append([*closes("BTC", btc), *closes("ETH", eth)], source="candles")
-    found: dict[str, Any] = {r["account"]: r for r in ask(store, "liquidation_distance")}
-    assert found[past]["hit_share"] == pytest.approx(1, abs=1e-6)
-    assert found[past]["distance"] < 0
-    assert found[stable]["unmodelled_share"] == pytest.approx(90_000 / 135_000)
-    assert list(found) == [past, stable, still]
-    assert found[still]["distance"] is found[still]["hit_share"] is None, "it stands still"
-    assert (found[still]["hf"], found[still]["unmodelled_share"]) == (pytest.approx(1.6), 1)
-    for row in found.values():
+    rows: dict[str, Any] = {r["account"]: r for r in ask(store, "liquidation_distance")}
+    assert rows[past]["hit_share"] == pytest.approx(1, abs=1e-6)
+    assert rows[past]["distance"] < 0
+    assert rows[stable]["unmodelled_share"] == pytest.approx(90_000 / 135_000)
+    assert list(rows) == [past, stable, still]
+    assert rows[still]["distance"] is rows[still]["hit_share"] is None, "it stands still"
+    assert (rows[still]["hf"], rows[still]["unmodelled_share"]) == (pytest.approx(1.6), 1)
+    for row in rows.values():
         assert (row["not_ranked_accounts"], row["all_accounts"]) == (1, 3)
         assert row["not_ranked_debt_usd"] == 50
 
@@ -141,9 +141,9 @@ def test_factors_and_closes_are_matched_whatever_their_case(store: Store) -> Non
         book.account("a", {"BTC": 1}, {"USD": 10_000})
         book.store(store)
     store.append(closes("BTC", walk(Random(1), 30)[0]), source="candles")
-    found = {row["market"]: row for row in ask(store, "liquidation_distance")}
-    assert found["btc"]["distance"] == found["BTC"]["distance"] is not None
-    assert found["btc"]["unmodelled_share"] == found["BTC"]["unmodelled_share"] == 0
+    rows = {row["market"]: row for row in ask(store, "liquidation_distance")}
+    assert rows["btc"]["distance"] == rows["BTC"]["distance"] is not None
+    assert rows["btc"]["unmodelled_share"] == rows["BTC"]["unmodelled_share"] == 0
 
 
 def test_an_account_without_a_price_is_counted_and_not_ranked(store: Store) -> None:
@@ -195,12 +195,12 @@ def test_which_closes_it_stands_on_is_told_to_people_and_machines(store: Store) 
         "1 of 2 accounts with debt, 2,000 USD of it, are not ranked",
     ):
         assert words in done.out, done.err
-    told = json.loads(run("distance", "--json", home=store.home).out)
-    btc, eth = told["closes"]
+    output = json.loads(run("distance", "--json", home=store.home).out)
+    btc, eth = output["closes"]
     assert (btc["asset"], btc["provenance"], btc["source"]) == ("BTC", "sample", "candles")
     assert (btc["from_day"], btc["to_day"], btc["moves"]) == (str(first), str(last), 30)
     assert (eth["asset"], eth["closes"]) == ("ETH", 0)
-    assert [row["provenance"] for row in told["rows"]] == ["sample", None]
+    assert [row["provenance"] for row in output["rows"]] == ["sample", None]
 
 
 def test_without_closes_it_says_which_command_to_run(store: Store) -> None:
@@ -212,6 +212,6 @@ def test_without_closes_it_says_which_command_to_run(store: Store) -> None:
     assert "no daily closes are stored: run `chainwatch collect candles --only 1d`" in done.err
     btc, eth = walk(Random(1), 30)
     store.append([*closes("BTC", btc), *closes("ETH", eth)], source="candles")
-    told = run("distance", home=store.home)
-    assert told.code == 0, told.err
-    assert "MODEL" in told.out
+    output = run("distance", home=store.home)
+    assert output.code == 0, output.err
+    assert "MODEL" in output.out

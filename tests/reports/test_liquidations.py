@@ -164,8 +164,8 @@ def ask(catalog: Catalog, name: str, **values: object) -> list[dict[str, Any]]:
 
 
 def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> None:
-    found = {(r["origin"], r["bucket"]): r for r in ask(catalog, "liquidations")}
-    binance, bybit = found["exchange", "binance"], found["exchange", "bybit"]
+    rows = {(r["origin"], r["bucket"]): r for r in ask(catalog, "liquidations")}
+    binance, bybit = rows["exchange", "binance"], rows["exchange", "bybit"]
     assert (binance["orders"], binance["at_least_usd"], binance["unpriced"]) == (4, 147.0, 1)
     assert (binance["at_least_long_usd"], binance["at_least_short_usd"]) == (107.0, 40.0)
     assert binance["largest_usd"] == 100.0
@@ -173,13 +173,13 @@ def test_venues_are_summed_with_what_was_watched_of_each(catalog: Catalog) -> No
     # Half of the contracts for half of the time; stale is not covered.
     assert bybit["covered_share"] == pytest.approx(0.25)
     assert bybit["at_least_usd"] == 100.0
-    chain = found["chain", "aave-v3"]
+    chain = rows["chain", "aave-v3"]
     # Absorbed debt is the other side of absorbed collateral; a retracted block is gone.
     assert (chain["orders"], chain["at_least_usd"]) == (2, 1_500.0)
     assert (chain["at_least_long_usd"], chain["at_least_short_usd"]) == (1_000.0, 500.0)
     assert chain["covered_share"] is None
-    assert {r["at_least_exchange_usd"] for r in found.values()} == {247.0}
-    assert {r["at_least_chain_usd"] for r in found.values()} == {1_500.0}
+    assert {r["at_least_exchange_usd"] for r in rows.values()} == {247.0}
+    assert {r["at_least_chain_usd"] for r in rows.values()} == {1_500.0}
 
 
 def test_a_sum_without_values_is_na_and_of_no_rows_at_least_0(
@@ -215,15 +215,18 @@ def test_an_uncovered_hour_is_na_and_a_quiet_one_is_at_least_0(
 ) -> None:
     """An hour without coverage is n/a, and a covered one without orders is at least 0."""
     rows = ask(catalog, "liquidations", p_by="hour", p_since=at(-1), p_until=at(3))
-    found = {(r["bucket"][11:13], r["origin"]): r for r in rows}
-    assert sorted({hour for hour, _ in found}) == ["09", "10", "11", "12"]
-    assert (found["09", "exchange"]["at_least_usd"], found["09", "exchange"]["orders"]) == (None, 0)
-    assert found["10", "exchange"]["at_least_usd"] == 240.0
-    assert found["10", "exchange"]["covered_share"] == pytest.approx((1.0 + 0.5) / 2)
-    assert found["11", "exchange"]["at_least_usd"] == 7.0
-    assert found["11", "exchange"]["covered_share"] == pytest.approx(0.5 / 2)
-    assert found["12", "exchange"]["at_least_usd"] is None
-    assert found["10", "chain"]["at_least_usd"] == 1_500.0
+    values = {(r["bucket"][11:13], r["origin"]): r for r in rows}
+    assert sorted({hour for hour, _ in values}) == ["09", "10", "11", "12"]
+    assert (values["09", "exchange"]["at_least_usd"], values["09", "exchange"]["orders"]) == (
+        None,
+        0,
+    )
+    assert values["10", "exchange"]["at_least_usd"] == 240.0
+    assert values["10", "exchange"]["covered_share"] == pytest.approx((1.0 + 0.5) / 2)
+    assert values["11", "exchange"]["at_least_usd"] == 7.0
+    assert values["11", "exchange"]["covered_share"] == pytest.approx(0.5 / 2)
+    assert values["12", "exchange"]["at_least_usd"] is None
+    assert values["10", "chain"]["at_least_usd"] == 1_500.0
     calm = ask(catalog, "liquidations", p_by="hour", p_since=at(1.5), p_until=at(1.6))
     assert [(r["orders"], r["at_least_usd"]) for r in calm] == [(0, 0.0)]
 
@@ -269,8 +272,8 @@ def test_an_absorption_is_long_only_if_the_debt_is_in_dollars(
     store.create()
     store.append(rows, source="test")
     with query.open_catalog(store) as opened:
-        found = query.run(opened, query.find("liquidation_events"), WINDOW).dicts()
-    assert sorted((r["market"], r["symbol"], r["side"]) for r in found) == [
+        result_rows = query.run(opened, query.find("liquidation_events"), WINDOW).dicts()
+    assert sorted((r["market"], r["symbol"], r["side"]) for r in result_rows) == [
         ("unknown", "WETH/base", "n/a"),
         ("usdc", "WETH/USDC", "long"),
         ("weth", "USDC/WETH", "short"),
@@ -291,9 +294,9 @@ def test_by_asset_absorbed_debt_is_in_a_row_of_its_own(tmp_path: Path) -> None:
         source="test",
     )
     with query.open_catalog(store) as opened:
-        found = query.run(opened, query.find("liquidation_totals"), {"p_by": "asset"}).dicts()
+        rows = query.run(opened, query.find("liquidation_totals"), {"p_by": "asset"}).dicts()
     names = ("debt_repaid_usd", "coll_seized_usd", "sold_usd")
-    assert {r["bucket"]: tuple(r[name] for name in names) for r in found} == {
+    assert {r["bucket"]: tuple(r[name] for name in names) for r in rows} == {
         "USDC": (900.0, 500.0, None),
         "WETH": (None, 1_000.0, 400.0),
         "n/a (absorbed debt)": (900.0, None, None),
@@ -339,16 +342,16 @@ def test_the_header_counts_the_liquidations_of_the_window_only(
     assert headers.feed_line(feed | rejected).endswith(
         "1 liquidations, 7 frames and 2 rejects in coverage spans that overlap it"
     )
-    whole = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
-    assert (whole["binance-usdm"]["rows"], whole["binance-usdm"]["clipped"]) == (1, False)
+    complete = {r["source"]: r for r in ask(catalog, "feeds", p_since=at(1), p_until=at(2))}
+    assert (complete["binance-usdm"]["rows"], complete["binance-usdm"]["clipped"]) == (1, False)
 
 
 def test_rejecting_feeds_cover_nothing_and_their_history_counts(tmp_path: Path) -> None:
     """While a feed rejects messages nothing is covered, and its history counts."""
 
     def past(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
-        told = {"source": "binance-usdm-history", "delivery": "history"}
-        return order(n, time=at(hours), received_at=at(2), **told | changes)
+        by_name = {"source": "binance-usdm-history", "delivery": "history"}
+        return order(n, time=at(hours), received_at=at(2), **by_name | changes)
 
     second = 1 / 3_600
     store = Store(tmp_path)
@@ -438,11 +441,11 @@ def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path
     rows += [order(n, time=BEGIN + timedelta(seconds=t)) for n, t in published.items()]
     store.append(rows, source="test")
     with query.open_catalog(store) as catalog:
-        (found,) = query.run(
+        (result_rows,) = query.run(
             catalog, query.find("liquidation_estimate"), {"p_since": at(0), "p_until": at(1)}
         ).dicts()
-    assert found["orders"] < 0.5 * 7_200
-    assert found["model_orders"] == pytest.approx(7_200, rel=0.05)
+    assert result_rows["orders"] < 0.5 * 7_200
+    assert result_rows["model_orders"] == pytest.approx(7_200, rel=0.05)
 
 
 def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path) -> None:
@@ -464,11 +467,11 @@ def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path)
     store.append(rows, source="test")
     scope = {"p_since": at(0), "p_until": at(1)}
     with query.open_catalog(store) as catalog:
-        (found,) = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
-    assert found["model_orders"] == pytest.approx(10_800, rel=0.1)
-    assert (found["model_usd"], found["model_factor"]) == (None, None)
-    assert found["model_rule"].startswith("n/a in USD (")
-    assert found["at_least_usd"] == pytest.approx(sum(largest.values()))
+        (result_rows,) = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
+    assert result_rows["model_orders"] == pytest.approx(10_800, rel=0.1)
+    assert (result_rows["model_usd"], result_rows["model_factor"]) == (None, None)
+    assert result_rows["model_rule"].startswith("n/a in USD (")
+    assert result_rows["at_least_usd"] == pytest.approx(sum(largest.values()))
 
 
 def test_markets_of_one_venue_have_eras_of_their_own(tmp_path: Path) -> None:
@@ -491,12 +494,12 @@ def test_markets_of_one_venue_have_eras_of_their_own(tmp_path: Path) -> None:
     "name", ["liquidations", "largest_liquidations", "liquidation_estimate", "feeds"]
 )
 def test_a_query_gives_the_same_as_a_macro_and_as_raw_text(catalog: Catalog, name: str) -> None:
-    chosen = query.find(name)
-    bound = query.run(catalog, chosen, WINDOW)
+    selected = query.find(name)
+    bound = query.run(catalog, selected, WINDOW)
     since, until = (f"TIMESTAMPTZ '{WINDOW[p]}'" for p in ("p_since", "p_until"))
     macro = catalog.run(f"FROM {name}(p_since := {since}, p_until := {until})")
-    values = query.bind(catalog, chosen.params, WINDOW)
-    raw = catalog.run(chosen.text, values)
+    values = query.bind(catalog, selected.params, WINDOW)
+    raw = catalog.run(selected.text, values)
     assert bound.rows == macro.rows == raw.rows
     assert bound.rows
 
@@ -589,13 +592,13 @@ def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
         made += [run.make(catalog, n, {}) for n in ("largest_liquidations", "exchange_sums")]
         made += [run.make(catalog, n, {}) for n in ("liquidation_totals", "chain_sums")]
         wrong = query.run(catalog, query.find("liquidation_figures")).dicts()
-    for each in made:
+    for item in made:
         for form in Format:
-            assert render.text_of(each, form)
-        assert render.text_of(each, Format.TABLE, width=80)
+            assert render.text_of(item, form)
+        assert render.text_of(item, Format.TABLE, width=80)
     venues = {row["bucket"]: row for row in made[0].result.dicts()}
-    seen = venues["binance"]
-    assert (seen["orders"], seen["unpriced"], seen["at_least_usd"]) == (3, 2, 100.0)
+    observed = venues["binance"]
+    assert (observed["orders"], observed["unpriced"], observed["at_least_usd"]) == (3, 2, 100.0)
     read = venues["aave-v3"]
     assert (read["orders"], read["unpriced"], read["at_least_usd"]) == (2, 1, 1_000.0)
     assert {row["event"] for row in wrong} == {"e2", "e3"}

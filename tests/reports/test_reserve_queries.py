@@ -99,8 +99,8 @@ def classes(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def test_shares_and_changes_are_against_the_disclosure_before(two_quarters: Store) -> None:
-    found = classes(ask(two_quarters, "reserves"))
-    gold = found[PRECIOUS_METALS]
+    rows = classes(ask(two_quarters, "reserves"))
+    gold = rows[PRECIOUS_METALS]
     assert (gold["as_of"], gold["previous_as_of"]) == (date(2026, 3, 31), date(2025, 12, 31))
     assert gold["total_share"] == pytest.approx(0.15)
     assert gold["change_usd"] == 80e6
@@ -109,18 +109,18 @@ def test_shares_and_changes_are_against_the_disclosure_before(two_quarters: Stor
 
 
 def test_a_row_that_comes_or_goes_is_marked_and_is_no_change(two_quarters: Store) -> None:
-    found = classes(ask(two_quarters, "reserves"))
-    assert (found[LOANS]["row"], found[LOANS]["change_usd"], found[LOANS]["points"]) == (
+    rows = classes(ask(two_quarters, "reserves"))
+    assert (rows[LOANS]["row"], rows[LOANS]["change_usd"], rows[LOANS]["points"]) == (
         "new",
         None,
         None,
     )
-    assert (found[CASH]["row"], found[CASH]["usd"], found[CASH]["change_usd"]) == (
+    assert (rows[CASH]["row"], rows[CASH]["usd"], rows[CASH]["change_usd"]) == (
         "gone",
         None,
         None,
     )
-    assert found[CASH]["previous_usd"] == 100e6
+    assert rows[CASH]["previous_usd"] == 100e6
 
 
 def test_bitcoin_is_split_into_quantity_and_price_exactly(two_quarters: Store) -> None:
@@ -246,15 +246,15 @@ def test_each_kind_of_evidence_is_compared_with_itself_only(fill: Fill) -> None:
 def test_supply_against_liabilities_names_every_deduction(fill: Fill) -> None:
     store = fill([])
     put(store, tether.parse(raw(fixture("tether/transparency.json"))))
-    found = {r["term"]: r for r in ask(store, "reserve_supply")}
-    assert found["tokens that exist"]["amount"] == pytest.approx(113901.373456)
-    assert found["- authorised, not issued"]["amount"] == pytest.approx(-2300.500001)
-    assert found["- quarantined"]["amount"] == pytest.approx(-42.625)
-    assert found["= in circulation"]["amount"] == pytest.approx(111558.248455)
-    assert found["of it on chains not listed"]["note"] == "omni"
-    assert found["of it on chains not listed"]["amount"] == pytest.approx(70.125)
-    assert found["liabilities - circulation"]["amount"] == pytest.approx(0, abs=1e-9)
-    assert found["liabilities - circulation"]["note"] == "nothing unexplained"
+    rows = {r["term"]: r for r in ask(store, "reserve_supply")}
+    assert rows["tokens that exist"]["amount"] == pytest.approx(113901.373456)
+    assert rows["- authorised, not issued"]["amount"] == pytest.approx(-2300.500001)
+    assert rows["- quarantined"]["amount"] == pytest.approx(-42.625)
+    assert rows["= in circulation"]["amount"] == pytest.approx(111558.248455)
+    assert rows["of it on chains not listed"]["note"] == "omni"
+    assert rows["of it on chains not listed"]["amount"] == pytest.approx(70.125)
+    assert rows["liabilities - circulation"]["amount"] == pytest.approx(0, abs=1e-9)
+    assert rows["liabilities - circulation"]["note"] == "nothing unexplained"
 
 
 def test_a_difference_to_the_page_is_a_difference_of_clocks(fill: Fill) -> None:

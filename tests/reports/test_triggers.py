@@ -20,10 +20,10 @@ REL = 1e-9
 
 def vectors(section: str) -> list[Any]:
     """One parameter per case of a section of liquidation_price.json."""
-    found = read("liquidation_price")
-    if found is None:
+    result = read("liquidation_price")
+    if result is None:
         return cases("liquidation_price", section)  # skips, or fails in CI
-    return [pytest.param(c, id=c.get("name", str(i))) for i, c in enumerate(found[section])]
+    return [pytest.param(c, id=c.get("name", str(i))) for i, c in enumerate(result[section])]
 
 
 @pytest.fixture
@@ -442,8 +442,8 @@ def bisect(book: Book, account: str, factor: str, rule: Any) -> tuple[str, float
         if rule(parts, far) < 1:
             near = 1.0
             for _ in range(200):
-                middle = (near + far) / 2
-                near, far = (middle, far) if rule(parts, middle) >= 1 else (near, middle)
+                midpoint = (near + far) / 2
+                near, far = (midpoint, far) if rule(parts, midpoint) >= 1 else (near, midpoint)
             return direction, far
     return "never", 0.0
 
@@ -537,13 +537,13 @@ def staircase(parts: list[Line], start: float, end: float) -> list[float]:
     low, high = sorted((start, end))
     ends = [(a0 + a1 * x) / (c0 + c1 * x) for x in (low, high)]
     steps = range(math.ceil(min(ends)), math.floor(max(ends)) + 1)
-    found = [start, end + (start - end) * 1e-6]
+    results = [start, end + (start - end) * 1e-6]
     for n in list(steps)[:100] + list(steps)[-100:]:
         if a1 != n * c1:
             x = (n * c0 - a0) / (a1 - n * c1)
-            found += [x * (1 - 1e-7), x * (1 + 1e-7)]
-    inside = sorted((found[1], start))
-    return [x for x in found if inside[0] <= x <= inside[1]]
+            results += [x * (1 - 1e-7), x * (1 + 1e-7)]
+    inside = sorted((results[1], start))
+    return [x for x in results if inside[0] <= x <= inside[1]]
 
 
 def next_block(store: Store) -> int:
@@ -553,12 +553,12 @@ def next_block(store: Store) -> int:
     return max((r["block_number"] for r in ask(store, "snapshots_at")), default=0) + 1
 
 
-def undecidable(parts: list[Line], one: str, other: str, rule: Any) -> bool:
+def undecidable(parts: list[Line], class_of_query: str, other: str, rule: Any) -> bool:
     """Whether two classes meet here within float precision or at the edge of the domain."""
     low, high = domain(parts)
-    if {one, other} & {"now"}:
+    if {class_of_query, other} & {"now"}:
         return abs(rule(parts, 1.0) - 1) < 1e-9
     edges = [rule(parts, low + 1e-7 * (1 - low)), rule(parts, high - 1e-7 * (high - 1))]
     if any(abs(edge - 1) < 1e-5 for edge in edges):
         return True
-    return other == "outside" and one == "never"
+    return other == "outside" and class_of_query == "never"

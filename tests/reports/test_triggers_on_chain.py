@@ -81,7 +81,7 @@ def below_one(market: AaveMarket, cases: Sequence[tuple[str, str, int]]) -> list
     `cases` are (account, feed, answer). The answer is put into the feed's storage for that one
     call only. None: the chain reverts.
     """
-    found: list[bool | None] = []
+    results: list[bool | None] = []
     for start in range(0, len(cases), 500):
         requests = [
             {
@@ -103,10 +103,10 @@ def below_one(market: AaveMarket, cases: Sequence[tuple[str, str, int]]) -> list
         for reply in sorted(market.chain.post(requests), key=lambda r: int(r["id"])):
             if "error" in reply:
                 assert reply["error"]["code"] == 3, reply
-                found.append(None)
+                results.append(None)
             else:
-                found.append(decode(ACCOUNT_DATA, reply["result"])[5] < WAD)
-    return found
+                results.append(decode(ACCOUNT_DATA, reply["result"])[5] < WAD)
+    return results
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -124,9 +124,9 @@ def test_the_chain_flips_exactly_where_the_query_says(scene: Scene, factor: str)
     for i, row in enumerate(moving):
         expected = [True, False] if row["direction"] == "down" else [False, True]
         assert flags[2 * i : 2 * i + 2] == expected, row
-    found = Counter(row["direction"] for row in moving)
-    assert found["down"] >= {"ETH": 250, "BTC": 150, "USDC": 25, "wstETH/ETH": 150}[factor]
-    assert found["up"] >= {"ETH": 50, "BTC": 30, "USDC": 200, "wstETH/ETH": 0}[factor]
+    result = Counter(row["direction"] for row in moving)
+    assert result["down"] >= {"ETH": 250, "BTC": 150, "USDC": 25, "wstETH/ETH": 150}[factor]
+    assert result["up"] >= {"ETH": 50, "BTC": 30, "USDC": 200, "wstETH/ETH": 0}[factor]
     # What is not exact to a millionth is dust, or hardly moves with the factor at all.
     loose = [row for row in moving if row["tolerance"] > CLOSE]
     assert len(loose) <= 0.07 * len(moving)
@@ -143,10 +143,10 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
     assert {row["account"] for row in rows} <= set(scene.accounts)
     cases = [(row["account"], feed, max(1, round(x * answer))) for row in rows for x in GRID]
     flags = below_one(scene.market, cases)
-    seen = Counter[str]()
+    observed = Counter[str]()
     for i, row in enumerate(rows):
         here = flags[i * len(GRID) : (i + 1) * len(GRID)]
-        seen[row["direction"]] += 1
+        observed[row["direction"]] += 1
         for x, flag in zip(GRID, here, strict=True):
             match row["direction"]:
                 case "never" | "flat" | "outside":
@@ -161,10 +161,10 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
                     raise AssertionError(other)
         if row["direction"] == "flat":
             assert row["collateral_moving_usd"] == row["debt_moving_usd"] == 0
-    assert seen["never"] > 50
-    assert seen["flat"] > 100
+    assert observed["never"] > 50
+    assert observed["flat"] > 100
     # Beyond the cap of a ratio that may grow so much a year, its price does not follow it.
-    assert seen["outside"] <= (10 if factor == "wstETH/ETH" else 2)
+    assert observed["outside"] <= (10 if factor == "wstETH/ETH" else 2)
 
 
 @pytest.mark.parametrize("factor", ["ETH", "wstETH/ETH"])
@@ -243,22 +243,22 @@ def test_the_feed_itself_is_moved_and_the_next_snapshot_says_now(
         ),
         key=lambda r: abs(r["x"] - 1),
     )
-    chosen = rows[len(rows) // 2]
+    selected = rows[len(rows) // 2]
     before = chain.snapshot()
     try:
         for move, liquidatable in ((-1, direction == "down"), (1, direction == "up")):
             # Interest of the one block in between stays far below the distance.
-            price = round(chosen["x"] * answer * (1 + move * 50 * CLOSE))
+            price = round(selected["x"] * answer * (1 + move * 50 * CLOSE))
             market.set_price(FACTORS[factor], price)
             snapshot = scene.watched.collect()
-            row = scene.watched.accounts(snapshot)[chosen["account"]]
+            row = scene.watched.accounts(snapshot)[selected["account"]]
             assert row.hf_wad is not None
             assert (row.hf_wad < WAD) is liquidatable
             again = {
                 r["account"]: r["direction"]
                 for r in ask(scene.watched.store, "triggers", factor=factor)
             }
-            assert (again[chosen["account"]] == "now") is liquidatable
+            assert (again[selected["account"]] == "now") is liquidatable
             # Everybody whose trigger was passed is liquidatable now, and nobody else in it.
             x = price / answer
             for r in rows:

@@ -117,15 +117,15 @@ def test_a_wall_that_no_step_so_fine_can_show_names_one_that_can(
     store: Store, direction: str, reach: float, fine: dict[str, float]
 ) -> None:
     market().store(store)
-    asked = {"p_factor": "BTC", "p_direction": direction, "p_range": reach}
+    values = {"p_factor": "BTC", "p_direction": direction, "p_range": reach}
     with query.open_catalog(store) as catalog:
         with pytest.raises(UsageError, match="expected at most 999 bins") as refused:
-            run.make(catalog, "walls", asked | fine)
+            run.make(catalog, "walls", values | fine)
         named = re.search(r"at least ([0-9.]+), or ([0-9.]+)%", str(refused.value))
         assert named is not None
         for step in ({"p_step_abs": float(named[1])}, {"p_step_pct": float(named[2]) / 100}):
-            found = run.make(catalog, "walls", asked | step).result.dicts()
-            last = [row for row in found if row["direction"] == direction][-1]
+            rows = run.make(catalog, "walls", values | step).result.dicts()
+            last = [row for row in rows if row["direction"] == direction][-1]
             far = last["move_share"]
             assert -far >= reach * 0.9999 if direction == "down" else far >= reach * 0.9999
 
@@ -424,8 +424,8 @@ def test_each_market_of_a_split_wall_is_its_wall_alone(
         alone = walls(store, market=name, direction="both", **step)
         mine = [row for row in split if row["market"] == name]
         assert len(mine) == len(alone) > 3
-        for row, whole in zip(mine, alone, strict=True):
-            for figure, value in whole.items():
+        for row, complete in zip(mine, alone, strict=True):
+            for figure, value in complete.items():
                 if figure != "market":
                     near = close(value) if isinstance(value, float) else value
                     assert row[figure] == near, (name, figure)
@@ -561,11 +561,11 @@ class Position:
             if self.power(far) < level * self.owed(far):
                 near = 1.0
                 for _ in range(120):
-                    middle = (near * far) ** 0.5
-                    if self.power(middle) >= level * self.owed(middle):
-                        near = middle
+                    midpoint = (near * far) ** 0.5
+                    if self.power(midpoint) >= level * self.owed(midpoint):
+                        near = midpoint
                     else:
-                        far = middle
+                        far = midpoint
                 return direction, far
         return None
 
@@ -598,8 +598,8 @@ class Position:
 
         low, high = 0.0, most
         for _ in range(200 if refuses(most) else 0):
-            middle = (low + high) / 2
-            low, high = (low, middle) if refuses(middle) else (middle, high)
+            midpoint = (low + high) / 2
+            low, high = (low, midpoint) if refuses(midpoint) else (midpoint, high)
         return min((low if refuses(most) else most) * (1 + bonus), held)
 
     def second(self, hit: float, x: float) -> tuple[float, float]:
@@ -609,9 +609,9 @@ class Position:
         taken = self.first(hit) / held
         repaid = self.first(hit) / (1 + bonus) / owed
         left = [
-            (v * (x if moves else 1) * (1 - taken * (each == self.largest)), b, moves)
-            for each in self.collateral
-            for v, _, b, moves in [each]
+            (v * (x if moves else 1) * (1 - taken * (item == self.largest)), b, moves)
+            for item in self.collateral
+            for v, _, b, moves in [item]
         ]
         debt = sum(
             v * (x if moves else 1) * (1 - repaid * ((v, moves) == max(self.debt)))
@@ -641,25 +641,25 @@ def expected_cum(
     def passed(step: float) -> bool:
         return step >= x * (1 - 1e-12) if kind == "down" else step <= x * (1 + 1e-12)
 
-    for each in positions:
-        found = each.reaches(1)
-        if found is None:
+    for item in positions:
+        result = item.reaches(1)
+        if result is None:
             continue
-        direction, hit = found
+        direction, hit = result
         if direction == kind and (kind == "now" or passed(hit)):
             sums["accounts"] += 1
-            sums["at_risk"] += each.held(hit)
-            first = each.first(hit)
+            sums["at_risk"] += item.held(hit)
+            first = item.first(hit)
             sums["seizable"] += first
-            if each.largest[3]:
+            if item.largest[3]:
                 sums["units"] += first / (spot * hit)
-            sums["to_heal"] += healed(each, hit, 1.0 if kind == "now" else x)
+            sums["to_heal"] += healed(item, hit, 1.0 if kind == "now" else x)
         elif direction == "now" and kind != "now":
             # What it takes more than now, on the way on which it takes more.
-            sums["to_heal"] += max(0.0, healed(each, 1.0, x) - healed(each, 1.0, 1.0))
-        deep = each.reaches(0.95)
+            sums["to_heal"] += max(0.0, healed(item, 1.0, x) - healed(item, 1.0, 1.0))
+        deep = item.reaches(0.95)
         if deep is not None and deep[0] == kind and (kind == "now" or passed(deep[1])):
-            rest, moving = each.second(hit, deep[1])
+            rest, moving = item.second(hit, deep[1])
             sums["seizable"] += rest
             sums["units"] += moving / (spot * deep[1])
     return sums
@@ -679,11 +679,11 @@ def everything_at(position: Position, hit: float, x: float) -> float | None:
         return None
     near, far = hit, x
     for _ in range(200):
-        middle = (near + far) / 2
-        if position.healing(middle) < position.held(middle):
-            near = middle
+        midpoint = (near + far) / 2
+        if position.healing(midpoint) < position.held(midpoint):
+            near = midpoint
         else:
-            far = middle
+            far = midpoint
     return far
 
 
@@ -751,12 +751,12 @@ small = st.dictionaries(
 def test_the_measures_match_their_definitions_under_dust_rules(store: Store, draw: Any) -> None:
     """Where dust may not be left, the measures are those of their definitions."""
     _, positions = drawn(store, draw, "position-half")
-    for each in positions:
-        for direction, x in filter(None, [each.reaches(1)]):
-            held, owed, bonus = each.pair(1 if direction == "now" else x)
-            half = each.owed(x) / 2
-            for one, other in ((held, 2_000), (owed, 2_000), (half, owed)):
-                assume(abs(one - other) > 1e-3)  # there the last digit decides
+    for entry in positions:
+        for direction, x in filter(None, [entry.reaches(1)]):
+            held, owed, bonus = entry.pair(1 if direction == "now" else x)
+            half = entry.owed(x) / 2
+            for item, other in ((held, 2_000), (owed, 2_000), (half, owed)):
+                assume(abs(item - other) > 1e-3)  # there the last digit decides
             assume(abs(half * (1 + bonus) - held) > 1e-3)
     measures_are_those_of_their_definitions(store, positions, {})
 
@@ -764,16 +764,16 @@ def test_the_measures_match_their_definitions_under_dust_rules(store: Store, dra
 def measures_are_those_of_their_definitions(
     store: Store, positions: list[Position], step: dict[str, float]
 ) -> None:
-    for each in positions:
-        values = sorted(v for v, *_ in each.collateral)
+    for item in positions:
+        values = sorted(v for v, *_ in item.collateral)
         assume(len(values) < 2 or values[-1] > values[-2] * (1 + 1e-9))  # one is the largest
-        owed = sorted(v for v, _ in each.debt)
+        owed = sorted(v for v, _ in item.debt)
         assume(len(owed) < 2 or owed[-1] > owed[-2] * (1 + 1e-9))
-        hf = each.power(1) / each.owed(1)
+        hf = item.power(1) / item.owed(1)
         assume(min(abs(hf - 1), abs(hf - 0.95)) > 1e-6)  # there the contract's integer decides
     rows = walls(store, direction="both", range=0.5, **step)
     spot = 90_000.0
-    edge = {(each.reaches(level) or ("", 0))[1] * spot for each in positions for level in (1, 0.95)}
+    edge = {(item.reaches(level) or ("", 0))[1] * spot for item in positions for level in (1, 0.95)}
     for row in rows:
         if row["direction"].startswith("beyond"):
             continue

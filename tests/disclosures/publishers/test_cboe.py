@@ -12,12 +12,12 @@ from tests.documents import fixture, raw
 
 
 def test_closes_are_read_and_known_in_the_evening_of_new_york() -> None:
-    found = cboe.parse(raw(fixture("cboe/VIX_History.csv")))
-    assert [(v.series, v.as_of, v.value) for v in found] == [
+    result = cboe.parse(raw(fixture("cboe/VIX_History.csv")))
+    assert [(v.series, v.as_of, v.value) for v in result] == [
         ("vix", date(2026, 9, 15), 15.5),
         ("vix", date(2026, 9, 16), 18.25),
     ]
-    assert found[1].known_at == datetime(2026, 9, 17, 2, tzinfo=UTC)
+    assert result[1].known_at == datetime(2026, 9, 17, 2, tzinfo=UTC)
 
 
 def test_another_form_of_date_is_refused() -> None:

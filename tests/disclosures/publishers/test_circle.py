@@ -30,9 +30,9 @@ def test_the_pages_misleading_attributes_are_read_for_what_they_mean() -> None:
     }
     (supply,) = [r for r in rows if isinstance(r, Supply)]
     assert supply.circulating == Decimal("50100000000")
-    (whole,) = [r for r in rows if isinstance(r, Statement)]
-    assert (whole.assets, whole.as_of) == (Decimal("50200000000"), date(2026, 9, 17))
-    assert {i.statement for i in items} == {whole.statement}
+    (stated,) = [r for r in rows if isinstance(r, Statement)]
+    assert (stated.assets, stated.as_of) == (Decimal("50200000000"), date(2026, 9, 17))
+    assert {i.statement for i in items} == {stated.statement}
 
 
 def test_a_slipped_decimal_is_refused_with_both_sums() -> None:
@@ -73,9 +73,9 @@ def test_fund_positions_count_at_market_value_new_types_unclassified() -> None:
         (TREASURY_BILLS, Decimal("992500.10")),
         (UNCLASSIFIED, Decimal("50000.00")),
     ]
-    (whole,) = [r for r in rows if isinstance(r, Statement)]
-    assert (whole.assets, whole.evidence) == (Decimal("9983750.85"), "fund file")
-    assert whole.as_of == date(2026, 9, 16)
+    (stated,) = [r for r in rows if isinstance(r, Statement)]
+    assert (stated.assets, stated.evidence) == (Decimal("9983750.85"), "fund file")
+    assert stated.as_of == date(2026, 9, 16)
     assert "Tokenized Deposit" in items[3].label
 
 

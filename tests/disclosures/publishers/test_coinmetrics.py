@@ -22,17 +22,17 @@ BODY = fixture("coinmetrics/mvrv.json").decode()
 
 
 def test_a_ratio_is_known_from_when_its_day_was_complete() -> None:
-    (found,) = coinmetrics.parse(raw(BODY))
-    assert (found.series, found.as_of, found.value) == ("btc_mvrv", date(2026, 9, 14), 1.31)
-    assert found.known_at == datetime.fromtimestamp(1789434300, UTC)
-    assert found.published_basis == "source"
+    (result,) = coinmetrics.parse(raw(BODY))
+    assert (result.series, result.as_of, result.value) == ("btc_mvrv", date(2026, 9, 14), 1.31)
+    assert result.known_at == datetime.fromtimestamp(1789434300, UTC)
+    assert result.published_basis == "source"
 
 
 def test_without_that_time_its_usual_lag_counts() -> None:
-    (found,) = coinmetrics.parse(
+    (result,) = coinmetrics.parse(
         raw(BODY.replace('"AssetEODCompletionTime":"1789434300"', '"x":1'))
     )
-    assert (found.known_at, found.published_basis) == (
+    assert (result.known_at, result.published_basis) == (
         datetime(2026, 9, 15, 12, tzinfo=UTC),
         "rule",
     )

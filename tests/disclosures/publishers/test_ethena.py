@@ -20,9 +20,9 @@ COLLATERAL = fixture("ethena/collateral.json").decode()
 
 
 def test_backing_and_reserve_fund_stand_against_the_supply() -> None:
-    (whole,) = [r for r in ethena.parse_status(raw(STATUS)) if isinstance(r, Statement)]
-    assert (whole.assets, whole.liabilities) == (Decimal("5060000.75"), Decimal("4990000.0"))
-    assert whole.as_of == date(2026, 9, 17)
+    (stated,) = [r for r in ethena.parse_status(raw(STATUS)) if isinstance(r, Statement)]
+    assert (stated.assets, stated.liabilities) == (Decimal("5060000.75"), Decimal("4990000.0"))
+    assert stated.as_of == date(2026, 9, 17)
 
 
 def test_collateral_is_classed_by_asset() -> None:

@@ -21,8 +21,8 @@ SOFR = fixture("fred/SOFR.csv").decode()
 
 
 def test_holidays_are_no_values_whether_empty_or_a_full_stop() -> None:
-    found = fred.parse(raw(SOFR), "sofr")
-    assert [(v.as_of, v.value) for v in found] == [
+    result = fred.parse(raw(SOFR), "sofr")
+    assert [(v.as_of, v.value) for v in result] == [
         (date(2026, 9, 10), 3.60),
         (date(2026, 9, 11), 3.62),
         (date(2026, 9, 16), 3.71),
@@ -34,13 +34,13 @@ def test_the_older_header_is_read_too() -> None:
 
 
 def test_a_value_is_known_when_the_next_one_could_have_been() -> None:
-    found = fred.parse(raw(SOFR), "sofr")
-    assert [v.known_at for v in found] == [
+    result = fred.parse(raw(SOFR), "sofr")
+    assert [v.known_at for v in result] == [
         datetime(2026, 9, 11, 13, tzinfo=UTC),
         datetime(2026, 9, 16, 13, tzinfo=UTC),  # two holidays between
         datetime(2026, 9, 17, 13, tzinfo=UTC),  # the last one: the next weekday
     ]
-    assert {v.published_basis for v in found} == {"rule"}
+    assert {v.published_basis for v in result} == {"rule"}
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_value_is_known_when_the_next_one_could_have_been() -> None:
 )
 def test_each_series_has_its_usual_lag(series: str, as_of: str, known_at: datetime) -> None:
     body = f"observation_date,{fred.SERIES[series].code}\n{as_of},1.5\n"
-    (found,) = fred.parse(raw(body), series)
-    assert found.known_at == known_at
+    (result,) = fred.parse(raw(body), series)
+    assert result.known_at == known_at
 
 
 @pytest.mark.parametrize(

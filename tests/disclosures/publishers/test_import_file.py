@@ -21,8 +21,8 @@ from tests.documents import FIXTURES, fixture, gather, load, raw
 
 
 def test_days_and_closes_are_found_by_their_names() -> None:
-    found = parse(raw(fixture("import_file/gold.csv")), "gold")
-    assert [(v.as_of, v.value) for v in found if isinstance(v, IndicatorValue)] == [
+    result = parse(raw(fixture("import_file/gold.csv")), "gold")
+    assert [(v.as_of, v.value) for v in result if isinstance(v, IndicatorValue)] == [
         (date(2026, 9, 15), 4100.5),
         (date(2026, 9, 16), 4055.25),
     ]
@@ -40,8 +40,8 @@ def test_a_value_counts_from_the_end_of_its_day() -> None:
 
 
 def test_hours_become_candles_of_the_asset() -> None:
-    found = parse(raw(fixture("import_file/btc_hours.csv")), "btc")
-    assert [(c.interval, c.close) for c in found if isinstance(c, Candle)] == [
+    result = parse(raw(fixture("import_file/btc_hours.csv")), "btc")
+    assert [(c.interval, c.close) for c in result if isinstance(c, Candle)] == [
         ("1h", 89500),
         ("1h", 87900),
     ]
@@ -49,10 +49,10 @@ def test_hours_become_candles_of_the_asset() -> None:
 
 def test_a_candle_that_is_not_closed_yet_is_left_out() -> None:
     body = "date,open,high,low,close\n2026-09-19,1,2,1,2\n2026-09-20,1,2,1,2\n"
-    (found,) = parse(raw(body), "btc")
-    assert isinstance(found, Candle)
-    assert found.time == datetime(2026, 9, 19, tzinfo=UTC)
-    assert found.volume is None
+    (result,) = parse(raw(body), "btc")
+    assert isinstance(result, Candle)
+    assert result.time == datetime(2026, 9, 19, tzinfo=UTC)
+    assert result.volume is None
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_a_number_written_otherwise_is_refused(text: str) -> None:
     "body", ["date;value\n2026-09-15;3,87\n", 'date,value\n2026-09-15,"3,87"\n']
 )
 def test_a_file_may_declare_decimal_commas(body: str) -> None:
-    (found,) = parse(raw(body), "gold", COMMA)
-    assert isinstance(found, IndicatorValue)
-    assert found.value == 3.87
+    (result,) = parse(raw(body), "gold", COMMA)
+    assert isinstance(result, IndicatorValue)
+    assert result.value == 3.87
     with pytest.raises(SchemaChanged):
         parse(raw(body.replace(",", ".")), "gold", COMMA)
 

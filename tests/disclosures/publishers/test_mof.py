@@ -20,8 +20,8 @@ def encoded(text: str) -> bytes:
 
 
 def test_unpadded_days_dashes_and_the_footer_are_understood() -> None:
-    found = {(v.series, v.as_of): v.value for v in mof.parse(raw(encoded(BODY)))}
-    assert found == {
+    values = {(v.series, v.as_of): v.value for v in mof.parse(raw(encoded(BODY)))}
+    assert values == {
         ("jgb10", date(2026, 9, 15)): 2.85,
         ("jgb10", date(2026, 9, 16)): 2.91,
         ("jgb40", date(2026, 9, 15)): 3.98,
@@ -30,8 +30,8 @@ def test_unpadded_days_dashes_and_the_footer_are_understood() -> None:
 
 
 def test_a_yield_is_known_the_next_morning_of_tokyo() -> None:
-    found = [v for v in mof.parse(raw(encoded(BODY))) if v.series == "jgb40"]
-    assert found[0].known_at == datetime(2026, 9, 16, 1, tzinfo=UTC)
+    values = [v for v in mof.parse(raw(encoded(BODY))) if v.series == "jgb40"]
+    assert values[0].known_at == datetime(2026, 9, 16, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_columns_are_found_by_their_names() -> None:
     lines = BODY.splitlines()
     moved = [",".join([*line.split(",")[::10], *line.split(",")[15:]]) for line in lines[1:5]]
     assert moved[0] == "Date,10Y,40Y"
-    found = mof.parse(raw(encoded("\n".join(moved) + "\n")))
-    assert [v.value for v in found if v.series == "jgb40"] == [3.98, 4.05]
+    result = mof.parse(raw(encoded("\n".join(moved) + "\n")))
+    assert [v.value for v in result if v.series == "jgb40"] == [3.98, 4.05]
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

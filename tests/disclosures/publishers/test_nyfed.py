@@ -17,12 +17,12 @@ BODY = fixture("nyfed/sofr.json").decode()
 
 def test_sofr_is_read_by_day_and_averages_are_skipped() -> None:
     """SOFR is read in the order of days, and its averages are skipped."""
-    found = nyfed.parse(raw(BODY))
-    assert [(v.as_of, v.value) for v in found] == [
+    result = nyfed.parse(raw(BODY))
+    assert [(v.as_of, v.value) for v in result] == [
         (date(2026, 9, 15), 3.66),
         (date(2026, 9, 16), 3.71),
     ]
-    assert found[0].known_at == datetime(2026, 9, 16, 13, tzinfo=UTC)
+    assert result[0].known_at == datetime(2026, 9, 16, 13, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

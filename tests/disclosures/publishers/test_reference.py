@@ -28,14 +28,16 @@ def test_every_row_names_its_report_and_its_day_of_publication() -> None:
 
 def test_tether_has_each_quarter_but_the_one_without_a_report() -> None:
     """Tether has every quarter but the one whose report is missing."""
-    found = [r.as_of for r in reference.parse(raw(TETHER.read_bytes())) if isinstance(r, Statement)]
+    values = [
+        r.as_of for r in reference.parse(raw(TETHER.read_bytes())) if isinstance(r, Statement)
+    ]
     quarters = [
         date(year, month, 31 if month in (3, 12) else 30)
         for year in range(2022, 2027)
         for month in (3, 6, 9, 12)
         if date(2022, 6, 1) < date(year, month, 28) < date(2026, 7, 1)
     ]
-    assert found == [q for q in quarters if q != date(2026, 3, 31)]
+    assert values == [q for q in quarters if q != date(2026, 3, 31)]
 
 
 def test_one_digit_altered_is_refused() -> None:

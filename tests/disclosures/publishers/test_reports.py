@@ -53,17 +53,20 @@ def test_a_drawn_pdf_reads_back_as_its_text() -> None:
 
 def test_tethers_table_is_read_whatever_breaks_its_lines() -> None:
     rows = read(TETHER)
-    (whole,) = [r for r in rows if isinstance(r, Statement)]
-    assert (whole.assets, whole.liabilities) == (Decimal(2_345_678_912), Decimal(2_300_000_111))
-    assert whole.equity == Decimal(45_678_801)
-    assert whole.as_of == date(2021, 3, 31)
-    assert whole.published_at == datetime(2021, 4, 30, 23, 59, 59, tzinfo=UTC)
-    assert (whole.published_basis, whole.evidence) == ("source", "attestation")
-    found = by_class(rows)
-    assert found[REPO] == Decimal(190_000_023)
-    assert found[FOREIGN_BILLS] == Decimal(2_500_000)  # printed with a stray blank
-    assert found[EQUITIES] == Decimal(40_678_000)
-    assert sum(found.values()) == whole.assets
+    (stated,) = [r for r in rows if isinstance(r, Statement)]
+    assert (stated.assets, stated.liabilities) == (
+        Decimal(2_345_678_912),
+        Decimal(2_300_000_111),
+    )
+    assert stated.equity == Decimal(45_678_801)
+    assert stated.as_of == date(2021, 3, 31)
+    assert stated.published_at == datetime(2021, 4, 30, 23, 59, 59, tzinfo=UTC)
+    assert (stated.published_basis, stated.evidence) == ("source", "attestation")
+    result = by_class(rows)
+    assert result[REPO] == Decimal(190_000_023)
+    assert result[FOREIGN_BILLS] == Decimal(2_500_000)  # printed with a stray blank
+    assert result[EQUITIES] == Decimal(40_678_000)
+    assert sum(result.values()) == stated.assets
 
 
 def test_the_bitcoin_price_of_a_footnote_gives_the_quantity() -> None:
@@ -99,9 +102,9 @@ def test_circle_reports_two_days_and_rounds_its_positions() -> None:
 
 def test_first_digital_adds_up_in_subtotals() -> None:
     rows = read(FIRST_DIGITAL)
-    (whole,) = [r for r in rows if isinstance(r, Statement)]
-    assert (whole.assets, whole.as_of) == (Decimal("100000000.50"), date(2021, 2, 28))
-    assert whole.published_basis == "observed"  # no date of signature is in the text
+    (stated,) = [r for r in rows if isinstance(r, Statement)]
+    assert (stated.assets, stated.as_of) == (Decimal("100000000.50"), date(2021, 2, 28))
+    assert stated.published_basis == "observed"  # no date of signature is in the text
     cash = sum(i.usd for i in items(rows) if i.asset_class == CASH)
     assert cash == Decimal("51000000.20")
     (supply,) = [r for r in rows if isinstance(r, Supply)]
@@ -156,27 +159,27 @@ LAST = {
 
 def first_digital(layout: str, cents: Sequence[Sequence[int]], held: int, headed: bool) -> str:
     """A report with these amounts in its sections; an empty one keeps its heading or goes."""
-    found = [
+    results = [
         "Reserves Accounts Report of FDUSD\nAs of 31 August 2025 at 9:00pm Eastern Time",
         "Description CUSIP Maturity Date Fair value as of Report Date and Time (US$)",
     ]
     shown = [f"{c // 100:,}.{c % 100:02d}" for c in (held, held + sum(map(sum, cents)))]
     for (heading, line, total), amounts in zip(SECTIONS[layout], cents, strict=True):
         if heading and (amounts or headed):
-            found.append(heading)
+            results.append(heading)
         for n, c in enumerate(amounts):
-            found.append(line.format(n=n, usd=f"{c // 100:,}.{c % 100:02d}"))
+            results.append(line.format(n=n, usd=f"{c // 100:,}.{c % 100:02d}"))
         if amounts:
-            found.append(total.format(usd=f"{sum(amounts) // 100:,}.{sum(amounts) % 100:02d}"))
+            results.append(total.format(usd=f"{sum(amounts) // 100:,}.{sum(amounts) % 100:02d}"))
     last = (text.format(usd=usd) for text, usd in zip(LAST[layout], shown, strict=True))
-    return "\n".join([*found, *last, "Notes to the report."])
+    return "\n".join([*results, *last, "Notes to the report."])
 
 
 def by_class(rows: Sequence[Row]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
+    by_name: dict[str, Decimal] = {}
     for item in items(rows):
-        found[item.asset_class] = found.get(item.asset_class, Decimal(0)) + item.usd
-    return found
+        by_name[item.asset_class] = by_name.get(item.asset_class, Decimal(0)) + item.usd
+    return by_name
 
 
 AMOUNTS = st.lists(st.integers(1, 10**12), max_size=4)
@@ -362,10 +365,10 @@ async def test_a_file_is_stored_once_and_a_rejected_one_only_as_bytes(
     with pytest.raises(CheckFailed, match="reconcile failed"):
         raise_failures(await gather(store, "", "reserve-report", file=str(bad)))
     assert len(store.rows(Statement)) == 1
-    found = {d.name: d for d in store.rows(Document, "outcome <> 'unchanged'")}
-    assert found["good.pdf"].provenance == "imported"
-    assert found["bad.pdf"].outcome == "reconcile failed"
-    assert store.document(found["bad.pdf"].sha256 or "").read_bytes() == bad.read_bytes()
+    stored = {d.name: d for d in store.rows(Document, "outcome <> 'unchanged'")}
+    assert stored["good.pdf"].provenance == "imported"
+    assert stored["bad.pdf"].outcome == "reconcile failed"
+    assert store.document(stored["bad.pdf"].sha256 or "").read_bytes() == bad.read_bytes()
     picture = tmp_path / "picture.pdf"
     picture.write_bytes(drawn([[]]))
     with pytest.raises(NetworkError, match="image PDF"):

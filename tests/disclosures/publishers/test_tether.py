@@ -69,9 +69,9 @@ def test_gold_tokens_are_counted_in_ounces() -> None:
 def test_a_token_that_only_the_shown_half_has_is_read_from_there() -> None:
     body = json.loads(BODY)
     del body["data"]["xaut"]
-    whole, half = parsed(), parsed(json.dumps(body))
+    stated, half = parsed(), parsed(json.dumps(body))
     gold = next(r for r in half if isinstance(r, Statement) and r.token == "XAUT")
-    before = next(r for r in whole if isinstance(r, Statement) and r.token == "XAUT")
+    before = next(r for r in stated if isinstance(r, Statement) and r.token == "XAUT")
     assert (gold.assets, gold.unit, gold.as_of) == (before.assets, before.unit, before.as_of)
 
 

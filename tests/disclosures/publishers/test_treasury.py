@@ -16,8 +16,8 @@ BODY = fixture("treasury/2026.xml").decode()
 
 
 def test_an_empty_or_null_yield_is_none() -> None:
-    found = {(v.series, v.as_of): v.value for v in treasury.parse(raw(BODY))}
-    assert found == {
+    values = {(v.series, v.as_of): v.value for v in treasury.parse(raw(BODY))}
+    assert values == {
         ("dgs10", date(2026, 9, 15)): 4.41,
         ("dgs10", date(2026, 9, 16)): 4.47,
         ("dgs30", date(2026, 9, 15)): 5.01,
