@@ -8,12 +8,14 @@ export CHAINWATCH_SHARED ?= ../shared
 PROGRAMS := $(CURDIR)/.cache/programs
 export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
-.PHONY: help demo test everything browser test-evm-36 check format lint types contracts portable bench build recording docs clean
+.PHONY: help demo test test-all torture everything browser test-evm-36 check format lint types contracts portable bench build recording docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the whole product on a local chain, in under two minutes"
-	@echo "make test       the tests"
+	@echo "make test       what a change usually breaks: at most 5 minutes on two cores"
+	@echo "make test-all   the rest of the tests, and full sizes: at most 20 minutes; CI runs both"
+	@echo "make torture    hundreds of kills, an hour of a feed: outside CI; writes docs/development/torture.md"
 	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler, a browser"
 	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
 	@echo "make check      format, lint, types, import contracts, portable queries, tests: what CI runs"
@@ -38,8 +40,17 @@ $(VENV)/made-dev: $(VENV)/made
 demo: $(VENV)/made
 	@$(BIN)/chainwatch --home .cache/home demo
 
+# Together `test` and `test-all` run every test: docs/development/tests.md.
+PYTEST := PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest
+
 test: $(VENV)/made-dev
-	@PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest -n auto
+	@$(PYTEST) -n auto -m "not full"
+
+test-all: $(VENV)/made-dev
+	@$(PYTEST) -n auto -m "full or sampled" --amounts full
+
+torture: $(VENV)/made-dev
+	@$(PYTEST) -n 0 -m sampled --amounts torture
 
 # Harlequin pins its own click and textual, so it gets an environment of its own.
 everything: $(VENV)/made-dev browser

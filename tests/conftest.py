@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,17 @@ from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
+from tests import amounts
 from tests.places import CACHE
 
 GENESIS = 1_700_000_000
-
+# What a test on the local node runs on: the argument of its marker `contracts`.
+CONTRACTS = {
+    "published": "published contract bytecode (Aave v2, v3, Spark, v3.6)",
+    "stand-in": "stand-ins of this project with a protocol's ABI (Compound v2, Comet, Morpho, "
+    "Aave v4)",
+    "plain": "no protocol (the local node alone, tokens, feeds, ABIs)",
+}
 
 # Files that take longest begin first, so that no worker is left alone with one at the end.
 LONGEST = (
@@ -37,8 +45,19 @@ LONGEST = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--amounts",
+        choices=amounts.LEVELS,
+        default=amounts.QUICK,
+        help="how much the tests marked `sampled` try: quick (make test), full (make test-all), "
+        "torture (make torture)",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The processes of a run share what takes half a minute to make: see shell.recorded_lake."""
+    amounts.use(config.getoption("amounts"))
     if not hasattr(config, "workerinput"):
         os.environ["CHAINWATCH_TEST_LAKE"] = tempfile.mkdtemp(prefix="chainwatch-lake-")
 
@@ -53,19 +72,60 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "toolchain" in getattr(item, "fixturenames", ()):
             item.add_marker("evm")
+            item.user_properties.append(("contracts", _contracts(item)))
+    _mark_variants(items)
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
+def _contracts(item: pytest.Item) -> str:
+    """Which contracts a test on the local node runs on, as its marker `contracts` says."""
+    marker = item.get_closest_marker("contracts")
+    kind = marker.args[0] if marker else "plain"
+    if kind == "plain" and "file_market" in getattr(item, "fixturenames", ()):
+        return "published"
+    if marker is None or kind not in CONTRACTS:
+        raise pytest.UsageError(
+            f"{item.nodeid} runs on the local node: expected a marker contracts(…) with one of "
+            f"{', '.join(CONTRACTS)}; add it to the test or to its file"
+        )
+    return str(kind)
+
+
+def _mark_variants(items: list[pytest.Item]) -> None:
+    """Mark `full` the variants of a test that its marker `quick_variants` does not name."""
+    named: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
+    for item in items:
+        marker = item.get_closest_marker("quick_variants")
+        if marker is None or not isinstance(item, pytest.Function):
+            continue
+        test = item.nodeid.partition("[")[0]
+        variant = item.callspec.id if hasattr(item, "callspec") else ""
+        named[test] = set(marker.args)
+        found.setdefault(test, set()).add(variant)
+        if variant not in marker.args:
+            item.add_marker("full")
+    for test, variants in found.items():
+        # Where one variant is asked for by its name, the others are not collected.
+        if len(variants) > 1 and (missing := named[test] - variants):
+            raise pytest.UsageError(
+                f"{test}: quick_variants names {', '.join(sorted(missing))}; "
+                f"expected some of {', '.join(sorted(variants))}"
+            )
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests ran on real bytecode, so that none at all is visible."""
-    counts = {
-        outcome: len([report for report in reports if "evm" in getattr(report, "keywords", ())])
-        for outcome in ("passed", "failed", "error", "skipped")
-        if (reports := terminalreporter.stats.get(outcome, []))
-    }
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-    terminalreporter.write_line(f"tests on real contract bytecode: {told or 'none'}")
+    """Say how many tests ran on which contracts, so that none at all is visible."""
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in CONTRACTS}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            kind = dict(getattr(report, "user_properties", ())).get("contracts")
+            if kind is not None:
+                counts[str(kind)][outcome] += 1
+    for kind, meaning in CONTRACTS.items():
+        numbers = ", ".join(f"{count} {outcome}" for outcome, count in counts[kind].items())
+        terminalreporter.write_line(f"tests on {meaning}: {numbers or 'none'}")
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
 from chainwatch.lending.protocols.compound_v3 import reader as compound_v3
 from chainwatch.lending.protocols.morpho_blue import reader as morpho_blue
 
+pytestmark = pytest.mark.contracts("plain")
+
 PACKAGE = Path(chainwatch.__file__).parent
 ABIS = PACKAGE.parent / "abis"
 FILES = sorted(ABIS.glob("*.json"))

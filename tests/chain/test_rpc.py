@@ -29,6 +29,8 @@ from tests.evm.rpc_proxy import Answer, Handler, Proxy, cut, drop, fault, hang, 
 from tests.evm.rpc_proxy import Call as ProxyCall
 from tests.places import FIXTURES
 
+pytestmark = pytest.mark.contracts("plain")
+
 CHAIN_ID = 31337
 PROBE = "0x00000000000000000000000000000000000000b0"
 CODE = FIXTURES / "rpc" / "Probe.hex"

@@ -31,6 +31,8 @@ from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.errors import Exit, RpcError
 from tests.places import ROOT
 
+pytestmark = pytest.mark.contracts("plain")
+
 USER = "0x" + "ab" * 20
 WAD = 10**18
 FOLDER = hashlib.sha256(node.PACKAGE.read_bytes()).hexdigest()[:12]

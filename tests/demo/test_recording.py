@@ -24,6 +24,8 @@ from chainwatch.errors import ConfigError, Exit
 from tests import shell
 from tests.shell import Done, run
 
+pytestmark = pytest.mark.contracts("published")
+
 PACKAGE = Path(chainwatch.__file__).parent
 CACHE = Path(os.environ.get("CHAINWATCH_CACHE") or PACKAGE.parent / ".cache")
 

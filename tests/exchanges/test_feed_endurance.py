@@ -85,7 +85,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
 def test_memory_stays_flat_and_files_stay_few_over_an_hour_of_frames(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -31,6 +31,8 @@ from tests.builders import Watched, ask
 from tests.evm import aave_v2_market
 from tests.evm.aave_v2_market import AaveV2Market
 
+pytestmark = pytest.mark.contracts("published")
+
 USD = 10**8
 SOURCES = {
     "core": "aave-v3",

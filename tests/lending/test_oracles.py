@@ -18,6 +18,8 @@ from chainwatch.lending.oracles import FIXED, Exposure, by_usd, merged, resolve
 from chainwatch.net.http import Http
 from tests.evm.rpc_proxy import Proxy, fault
 
+pytestmark = pytest.mark.contracts("plain")
+
 Resolve = Callable[..., tuple[Exposure, ...]]
 
 

@@ -17,6 +17,8 @@ from chainwatch.demo.chain import DEPLOYER, Chain, decode, encode
 from chainwatch.demo.node import Toolchain
 from tests.builders import ACCOUNT_DATA, BASE, WAD, Watched, ask
 
+pytestmark = pytest.mark.contracts("published")
+
 # Factor → the reserve whose feed carries it.
 FACTORS = {"ETH": "WETH", "BTC": "WBTC", "USDC": "USDC", "wstETH/ETH": "wstETH"}
 CLOSE = 1e-6

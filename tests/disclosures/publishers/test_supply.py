@@ -20,6 +20,8 @@ from chainwatch.settings import Settings
 from chainwatch.tables.disclosure import Supply
 from tests.documents import Quiet, ask, fixture
 
+pytestmark = pytest.mark.contracts("plain")
+
 TREASURY = "0x" + "7e" * 20
 
 

@@ -31,6 +31,8 @@ from tests.builders import (
 from tests.evm.aave_lakes import USER, Lake, answers, borrower, holds, supply
 from tests.evm.aave_v2_market import ETHER, AaveV2Market, artifacts, deploy, plans, populate
 
+pytestmark = pytest.mark.contracts("published")
+
 DAY = 86_400
 RAY = 10**27
 OTHER = "0x" + "cd" * 20

@@ -20,9 +20,12 @@ from tests.evm.aave_v36_market import AaveV36Market
 DAY = 86_400
 MUST_NOT_LEAVE_DUST = "0xb629b0e4"  # MustNotLeaveDust()
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("CHAINWATCH_EVM_36") != "1", reason="on request only: make test-evm-36"
-)
+pytestmark = [
+    pytest.mark.contracts("published"),
+    pytest.mark.skipif(
+        os.environ.get("CHAINWATCH_EVM_36") != "1", reason="on request only: make test-evm-36"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

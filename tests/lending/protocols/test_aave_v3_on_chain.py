@@ -51,6 +51,8 @@ from tests.builders import (
     tampered,
 )
 
+pytestmark = pytest.mark.contracts("published")
+
 DAY = 86_400
 USER = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20

@@ -34,6 +34,8 @@ from tests.builders import (
     tampering_is_found,
 )
 
+pytestmark = pytest.mark.contracts("stand-in")
+
 RAY = 10**27
 USD = 10**8
 VALUE = 10**26

@@ -37,6 +37,8 @@ from tests.builders import (
 from tests.evm import compound_v2_market as pool
 from tests.evm.compound_v2_market import LENDER, LIQUIDATOR, MANTISSA, USD, CompoundMarket
 
+pytestmark = pytest.mark.contracts("stand-in")
+
 FAST = 10**13  # interest per block, 1e18, so that few blocks are as good as many
 USER = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20

@@ -45,6 +45,8 @@ from tests.builders import (
     tampered,
 )
 
+pytestmark = pytest.mark.contracts("stand-in")
+
 DAY = 86_400
 USD = 10**8
 FACTOR = 10**18

@@ -37,6 +37,8 @@ from tests.builders import (
 from tests.evm import morpho_market as morpho
 from tests.evm.morpho_market import LIQUIDATOR, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
 
+pytestmark = pytest.mark.contracts("stand-in")
+
 DAY = 86_400
 USER = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20

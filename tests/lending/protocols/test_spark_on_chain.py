@@ -14,6 +14,8 @@ from chainwatch.demo.aave import AaveMarket
 from tests.builders import refusal, same_positions
 from tests.evm.aave_lakes import Lake, answers, borrower, holds
 
+pytestmark = pytest.mark.contracts("published")
+
 DAY = 86_400
 Lakes = Callable[..., Lake]
 
