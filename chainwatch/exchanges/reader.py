@@ -81,14 +81,6 @@ class _Template(NamedTuple):
     in_usd: bool
 
 
-class _Size(NamedTuple):
-    """The size of a liquidation in contracts, in base and in quote; None where unknown."""
-
-    contracts: float | None
-    base: float | None
-    quote: float | None
-
-
 class Reader:
     """Builds rows for one channel; `received` is when the frame at hand arrived."""
 
@@ -176,12 +168,12 @@ class Reader:
         else:
             sent_at = _moment(stated.sent_ms, "sending time", received)
         price = _positive(stated.price, "price")
-        size = _size(stated, contract, price)
+        contracts, base, quote = _sizes(stated, contract, price)
         usd, usd_rule = None, template.row.usd_rule
-        if size.quote is None:
+        if quote is None:
             usd_rule = _no_value(contract)
         elif template.in_usd:
-            usd = size.quote
+            usd = quote
         return replace(
             template.row,
             event=stated.event or self._event(stated.identity),
@@ -190,10 +182,10 @@ class Reader:
             received_at=received,
             side=stated.side,
             raw_side=stated.raw_side,
-            contracts=size.contracts,
-            quantity_base=size.base,
+            contracts=contracts,
+            quantity_base=base,
             price=price,
-            notional_quote=size.quote,
+            notional_quote=quote,
             notional_usd=usd,
             usd_rule=usd_rule,
             raw=stated.raw,
@@ -259,8 +251,10 @@ class Reader:
         return text
 
 
-def _size(stated: VenueLiquidation, contract: Contract | None, price: float) -> _Size:
-    """The size in contracts, base and quote, from the one that the venue states."""
+def _sizes(
+    stated: VenueLiquidation, contract: Contract | None, price: float
+) -> tuple[float | None, float | None, float | None]:
+    """The size in contracts, in base and in quote, from the one that the venue states."""
     unit, kind = (contract.size, contract.kind) if contract is not None else (None, "")
     if unit is not None and not 0 < unit <= MOST:
         raise ValueError(f"contract size is {unit:g}")
@@ -278,7 +272,7 @@ def _size(stated: VenueLiquidation, contract: Contract | None, price: float) -> 
         quote = contracts * unit
         base = quote / price
     else:
-        return _Size(contracts, None, None)
+        return contracts, None, None
     if not (base <= MOST and quote <= MOST):
         raise ValueError(f"size times price is larger than {MOST:g}")
     if contracts is None and unit is not None:
@@ -286,7 +280,7 @@ def _size(stated: VenueLiquidation, contract: Contract | None, price: float) -> 
             contracts = base / unit
         elif kind == "inverse":
             contracts = quote / unit
-    return _Size(contracts, base, quote)
+    return contracts, base, quote
 
 
 def reason_of(failure: BaseException) -> str:
