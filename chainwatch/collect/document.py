@@ -1,4 +1,4 @@
-"""A document as it came, read as text, JSON or CSV, or refused with the reason."""
+"""A document as it came, read as text, JSON or CSV, or rejected with the reason."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from chainwatch.text import visible
-
-if TYPE_CHECKING:
-    pass
-
 
 OK, UNCHANGED, STALE, UNAVAILABLE, SCHEMA_CHANGED, RECONCILE_FAILED, SKIPPED = OUTCOMES = (
     "ok",
@@ -36,7 +32,7 @@ class Refused(Exception):
 
 
 class SchemaChanged(Refused):
-    """The document is not of the shape that is known."""
+    """The document does not have the documented form."""
 
 
 class Irreconcilable(Refused):
@@ -52,7 +48,7 @@ class Unreadable(Refused):
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True):
-    """A document as it came, kept before anybody reads it."""
+    """A document as it came, kept before it is parsed."""
 
     source: str
     name: str
@@ -68,12 +64,12 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
     def text(self, encoding: str = "utf-8") -> str:
         """The body as text; SchemaChanged where it is HTML or in another character set."""
         try:
-            found = self.body.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+            text = self.body.decode("utf-8-sig" if encoding == "utf-8" else encoding)
         except UnicodeDecodeError:
             raise SchemaChanged(f"the document is not {encoding} text") from None
-        if found.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
-            raise SchemaChanged(f"an HTML page came instead: {visible(_words(found), 80)}")
-        return found
+        if text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+            raise SchemaChanged(f"an HTML page came instead: {visible(_words(text), 80)}")
+        return text
 
     def json(self) -> Any:
         """The body as JSON, numbers with a point as their text; SchemaChanged where it is none."""
@@ -95,17 +91,17 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True):
         """The rows below a header that must be exactly this (any letter case; `a|b`: either).
 
         Raises SchemaChanged for another header, a row of another length, or a last line that
-        does not end: a file that was cut inside its last number would read well.
+        does not end: a file that was cut inside its last number would still be valid CSV.
         """
         if not self.text().endswith("\n"):
             raise SchemaChanged("the last line has no end: the file is cut, or no table")
         rows = self.rows()
-        found = next(rows, [])
-        names = [h.strip().lower() for h in found]
+        columns = next(rows, [])
+        names = [h.strip().lower() for h in columns]
         wanted = [h.lower().split("|") for h in header]
         if len(names) != len(wanted) or any(n not in w for n, w in zip(names, wanted, strict=True)):
             raise SchemaChanged(
-                f"the columns are {visible(','.join(found), 80) or 'missing'}, "
+                f"the columns are {visible(','.join(columns), 80) or 'missing'}, "
                 f"not {','.join(header)}"
             )
         for number, row in enumerate(rows, start=2):

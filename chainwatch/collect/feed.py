@@ -1,4 +1,4 @@
-"""What a source sees of the world."""
+"""The feed of a job: what its source may use, and what all jobs of a run share."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.log import Load, Reject
 
 R = TypeVar("R", bound=Row)
-# Streams never end, and each flush is a file of each table: all of a run flush together.
+# Streams do not end, and each flush is a file of each table: all streams of a run flush
+# together.
 STREAMS = "streams"
-# The largest document there is to be read has some 2 MB; a gzip bomb counts unpacked.
+# The largest document that is read has some 2 MB; compressed answers count unpacked.
 DOCUMENT_LIMIT = 8 * 2**20
 
 
-class Voice(Protocol):
+class Progress(Protocol):
     """Where progress and notes go."""
 
     def note(self, text: str) -> None: ...
@@ -50,14 +51,14 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Listener(Protocol):
-    """Who hears of rows as they come, and of raw frames."""
+    """What gets rows as they come, and raw frames."""
 
     def rows(self, source: str, rows: Sequence[Row]) -> None: ...
     def frame(self, source: str, frame: bytes, received: datetime) -> None: ...
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a job: rows stored, and the failure that ended it, if any."""
+    """The result of a job: rows stored, and the failure that ended it, if any."""
 
     job: Job
     rows: int
@@ -72,7 +73,7 @@ class Run:
         self,
         store: Lake,
         settings: Settings,
-        voice: Voice,
+        progress: Progress,
         listener: Listener | None = None,
         clock: Clock = utc_now,
         stored: Callable[[Load], None] = lambda load: None,
@@ -80,7 +81,7 @@ class Run:
         self.store = store
         self.stored = stored
         self.settings = settings
-        self.voice = voice
+        self.progress = progress
         self.listener = listener
         self.clock = clock
         self.stopped = asyncio.Event()
@@ -88,18 +89,18 @@ class Run:
         self.writer = Writer(store, STREAMS, "", stored)
 
 
-class Feed:
-    """What a source sees of the world (chainwatch.collect.source.Feed)."""
+class JobFeed:
+    """The feed of one job (chainwatch.collect.source.Feed)."""
 
     def __init__(self, run: Run, http: Http, job: Job, writer: Writer) -> None:
         self._store = run.store
         self._settings = run.settings
-        self._voice = run.voice
+        self._progress = run.progress
         self._listener = run.listener
         self._clock = run.clock
         self._job = job
         self._writer = writer
-        self._asked_at = float("-inf")
+        self._requested_at = float("-inf")
         self.http = http
         self.stopped = run.stopped
         self.source = job.source.name
@@ -120,8 +121,8 @@ class Feed:
         return url
 
     def url(self, kind: str, default: str) -> str:
-        found = self._settings.feed_url(kind, self._job.source.name)
-        return found.value if found else default
+        configured = self._settings.feed_url(kind, self._job.source.name)
+        return configured.value if configured else default
 
     def market(self) -> Market:
         return find_market(self._settings, self._job.source.protocol, self._job.target)
@@ -141,7 +142,7 @@ class Feed:
         return client
 
     async def fetch(self, path: str, *, name: str, etag: str | None = None) -> Raw:
-        wait = self._asked_at + self._job.source.spacing - time.monotonic()
+        wait = self._requested_at + self._job.source.spacing - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)
         url = self.base + path
@@ -153,7 +154,7 @@ class Feed:
                 max_bytes=DOCUMENT_LIMIT,
             )
         finally:
-            self._asked_at = time.monotonic()
+            self._requested_at = time.monotonic()
         raw = Raw(
             source=self.source,
             name=name,
@@ -190,10 +191,10 @@ class Feed:
         return await asyncio.to_thread(self._store.rows, table, where, values)
 
     def progress(self, what: str, done: float, total: float | None = None) -> None:
-        self._voice.progress(what, done, total)
+        self._progress.progress(what, done, total)
 
     def note(self, text: str) -> None:
-        self._voice.note(text)
+        self._progress.note(text)
 
     def record(self, frame: bytes, received: datetime) -> None:
         if self._listener is not None:

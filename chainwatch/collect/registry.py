@@ -1,4 +1,4 @@
-"""Which sources there are: every module of the folders that hold sources."""
+"""The sources, found by name: every module of the folders that hold sources."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ def discover() -> dict[str, Source]:
             if not module.ispkg or importlib.util.find_spec(name):
                 importlib.import_module(name)
     return {
-        name: msgspec.structs.replace(found, verify=verifiers.get(name))
-        for name, found in sorted(registered.items())
+        name: msgspec.structs.replace(entry, verify=verifiers.get(name))
+        for name, entry in sorted(registered.items())
     }
 
 
 def find(name: str) -> Source:
     """One source by name; UsageError with a suggestion where there is none."""
-    known = discover()
-    if name in known:
-        return known[name]
-    raise _unknown(name, known)
+    sources = discover()
+    if name in sources:
+        return sources[name]
+    raise _unknown(name, sources)
 
 
 def find_all(name: str) -> list[Source]:
     """The source of that name, or all streams of the venue of that name."""
-    known = discover()
-    if name in known:
-        return [known[name]]
-    streams = [s for s in known.values() if s.venue == name and s.mode == "stream"]
+    sources = discover()
+    if name in sources:
+        return [sources[name]]
+    streams = [s for s in sources.values() if s.venue == name and s.mode == "stream"]
     if not streams:
-        raise _unknown(name, [*known, *(s.venue for s in known.values() if s.venue)])
+        raise _unknown(name, [*sources, *(s.venue for s in sources.values() if s.venue)])
     return streams
 
 
-def _unknown(name: str, known: Iterable[str]) -> UsageError:
+def _unknown(name: str, names: Iterable[str]) -> UsageError:
     return UsageError(
-        f"no source is called {name!r}; {suggest(name, known)}`chainwatch sources` lists them"
+        f"no source is called {name!r}; {suggest(name, names)}`chainwatch sources` lists them"
     )

@@ -1,4 +1,4 @@
-"""RUNNER"""
+"""Runs jobs side by side: sources, their writers, and the merging of what streams write."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from chainwatch.chain.markets import scrubbed
-from chainwatch.collect.feed import Feed, Job, Listener, Outcome, Run, Voice
+from chainwatch.collect.feed import Job, JobFeed, Listener, Outcome, Progress, Run
 from chainwatch.collect.source import Batch
 from chainwatch.collect.writer import (
     Clock,
-    Nowhere,
+    DiscardingLake,
     Writer,
     flushing,
     utc_now,
@@ -28,7 +28,7 @@ from chainwatch.tables.lending import Verification
 from chainwatch.tables.log import Load
 
 MERGE_SECONDS = 15.0
-# A stream that is told to stop says good-bye and stores what it has within this time.
+# A stream that must stop closes its sockets and stores what it has within this time.
 STOP_SECONDS = 0.7
 FOLLOW_SECONDS = 2.0
 REORG_ATTEMPTS = 3
@@ -38,24 +38,24 @@ async def collect(
     store: Store,
     settings: Settings,
     jobs: Sequence[Job],
-    voice: Voice,
+    progress: Progress,
     *,
     seconds: float | None = None,
     stored: Callable[[Load], None] = lambda load: None,
     listener: Listener | None = None,
     clock: Clock | None = None,
 ) -> list[Outcome]:
-    """Run all jobs side by side until they end, or for `seconds`; `stored` hears of each load.
+    """Run all jobs side by side until they end, or for `seconds`; `stored` gets each load.
 
-    A load that `stored` has heard of survives a crash. Failures, foreseen or not, are returned,
+    A load that `stored` has got survives a crash. Failures, expected or not, are returned,
     not raised: a job that fails leaves the others alone. When cancelled, streams are given
     STOP_SECONDS to store what they have.
     """
     store.create()
-    run = Run(store, settings, voice, listener, clock or utc_now, stored)
+    run = Run(store, settings, progress, listener, clock or utc_now, stored)
     async with (
         Http(authorities=settings.ca_file) as http,
-        _merging(store, voice, jobs),
+        _merging(store, progress, jobs),
         flushing(run.writer),
     ):
         tasks = [asyncio.create_task(_collect(run, http, job, seconds)) for job in jobs]
@@ -72,7 +72,7 @@ async def collect(
 
 
 async def _stop(run: Run, streams: Sequence[asyncio.Task[Outcome]]) -> None:
-    """Tell streams to end, and end those that do not."""
+    """Ask streams to end, and cancel those that do not."""
     run.stopped.set()
     if streams:
         await asyncio.wait(streams, timeout=STOP_SECONDS)
@@ -84,13 +84,13 @@ async def _stop(run: Run, streams: Sequence[asyncio.Task[Outcome]]) -> None:
 async def record(
     settings: Settings,
     jobs: Sequence[Job],
-    voice: Voice,
+    progress: Progress,
     listener: Listener,
     *,
     seconds: float | None = None,
 ) -> list[Outcome]:
-    """Run streams for their frames, which `listener` hears, without storing anything."""
-    run = Run(Nowhere(), settings, voice, listener)
+    """Run streams for their frames, which `listener` gets, without storing anything."""
+    run = Run(DiscardingLake(), settings, progress, listener)
     async with Http(authorities=settings.ca_file) as http:
         tasks = [asyncio.create_task(_collect(run, http, job, seconds)) for job in jobs]
         try:
@@ -101,34 +101,34 @@ async def record(
 
 
 async def follow(store: Store, sources: Sequence[str], listener: Listener) -> None:
-    """Let `listener` hear of what another process collects, as it is stored; never ends."""
+    """Give `listener` what another process collects, as it is stored; never ends."""
     values: dict[str, object] = {"sources": list(sources)}
-    heard = spanned = utc_now()
+    last_row_at = last_span_at = utc_now()
     while True:
         rows = await asyncio.to_thread(
             store.rows,
             ExchangeLiquidation,
             "received_at > $since AND list_contains($sources, source) ORDER BY received_at",
-            {**values, "since": heard},
+            {**values, "since": last_row_at},
         )
         spans = await asyncio.to_thread(
             store.rows,
             Coverage,
             "to_time > $since AND list_contains($sources, source) ORDER BY to_time",
-            {**values, "since": spanned},
+            {**values, "since": last_span_at},
         )
         for row in rows:
             listener.rows(row.source, [row])
-            heard = row.received_at
+            last_row_at = row.received_at
         for span in spans:
             listener.rows(span.source, [span])
-            spanned = span.to_time
+            last_span_at = span.to_time
         await asyncio.sleep(FOLLOW_SECONDS)
 
 
 @contextlib.asynccontextmanager
-async def _merging(store: Store, voice: Voice, jobs: Sequence[Job]) -> AsyncIterator[None]:
-    """Keep the loads few while streams write many."""
+async def _merging(store: Store, progress: Progress, jobs: Sequence[Job]) -> AsyncIterator[None]:
+    """Merge loads while streams write many small ones."""
     if all(job.source.mode != "stream" for job in jobs):
         yield
         return
@@ -140,7 +140,7 @@ async def _merging(store: Store, voice: Voice, jobs: Sequence[Job]) -> AsyncIter
             try:
                 await asyncio.to_thread(merger.step)
             except ChainwatchError as failure:
-                voice.note(f"loads cannot be merged: {failure}")
+                progress.note(f"loads cannot be merged: {failure}")
 
     ticking = asyncio.create_task(tick())
     try:
@@ -171,7 +171,7 @@ async def verify(
     store: Store,
     settings: Settings,
     job: Job,
-    voice: Voice,
+    progress: Progress,
     *,
     sample: int | None = None,
     independent: bool = False,
@@ -182,7 +182,7 @@ async def verify(
     store.require()
     async with Http(authorities=settings.ca_file) as http:
         writer = Writer(store, job.source.name, job.target, lambda load: None)
-        feed = Feed(Run(store, settings, voice), http, job, writer)
+        feed = JobFeed(Run(store, settings, progress), http, job, writer)
         result, mismatches = await job.source.verify(feed, sample, independent)
         await writer.add(Batch([*mismatches, result]))
         await writer.flush()
@@ -201,8 +201,8 @@ async def _collect(run: Run, http: Http, job: Job, seconds: float | None) -> Out
     try:
         with run.store.hold(job.source.name, job.target):
             for attempt in range(1, REORG_ATTEMPTS + 1):
-                feed = Feed(run, http, job, writer)
-                # A stream is told to stop, and what all streams have is flushed by the run.
+                feed = JobFeed(run, http, job, writer)
+                # A stream stops by `stopped`, and the run flushes what all streams have.
                 limit = asyncio.timeout(None if streaming else seconds)
                 regular = contextlib.nullcontext() if streaming else flushing(writer)
                 try:
@@ -220,27 +220,27 @@ async def _collect(run: Run, http: Http, job: Job, seconds: float | None) -> Out
                 except Reorged as reorged:
                     if attempt == REORG_ATTEMPTS:
                         raise
-                    run.voice.note(f"{reorged}; reading again")
+                    run.progress.note(f"{reorged}; reading again")
             # What a stream delivered last is stored before another may collect it.
             await asyncio.shield(writer.flush())
-    except ChainwatchError as known:
-        failure = known
-    except Exception as unforeseen:
-        failure = named(unforeseen, lambda text: scrubbed(text, run.settings))
-    # The writer of streams is shared: what each delivered is known, what was stored only in all.
+    except ChainwatchError as expected:
+        failure = expected
+    except Exception as unexpected:
+        failure = named(unexpected, lambda text: scrubbed(text, run.settings))
+    # Streams share a writer: it counts what all of them stored, `rows` what this one delivered.
     stored = rows if streaming else writer.rows
     return Outcome(job=job, rows=stored, loads=writer.loads, failure=failure)
 
 
 async def _closing(batches: AsyncIterator[Batch]) -> AsyncIterator[Batch]:
-    """The batches; their source is left in order, however the loop over them ends."""
+    """The batches; their generator is closed, however the loop over them ends."""
     async with contextlib.aclosing(batches) as generator:  # type: ignore[type-var]
         async for batch in generator:
             yield batch
 
 
 def load_line(load: Load) -> Mapping[str, object]:
-    """What is told of a stored load: the acknowledgement of `collect`."""
+    """What is printed of a stored load: the acknowledgement of `collect`."""
     return {
         "source": load.source,
         "target": load.target,

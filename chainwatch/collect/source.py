@@ -1,4 +1,4 @@
-"""SOURCE"""
+"""What a source is: an async generator of batches, registered by its name."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Mode = Literal["poll", "stream", "file"]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Rows that belong together: stored whole or not at all, the cursor with them.
+    """Rows that belong together: stored all or none, with the cursor.
 
-    `rows` may be of several tables; their order decides the order of their segments, so the row
-    that makes the others count comes last. `cursor` is any JSON value.
+    `rows` may be of several tables. Their order decides the order of their segments, so the row
+    that makes the others valid comes last. `cursor` is any JSON value.
     """
 
     rows: Sequence[Row]
@@ -37,9 +37,9 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Feed(Protocol):
-    """What a source may use: the network, what it stored before, a clock, and a voice.
+    """What a source may use: the network, what it stored before, a clock, progress and notes.
 
-    `stopped` is set when a stream shall end.
+    `stopped` is set when a stream must end.
     """
 
     source: str
@@ -56,7 +56,7 @@ class Feed(Protocol):
         """Where the source's documents are: a URL without a slash at its end; empty if off."""
 
     def shown(self, url: str) -> str:
-        """A URL below `base` without what a key may be in, where somebody configured the base."""
+        """A URL below `base` as it may be shown: a configured base may hold a key."""
 
     @property
     def provenance(self) -> str:
@@ -78,13 +78,13 @@ class Feed(Protocol):
     async def fetch(self, path: str, *, name: str, etag: str | None = None) -> Raw:
         """A document below the base URL, kept on disk; status 304 and no body if not changed.
 
-        Raises net.Failed where nothing usable comes.
+        Raises net.errors.Failed where no usable answer comes.
         """
 
     def keep(self, body: bytes, *, name: str, url: str, media_type: str = "") -> Raw:
-        """A document that is here already (a file, an answer read by others), kept on disk.
+        """A document that is here already (a file, an answer that a library read), kept on disk.
 
-        Of its URL is kept what may be shown.
+        Only the part of its URL that may be shown is kept.
         """
 
     def now(self) -> datetime:
@@ -94,16 +94,16 @@ class Feed(Protocol):
         """Rows of a table stored before, each once; `where` is SQL with $names from `values`."""
 
     def progress(self, what: str, done: float, total: float | None = None) -> None:
-        """Tell how far the work is; the same `what` updates the same line."""
+        """Report how much is done; the same `what` updates the same line."""
 
     def note(self, text: str) -> None:
-        """Tell the user something that matters, in one line."""
+        """Show the user one line."""
 
     def reject(self, raw: str, reason: str) -> None:
-        """Keep something that could not be read, and go on."""
+        """Keep a text that could not be parsed, with the reason."""
 
     def record(self, frame: bytes, received: datetime) -> None:
-        """Keep a frame as it came, where somebody asked for it."""
+        """Pass a frame as it came to the listener of the run, where there is one."""
 
 
 class Verify(Protocol):
@@ -115,7 +115,16 @@ class Verify(Protocol):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One discovered source."""
+    """One source.
+
+    `docs` is where the format it reads is documented. Mode `file` reads a file that the user names,
+    and is run by a command of its own. `protocol` says that its targets are the markets of that
+    protocol; without it a source has the one target "". `base` is where its documents are (a
+    setting may say otherwise), `spacing` the seconds between two requests. `provenance` is what its
+    figures are marked as. `venue` is the exchange it reads; all streams of a venue are collected
+    under that name. `socket` and `rest` are the venue's addresses. `takes_since` says that the
+    source reads the past from a time on.
+    """
 
     name: str
     tables: tuple[type[Row], ...]
@@ -135,8 +144,16 @@ class Source(msgspec.Struct, frozen=True):
     provenance: str = "live"
 
 
+# Runs a source for one of its targets.
+SourceFunction = Callable[[Feed], AsyncIterator[Batch]]
+
 registered: dict[str, Source] = {}
 verifiers: dict[str, Verify] = {}
+
+
+def register(entry: Source) -> None:
+    """Make a source known to `registry`."""
+    registered[entry.name] = entry
 
 
 def source(
@@ -146,48 +163,31 @@ def source(
     docs: str,
     mode: Mode = "poll",
     protocol: str = "",
-    venue: str = "",
-    socket: str = "",
-    rest: str = "",
-    takes_since: bool = False,
     base: str = "",
     spacing: float = 0.0,
     provenance: str = "live",
-) -> Callable[[Callable[[Feed], AsyncIterator[Batch]]], Callable[[Feed], AsyncIterator[Batch]]]:
-    """Register an async generator as a source.
+) -> Callable[[SourceFunction], SourceFunction]:
+    """Register an async generator as a source; see `Source` for what is given."""
 
-    `protocol` says that its targets are the markets of that protocol; without it a source has
-    the one target "". `docs` is where the format it reads is documented. `venue` is the exchange
-    it reads; all streams of one are collected under that name; `socket` and `rest` are its
-    addresses, and `takes_since` says that the source reads the past from a time on. `base` is where
-    its documents are (a setting may say otherwise), `spacing` the seconds between two requests.
-    Mode `file` reads a file that the user names, and is run by a command of its own. `provenance`
-    is what its figures are marked as.
-    """
-
-    def register(
-        run: Callable[[Feed], AsyncIterator[Batch]],
-    ) -> Callable[[Feed], AsyncIterator[Batch]]:
-        registered[name] = Source(
-            name=name,
-            tables=tables,
-            docs=docs,
-            mode=mode,
-            module=run.__module__,
-            summary=(run.__doc__ or "").strip().splitlines()[0] if run.__doc__ else "",
-            run=run,
-            protocol=protocol,
-            venue=venue,
-            socket=socket,
-            rest=rest,
-            takes_since=takes_since,
-            base=base,
-            spacing=spacing,
-            provenance=provenance,
+    def register_run(run: SourceFunction) -> SourceFunction:
+        register(
+            Source(
+                name=name,
+                tables=tables,
+                docs=docs,
+                mode=mode,
+                module=run.__module__,
+                summary=(run.__doc__ or "").strip().partition("\n")[0],
+                run=run,
+                protocol=protocol,
+                base=base,
+                spacing=spacing,
+                provenance=provenance,
+            )
         )
         return run
 
-    return register
+    return register_run
 
 
 def verifier(name: str) -> Callable[[Verify], Verify]:

@@ -1,4 +1,4 @@
-"""The writer of one run: batches gathered into loads, each with its cursor."""
+"""The writer of one run: batches collected into loads, each with its cursor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RAW_LIMIT = 10_000
 
 
 class Lake(Protocol):
-    """What a run asks of a store."""
+    """The part of a store that a run uses."""
 
     def hold(self, source: str, target: str = "") -> contextlib.AbstractContextManager[None]: ...
     def cursor(self, source: str, target: str = "") -> Any: ...
@@ -32,8 +32,8 @@ class Lake(Protocol):
     def keep(self, body: bytes) -> str: ...
 
 
-class Nowhere:
-    """A lake that keeps nothing."""
+class DiscardingLake:
+    """A lake that keeps nothing, for frames that are recorded only."""
 
     def hold(self, source: str, target: str = "") -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -50,7 +50,7 @@ class Nowhere:
         return Load(source=source, target=target, stored_at=utc_now(), tables="{}", rows=len(rows))
 
     def keep(self, body: bytes) -> str:
-        raise StoreError("documents are not recorded")
+        raise StoreError("documents cannot be kept: this run records frames only")
 
 
 Clock = Callable[[], datetime]
@@ -67,7 +67,7 @@ async def flushing(writer: Writer) -> AsyncIterator[None]:
     async def tick() -> None:
         while writer.failure is None:
             await asyncio.sleep(FLUSH_SECONDS)
-            with contextlib.suppress(ChainwatchError):  # told by the next add
+            with contextlib.suppress(ChainwatchError):  # raised by the next add
                 await writer.flush()
 
     ticking = asyncio.create_task(tick())
@@ -80,7 +80,7 @@ async def flushing(writer: Writer) -> AsyncIterator[None]:
 
 
 class Writer:
-    """Gathers batches into loads, each with the cursor of its last batch."""
+    """Collects batches into loads, each with the cursor of its last batch."""
 
     def __init__(
         self, store: Lake, source: str, target: str, stored: Callable[[Load], None]
@@ -111,10 +111,11 @@ class Writer:
     async def flush(self) -> None:
         """Store what is pending; returns when nothing is being written any more.
 
-        Shielded: whoever stops waiting, a load that is begun is finished, counted and told.
+        Shielded: a load that is begun is finished, counted and reported, also where the caller is
+        cancelled.
         """
         flushing = asyncio.ensure_future(self._flush())
-        # Its failure is kept for whoever asks next, also where nobody waits for it any more.
+        # Its failure is kept for the next call, also where this caller was cancelled.
         flushing.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(flushing)
 

@@ -20,7 +20,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from chainwatch.collect import runner
-from chainwatch.collect.feed import Job, Voice
+from chainwatch.collect.feed import Job, Progress
 from chainwatch.collect.registry import find
 from chainwatch.demo import exchange, recording, samples
 from chainwatch.demo.books import Offer, SpotVenue
@@ -173,7 +173,7 @@ def recorded() -> Iterator[Recorded]:
 def play(
     stage: Stage,
     home: Path,
-    voice: Voice,
+    voice: Progress,
     show: Callable[[Report], None],
 ) -> None:
     """Collect, verify and report; then let prices fall and do it again.
@@ -218,7 +218,7 @@ def play(
 
 
 def _watch_the_fall(
-    stage: Stage, store: Store, settings: Settings, voice: Voice
+    stage: Stage, store: Store, settings: Settings, voice: Progress
 ) -> tuple[datetime, datetime]:
     """Let prices fall while exchanges are listened to; from when to when, by the chain's clock."""
     since = stage.now()
@@ -286,7 +286,7 @@ def _make_anew(home: Path, stage: Stage) -> None:
     (home / "markets.toml").write_text("\n".join(entries), encoding="utf-8")
 
 
-def _read(store: Store, settings: Settings, voice: Voice, stage: Stage) -> None:
+def _read(store: Store, settings: Settings, voice: Progress, stage: Stage) -> None:
     jobs = [
         Job(find(place.protocol), target=name, options={"accounts": "all"})
         for name, place in stage.markets.items()
@@ -308,7 +308,7 @@ _COMPARED = {
 }
 
 
-def _read_liquidations(store: Store, settings: Settings, voice: Voice, stage: Stage) -> None:
+def _read_liquidations(store: Store, settings: Settings, voice: Progress, stage: Stage) -> None:
     jobs = [
         Job(find(f"{place.protocol}-liquidations"), target=name)
         for name, place in stage.markets.items()
@@ -316,7 +316,7 @@ def _read_liquidations(store: Store, settings: Settings, voice: Voice, stage: St
     runner.raise_failures(asyncio.run(runner.collect(store, settings, jobs, voice)))
 
 
-def _cascades(store: Store, voice: Voice, show: Callable[[Report], None]) -> None:
+def _cascades(store: Store, voice: Progress, show: Callable[[Report], None]) -> None:
     """Order books of an exchange on loopback, at the time of the newest block; what they take."""
     newest = max(store.rows(Snapshot), key=lambda s: s.block_number)
     factors = store.rows(Factor, "snapshot = $s", {"s": newest.snapshot})
@@ -353,7 +353,7 @@ def _cascades(store: Store, voice: Voice, show: Callable[[Report], None]) -> Non
         show(cascade.explain_price(catalog, terms, round(level * EXPLAINED, -3)))
 
 
-def disclose(store: Store, voice: Voice) -> None:
+def disclose(store: Store, voice: Progress) -> None:
     """Collect reserves and indicators: figures that ship with their reports, invented documents."""
     today = datetime.now(UTC).date()
     sample = {"provenance": "sample"}
@@ -394,7 +394,7 @@ def failed_checks(catalog: Catalog) -> list[str]:
     ]
 
 
-def record(cache: Path, home: Path, voice: Voice) -> recording.Recording:
+def record(cache: Path, home: Path, voice: Progress) -> recording.Recording:
     """Play the story live and keep all that the collector was answered."""
     with (
         live(cache, voice.note, start=RECORDED_START) as stage,

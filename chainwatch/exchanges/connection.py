@@ -17,16 +17,16 @@ from chainwatch.collect.source import Feed
 from chainwatch.exchanges.channel import NOW, Channel, Timing
 from chainwatch.exchanges.coverage import CoverageLog
 from chainwatch.exchanges.reader import ParsedMessage
-from chainwatch.net.errors import Closed, Failed, Refused
+from chainwatch.net.errors import Closed, Failed, SocketRefused
 from chainwatch.net.retry import Backoff
-from chainwatch.net.socket import Frame, Socket
+from chainwatch.net.socket import Socket, SocketFrame
 from chainwatch.text import visible
 
 # Frames read in a row before other tasks get a turn.
 FRAMES_PER_TURN = 200
 
 # Parses a frame that came at a time, and keeps its rows.
-Handler = Callable[[Frame, datetime], Awaitable[ParsedMessage]]
+Handler = Callable[[SocketFrame, datetime], Awaitable[ParsedMessage]]
 
 
 class Connection:
@@ -93,7 +93,7 @@ class Connection:
             opened_at = time.monotonic()
             try:
                 reason = await self._session()
-            except Refused as refused:
+            except SocketRefused as refused:
                 reason, wait = refused.reason, refused.wait
             except Failed as failed:
                 reason = failed.reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from chainwatch.collect.source import Batch, Feed, source
+from chainwatch.collect.source import Batch, Feed, Source, register
 from chainwatch.exchanges.backfill import History
 from chainwatch.exchanges.channel import Channel
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
@@ -22,17 +22,20 @@ def register_stream(channel: Channel, *, docs: str, summary: str) -> None:
         async for batch in run(feed, channel):
             yield batch
 
-    liquidations.__doc__ = summary
-    liquidations.__module__ = channel.parse.__module__
-    source(
-        channel.source,
-        tables=(ExchangeLiquidation, Coverage, Instrument),
-        docs=docs,
-        mode="stream",
-        venue=channel.venue,
-        socket=channel.ws,
-        rest=channel.rest,
-    )(liquidations)
+    register(
+        Source(
+            name=channel.source,
+            tables=(ExchangeLiquidation, Coverage, Instrument),
+            docs=docs,
+            mode="stream",
+            module=channel.parse.__module__,
+            summary=summary,
+            run=liquidations,
+            venue=channel.venue,
+            socket=channel.ws,
+            rest=channel.rest,
+        )
+    )
     channels[channel.source] = channel
 
 
@@ -45,15 +48,18 @@ def register_history(history: History, *, docs: str, summary: str) -> None:
         async for batch in run(feed, history):
             yield batch
 
-    liquidations.__doc__ = summary
-    liquidations.__module__ = history.parse.__module__
-    source(
-        history.source,
-        tables=(ExchangeLiquidation,),
-        docs=docs,
-        mode="poll",
-        venue=history.channel.venue,
-        rest=history.channel.rest,
-        takes_since=True,
-    )(liquidations)
+    register(
+        Source(
+            name=history.source,
+            tables=(ExchangeLiquidation,),
+            docs=docs,
+            mode="poll",
+            module=history.parse.__module__,
+            summary=summary,
+            run=liquidations,
+            venue=history.channel.venue,
+            rest=history.channel.rest,
+            takes_since=True,
+        )
+    )
     histories[history.source] = history

@@ -25,7 +25,7 @@ from chainwatch.exchanges.contracts import READ_ERRORS, Contract, contract_of, i
 from chainwatch.exchanges.coverage import CoverageLog
 from chainwatch.exchanges.reader import ParsedMessage, Reader, reason_of
 from chainwatch.net.http import Rest
-from chainwatch.net.socket import Frame, inflate
+from chainwatch.net.socket import SocketFrame, inflate
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
 from chainwatch.text import visible
@@ -213,7 +213,7 @@ class Stream:
 
     # --- frames --------------------------------------------------------------------------
 
-    async def handle(self, frame: Frame, received: datetime) -> ParsedMessage:
+    async def handle(self, frame: SocketFrame, received: datetime) -> ParsedMessage:
         """Parse one frame, keep its rows and rejects, and count it; what it means."""
         reader = self._reader
         reader.received = received
@@ -230,7 +230,7 @@ class Stream:
             self._reject_unlisted()
         return parsed
 
-    def _parse(self, frame: Frame, received: datetime) -> ParsedMessage:
+    def _parse(self, frame: SocketFrame, received: datetime) -> ParsedMessage:
         data = frame.data
         try:
             if self._channel.packed:

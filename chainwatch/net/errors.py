@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from chainwatch.errors import NetworkError
 from chainwatch.net.urls import mask
-
-if TYPE_CHECKING:
-    pass
 
 
 class Failed(NetworkError):
@@ -27,7 +22,7 @@ class TooLarge(Failed):
     """The answer is larger than the cap; asking for less helps."""
 
 
-class Refused(Failed):
+class SocketRefused(Failed):
     """The server answers the opening of a socket with an HTTP status."""
 
     def __init__(self, url: str, status: int, wait: float | None) -> None:

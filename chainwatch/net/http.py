@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 import msgspec
 
 from chainwatch.errors import ConfigError
-from chainwatch.net.errors import Failed, Refused, TooLarge, Unfinished
+from chainwatch.net.errors import Failed, SocketRefused, TooLarge, Unfinished
 from chainwatch.net.retry import Backoff, retry_after
 from chainwatch.net.socket import MAX_FRAME, Socket
 from chainwatch.net.urls import DEFAULT_PORTS, mask, require_http, split
@@ -158,7 +158,7 @@ class Http:
     ) -> AsyncIterator[Socket]:
         """Opens a WebSocket; left with the context. `ping` is the pause between pings of ours.
 
-        Raises `Refused` where the server answers with an HTTP status, `Failed` for everything
+        Raises `SocketRefused` where the server answers with an HTTP status, `Failed` for everything
         else on the way there, and ConfigError for a URL that is none. Server pings are answered.
         """
         import aiohttp
@@ -177,7 +177,7 @@ class Http:
                     heartbeat=ping,
                 )
         except aiohttp.WSServerHandshakeError as error:
-            raise Refused(url, error.status, retry_after(error.headers or {})) from None
+            raise SocketRefused(url, error.status, retry_after(error.headers or {})) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _failure(url, error, timeout, False) from None
         socket = Socket(opened, url)

@@ -6,13 +6,8 @@ import random
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from chainwatch import numbers
-
-if TYPE_CHECKING:
-    pass
-
 
 # --- asking again ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_FRAME = 16 * 2**20
 
 
-class Frame(NamedTuple):
+class SocketFrame(NamedTuple):
     """One frame as it came: its bytes, and whether it was sent as binary."""
 
     data: bytes
@@ -31,13 +31,13 @@ class Socket:
         self._url = url
         self._text, self._binary = WSMsgType.TEXT, WSMsgType.BINARY
 
-    async def receive(self) -> Frame:
-        """The next frame; raises `Closed` once there is none any more."""
+    async def receive(self) -> SocketFrame:
+        """The next frame; raises `Closed` once the socket is closed."""
         message = await self._opened.receive()
         if message.type is self._text:
-            return Frame(message.data, False)
+            return SocketFrame(message.data, False)
         if message.type is self._binary:
-            return Frame(message.data, True)
+            return SocketFrame(message.data, True)
         raise Closed(self._url, self._ending(message))
 
     async def send(self, text: str) -> None:

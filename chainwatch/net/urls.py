@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from chainwatch.errors import ConfigError
 from chainwatch.text import visible
-
-if TYPE_CHECKING:
-    pass
-
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Shorter pieces of a URL are no keys, and replacing them would garble ordinary words.

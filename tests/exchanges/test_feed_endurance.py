@@ -32,14 +32,14 @@ _HOUR = """
 import asyncio, json, resource, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from chainwatch.collect.feed import Feed, Job, Run
+from chainwatch.collect.feed import Job, JobFeed, Run
 from chainwatch.collect.registry import find
 from chainwatch.exchanges import stream
 from chainwatch.exchanges.channel import Timing
 from chainwatch.exchanges.feeds import channels
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.store import Store
-from chainwatch.net.socket import Frame
+from chainwatch.net.socket import SocketFrame
 from chainwatch.settings import Settings
 from tests.venues.client import Notes
 from tests.venues.others import ALL
@@ -55,7 +55,7 @@ async def main():
     settings = Settings({"home": str(home)}, environ={}, dotenv=home / "no.env")
     run = Run(store, settings, Notes(), clock=lambda: now[0])
     source = find("binance-usdm")
-    feed = Feed(run, None, Job(source), run.writer)
+    feed = JobFeed(run, None, Job(source), run.writer)
     reading = stream.Stream(feed, channels[source.name], Timing())
     merger = Merger(store, settle=0.0, grace=0.0)
     memory, most = [], 0
@@ -67,7 +67,7 @@ async def main():
         now[0] = start + timedelta(seconds=second)
         for n in range(second * per_second, (second + 1) * per_second):
             for _, text in ALL["binance-usdm"].frames(n, 0):
-                await reading.handle(Frame(text.encode(), False), now[0])
+                await reading.handle(SocketFrame(text.encode(), False), now[0])
         reading.coverage.advance()
         if second % 30 == 29:
             await run.writer.add(reading.take())

@@ -184,7 +184,7 @@ async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
     assert done.code == 4, done.err
     told = [line for line in done.lines if "a frame or row cannot be parsed: " in line]
     assert told[0].startswith(f"{GATE}: a frame or row cannot be parsed: ")
-    assert "not covered until a liquidation can be read" in told[0]
+    assert "not covered until a liquidation can be parsed" in told[0]
     assert re.match(rf"chainwatch: {GATE} was not covered for \d\.\d s: 3 frames ", done.lines[-1])
     for command in ("feeds", "liquidations"):
         shown = shell.run(command, home=tmp_path)

@@ -339,7 +339,7 @@ async def test_a_session_is_made_at_the_first_request_and_can_be_left_unused() -
 
 def test_importing_the_client_loads_nothing_heavy() -> None:
     code = (
-        "import sys, chainwatch.net, chainwatch.rpc;"
+        "import sys, chainwatch.net.http, chainwatch.chain.client;"
         "print([m for m in ('aiohttp', 'web3', 'eth_abi', 'eth_utils') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

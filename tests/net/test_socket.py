@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import ConfigError, NetworkError
-from chainwatch.net.errors import Closed, Failed, Refused
+from chainwatch.net.errors import Closed, Failed, SocketRefused
 from chainwatch.net.http import Http, Rest
 from chainwatch.net.retry import Backoff
 from chainwatch.net.socket import inflate
@@ -131,7 +131,7 @@ async def test_a_socket_that_does_not_open_is_one_plain_line(
 
 async def test_a_refusal_says_how_long_to_wait(http: Http) -> None:
     async with Server(say(b"", 429, Retry_After="17")) as server:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(SocketRefused) as caught:
             async with http.socket(socket_url(server)):
                 pass
     assert caught.value.wait == 17.0
