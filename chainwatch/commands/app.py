@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from chainwatch.commands.values import choice
 from chainwatch.errors import EXIT_MEANING, UsageError
 
 if TYPE_CHECKING:
@@ -142,10 +143,9 @@ def main_options(
     from chainwatch.show.tell import Teller
 
     global _setup
-    if color not in ("auto", "always", "never"):
-        raise UsageError(f"--color takes auto, always or never, not {color!r}")
+    choice(color, "--color", ("auto", "always", "never"))
     if home == "":
-        raise UsageError("--home takes a folder, not an empty name")
+        raise UsageError("--home: expected a folder, got an empty name")
     _setup = Setup(home, debug, color, Teller(quiet=quiet, verbose=verbose, color=color))
     if verbose:
         found = _setup.settings.get("home")

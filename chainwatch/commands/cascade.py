@@ -1,17 +1,18 @@
-"""The command over cascades: what an outside fall sets off, and where it comes to rest."""
+"""Commands over cascades: what an outside fall sets off, and how far accounts are from one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
 from chainwatch.commands.running import RANKED_SHOWN, on_catalog, row_limit
-from chainwatch.commands.values import amount, betas, count, positive, share, span
+from chainwatch.commands.values import amount, choice, count, positive, share, span
 from chainwatch.errors import UsageError
+from chainwatch.reports.betas import read_betas
 
 if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
@@ -19,11 +20,20 @@ if TYPE_CHECKING:
     from chainwatch.show.document import Report
 
 MAX_DEPTH_AGE = "15m"
+ABSORBED = {"later": "later", "now": "at once"}
 
 
-@app.command(epilog="Example: chainwatch cascade BTC --to 88000")
+class Fall(NamedTuple):
+    """The outside fall that is asked for; all None: every price at which one feeds itself."""
+
+    price: float | None
+    drop: float | None
+    around: float | None
+
+
+@app.command("cascade", epilog="Example: chainwatch cascade BTC --to 88000")
 @listing
-def cascade(
+def emit_cascade(
     factors: Annotated[
         list[str], typer.Argument(metavar="FACTOR…", help="What falls: BTC, ETH; several at once.")
     ],
@@ -64,9 +74,11 @@ def cascade(
     max_depth_age: Annotated[
         str, typer.Option(metavar="TIME", help="Refuse order books that are older.")
     ] = MAX_DEPTH_AGE,
-    chart: Annotated[
+    chart_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw it: .png, .svg or .html (extra `charts`)."),
+        typer.Option(
+            "--chart", metavar="FILE", help="Draw it: .png, .svg or .html (extra `charts`)."
+        ),
     ] = None,
     with_model: Annotated[
         bool,
@@ -78,94 +90,98 @@ def cascade(
     output: Output,
 ) -> None:
     """The price at which a fall feeds itself, and where it lands."""
-    from msgspec.structs import replace
-
-    from chainwatch.reports import chart as charts
-    from chainwatch.reports import clusters
-    from chainwatch.reports.cascade import GROUPS_SHOWN, break_levels, explain_price, fall_to
+    from chainwatch.reports import cascade, chart
     from chainwatch.reports.cascade_basis import CascadeTerms
     from chainwatch.reports.joint_fall import joint_fall
 
-    asked = [flag for flag in (to, drop, explain) if flag is not None]
-    if len(asked) > 1:
-        raise UsageError("choose one of --to, --drop and --explain")
+    fall = _read_fall(to, drop, explain)
     names = list(dict.fromkeys(factors))
-    if absorbed not in ("later", "now"):
-        raise UsageError(f"--absorbed takes later or now, not {absorbed!r}")
-    told = betas(beta)
     terms = CascadeTerms(
         factor=names[0],
         scope=scope(market, as_of),
-        betas=told,
+        betas=read_betas(beta or [], "--beta"),
         depth_scale=positive(depth_scale, "--depth-scale"),
         sigma=share(sigma, "--sigma"),
         adv=None if adv is None else positive(adv, "--adv"),
         sold_share=share(sold_share, "--sold-share"),
-        absorbed="at once" if absorbed == "now" else "later",
+        absorbed=ABSORBED[choice(absorbed, "--absorbed", ABSORBED)],
         oracle_deviation=0.0
         if oracle_deviation is None
         else share(oracle_deviation, "--oracle-deviation"),
         max_age=span(max_depth_age, "--max-depth-age"),
     )
-    price = next(
-        (positive(p, flag) for p, flag in ((to, "--to"), (explain, "--explain")) if p is not None),
-        None,
-    )
-    fall = share(drop, "--drop") if drop is not None else None
-    if chart is not None and (len(names) > 1 or explain is not None):
-        raise UsageError("--chart draws one factor, without --explain")
-    if chart is not None:
-        charts.require(chart)
-    if with_model and len(names) > 1:
-        raise UsageError("--with-model takes one factor")
+    if chart_file is not None:
+        if len(names) > 1 or explain is not None:
+            raise UsageError("--chart draws one factor, without --explain")
+        chart.require(chart_file)
     if len(names) > 1:
-        if fall is None:
-            raise UsageError(
-                "several factors at once need --drop; --beta eth=1.2 moves one further"
-            )
-        others = told.keys() - {n.lower() for n in names}
-        if others:
-            raise UsageError(f"--beta names {', '.join(sorted(others))}, none of the factors given")
-        drops = {n: min(fall * told.get(n.lower(), 1.0), 0.999) for n in names}
-        if min(drops.values()) <= 0:
-            raise UsageError("several factors fall together: a beta has to be above 0")
-        several = [replace(terms, factor=name, betas={}) for name in names]
-        output.emit(on_catalog(lambda catalog: joint_fall(catalog, several, drops)))
+        if with_model:
+            raise UsageError("--with-model takes one factor")
+        each_terms, drops = _read_common_fall(terms, names, fall)
+        output.emit(on_catalog(lambda catalog: joint_fall(catalog, each_terms, drops)))
         return
-    if names[0].lower() in told:
+    if names[0].lower() in terms.betas:
         raise UsageError(f"--beta: {names[0]} is what falls, it moves by itself")
-
-    groups = output.limit_or(GROUPS_SHOWN)
+    groups = output.limit_or(cascade.GROUPS_SHOWN)
     output.limit = None  # of groups per depth, not of rows
 
-    def exact(catalog: Catalog) -> Report:
-        if explain is not None:
-            assert price is not None
-            return explain_price(catalog, terms, price)
-        if to is not None or fall is not None:
-            return fall_to(catalog, terms, price, fall)
-        return break_levels(catalog, terms, groups)
-
     def make(catalog: Catalog) -> Report:
-        made = exact(catalog)
-        if not with_model:
-            return made
-        bins = clusters.SHOWN if output.for_people else None
-        parts, state = clusters.parts(catalog, terms.factor, terms.scope, bins)
-        meta = dict(made.meta) | {"exchange_model": state}
-        return replace(made, parts=[*made.parts, *parts], meta=meta)
+        report = _report(catalog, terms, fall, groups)
+        return _add_model(catalog, terms, report, output) if with_model else report
 
     output.emit(on_catalog(make))
-    if chart is not None:
-        _draw(terms, chart)
+    if chart_file is not None:
+        chart.draw(on_catalog(lambda catalog: cascade.drawing(catalog, terms)), chart_file)
+        setup().teller.note(f"drawn: {chart_file}")
 
 
-def _draw(terms: CascadeTerms, path: Path) -> None:
-    from chainwatch.reports import chart
-    from chainwatch.reports.cascade import drawing
+def _read_fall(to: str | None, drop: str | None, explain: str | None) -> Fall:
+    if sum(text is not None for text in (to, drop, explain)) > 1:
+        raise UsageError("choose one of --to, --drop and --explain")
+    return Fall(
+        price=None if to is None else positive(to, "--to"),
+        drop=None if drop is None else share(drop, "--drop"),
+        around=None if explain is None else positive(explain, "--explain"),
+    )
 
-    chart.draw(on_catalog(lambda catalog: drawing(catalog, terms)), path)
-    setup().teller.note(f"drawn: {path}")
+
+def _read_common_fall(
+    terms: CascadeTerms, names: list[str], fall: Fall
+) -> tuple[list[CascadeTerms], dict[str, float]]:
+    """The terms of several factors that fall at once, and each one's drop: its beta times."""
+    from msgspec.structs import replace
+
+    if fall.drop is None:
+        raise UsageError("several factors at once need --drop; --beta eth=1.2 moves one further")
+    others = terms.betas.keys() - {name.lower() for name in names}
+    if others:
+        raise UsageError(f"--beta names {', '.join(sorted(others))}, none of the factors given")
+    drops = {name: min(fall.drop * terms.betas.get(name.lower(), 1.0), 0.999) for name in names}
+    if min(drops.values()) <= 0:
+        raise UsageError("several factors fall together: a beta has to be above 0")
+    return [replace(terms, factor=name, betas={}) for name in names], drops
+
+
+def _report(catalog: Catalog, terms: CascadeTerms, fall: Fall, groups: int | None) -> Report:
+    from chainwatch.reports import cascade
+
+    if fall.around is not None:
+        return cascade.explain_price(catalog, terms, fall.around)
+    if fall.price is not None or fall.drop is not None:
+        return cascade.fall_to(catalog, terms, fall.price, fall.drop)
+    return cascade.break_levels(catalog, terms, groups)
+
+
+def _add_model(catalog: Catalog, terms: CascadeTerms, report: Report, output: Output) -> Report:
+    """The report with where positions on exchanges may be liquidated, by the model."""
+    from msgspec.structs import replace
+
+    from chainwatch.reports import clusters
+
+    bins = clusters.SHOWN if output.for_people else None
+    parts, state = clusters.parts(catalog, terms.factor, terms.scope, bins)
+    meta = dict(report.meta) | {"exchange_model": state}
+    return replace(report, parts=[*report.parts, *parts], meta=meta)
 
 
 @app.command(epilog="Example: chainwatch distance --days 7 --min-debt 100000")

@@ -9,7 +9,7 @@ import typer
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import MarketsOption, Output, listing, scope
 from chainwatch.commands.running import emit_query, jobs_of, run
-from chainwatch.commands.values import count, past, span
+from chainwatch.commands.values import choice, count, past, span
 from chainwatch.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def collect(
     from chainwatch.show.document import Format
 
     current = setup()
-    if accounts not in ("borrowers", "all"):
-        raise UsageError(f"--accounts takes borrowers or all, not {accounts!r}")
-    options = {"accounts": accounts} | ({"full": "yes"} if full else {})
+    options = {"accounts": choice(accounts, "--accounts", ("borrowers", "all"))} | (
+        {"full": "yes"} if full else {}
+    )
     if since is not None:
         options["since"] = past(since, "--since").isoformat()
     options |= {"only": ",".join(only)} if only else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import MarketOption, Output, listing, scope
-from chainwatch.commands.values import moment, share
+from chainwatch.commands.values import last_moment, share
 from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def diff(
     reach = share(up, "--up", most=10.0) if up is not None else share(down or "30%", "--down")
     store = setup().store
     store.require()
-    begin = end_of(since, "--from")
-    end = datetime.now(UTC) if until is None else end_of(until, "--to")
+    begin = last_moment(since, "--from")
+    end = datetime.now(UTC) if until is None else last_moment(until, "--to")
     if end <= begin:
         raise UsageError(f"--to must be later than --from: {until} is not after {since}")
     with setup().teller:
@@ -69,13 +69,6 @@ def diff(
             movers=MOVERS if explain else 0,
         )
     output.emit(_report(found, factor, direction, reach, explain))
-
-
-def end_of(text: str, flag: str) -> datetime:
-    """The last microsecond of a day, or the time that was named."""
-    value = moment(text, flag)
-    day_only = len(text) == len("2026-11-20")
-    return value + timedelta(days=1, microseconds=-1) if day_only else value
 
 
 def _report(found: Difference, factor: str, direction: str, reach: float, explain: bool) -> Report:

@@ -10,7 +10,7 @@ import typer
 from chainwatch.commands.app import App, Group, app, setup
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, on_catalog, run
-from chainwatch.commands.values import amount, count, moment
+from chainwatch.commands.values import amount, choice, count, last_moment, moment
 from chainwatch.errors import UsageError
 from chainwatch.text import suggest
 
@@ -58,13 +58,8 @@ KnownOption = Annotated[
 
 
 def _known(text: str | None) -> dict[str, object]:
-    """The parameter for "as known on"; a day without an hour is meant to its end."""
-    if text is None:
-        return {}
-    found = moment(text, "--known-on")
-    if len(text) == len("2026-11-20"):
-        found = found.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    return {"p_known_at": found}
+    """The parameter for "as known on"."""
+    return {} if text is None else {"p_known_at": last_moment(text, "--known-on")}
 
 
 @reserves_app.command("show", epilog="Example: chainwatch reserves USDT --known-on 2026-01-29")
@@ -223,10 +218,8 @@ def breaks(
     output: Output,
 ) -> None:
     """When a price level broke, by each definition."""
-    if asset.upper() not in ASSETS:
-        raise UsageError(f"candles are kept of {' and '.join(ASSETS)}, not of {asset!r}")
     values: dict[str, object] = {
-        "p_asset": asset.upper(),
+        "p_asset": choice(asset.upper(), "ASSET", ASSETS),
         "p_level": level,
         "p_direction": "up" if up else "down",
         **_known(known_on),
@@ -249,9 +242,7 @@ def claims(
     """What the articles of the day say, against stored data."""
     values = _known(known_on)
     if article is not None:
-        if article.upper() not in ("A", "B", "C", "D"):
-            raise UsageError(f"--article takes A, B, C or D, not {article!r}")
-        values["p_article"] = article.upper()
+        values["p_article"] = choice(article.upper(), "--article", ("A", "B", "C", "D"))
     emit_query("claims", values, output)
 
 

@@ -11,7 +11,7 @@ import typer
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, jobs_of, row_limit, run
-from chainwatch.commands.values import moment, span
+from chainwatch.commands.values import choice, moment, span
 from chainwatch.errors import Unread, UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def liquidations(
     output: Output,
 ) -> None:
     """Liquidations on exchanges and on chain, as lower bounds."""
-    if by not in (None, "hour", "venue", "symbol", "side"):
-        raise UsageError(f"--by takes hour, venue, symbol or side, not {by!r}")
+    if by is not None:
+        choice(by, "--by", ("hour", "venue", "symbol", "side"))
     given = {"--by": by is not None, "--largest": largest, "--model": model}
     if len(chosen := [option for option, is_given in given.items() if is_given]) > 1:
         raise UsageError(f"choose one of {' and '.join(chosen)}")

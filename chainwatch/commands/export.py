@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch import numbers
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import Output, listing
-from chainwatch.commands.values import named_folder
+from chainwatch.commands.values import choice, named_folder, refusal, utc_day
 from chainwatch.errors import CheckFailed, PartialError, UsageError
 
 if TYPE_CHECKING:
@@ -100,11 +98,9 @@ def _check(folder: Path, output: Output) -> None:
 @contextlib.contextmanager
 def engine_of(name: str, master: str) -> Iterator[Spark | None]:
     """The engine beside DuckDB, started; None for DuckDB itself. UsageError for another."""
-    if name == "duckdb":
+    if choice(name, "--engine", ("duckdb", "spark")) == "duckdb":
         yield None
         return
-    if name != "spark":
-        raise UsageError(f"--engine takes duckdb or spark, not {name!r}")
     from chainwatch.lake.spark import Spark
 
     setup().teller.note(f"starting Spark at {master}")
@@ -129,7 +125,7 @@ def _write(
     chosen = (
         exporting.stored_days(store)
         if days == ["all"]
-        else [exporting.choose_day(store, day_of(d, "--day")) for d in days]
+        else [exporting.choose_day(store, utc_day(d, "--day")) for d in days]
         or [exporting.choose_day(store, None)]
     )
     done, refused = [], []
@@ -172,20 +168,11 @@ def exported_report(done: list[Exported]) -> Report:
     )
 
 
-def day_of(text: str, flag: str) -> date:
-    """A UTC day written YYYY-MM-DD; UsageError naming the flag."""
-    try:
-        return numbers.day(text)
-    except numbers.NotReadable:
-        raise UsageError(f"{flag} takes a day such as 2026-11-20, not {text!r}") from None
-
-
 def formats_of(text: str) -> list[str]:
     """The chosen formats, each once; UsageError for another."""
     from chainwatch.nightly.export import FORMATS
 
-    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    wrong = [c for c in chosen if c not in FORMATS]
-    if wrong or not chosen:
-        raise UsageError(f"--format takes {', '.join(FORMATS)} with commas between, not {text!r}")
-    return chosen
+    formats = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not formats or not set(formats) <= set(FORMATS):
+        raise refusal("--format", f"{', '.join(FORMATS)} with commas between", text)
+    return formats

@@ -12,11 +12,12 @@ from chainwatch.commands.options import (
     BetaOption,
     MarketOption,
     Output,
+    beta_values,
     listing,
     scope,
 )
 from chainwatch.commands.running import emit_query, emit_ranked
-from chainwatch.commands.values import amount, beta_values, moment, positive, share
+from chainwatch.commands.values import amount, moment, positive, share
 from chainwatch.errors import UsageError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,18 +14,19 @@ from chainwatch import numbers
 from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
 from chainwatch.commands.running import emit_query, on_catalog
-from chainwatch.commands.values import past
+from chainwatch.commands.values import pairs, past, positive, refusal
 from chainwatch.errors import UsageError
 from chainwatch.numbers import COMMA, PLAIN, Form, NotReadable
+from chainwatch.tables import close_rules
 from chainwatch.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from chainwatch.lake.store import Store
     from chainwatch.lending.imports import Terms
 
-CLOSE_RULES = ("half", "reserve-half", "position-half", "whole", "absorb")
+
+CLOSE_RULE = f"one of {', '.join(close_rules.MEANINGS)} (a health factor of at least 1)"
+QUOTE = "USD, or a name and its price in USD such as ETH=1800"
 
 # \b keeps the lines that follow as they are.
 COLUMNS = """Store positions of your own, marked as imported.
@@ -59,7 +61,7 @@ def import_positions(
         str, typer.Option(metavar="NAME[=USD]", help="Currency of prices: USD, ETH=1800 …")
     ] = "USD",
     close_rule: Annotated[
-        str, typer.Option(metavar="RULE", help=f"{', '.join(CLOSE_RULES)}.")
+        str, typer.Option(metavar="RULE", help=f"{', '.join(close_rules.MEANINGS)}.")
     ] = "reserve-half",
     at: Annotated[
         str | None,
@@ -75,7 +77,7 @@ def import_positions(
     from chainwatch.lake.files import read_file
     from chainwatch.lending import imports
 
-    mapping = _mapping(map_ or [])
+    mapping = pairs(map_ or [], "--map", "account=user")
     terms = _terms(file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN)
     found = read_file(file)
     try:
@@ -90,18 +92,6 @@ def import_positions(
     emit_query("provenance", {"p_market": market}, output)
 
 
-def _mapping(pairs: Sequence[str]) -> dict[str, str]:
-    mapping: dict[str, str] = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise UsageError(f"--map takes OURS=THEIRS, such as account=user, not {pair!r}")
-        if ours in mapping:
-            raise UsageError(f"--map names {ours} twice")
-        mapping[ours] = theirs
-    return mapping
-
-
 def _terms(
     file: Path, market: str, quote: str, close_rule: str, at: str | None, form: Form
 ) -> Terms:
@@ -109,21 +99,13 @@ def _terms(
     from chainwatch.lending.imports import Terms
 
     if not NAME.fullmatch(market):
-        raise UsageError(
-            f"--market takes a name of a-z, 0-9, dot, dash and underscore, not {market!r}"
-        )
+        raise refusal("--market", "a name of a-z, 0-9, dot, dash and underscore", market)
     if market == ALL:
         raise UsageError("--market all means every market: give the import another name")
-    if close_rule not in CLOSE_RULES:
-        raise UsageError(f"--close-rule takes one of {', '.join(CLOSE_RULES)}, not {close_rule!r}")
     name, equals, rate = quote.partition("=")
-    usd = 1.0 if name == "USD" else None
-    if equals:
-        usd = _rate(rate)
-    if not re.fullmatch(r"[A-Za-z0-9.]{1,16}", name) or (equals and usd is None):
-        raise UsageError(
-            f"--quote takes USD, or a name and its USD such as ETH=1800, not {quote!r}"
-        )
+    if not re.fullmatch(r"[A-Za-z0-9.]{1,16}", name):
+        raise refusal("--quote", QUOTE, quote)
+    usd = positive(rate, "--quote", QUOTE) if equals else 1.0 if name == "USD" else None
     now = datetime.now(UTC)
     return Terms(
         market=market,
@@ -132,9 +114,20 @@ def _terms(
         now=now,
         quote=name,
         quote_usd=usd,
-        close_rule=close_rule,
+        close_rule=_read_close_rule(close_rule),
         form=form,
     )
+
+
+def _read_close_rule(text: str) -> str:
+    """One of the rules that the tables document; a target is a health factor of at least 1."""
+    if text.startswith(close_rules.TARGET):
+        with contextlib.suppress(NotReadable):
+            if numbers.real(text.removeprefix(close_rules.TARGET)) >= 1:
+                return text
+    elif text in close_rules.MEANINGS:
+        return text
+    raise refusal("--close-rule", CLOSE_RULE, text)
 
 
 def _time_of(file: Path, now: datetime) -> datetime:
@@ -147,15 +140,6 @@ def _time_of(file: Path, now: datetime) -> datetime:
         raise UsageError(
             f"the time of {file} does not count ({refusal}): say with --at when it was so"
         ) from None
-
-
-def _rate(text: str) -> float | None:
-    """A number above 0, or None."""
-    try:
-        value = numbers.real(text)
-    except NotReadable:
-        return None
-    return value if value > 0 else None
 
 
 def _require_own_name(store: Store, market: str) -> None:

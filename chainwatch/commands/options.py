@@ -12,6 +12,7 @@ import typer
 from chainwatch.commands.app import setup
 from chainwatch.commands.values import count, moment
 from chainwatch.errors import UsageError
+from chainwatch.reports.betas import betas_text, read_betas
 
 if TYPE_CHECKING:
     from chainwatch.show.document import Report
@@ -167,6 +168,12 @@ BetaOption = Annotated[
         "--beta", metavar="FACTOR=B", help="With MARKET: eth=1.3, repeatable; else 1 if volatile."
     ),
 ]
+
+
+def beta_values(pairs: list[str] | None) -> dict[str, object]:
+    """The --beta options as the parameter of a query."""
+    betas = read_betas(pairs or [], "--beta")
+    return {"p_betas": betas_text(betas)} if betas else {}
 
 
 def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ import typer
 from chainwatch.commands.app import app
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, on_catalog
+from chainwatch.commands.values import refusal
 from chainwatch.errors import UsageError
 
 
@@ -36,7 +37,7 @@ def run_query(
     for pair in values or []:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f"a parameter is given as p_name=value, not {pair!r}")
+            raise refusal("query", "a parameter as p_name=value", pair)
         key = key if key.startswith("p_") else f"p_{key}"
         if key in bound:
             raise UsageError(f"{key} is given twice: give it once")

@@ -1,82 +1,98 @@
-"""Values of options, read strictly."""
+"""Values of options and arguments: each kind is read in one place, strictly.
+
+A reader takes the text and the option's name, and raises UsageError with both: what was expected,
+what was given. `count` and `amount` are parsers that typer calls, which adds the name itself.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from chainwatch import numbers
 from chainwatch.errors import UsageError
 from chainwatch.numbers import AHEAD, GROUPED, NotReadable, OutOfBounds, OutOfRange
+from chainwatch.text import suggest
 
-if TYPE_CHECKING:
-    pass
-
-MOST_BETA = 100.0
 MOST_ROWS = 1_000_000_000
 MOST_DAYS = 36_500
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
+def refusal(flag: str, expected: str, text: str) -> UsageError:
+    """The failure of an option: what was expected, what was given."""
+    return UsageError(f"{flag}: expected {expected}, got {text!r}")
+
+
+# --- parsers that typer calls -------------------------------------------------------------------
+
+
 def count(least: int) -> Callable[[str], int]:
-    """A reader of options that take a whole number from `least` up."""
+    """A parser of options that take a whole number from `least` up."""
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         try:
-            found = numbers.whole(text)
-        except NotReadable as refusal:
-            raise typer.BadParameter(f"{text} is no whole number: {refusal}") from None
-        if not least <= found <= MOST_ROWS:
-            raise typer.BadParameter(f"{text} does not lie between {least} and {MOST_ROWS}")
-        return found
+            number = numbers.whole(text)
+        except NotReadable:
+            number = least - 1
+        if least <= number <= MOST_ROWS:
+            return number
+        raise typer.BadParameter(
+            f"expected a whole number from {least} to {MOST_ROWS}, got {text!r}"
+        )
 
-    return read
+    return parse
 
 
 def amount(text: str) -> float:
-    """An option that takes a number not below 0."""
+    """A parser of options that take a number not below 0."""
     try:
-        found = numbers.real(text)
-    except NotReadable as refusal:
-        raise typer.BadParameter(f"{text} is no number: {refusal}") from None
-    if found < 0:
-        raise typer.BadParameter(f"{text} lies below 0")
-    return found
+        number = numbers.real(text)
+    except NotReadable:
+        number = -1.0
+    if number >= 0:
+        return number
+    raise typer.BadParameter(f"expected a number from 0 up, got {text!r}")
 
 
-# --- values ---------------------------------------------------------------------------------------
+def named_folder(text: str) -> Path:
+    """A parser of folders: an empty name would be the current one."""
+    if not text:
+        raise typer.BadParameter("expected a folder, got an empty name")
+    return Path(text)
+
+
+# --- numbers ------------------------------------------------------------------------------------
 
 
 def share(text: str, flag: str, most: float = 1.0) -> float:
-    """ "30%" or "0.3" as 0.3; UsageError naming the flag."""
+    """A share above 0 and at most `most`: "30%" and "0.3" are 0.3."""
     percent = text.strip().endswith("%")  # blanks may stand around the sign, not around a number
     try:
         value = numbers.real(text.strip()[:-1].rstrip()) / 100 if percent else numbers.real(text)
     except NotReadable:
-        raise UsageError(f"{flag} takes a share such as 30% or 0.3, not {text!r}") from None
+        raise refusal(flag, "a share such as 30% or 0.3", text) from None
     if not 0 < value <= most:
-        raise UsageError(f"{flag} must lie above 0 and at most at {most:.0%}, not {text!r}")
+        raise refusal(flag, f"a share above 0 and at most {most:.0%}", text)
     return value
 
 
-def positive(text: str, flag: str, what: str = "a number above 0") -> float:
-    """A number above 0 such as 88000, 88,000 or 0.3; UsageError naming the flag."""
+def positive(text: str, flag: str, expected: str = "a number above 0") -> float:
+    """A number above 0 such as 88000, 88,000 or 0.3."""
     try:
         value = numbers.real(text, GROUPED)
     except NotReadable:
         value = 0.0
     if value > 0:
         return value
-    raise UsageError(f"{flag} takes {what}, not {text!r}")
+    raise refusal(flag, expected, text)
 
 
 def span(text: str, flag: str) -> float:
-    """ "90s", "10m", "2h" or "1d" as seconds; UsageError naming the flag."""
+    """Seconds: "90s", "10m", "2h" or "1d", above 0 and at most MOST_DAYS."""
     unit = text[-1:] if text[-1:] in SECONDS else ""
     try:
         seconds = numbers.real(text.removesuffix(unit)) * SECONDS[unit]
@@ -85,57 +101,66 @@ def span(text: str, flag: str) -> float:
     except NotReadable:
         seconds = 0.0
     if seconds <= 0:
-        raise UsageError(f"{flag} takes a time such as 90s, 10m or 2h, not {text!r}")
+        raise refusal(flag, "a time such as 90s, 10m or 2h", text)
     if seconds > MOST_DAYS * 86_400:
-        raise UsageError(f"{flag} takes at most {MOST_DAYS}d, not {text!r}")
+        raise refusal(flag, f"at most {MOST_DAYS}d", text)
     return seconds
 
 
-def named_folder(text: str) -> Path:
-    """A folder as it was typed: an empty name would be the current one."""
-    if not text:
-        raise typer.BadParameter("takes a folder, not an empty name")
-    return Path(text)
+# --- times --------------------------------------------------------------------------------------
 
 
 def moment(text: str, flag: str, ahead: timedelta = AHEAD) -> datetime:
-    """An ISO 8601 time from 2009 to a day from now, as UTC; UsageError naming the flag."""
+    """An ISO 8601 time from 2009 to `ahead` from now, as UTC."""
     try:
         return numbers.moment(text, datetime.now(UTC), ahead)
-    except OutOfBounds as refusal:
-        raise UsageError(f"{flag} lies {refusal}: {text!r}") from None
+    except OutOfBounds:
+        raise refusal(flag, "a time from 2009 on that is not in the future", text) from None
     except NotReadable:
-        raise UsageError(
-            f"{flag} takes a time such as 2026-01-29 or 2026-01-29T02:00Z, not {text!r}"
-        ) from None
+        raise refusal(flag, "a time such as 2026-01-29 or 2026-01-29T02:00Z", text) from None
 
 
 def past(text: str, flag: str) -> datetime:
-    """A time that has been; UsageError naming the flag."""
+    """A time that is not in the future."""
     return moment(text, flag, timedelta(0))
 
 
-def betas(pairs: list[str] | None) -> dict[str, float]:
-    """The --beta flags by factor, in lower case; UsageError for one that is no number."""
-    told: dict[str, float] = {}
-    for pair in pairs or []:
-        name, equals, text = pair.partition("=")
-        try:
-            value = numbers.real(text)
-        except NotReadable:
-            value = float("inf")
-        if not (name and equals and re.fullmatch(r"[^,=\s]+", name) and abs(value) <= MOST_BETA):
-            raise UsageError(
-                f"--beta takes a factor and a number of at most {MOST_BETA:g}, such as eth=1.3, "
-                f"not {pair!r}"
-            )
-        if name.lower() in told:
-            raise UsageError(f"--beta names {name} twice")
-        told[name.lower()] = value
-    return told
+def last_moment(text: str, flag: str) -> datetime:
+    """A time; of a day without an hour its last microsecond."""
+    time = moment(text, flag)
+    is_day = len(text) == len("2026-11-20")
+    return time + timedelta(days=1, microseconds=-1) if is_day else time
 
 
-def beta_values(pairs: list[str] | None) -> dict[str, object]:
-    """The --beta flags as the parameter of a query."""
-    text = ",".join(f"{name}={value!r}" for name, value in betas(pairs).items())
-    return {"p_betas": text} if text else {}
+def utc_day(text: str, flag: str) -> date:
+    """A UTC day written YYYY-MM-DD."""
+    try:
+        return numbers.day(text)
+    except NotReadable:
+        raise refusal(flag, "a day such as 2026-11-20", text) from None
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def choice(text: str, flag: str, words: Collection[str]) -> str:
+    """One of some words as they are written."""
+    if text in words:
+        return text
+    *most, last = words
+    expected = f"{', '.join(most)} or {last}" if most else last
+    hint = suggest(text, words)
+    raise UsageError(f"{refusal(flag, expected, text)}{hint and f'; {hint.rstrip()}'}")
+
+
+def pairs(texts: Collection[str], flag: str, example: str) -> dict[str, str]:
+    """NAME=VALUE texts by name, each name once, no part empty."""
+    by_name: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise refusal(flag, f"a pair such as {example}", text)
+        if name in by_name:
+            raise UsageError(f"{flag}: expected each name once, got {name} twice")
+        by_name[name] = value
+    return by_name

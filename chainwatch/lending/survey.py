@@ -127,7 +127,7 @@ async def survey(feed: Feed, lender: Lender[K]) -> AsyncIterator[Batch]:
     market = feed.market()
     scope = feed.options.get("accounts", "borrowers")
     if scope not in SCOPES:
-        raise UsageError(f"--accounts takes {' or '.join(SCOPES)}, not {scope!r}")
+        raise UsageError(f"--accounts: expected {' or '.join(SCOPES)}, got {scope!r}")
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
     opened = await lender.open(feed, rpc, market, at)

@@ -32,7 +32,7 @@ def retention_of(text: str) -> Retention:
     """The policy in words, e.g. "hourly 7d, daily forever" or "hourly 2d, daily 365d"."""
     found = _KEEP.fullmatch(" ".join(text.split()))
     if not found:
-        raise UsageError(f"--keep takes a policy such as {KEEP!r}, not {text!r}")
+        raise UsageError(f"--keep: expected a policy such as {KEEP!r}, got {text!r}")
     return Retention(int(found[1]), int(found[2]) if found[2] else None)
 
 

@@ -13,7 +13,8 @@ import msgspec
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
-from chainwatch.reports.cascade_basis import CascadeTerms, basis, betas_text
+from chainwatch.reports.betas import betas_text
+from chainwatch.reports.cascade_basis import CascadeTerms, basis
 from chainwatch.show.document import Report
 from chainwatch.show.values import price_text
 

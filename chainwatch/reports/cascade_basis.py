@@ -11,6 +11,7 @@ from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.reports import headers, run
+from chainwatch.reports.betas import betas_text
 from chainwatch.show.values import duration, price_text
 from chainwatch.text import suggest
 
@@ -83,11 +84,6 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
             "betas": dict(self.betas),
             "permanence": 1.0,
         }
-
-
-def betas_text(betas: Mapping[str, float]) -> str:
-    """The form in which queries take them: eth=1.2,sol=1.5."""
-    return ",".join(f"{name.lower()}={value:.12g}" for name, value in betas.items())
 
 
 class Basis(msgspec.Struct, frozen=True):

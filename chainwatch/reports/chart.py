@@ -36,7 +36,7 @@ def require(path: Path) -> None:
     """Raise UsageError where the file's ending is unknown, ConfigError without the extra."""
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(
-            f"--chart takes a file that ends in {', '.join(ENDINGS)}, not {path.name!r}"
+            f"--chart: expected a file that ends in {', '.join(ENDINGS)}, got {path.name!r}"
         )
     try:
         import altair  # noqa: F401

@@ -10,7 +10,8 @@ import msgspec
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
-from chainwatch.reports.cascade_basis import BAND, CascadeTerms, basis, betas_text
+from chainwatch.reports.betas import betas_text
+from chainwatch.reports.cascade_basis import BAND, CascadeTerms, basis
 from chainwatch.show.document import Report
 
 MAX_ROUNDS = 200
@@ -149,6 +150,11 @@ def _run_rounds(
     return Rounds(prices, sales, MAX_ROUNDS, f"not converged in {MAX_ROUNDS} rounds")
 
 
+def _rounded(beta: float) -> float:
+    """Without the last digits, in which quotients that are equal differ."""
+    return float(f"{beta:.12g}")
+
+
 def _sales(
     catalog: Catalog,
     of_factor: CascadeTerms,
@@ -160,7 +166,7 @@ def _sales(
     """What one factor's forced sales and purchases are on the straight path to these prices."""
     x = prices[of_factor.factor] / spots[of_factor.factor]
     path = {
-        other.factor: (1 - prices[other.factor] / spots[other.factor]) / (1 - x)
+        other.factor: _rounded((1 - prices[other.factor] / spots[other.factor]) / (1 - x))
         for other in terms
         if other is not of_factor
     }

@@ -10,6 +10,7 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
+from chainwatch.reports.betas import betas_text, read_betas_text
 from chainwatch.reports.headers import (
     LABEL,
     axis_lines,
@@ -54,6 +55,9 @@ def make(
     definition = query.find(name)
     if "p_market" in values:
         values = {**values, "p_market": ",".join(asked(str(values["p_market"])))}
+    if "p_betas" in values:
+        betas = read_betas_text(str(values["p_betas"]), "p_betas")
+        values = {**values, "p_betas": betas_text(betas)}
     if all(p.name != "p_as_of" for p in definition.params):
         return _make(catalog, definition, values, None, runner)
     scope = _snapshot_scope(values)

@@ -10,6 +10,7 @@ from chainwatch.chain.markets import ALL, asked
 from chainwatch.errors import StoreError, UsageError
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
+from chainwatch.reports.betas import read_betas_text
 from chainwatch.reports.headers import MARKET, snapshots
 from chainwatch.text import suggest
 
@@ -104,7 +105,7 @@ def require_factors(factors: Result, factor: str, betas: str) -> None:
     `factors`: rows of factors_at.
     """
     names = sorted({str(row["factor"]) for row in factors.dicts()})
-    named = [pair.partition("=")[0].strip() for pair in betas.split(",") if pair.strip()]
+    named = list(read_betas_text(betas, "p_betas"))
     if factor.upper() == MARKET:
         wanted = named
     elif factor.lower() in (name.lower() for name in named):

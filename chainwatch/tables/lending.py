@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from chainwatch.tables import close_rules
 from chainwatch.tables.base import Row, Uint
 
 # --- what was read of a chain ---------------------------------------------------------------
@@ -56,12 +57,7 @@ class Snapshot(Row, frozen=True, kw_only=True):
     revision: Annotated[int, "POOL_REVISION() of the pool at that block; 0 where there is none"]
     profile: Annotated[str, "rule set used for the integers, e.g. aave 3.0"]
     hf_rule: Annotated[str, "avg-lt: average threshold truncated to 1 bp; weighted: exact sum"]
-    close_rule: Annotated[
-        str,
-        "what one liquidation may take: half (of a debt), reserve-half (that, all below health "
-        "factor 0.95), position-half (half of all debt, all of a small position or below 0.95), "
-        "whole (all debt), absorb (the whole account), target N (up to health factor N)",
-    ]
+    close_rule: Annotated[str, close_rules.COLUMN]
     base_decimals: Annotated[
         int,
         "decimals of the base currency that values are counted in; Morpho Blue: 0, each position "

@@ -196,5 +196,7 @@ def test_base_urls_are_settings_that_config_shows(tmp_path: Path) -> None:
 
 def test_wrong_values_are_the_users_mistake(home: Path) -> None:
     refused(run("claims", "--article", "E", home=home), Exit.USAGE, "A, B, C or D")
-    refused(run("breaks", "DOGE", "1", home=home), Exit.USAGE, "BTC and ETH, not of 'DOGE'")
-    refused(run("bottom", "--known-on", "soon", home=home), Exit.USAGE, "--known-on takes a time")
+    refused(run("breaks", "DOGE", "1", home=home), Exit.USAGE, "expected BTC or ETH")
+    refused(
+        run("bottom", "--known-on", "soon", home=home), Exit.USAGE, "--known-on: expected a time"
+    )

@@ -196,7 +196,7 @@ def test_what_is_guarded_or_quoted_is_no_fault(tmp_path: Path, text: str) -> Non
 def test_another_engine_is_refused_in_one_line(tmp_path: Path) -> None:
     done = shell.run("query", "health", "--engine", "flink", home=shell.recorded_lake())
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
-    assert "--engine takes duckdb or spark, not 'flink'" in done.err
+    assert "--engine: expected duckdb or spark, got 'flink'" in done.err
 
 
 def test_without_java_the_message_says_so(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from chainwatch.lake.files import read_file
 from chainwatch.lake.store import Store
 from chainwatch.lending.imports import KNOWN_COLUMNS, Terms, snapshot_rows
 from chainwatch.numbers import COMMA
+from chainwatch.tables import close_rules
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
 from tests import shell
 from tests.builders import ask
@@ -165,11 +166,13 @@ def test_the_time_is_that_of_the_file_unless_it_is_told(home: Path) -> None:
 
 def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
     seizable = {}
-    for rule in ("half", "absorb"):
+    for rule in (rule.replace("N", "1.05") for rule in close_rules.MEANINGS):
         assert brought(home, BALANCES, "--close-rule", rule).code == Exit.OK
         rows = ask(Store(home), "walls", factor="BTC", range=0.5)
         seizable[rule] = sum(row["max_seizable_usd"] for row in rows)
     assert seizable["absorb"] > seizable["half"] > 0
+    assert seizable["absorb"] > seizable["target 1.05"] > 0
+    assert min(seizable.values()) > 0
 
 
 def test_a_factor_stands_at_the_price_of_its_asset_or_at_what_the_file_says(home: Path) -> None:
@@ -396,16 +399,26 @@ def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home
     cases = [
         (HEAD + "a,WETH,collateral,one,3000,0.8\n", (), "bad.csv: line 2: amount is no number"),
         (JOINED, (), "1.csv: line 5 has 8 fields, the header 6"),
-        (BALANCES, ("--map", "account"), "--map takes OURS=THEIRS"),
+        (BALANCES, ("--map", "account"), "--map: expected a pair such as account=user"),
         (BALANCES, ("--map", "account=who"), "the file has no column 'who'"),
         (BALANCES, ("--map", "owner=account"), "--map knows no column 'owner' of ours"),
-        (BALANCES, ("--map", "side=asset", "--map", "side=side"), "--map names side twice"),
-        (BALANCES, ("--quote", "ETH=much"), "--quote takes USD, or a name and its USD"),
-        (BALANCES, ("--quote", "=1"), "--quote takes USD, or a name and its USD"),
-        (BALANCES, ("--close-rule", "all"), "--close-rule takes one of half, reserve-half"),
-        (BALANCES, ("--at", "soon"), "--at takes a time"),
-        (BALANCES, ("--at", "2099-01-01"), "--at lies in the future: '2099-01-01'"),
-        (BALANCES, ("--market", "My Market"), "--market takes a name of a-z"),
+        (
+            BALANCES,
+            ("--map", "side=asset", "--map", "side=side"),
+            "got side twice",
+        ),
+        (
+            BALANCES,
+            ("--quote", "ETH=much"),
+            "--quote: expected USD, or a name and",
+        ),
+        (BALANCES, ("--quote", "=1"), "--quote: expected USD, or a name and"),
+        (BALANCES, ("--close-rule", "target N"), "--close-rule: expected one of half"),
+        (BALANCES, ("--close-rule", "target 0.9"), "--close-rule: expected one of half"),
+        (BALANCES, ("--close-rule", "all"), "--close-rule: expected one of half, reserve-half"),
+        (BALANCES, ("--at", "soon"), "--at: expected a time"),
+        (BALANCES, ("--at", "2099-01-01"), "not in the future, got '2099-01-01'"),
+        (BALANCES, ("--market", "My Market"), "--market: expected a name of a-z"),
         (BALANCES, ("--market", "all"), "--market all means every market"),
         (BALANCES, ("--market", "ethereum"), "--market ethereum is a market on a chain"),
     ]

@@ -644,9 +644,9 @@ def test_a_full_disk_is_reported_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--day", "2026-02-30"), "--day takes a day such as 2026-11-20, not '2026-02-30'"),
+        (("--day", "2026-02-30"), "--day: expected a day such as 2026-11-20, got '2026-02-30'"),
         (("--day", "2020-01-01"), "nothing is stored of 2020-01-01; stored: 2026-01-29"),
-        (("--format", "xlsx"), "--format takes parquet, csv, json"),
+        (("--format", "xlsx"), "--format: expected parquet, csv, json"),
         (("--check", "x"), "--check takes a folder and nothing else"),
     ],
 )

@@ -159,7 +159,7 @@ def test_nothing_is_dropped_that_no_later_snapshot_supersedes(
     "text", ["", "hourly", "hourly 7d", "daily forever", "hourly 7h, daily 1d"]
 )
 def test_a_policy_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--keep takes a policy such as"):
+    with pytest.raises(UsageError, match="--keep: expected a policy such as"):
         retention.retention_of(text)
 
 

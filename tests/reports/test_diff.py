@@ -223,7 +223,7 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--from", "soon"), "--from takes a time"),
+        (("--from", "soon"), "--from: expected a time"),
         (("--from", "2026-01-29", "--to", "2026-01-28"), "--to must be later than --from"),
         (("--from", "2026-01-28", "--up", "5%", "--down", "5%"), "choose --down or --up"),
     ],

@@ -318,10 +318,13 @@ def test_walls_of_the_market_say_which_assets_moved_and_by_how_much(store: Store
         (("MARKET", "--beta", "doge=2"), "no factor is called 'doge'"),
         (("MARKT",), "did you mean MARKET?"),
         (("ETH", "--beta", "eth=1.3"), "betas are for MARKET"),
-        (("MARKET", "--beta", "eth"), "--beta takes a factor and a number"),
-        (("MARKET", "--beta", "eth=much"), "--beta takes a factor and a number"),
-        (("MARKET", "--beta", "eth=nan"), "--beta takes a factor and a number"),
-        (("MARKET", "--beta", "eth=1", "--beta", "ETH=2"), "--beta names ETH twice"),
+        (("MARKET", "--beta", "eth"), "--beta: expected a factor and a number"),
+        (("MARKET", "--beta", "eth=much"), "--beta: expected a factor and a number"),
+        (("MARKET", "--beta", "eth=nan"), "--beta: expected a factor and a number"),
+        (
+            ("MARKET", "--beta", "eth=1", "--beta", "ETH=2"),
+            "--beta: expected each factor once",
+        ),
     ],
 )
 def test_a_beta_that_does_not_fit_is_one_line(words: tuple[str, ...], message: str) -> None:

@@ -740,7 +740,7 @@ def test_a_scope_that_does_not_exist_is_refused(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
     text = refusal(watch(aave_market, scope="some"), UsageError)
-    assert text == "--accounts takes borrowers or all, not 'some'"
+    assert text == "--accounts: expected borrowers or all, got 'some'"
 
 
 # --- a chain that changes its mind --------------------------------------------------------------
