@@ -100,7 +100,7 @@ def ours(folder: Path) -> dict[str, Any]:
         sums = catalog.run(
             "SELECT count(*), sum(units), max(units), sum(landing_price) FROM break_levels()"
         )
-    return _said(best, peak, sums.rows[0])
+    return _result(best, peak, sums.rows[0])
 
 
 def numpy(folder: Path) -> dict[str, Any]:
@@ -128,15 +128,15 @@ def numpy(folder: Path) -> dict[str, Any]:
         total = np.add.reduceat(usd, starts)
         _, numbers = np.unique(account, return_inverse=True)
         pairs, inverse = np.unique(group * len(account) + numbers, return_inverse=True)
-        each = np.bincount(inverse, usd)
+        sums = np.bincount(inverse, usd)
         owner = pairs // len(account)
         accounts = np.bincount(owner)
-        largest = np.maximum.reduceat(each, np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]))
+        largest = np.maximum.reduceat(sums, np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]))
         landing = t[starts] * (1 - _impact(after[ends - 1]))
         rows = (t[starts], landing, np.add.reduceat(units, starts), accounts, largest / total)
         best = min(best, time.perf_counter() - begin)
-    found = len(rows[0]), float(rows[2].sum()), float(rows[2].max()), float(rows[1].sum())
-    return _said(best, _peak_mb(), found)
+    figures = len(rows[0]), float(rows[2].sum()), float(rows[2].max()), float(rows[1].sum())
+    return _result(best, _peak_mb(), figures)
 
 
 def _impact(sold: Any) -> Any:
@@ -177,7 +177,7 @@ def _peak_mb() -> int:
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
 
 
-def _said(seconds: float, peak_mb: int, sums: Sequence[Any]) -> dict[str, Any]:
+def _result(seconds: float, peak_mb: int, sums: Sequence[Any]) -> dict[str, Any]:
     figures = dict(zip(FIGURES, sums, strict=True))
     return {"seconds": seconds, "peak_mb": peak_mb, **figures}
 
@@ -187,7 +187,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
     del cache
     with tempfile.TemporaryDirectory() as folder:
         _build(Path(folder))
-        found = {
+        figures = {
             which: json.loads(
                 subprocess.run(
                     [sys.executable, "-m", "bench.cascade", which, folder],
@@ -197,7 +197,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
             )
             for which in ("ours", "numpy", "grid")
         }
-    mine, other, scan = found["ours"], found["numpy"], found["grid"]
+    mine, other, scan = figures["ours"], figures["numpy"], figures["grid"]
     for figure in FIGURES:
         if abs(mine[figure] / other[figure] - 1) > 1e-9:
             raise SystemExit(f"the two disagree in {figure}: {mine} against {other}")

@@ -66,15 +66,16 @@ def run(cache: Path) -> list[dict[str, Any]]:
     event = Web3().eth.contract(abi=abi).events.LiquidationCall()
     wires = [wire(log) for log in logs[:THEIRS]]
     begin = time.perf_counter()
-    found = [event.process_log(each) for each in wires]
+    decoded = [event.process_log(wire) for wire in wires]
     theirs = THEIRS / (time.perf_counter() - begin)
-    for row, other in zip(rows, found, strict=False):
-        told = other["args"]
+    for row, other in zip(rows, decoded, strict=False):
+        arguments = other["args"]
         assert (row.debt_repaid_raw, row.coll_seized_raw) == (
-            told["debtToCover"],
-            told["liquidatedCollateralAmount"],
+            arguments["debtToCover"],
+            arguments["liquidatedCollateralAmount"],
         )
-        assert (row.account, row.liquidator) == (told["user"].lower(), told["liquidator"].lower())
+        assert row.account == arguments["user"].lower()
+        assert row.liquidator == arguments["liquidator"].lower()
     return [
         {
             "benchmark": "decoding liquidation events into rows, against web3's process_log",

@@ -29,7 +29,7 @@ RAY = 10**27
 
 def states() -> dict[str, ReserveState]:
     rng = Random(2)
-    found = {}
+    results = {}
     for i in range(RESERVES):
         config = ReserveConfig(
             ltv=7_500,
@@ -43,7 +43,7 @@ def states() -> dict[str, ReserveState]:
             protocol_fee=1_000,
             emode=0,
         )
-        found[str(i)] = ReserveState(
+        results[str(i)] = ReserveState(
             asset=str(i),
             reserve_id=i,
             config=config,
@@ -51,25 +51,25 @@ def states() -> dict[str, ReserveState]:
             liquidity_index=RAY + rng.randrange(RAY // 5),
             debt_index=RAY + rng.randrange(RAY // 3),
         )
-    return found
+    return results
 
 
 def accounts(count: int) -> list[tuple[Holding, ...]]:
     """Scaled balances: one to three collaterals and one or two debts each."""
     rng = Random(3)
-    found = []
+    results = []
     for _ in range(count):
-        chosen = rng.sample(range(RESERVES), rng.choice((2, 2, 3, 4, 5)))
-        debts = 1 if len(chosen) < 4 else 2
-        found.append(
+        reserves = rng.sample(range(RESERVES), rng.choice((2, 2, 3, 4, 5)))
+        debts = 1 if len(reserves) < 4 else 2
+        results.append(
             tuple(
                 Holding(asset=str(r), debt=rng.randrange(1, 10**21))
                 if i < debts
                 else Holding(asset=str(r), collateral=rng.randrange(1, 10**22))
-                for i, r in enumerate(chosen)
+                for i, r in enumerate(reserves)
             )
         )
-    return found
+    return results
 
 
 def measured(version: str) -> None:
@@ -91,7 +91,7 @@ def measured(version: str) -> None:
     sys.stdout.write(json.dumps([seconds, peak, liquidatable]) + "\n")
 
 
-async def asked(url: str, pool: str, names: list[str]) -> float:
+async def seconds_of_node(url: str, pool: str, names: list[str]) -> float:
     """Seconds that the node takes for the same figures of some accounts."""
     async with Http() as http:
         rpc = Rpc(http, [url], chain="local", chain_id=31_337)
@@ -104,7 +104,7 @@ async def asked(url: str, pool: str, names: list[str]) -> float:
 
 def run(cache: Path) -> list[dict[str, Any]]:
     with market_with(cache, ASKED) as (url, market, made, _):
-        node = len(made) / asyncio.run(asked(url, market.pool, made))
+        node = len(made) / asyncio.run(seconds_of_node(url, market.pool, made))
     lines = []
     for version in ("3.0", "3.7"):
         done = subprocess.run(

@@ -57,7 +57,7 @@ async def _received(exchange: Loopback, channel: Channel) -> dict[str, Any]:
                 await asyncio.sleep(0.2)
             seconds = time.perf_counter() - begun
             stopped.set()
-            asked = await reading
+            questions = await reading
         with query.open_catalog(Store(Path(folder))) as catalog:
             rows, events = catalog.run(
                 "SELECT count(*), count(DISTINCT event) FROM exchange_liquidations"
@@ -69,7 +69,7 @@ async def _received(exchange: Loopback, channel: Channel) -> dict[str, Any]:
         "rows": rows,
         "lost": FRAMES - events,
         "doubled": rows - events,
-        "questions_asked_meanwhile": asked,
+        "questions_asked_meanwhile": questions,
     }
 
 

@@ -112,7 +112,7 @@ def through_pandas(folder: Path) -> tuple[float, dict[str, float]]:
         vol = (100 * frames["dgs10"].diff()).rolling(20).std()
         best = min(best, time.perf_counter() - begin)
     series = {"z": z, "spread_bp": spread_bp, "vol_bp": vol}
-    return best, {name: float(found.iloc[-1]) for name, found in series.items()}
+    return best, {name: float(values.iloc[-1]) for name, values in series.items()}
 
 
 def from_shell(*arguments: str) -> float:
@@ -131,7 +131,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
         folder, home = Path(name), Path(name) / "home"
         paths = write(folder)
         loaded = load(home, paths)
-        asked, ours = ask(home)
+        queried, ours = ask(home)
         computed, theirs = through_pandas(folder)
         command = ("-m", "chainwatch.cli", "--home", str(home), "sql", QUESTION)
         shell = from_shell(*command)
@@ -144,13 +144,13 @@ def run(cache: Path) -> list[dict[str, Any]]:
     rows = len(SERIES) * YEARS * 261
     return [
         {
-            "benchmark": "15 stored series asked from the shell, against a pandas script",
+            "benchmark": "15 stored series queried from the shell, against a pandas script",
             **figures(shell, other),
             "wanted": "≥ 1",
         },
         {
-            "benchmark": "15 stored series asked in a running process, against pandas there",
-            **figures(asked, computed),
+            "benchmark": "15 stored series queried in a running process, against pandas there",
+            **figures(queried, computed),
         },
         {
             "benchmark": "15 series loaded for the first time, with hash, dates and vintages",

@@ -70,8 +70,8 @@ def run(cache: Path) -> list[dict[str, Any]]:
     def apart(which: str, folder: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "bench.nights", which, folder]
         out = subprocess.run(command, check=True, capture_output=True).stdout
-        found: dict[str, Any] = json.loads(out)
-        return found
+        answer: dict[str, Any] = json.loads(out)
+        return answer
 
     with tempfile.TemporaryDirectory() as folder:
         merged = apart("compaction", folder)

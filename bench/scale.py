@@ -26,14 +26,14 @@ def duckdb(home: Path) -> list[dict[str, Any]]:
     from chainwatch.lake import query
     from chainwatch.lake.store import Store
 
-    found = []
+    answers = []
     with query.open_catalog(Store(home)) as catalog:
         for name, values in QUESTIONS:
             begun = time.perf_counter()
             result = query.run(catalog, query.find(name), values)
             seconds = time.perf_counter() - begun
-            found.append({"question": name, "seconds": seconds, "rows": result.dicts()})
-    return found
+            answers.append({"question": name, "seconds": seconds, "rows": result.dicts()})
+    return answers
 
 
 def spark(home: Path) -> list[dict[str, Any]]:
@@ -42,15 +42,15 @@ def spark(home: Path) -> list[dict[str, Any]]:
     from chainwatch.lake.spark import Spark
     from chainwatch.lake.store import Store
 
-    found = []
+    answers = []
     with Spark(Store(home), "local[2]", memory="6g") as engine:
         engine.run(query.find("snapshots_at"))  # started and warm
         for name, values in QUESTIONS:
             begun = time.perf_counter()
             result = engine.run(query.find(name), values)
             seconds = time.perf_counter() - begun
-            found.append({"question": name, "seconds": seconds, "rows": result.dicts()})
-    return found
+            answers.append({"question": name, "seconds": seconds, "rows": result.dicts()})
+    return answers
 
 
 def _peak_mb(pid: str = "self") -> int:
@@ -86,7 +86,7 @@ def run(cache: Path, accounts: int = ACCOUNTS) -> list[dict[str, Any]]:
         synthetic.build(Path(folder), accounts)
         built = time.perf_counter() - begun
         size = sum(p.stat().st_size for p in Path(folder).rglob("*.parquet"))
-        found = {}
+        answers = {}
         for which in ("duckdb", "spark"):
             done = subprocess.run(
                 [sys.executable, "-W", "ignore", "-m", "bench.scale", which, folder],
@@ -95,17 +95,17 @@ def run(cache: Path, accounts: int = ACCOUNTS) -> list[dict[str, Any]]:
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
-            found[which] = json.loads(done.stdout.splitlines()[-1])
+            answers[which] = json.loads(done.stdout.splitlines()[-1])
     lines = []
-    for mine, other in zip(found["duckdb"]["answers"], found["spark"]["answers"], strict=True):
+    for mine, other in zip(answers["duckdb"]["answers"], answers["spark"]["answers"], strict=True):
         lines.append(
             {
                 "benchmark": f"{mine['question']} over {accounts:,} accounts, DuckDB against Spark",
                 "unit": "seconds",
                 "ours": round(mine["seconds"], 2),
-                "peak_mb": found["duckdb"]["peak_mb"],
+                "peak_mb": answers["duckdb"]["peak_mb"],
                 "alternative": round(other["seconds"], 2),
-                "alternative_peak_mb": found["spark"]["peak_mb"],
+                "alternative_peak_mb": answers["spark"]["peak_mb"],
                 "ratio": round(other["seconds"] / mine["seconds"], 2),
                 "largest_difference": difference(mine["rows"], other["rows"]),
                 "wanted": "difference ≤ 1e-9",
@@ -121,8 +121,8 @@ def difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> floa
     if len(ours) != len(theirs):
         raise SystemExit(f"{len(ours)} rows against {len(theirs)}")
     largest = 0.0
-    for one, other in zip(ours, theirs, strict=True):
-        for name, value in one.items():
+    for row, other in zip(ours, theirs, strict=True):
+        for name, value in row.items():
             if isinstance(value, float) and other[name] is not None:
                 gap = abs(value - other[name]) / max(abs(value), 1.0)
                 largest = max(largest, gap)

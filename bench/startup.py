@@ -12,12 +12,12 @@ RUNS = 15
 
 
 def best(command: list[str]) -> float:
-    found = float("inf")
+    best = float("inf")
     for _ in range(RUNS):
         begin = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        found = min(found, time.perf_counter() - begin)
-    return found
+        best = min(best, time.perf_counter() - begin)
+    return best
 
 
 def run(cache: Path) -> list[dict[str, Any]]:

@@ -27,9 +27,10 @@ def ours(home: Path) -> dict[str, Any]:
     with query.open_catalog(Store(home)) as catalog:
         for _ in range(RUNS):
             begin = time.perf_counter()
-            found = query.run(catalog, query.find("walls"), {"p_factor": "ETH", "p_step_abs": 30.0})
+            values = {"p_factor": "ETH", "p_step_abs": 30.0}
+            result = query.run(catalog, query.find("walls"), values)
             best = min(best, time.perf_counter() - begin)
-    down = [r for r in found.dicts() if r["direction"] in ("down", "beyond down")]
+    down = [r for r in result.dicts() if r["direction"] in ("down", "beyond down")]
     return {
         "seconds": best,
         "peak_mb": _peak_mb(),
@@ -105,7 +106,7 @@ def polars(home: Path) -> dict[str, Any]:
                 bin=(pl.col("x") * spot / 30.0 + 1e-9).floor().cast(pl.Int32),
             )
         )
-        found = (
+        result = (
             down.group_by("bin")
             .agg(
                 accounts=pl.len(),
@@ -119,8 +120,8 @@ def polars(home: Path) -> dict[str, Any]:
     return {
         "seconds": best,
         "peak_mb": _peak_mb(),
-        "accounts": int(found["accounts"].sum()),
-        "at_risk_usd": float(found["risk"].sum()),
+        "accounts": int(result["accounts"].sum()),
+        "at_risk_usd": float(result["risk"].sum()),
     }
 
 
@@ -137,7 +138,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
     del cache
     with tempfile.TemporaryDirectory() as folder:
         synthetic.build(Path(folder), ACCOUNTS)
-        found = {
+        result = {
             which: json.loads(
                 subprocess.run(
                     [sys.executable, "-m", "bench.walls", which, folder],
@@ -147,7 +148,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
             )
             for which in ("ours", "polars")
         }
-    mine, other = found["ours"], found["polars"]
+    mine, other = result["ours"], result["polars"]
     if mine["accounts"] != other["accounts"]:
         raise SystemExit(f"the two disagree: {mine} against {other}")
     return [
