@@ -133,7 +133,7 @@ def emit_clients(output: Output) -> None:
 def converse(output: Output, seconds: float | None) -> None:
     """Read statements at a prompt, on a terminal."""
     from chainwatch.commands import prompt
-    from chainwatch.lake.store import CATALOG_NAME
+    from chainwatch.lake.layout import CATALOG_NAME
     from chainwatch.show import terminal
     from chainwatch.show.document import Format
 

@@ -27,7 +27,8 @@ from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import CheckFailed, ConfigError, NetworkError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
-from chainwatch.lake.store import Store, writing
+from chainwatch.lake.faults import writing
+from chainwatch.lake.store import Store
 from chainwatch.reports import cascade, chart, run
 from chainwatch.reports.cascade_basis import CascadeTerms
 from chainwatch.settings import Settings

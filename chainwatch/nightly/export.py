@@ -44,9 +44,10 @@ from chainwatch.errors import CheckFailed, UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result, engine_version
+from chainwatch.lake.faults import refuse_full
 from chainwatch.lake.query import Query
 from chainwatch.lake.segments import parquet_shape
-from chainwatch.lake.store import Store, refuse_full
+from chainwatch.lake.store import Store
 from chainwatch.show import render
 from chainwatch.show.document import Format, Report
 
@@ -190,7 +191,7 @@ def day_catalog(store: Store, day: date, path: Path) -> Iterator[Catalog]:
     """
     with query.open_catalog(store) as catalog:
         whole, parameters = _snapshots_of(catalog, day)
-    with store.frozen(query.definitions(), path, whole=whole, parameters=parameters) as frozen:
+    with store.frozen(query.definitions(), path, complete=whole, parameters=parameters) as frozen:
         yield frozen
 
 

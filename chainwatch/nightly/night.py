@@ -23,8 +23,9 @@ from chainwatch.errors import (
     named,
 )
 from chainwatch.lake import query
+from chainwatch.lake.faults import writing
 from chainwatch.lake.merge import MERGE_GRACE_SECONDS, MERGE_SETTLE_SECONDS
-from chainwatch.lake.store import Store, writing
+from chainwatch.lake.store import Store
 from chainwatch.nightly import export
 from chainwatch.nightly.retention import Retention, finish, merging, thin
 from chainwatch.tables.lending import Snapshot

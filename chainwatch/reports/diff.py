@@ -179,7 +179,7 @@ def split(
     named: list[Mover] = []
     with (
         tempfile.TemporaryDirectory(prefix="chainwatch-") as folder,
-        store.frozen(query.definitions(), Path(folder) / "work.duckdb", whole=ids) as catalog,
+        store.frozen(query.definitions(), Path(folder) / "work.duckdb", complete=ids) as catalog,
     ):
         catalog.keep(
             "changed",

@@ -19,7 +19,8 @@ import pytest
 from chainwatch.commands import prompt
 from chainwatch.errors import Exit
 from chainwatch.lake import query
-from chainwatch.lake.store import CATALOG_NAME, Store
+from chainwatch.lake.layout import CATALOG_NAME
+from chainwatch.lake.store import Store
 from chainwatch.tables.base import columns
 from chainwatch.tables.registry import tables
 from tests import shell, terminal

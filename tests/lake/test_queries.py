@@ -21,7 +21,8 @@ from chainwatch.demo.story import failed_checks
 from chainwatch.disclosures.publishers import reference
 from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.lake import query
-from chainwatch.lake.store import CATALOG_NAME, Store
+from chainwatch.lake.layout import CATALOG_NAME
+from chainwatch.lake.store import Store
 from chainwatch.reports import run
 from chainwatch.show import render
 from chainwatch.show.document import Format

@@ -40,5 +40,5 @@ def test_one_thread_adds_whatever_the_machine_has(empty_lake: Store, tmp_path: P
     """In the catalog, and in the copy of some snapshots."""
     with query.open_catalog(empty_lake) as catalog:
         assert catalog.run("SELECT current_setting('threads')").rows == [(1,)]
-    with empty_lake.frozen(query.definitions(), tmp_path / "work.duckdb", whole=[]) as catalog:
+    with empty_lake.frozen(query.definitions(), tmp_path / "work.duckdb", complete=[]) as catalog:
         assert catalog.run("SELECT current_setting('threads')").rows == [(1,)]

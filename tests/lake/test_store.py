@@ -28,8 +28,10 @@ from hypothesis import strategies as st
 
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
 from chainwatch.lake import query
+from chainwatch.lake.catalog_file import CATALOG_FORMAT
+from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.merge import Merger
-from chainwatch.lake.store import CATALOG_FORMAT, CATALOG_NAME, Store
+from chainwatch.lake.store import Store
 from chainwatch.nightly import export
 from chainwatch.reports import alerts, run
 from chainwatch.show.document import Report

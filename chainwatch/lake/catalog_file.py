@@ -1,0 +1,68 @@
+"""The catalog's file: a cache of views and macros, opened read-only and replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chainwatch.lake.layout import Layout
+from chainwatch.lake.segments import flush_file, flush_folder, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+CATALOG_FORMAT = "v1.0.0"  # older clients of the duckdb shell can open it
+
+
+def open_current(path: Path, fingerprint: str) -> duckdb.DuckDBPyConnection | None:
+    """A read-only connection, or None where the file is missing or of another state."""
+    import duckdb
+
+    if not path.exists():
+        return None
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as failure:
+        if "set lock on file" in str(failure):  # another process opened it for writing
+            raise
+        return None  # damaged, or of another duckdb: it is a cache, so it is made anew
+    try:
+        state = connection.execute("SELECT fingerprint FROM catalog_state").fetchone()
+    except duckdb.Error:
+        state = None
+    if state == (fingerprint,):
+        return connection
+    connection.close()
+    return None
+
+
+def build(layout: Layout, fingerprint: str, statements: Sequence[str]) -> None:
+    """Run the statements in a new file and put it in the place of the old one."""
+    import duckdb
+
+    draft = layout.new_draft("catalog.duckdb")
+    try:
+        with duckdb.connect() as builder:
+            builder.execute(
+                f"ATTACH {quoted(str(draft))} AS draft (STORAGE_VERSION '{CATALOG_FORMAT}')"
+            )
+            builder.execute("USE draft")
+            builder.execute("BEGIN")  # one commit for some hundred statements
+            builder.execute(
+                "CREATE TABLE catalog_state AS SELECT $fingerprint AS fingerprint, $home AS home",
+                {"fingerprint": fingerprint, "home": str(layout.home)},
+            )
+            for statement in statements:
+                builder.execute(statement)
+            builder.execute("COMMIT")
+            builder.execute("USE memory")
+            builder.execute("DETACH draft")
+        flush_file(draft)
+        draft.replace(layout.catalog)
+        flush_folder(layout.home)
+    finally:
+        for leftover in (draft, draft.with_name(f"{draft.name}.wal")):
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""Tables as SQL: the rows of finished loads, each key once, and their views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chainwatch.lake.layout import Layout
+from chainwatch.lake.segments import parquet_columns, quoted
+from chainwatch.tables.base import Row, columns
+from chainwatch.tables.log import Load
+from chainwatch.tables.registry import tables
+
+
+def table_query(layout: Layout, row: type[Row]) -> str:
+    """Rows of finished loads, each key once: what a table means to all who read it."""
+    names = ", ".join(name for name, _ in parquet_columns(row))
+    if row is Load:
+        text = _current_loads(layout, f"{names}, day")
+    else:
+        text = (
+            f"SELECT {names}, day FROM {_segments(layout, row)} "
+            f"WHERE load IN ({_current_loads(layout, 'load')})"
+        )
+    if row.repeats:
+        text += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
+    return text
+
+
+def _current_loads(layout: Layout, names: str) -> str:
+    """Loads that no other replaces. The files are listed once, so that the two parts agree."""
+    return (
+        f"WITH stored AS MATERIALIZED (SELECT {names}, replaces AS others "
+        f"FROM {_segments(layout, Load)}) SELECT {names} FROM stored WHERE load NOT IN ("
+        "SELECT unnest(string_split(others, ' ')) FROM stored WHERE others IS NOT NULL)"
+    )
+
+
+def _segments(layout: Layout, row: type[Row]) -> str:
+    files = layout.lake / row.table / "day=*" / "*.parquet"
+    return (
+        f"read_parquet({quoted(str(files))}, "
+        "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
+    )
+
+
+def empty_views() -> Iterator[str]:
+    """Statements: views without rows that have the columns of the tables."""
+    for name, row in tables().items():
+        shape = ", ".join(f"CAST(NULL AS {kind}) AS {c}" for c, kind in parquet_columns(row))
+        yield f"CREATE VIEW {name} AS SELECT {shape}, CAST(NULL AS DATE) AS day WHERE false"
+
+
+def table_views(layout: Layout) -> Iterator[str]:
+    """Statements: the view of each table, with the meaning of the table and of its columns."""
+    for name, row in tables().items():
+        yield f"CREATE OR REPLACE VIEW {name} AS {table_query(layout, row)}"
+        yield f"COMMENT ON VIEW {name} IS {quoted((row.__doc__ or '').strip())}"
+        for column in columns(row):
+            yield (
+                f"COMMENT ON COLUMN {name}.{column.name} IS "
+                f"{quoted(column.meaning + (' (exact integer)' * (column.type == 'UINT')))}"
+            )
+            if column.type == "UINT":
+                yield (
+                    f"COMMENT ON COLUMN {name}.{column.name}_text IS "
+                    f"{quoted(f'{column.name} where it has more than 38 digits')}"
+                )
+        yield f"COMMENT ON COLUMN {name}.load IS 'load that brought the row, see loads'"
+        yield f"COMMENT ON COLUMN {name}.day IS 'UTC day on which the row was stored'"
+
+
+def snapshot_copy(layout: Layout, row: type[Row], snapshots: list[str]) -> str:
+    """The statement that copies the rows of some snapshots, in the order of their key."""
+    ids = ", ".join(map(quoted, snapshots)) or "NULL"
+    return (
+        f"CREATE TABLE {row.table} AS SELECT * FROM ({table_query(layout, row)}) "
+        f"WHERE snapshot IN ({ids}) ORDER BY {', '.join(row.key)}"
+    )
