@@ -137,7 +137,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
          greatest(q.observed_at, p.observed_at) AS observed_at
   FROM quote AS q
   JOIN spread_days(p_known_at := $p_known_at) AS d ON d.as_of = q.as_of
-  JOIN indicators_at(p_known_at := $p_known_at) AS p ON p.series = d.leg AND p.as_of = d.leg_as_of
+  JOIN indicators_at(p_known_at := $p_known_at) AS p ON p.series = d.administered_rate AND p.as_of = d.administered_rate_as_of
   WHERE q.subject = 'sofr' AND d.paid IS NOT NULL
 ), at_hand AS (
   SELECT subject, party, min(rank) AS rank, any_value(used) AS used, any_value(source) AS source,

@@ -2,11 +2,11 @@
 -- title: SOFR against the rate the Fed pays on reserves, in basis points, newest days first
 -- param: p_last BIGINT = 10  how many of the newest days
 -- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
--- show: as_of sofr_pct=sofr_% paid_pct=paid_% leg spread_bp percentile_share=percentile percentile_without_month_ends_share=without_month_ends month_end age_seconds=age origin=source
+-- show: as_of sofr_pct=sofr_% paid_pct=paid_% administered_rate=rate_paid spread_bp percentile_share=percentile percentile_without_month_ends_share=without_month_ends month_end age_seconds=age origin=source
 -- note: percentile: share of all days from {since} up to that day with a smaller spread (to the newest: {days} days); then the same without the days around month ends
--- note: leg: IOER up to 2021-07-28, IORB from then on
+-- note: rate paid: IOER up to 2021-07-28, IORB from then on
 WITH day AS (SELECT * FROM spread_days(p_known_at := $p_known_at))
-SELECT d.as_of, d.sofr AS sofr_pct, d.paid AS paid_pct, d.leg, d.spread_bp,
+SELECT d.as_of, d.sofr AS sofr_pct, d.paid AS paid_pct, d.administered_rate, d.spread_bp,
        CASE WHEN d.spread_bp IS NOT NULL THEN
          (SELECT count(*) FILTER (e.spread_bp < d.spread_bp) / nullif(CAST(count(*) AS DOUBLE) - 1, 0)
           FROM day AS e WHERE e.as_of <= d.as_of AND e.spread_bp IS NOT NULL) END AS percentile_share,
@@ -18,7 +18,7 @@ SELECT d.as_of, d.sofr AS sofr_pct, d.paid AS paid_pct, d.leg, d.spread_bp,
        (SELECT count(*) FROM day AS e WHERE e.as_of <= d.as_of AND e.spread_bp IS NOT NULL) AS days,
        (SELECT min(e.as_of) FROM day AS e WHERE e.spread_bp IS NOT NULL) AS since,
        86400 * date_diff('day', d.as_of, CAST(coalesce($p_known_at, now()) AS DATE)) AS age_seconds,
-       d.source, CASE d.provenance WHEN 'sample' THEN 'SAMPLE' ELSE d.source END AS origin, d.leg_source, d.leg_as_of, d.known_at, d.observed_at, d.provenance
+       d.source, CASE d.provenance WHEN 'sample' THEN 'SAMPLE' ELSE d.source END AS origin, d.administered_rate_source, d.administered_rate_as_of, d.known_at, d.observed_at, d.provenance
 FROM day AS d
 ORDER BY d.as_of DESC
 LIMIT $p_last

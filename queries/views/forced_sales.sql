@@ -97,7 +97,7 @@ WITH spot AS (
     CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap * (d1 - a1) ELSE 0e0 END AS heal1
   FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM left_over) AS f
 ), healing AS (
-  SELECT *, CASE WHEN kind <> 'now' THEN kind WHEN heal1 < 0e0 THEN 'down' ELSE 'up' END AS heal_way,
+  SELECT *, CASE WHEN kind <> 'now' THEN kind WHEN heal1 < 0e0 THEN 'down' ELSE 'up' END AS heal_direction,
     (c0 - heal0) / nullif(heal1 - c1, 0e0) AS x_cap,
     CASE WHEN kind = 'now' THEN greatest(least(heal0 + heal1, c0 + c1), 0e0) ELSE 0e0 END AS heal_now,
     heals AND (kind <> 'now' OR heal0 + heal1 < c0 + c1) AND heal1 <> 0e0
@@ -105,7 +105,7 @@ WITH spot AS (
   FROM sized
 ), ended AS (
   SELECT *,
-    CASE WHEN heal_way = 'down' THEN greatest(CASE WHEN x_cap < x_heal THEN x_cap ELSE 0e0 END, x_min)
+    CASE WHEN heal_direction = 'down' THEN greatest(CASE WHEN x_cap < x_heal THEN x_cap ELSE 0e0 END, x_min)
          WHEN x_cap > x_heal THEN least(x_cap, coalesce(x_max, x_cap))
          ELSE x_max END AS x_end
   FROM healing
@@ -123,11 +123,11 @@ WITH spot AS (
          rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
   FROM ended WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, close_rule, heal_way, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, close_rule, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
          heal0 - heal_now, heal1, 0e0
   FROM ended WHERE kind = 'now' AND heals_on
   UNION ALL
-  SELECT market, account, close_rule, heal_way, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, close_rule, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
          heal1 * x_end, -heal1, 0e0
   FROM ended WHERE heals_on AND x_end > 0e0
 )

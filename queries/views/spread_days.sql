@@ -10,17 +10,17 @@ WITH known AS (
   SELECT * FROM known
   WHERE (series = 'ioer' AND as_of < DATE '2021-07-29') OR (series = 'iorb' AND as_of >= DATE '2021-07-29')
 ), joined AS (
-  SELECT s.as_of, s.value AS sofr, p.value AS paid, p.series AS leg, p.as_of AS leg_as_of,
-         s.source, p.source AS leg_source, s.known_at AS sofr_known_at, p.known_at AS leg_known_at,
+  SELECT s.as_of, s.value AS sofr, p.value AS paid, p.series AS administered_rate, p.as_of AS administered_rate_as_of,
+         s.source, p.source AS administered_rate_source, s.known_at AS sofr_known_at, p.known_at AS administered_rate_known_at,
          s.observed_at,
          CASE WHEN 'sample' IN (s.provenance, p.provenance) THEN 'sample' ELSE s.provenance END AS provenance
   FROM sofr AS s ASOF LEFT JOIN paid AS p ON s.as_of >= p.as_of
 )
 SELECT as_of, sofr,
-       CASE WHEN leg_as_of >= as_of - INTERVAL 7 DAY THEN paid END AS paid, leg, leg_as_of,
-       CASE WHEN leg_as_of >= as_of - INTERVAL 7 DAY THEN round(100 * (sofr - paid), 6) END AS spread_bp,
+       CASE WHEN administered_rate_as_of >= as_of - INTERVAL 7 DAY THEN paid END AS paid, administered_rate, administered_rate_as_of,
+       CASE WHEN administered_rate_as_of >= as_of - INTERVAL 7 DAY THEN round(100 * (sofr - paid), 6) END AS spread_bp,
        month(as_of) <> month(after) OR month(after) <> month(after_next) OR month(before) <> month(as_of) AS month_end,
-       source, leg_source, provenance, greatest(sofr_known_at, leg_known_at) AS known_at, observed_at
+       source, administered_rate_source, provenance, greatest(sofr_known_at, administered_rate_known_at) AS known_at, observed_at
 FROM (
   -- The days before and after: those that have a rate, else weekdays.
   SELECT j.*, coalesce(lag(j.as_of) OVER day, w.before) AS before,

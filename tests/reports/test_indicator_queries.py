@@ -117,8 +117,8 @@ def test_the_leg_changes_from_ioer_to_iorb_on_its_day(fill: Fill) -> None:
         ],
     )
     newest, before = ask(store, "spreads")
-    assert (before["leg"], before["spread_bp"]) == ("ioer", -5.0)
-    assert (newest["leg"], newest["spread_bp"]) == ("iorb", -10.0)
+    assert (before["administered_rate"], before["spread_bp"]) == ("ioer", -5.0)
+    assert (newest["administered_rate"], newest["spread_bp"]) == ("iorb", -10.0)
 
 
 def test_the_note_on_percentiles_says_which_days_they_are_of(fill: Fill) -> None:
