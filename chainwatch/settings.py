@@ -46,18 +46,19 @@ URL_SETTING = Setting(
     "base URL of a source's documents or REST interface (CHAINWATCH_URL_FRED=https://…), or off",
     "the source's own",
 )
-FEED_SETTINGS = (
-    Setting(
-        "ws_<source>",
-        "WebSocket URL of an exchange source (CHAINWATCH_WS_BINANCE_USDM=wss://…)",
-        "the venue's public address",
-    ),
-    Setting(
-        "ccxt_<venue>",
-        "scheme and host that ccxt asks instead of the venue's (CHAINWATCH_CCXT_BINANCE=https://…)",
-        "the venue's public address",
-    ),
+WS_SETTING = Setting(
+    "ws_<source>",
+    "WebSocket URL of an exchange source (CHAINWATCH_WS_BINANCE_USDM=wss://…)",
+    "the venue's public address",
 )
+CCXT_SETTING = Setting(
+    "ccxt_<venue>",
+    "what depth, candles and open-interest ask in place of a venue's scheme and host "
+    "(CHAINWATCH_CCXT_BINANCE=https://…)",
+    "the venue's public address",
+)
+# Settings of which there is one per chain, source or venue.
+NAMED_SETTINGS = (RPC_SETTING, URL_SETTING, WS_SETTING, CCXT_SETTING)
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -146,13 +147,12 @@ class Settings:
         return Path(found.value).expanduser() if found else None
 
     def feed_url(self, kind: str, name: str) -> Value | None:
-        """The address set for an exchange source (kind ws or url) or a venue (kind ccxt)."""
+        """The address set for an exchange source: kind ws (socket) or url (REST)."""
         return self.get(f"{kind}_{name}")
 
     def feed_urls(self) -> list[str]:
         """Names of all addresses of exchanges that somebody set."""
-        kinds = "|".join(setting.name.partition("_")[0] for setting in FEED_SETTINGS)
-        return self._names(rf"CHAINWATCH_((?:{kinds})_\w+?)(_FILE)?")
+        return self._names(r"CHAINWATCH_((?:ws|ccxt)_\w+?)(_FILE)?")
 
     def rpc_urls(self, chain: str) -> Value | None:
         """The endpoints set for a chain, as written (comma separated)."""
@@ -160,16 +160,15 @@ class Settings:
 
     def url(self, source: str, default: str) -> Value:
         """The base URL of a source's documents, without a slash at its end; empty if off."""
-        found = self.get(f"url_{source}") or Value(default, "default")
-        url = "" if found.value.lower() == "off" else found.value.rstrip("/")
-        if url and not re.match(r"https?://[^/\s]+", url):
-            raise ConfigError(f"the URL of {source} is no http(s) URL (set by {found.origin})")
-        if "?" in url or "#" in url:
-            raise ConfigError(
-                f"the URL of {source} ends in a query, and paths are added to it: leave out what "
-                f"follows ? or # (set by {found.origin})"
-            )
-        return Value(url, found.origin)
+        configured = self.get(f"url_{source}") or Value(default, "default")
+        if not configured.value or configured.value.lower() == "off":
+            return Value("", configured.origin)
+        return _base_url(configured, source)
+
+    def ccxt_url(self, venue: str) -> Value | None:
+        """What ccxt asks for a venue in place of its scheme and host; no slash at its end."""
+        configured = self.get(f"ccxt_{venue}")
+        return None if configured is None else _base_url(configured, venue)
 
     def rpc_chains(self) -> list[str]:
         """Chains that somebody set endpoints for."""
@@ -183,6 +182,21 @@ class Settings:
                 if match := re.fullmatch(pattern, name):
                     found.add(match[1].lower())
         return sorted(found)
+
+
+def _base_url(configured: Value, name: str) -> Value:
+    """An address that paths are added to; ConfigError says who set one that does not fit."""
+    url = configured.value.rstrip("/")
+    if not re.match(r"https?://[^/\s]+", url):
+        raise ConfigError(
+            f"the URL of {name}: expected an http:// or https:// URL (set by {configured.origin})"
+        )
+    if "?" in url or "#" in url:
+        raise ConfigError(
+            f"the URL of {name}: paths are added to it, leave out what follows ? or # "
+            f"(set by {configured.origin})"
+        )
+    return Value(url, configured.origin)
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

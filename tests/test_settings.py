@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainwatch.chain.markets import load_markets
 from chainwatch.collect.registry import discover
 from chainwatch.errors import ConfigError
-from chainwatch.settings import RPC_SETTING, SETTINGS, URL_SETTING, Settings, Value
+from chainwatch.exchanges.market_data import candles, open_interest
+from chainwatch.exchanges.market_data.depth import BOOKS
+from chainwatch.settings import (
+    CCXT_SETTING,
+    NAMED_SETTINGS,
+    RPC_SETTING,
+    SETTINGS,
+    URL_SETTING,
+    WS_SETTING,
+    Settings,
+    Value,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -164,18 +177,45 @@ def test_the_chains_of_environment_and_file_are_listed_once(tmp_path: Path) -> N
 # --- documentation ------------------------------------------------------------------------------
 
 
-def test_the_example_file_names_every_setting_with_its_default_and_sets_none() -> None:
+def test_the_example_file_names_every_setting_and_sets_none() -> None:
+    """Each setting with its default; of those for many names (chains, sources) an example."""
     text = (ROOT / ".env.example").read_text("utf-8")
-    assert Settings(environ={}, dotenv=ROOT / ".env.example").get("home") is None
+    assert not re.findall(r"^(?!#).+", text, re.MULTILINE)
     named = set(re.findall(r"^# (CHAINWATCH_\w+)=", text, re.MULTILINE))
-    chains = {name for name in named if name.startswith("CHAINWATCH_RPC_")}
-    assert chains
-    urls = {name for name in named if name.startswith("CHAINWATCH_URL_")}
-    known = {f"CHAINWATCH_URL_{s.upper().replace('-', '_')}" for s in discover()}
-    assert urls
-    assert urls <= known
-    assert named - chains - urls == {setting.env for setting in SETTINGS}
-    said = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
-    for setting in (*SETTINGS, RPC_SETTING, URL_SETTING):
+    assert {setting.env for setting in SETTINGS} <= named
+    sources = discover()
+    venues = {*BOOKS, candles.VENUE, open_interest.VENUE}
+    names = {
+        RPC_SETTING: {market.chain for market in load_markets(Settings(environ={})).values()},
+        URL_SETTING: {source.name for source in sources.values() if source.base or source.rest},
+        WS_SETTING: {source.name for source in sources.values() if source.socket},
+        CCXT_SETTING: venues,
+    }
+    assert set(names) == set(NAMED_SETTINGS)
+    for setting, possible in names.items():
+        prefix = setting.env.partition("<")[0]
+        examples = {name for name in named if name.startswith(prefix)}
+        assert examples, setting.env
+        assert examples <= {f"{prefix}{name.upper().replace('-', '_')}" for name in possible}
+        named -= examples
+    assert named == {setting.env for setting in SETTINGS}
+    comments = " ".join(line.removeprefix("#").strip() for line in text.splitlines())
+    for setting in (*SETTINGS, *NAMED_SETTINGS):
         default = setting.default.removeprefix("the ").removeprefix("market table's ")
-        assert default in said, f"{setting.env}: the default {setting.default!r} is not said"
+        assert default in comments, f"{setting.env}: the default {setting.default!r} is missing"
+
+
+@pytest.mark.parametrize("value", ["ftp://nowhere", "host", "https://h/?k=1", "https://h/#x"])
+@pytest.mark.parametrize("name", ["CHAINWATCH_CCXT_OKX", "CHAINWATCH_URL_OKX"])
+def test_an_address_that_takes_no_paths_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    settings = made(tmp_path, environ={name: value})
+    read = settings.ccxt_url if "CCXT" in name else partial(settings.url, default="https://h")
+    with pytest.raises(ConfigError, match=f"the URL of okx: .* .set by environment {name}"):
+        read("okx")
+
+
+def test_the_address_of_a_venue_has_no_slash_at_its_end(tmp_path: Path) -> None:
+    settings = made(tmp_path, environ={"CHAINWATCH_CCXT_COINBASEEXCHANGE": "http://127.0.0.1:9/"})
+    expected = Value("http://127.0.0.1:9", "environment CHAINWATCH_CCXT_COINBASEEXCHANGE")
+    assert settings.ccxt_url("coinbaseexchange") == expected
+    assert settings.ccxt_url("binance") is None

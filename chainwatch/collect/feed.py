@@ -108,7 +108,7 @@ class JobFeed:
         self.options = job.options
         base = run.settings.url(job.source.name, job.source.base)
         self.base = base.value
-        self._shown_base = base.shown
+        self._shown = {base.value: base.shown}
         self.provenance = job.options.get("provenance", job.source.provenance)
 
     @property
@@ -116,9 +116,17 @@ class JobFeed:
         return self._store.cursor(self._job.source.name, self._job.target)
 
     def shown(self, url: str) -> str:
-        if self.base and url.startswith(self.base):
-            return self._shown_base + url.removeprefix(self.base)
+        for base, shown in self._shown.items():
+            if base and url.startswith(base):
+                return shown + url.removeprefix(base)
         return url
+
+    def venue_base(self, venue: str) -> str:
+        configured = self._settings.ccxt_url(venue)
+        if configured is None:
+            return self.base
+        self._shown[configured.value] = configured.shown
+        return configured.value
 
     def url(self, kind: str, default: str) -> str:
         configured = self._settings.feed_url(kind, self._job.source.name)

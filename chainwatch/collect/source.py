@@ -55,6 +55,12 @@ class Feed(Protocol):
     def base(self) -> str:
         """Where the source's documents are: a URL without a slash at its end; empty if off."""
 
+    def venue_base(self, venue: str) -> str:
+        """What ccxt asks for a venue in place of its scheme and host; empty: the venue's own.
+
+        It is the address set for the venue, else `base`.
+        """
+
     def shown(self, url: str) -> str:
         """A URL below `base` as it may be shown: a configured base may hold a key."""
 

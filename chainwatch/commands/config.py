@@ -8,7 +8,11 @@ from chainwatch.commands.app import app, setup
 from chainwatch.commands.options import Output, listing
 
 if TYPE_CHECKING:
-    from chainwatch.settings import Settings
+    from collections.abc import Iterator
+
+    from chainwatch.settings import Setting, Settings
+
+Row = tuple[str, str, str, str]
 
 
 @app.command(epilog="Example: chainwatch sources")
@@ -30,14 +34,34 @@ def sources(*, output: Output) -> None:
 @listing
 def config(*, output: Output) -> None:
     """Show every setting and where it came from."""
-    from chainwatch.collect.registry import discover
     from chainwatch.lake.engine import Result
-    from chainwatch.net.urls import mask
-    from chainwatch.settings import FEED_SETTINGS, RPC_SETTING, SETTINGS, URL_SETTING
+    from chainwatch.settings import CCXT_SETTING, RPC_SETTING, URL_SETTING, WS_SETTING
     from chainwatch.show.document import Report
 
     settings = setup().settings
-    effective = {
+    rows = [
+        *_plain_settings(settings),
+        *_endpoints(settings),
+        _description(RPC_SETTING),
+        *_base_urls(settings),
+        _description(URL_SETTING),
+        *_feed_urls(settings),
+        _description(WS_SETTING),
+        _description(CCXT_SETTING),
+    ]
+    names = ("setting", "value", "origin", "meaning")
+    output.emit(Report(Result(names, ("VARCHAR",) * 4, rows), "config"))
+
+
+def _description(setting: Setting) -> Row:
+    """A setting of which there is one per chain, source or venue."""
+    return (setting.env, "", "default", setting.meaning)
+
+
+def _plain_settings(settings: Settings) -> Iterator[Row]:
+    from chainwatch.settings import SETTINGS
+
+    in_force = {
         "home": str(settings.home),
         "cache": str(settings.cache),
         "markets": str(settings.markets),
@@ -47,32 +71,39 @@ def config(*, output: Output) -> None:
         "notify": _masked(settings, "notify"),
         "ca_file": str(settings.ca_file or "none"),
     }
-    rows = []
     for setting in SETTINGS:
-        found = settings.get(setting.name)
-        origin = found.origin if found else "default"
-        rows.append((setting.env, effective[setting.name], origin, setting.meaning))
+        configured = settings.get(setting.name)
+        origin = configured.origin if configured else "default"
+        yield (setting.env, in_force[setting.name], origin, setting.meaning)
+
+
+def _endpoints(settings: Settings) -> Iterator[Row]:
+    from chainwatch.net.urls import mask
+
     for chain in settings.rpc_chains():
-        found = settings.rpc_urls(chain)
-        if found is not None:
-            masked = ", ".join(mask(u.strip()) for u in found.value.split(",") if u.strip())
-            rows.append((f"CHAINWATCH_RPC_{chain.upper()}", masked, found.origin, ""))
-    rows.append(("CHAINWATCH_RPC_<CHAIN>", "", "default", RPC_SETTING.meaning))
+        configured = settings.rpc_urls(chain)
+        if configured is not None:
+            masked = ", ".join(mask(u.strip()) for u in configured.value.split(",") if u.strip())
+            yield (f"CHAINWATCH_RPC_{chain.upper()}", masked, configured.origin, "")
+
+
+def _base_urls(settings: Settings) -> Iterator[Row]:
+    from chainwatch.collect.registry import discover
+
     for source in discover().values():
-        base_of = source.base or source.rest
-        if base_of:
-            name = f"url_{source.name}".replace("-", "_")
-            base = settings.url(source.name, base_of)
-            rows.append((f"CHAINWATCH_{name.upper()}", base.shown or "off", base.origin, ""))
-    rows.append(("CHAINWATCH_URL_<SOURCE>", "", "default", URL_SETTING.meaning))
+        if default := source.base or source.rest:
+            base = settings.url(source.name, default)
+            name = f"CHAINWATCH_URL_{source.name.upper().replace('-', '_')}"
+            yield (name, base.shown or "off", base.origin, "")
+
+
+def _feed_urls(settings: Settings) -> Iterator[Row]:
+    from chainwatch.net.urls import mask
+
     for name in settings.feed_urls():
-        found = settings.get(name)
-        if found is not None:
-            rows.append((f"CHAINWATCH_{name.upper()}", mask(found.value), found.origin, ""))
-    for setting in FEED_SETTINGS:
-        rows.append((setting.env, "", "default", setting.meaning))
-    kinds = ("VARCHAR",) * 4
-    output.emit(Report(Result(("setting", "value", "origin", "meaning"), kinds, rows), "config"))
+        configured = settings.get(name)
+        if configured is not None:
+            yield (f"CHAINWATCH_{name.upper()}", mask(configured.value), configured.origin, "")
 
 
 def _masked(settings: Settings, name: str) -> str:

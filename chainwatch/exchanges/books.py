@@ -34,7 +34,7 @@ from chainwatch.disclosures.indicators import INTERVALS, Prices
 from chainwatch.errors import ChainwatchError, NetworkError, UsageError
 from chainwatch.exchanges.contracts import contract_size
 from chainwatch.net.http import AGENT
-from chainwatch.net.urls import mask, require_http
+from chainwatch.net.urls import mask
 from chainwatch.settings import Settings
 from chainwatch.text import suggest, visible
 
@@ -299,10 +299,9 @@ class Venues:
         client = getattr(ccxt, name)({"timeout": round(self._seconds * 1000)})
         if name in CONTRACT_TYPES:
             client.options["fetchMarkets"] = {"types": CONTRACT_TYPES[name]}
-        given = self._settings.feed_url("ccxt", venue.replace("-", "_"))
-        if given is not None:
-            require_http(given.value)
-            client.urls["api"] = _elsewhere(client.urls["api"], given.value.rstrip("/"))
+        configured = self._settings.ccxt_url(venue)
+        if configured is not None:
+            client.urls["api"] = _elsewhere(client.urls["api"], configured.value)
         self._clients[name] = client
         return client
 

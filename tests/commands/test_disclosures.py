@@ -167,7 +167,7 @@ def test_base_urls_are_settings_that_config_shows(tmp_path: Path) -> None:
     refused(
         run("collect", "cboe", home=tmp_path, env={"CHAINWATCH_URL_CBOE": "cdn.cboe.com"}),
         Exit.USAGE,
-        "the URL of cboe is no http(s) URL",
+        "the URL of cboe: expected an http:// or https:// URL",
         "CHAINWATCH_URL_CBOE",
     )
     key = "correct-horse-battery"
@@ -189,7 +189,7 @@ def test_base_urls_are_settings_that_config_shows(tmp_path: Path) -> None:
             env={"CHAINWATCH_URL_CBOE": f"https://cdn.example.org?key={key}"},
         ),
         Exit.USAGE,
-        "the URL of cboe ends in a query, and paths are added to it: leave out what follows ? or #",
+        "the URL of cboe: paths are added to it, leave out what follows ? or #",
         "CHAINWATCH_URL_CBOE",
     )
 

@@ -135,7 +135,7 @@ async def test_a_venue_without_a_kind_of_data_says_so(exchange: Loopback, tmp_pa
     environ = {"CHAINWATCH_CCXT_BYBIT": "ftp://nowhere"}
     wrong = Settings({"home": str(tmp_path)}, environ=environ, dotenv=tmp_path / "no.env")
     async with Venues(wrong) as venues:
-        with pytest.raises(UsageError, match="is not an http:// or https:// URL"):
+        with pytest.raises(UsageError, match="the URL of bybit: expected an http://"):
             await venues.markets("bybit")
 
 

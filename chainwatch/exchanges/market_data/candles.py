@@ -46,7 +46,7 @@ async def candles(feed: Feed) -> AsyncIterator[Batch]:
         # The newest candle is read again: a correction shows as another version of it.
         since = datetime.fromtimestamp(cursor[name], UTC) if name in cursor else begin
         symbol = f"{asset}/USDT"
-        pages = books.spot_candles(VENUE, symbol, interval, since, base=feed.base)
+        pages = books.spot_candles(VENUE, symbol, interval, since, base=feed.venue_base(VENUE))
         async for page in pages:
             first = page.candles[0][0]
             feed.progress(name, first.timestamp() - begin.timestamp())

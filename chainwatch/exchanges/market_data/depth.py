@@ -85,7 +85,7 @@ async def _venue(
 ) -> list[Depth]:
     rows: list[Depth] = []
     try:
-        async for book in books.spot_books(venue, symbols, base=feed.base):
+        async for book in books.spot_books(venue, symbols, base=feed.venue_base(venue)):
             try:
                 rows += parse(book, feed.now(), feed.provenance)
             except ValueError as failure:

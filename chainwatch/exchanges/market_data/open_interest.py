@@ -42,7 +42,9 @@ async def open_interest(feed: Feed) -> AsyncIterator[Batch]:
         # The newest reading is asked for again: the venue may have corrected it.
         since = datetime.fromtimestamp(cursor[symbol], UTC) if symbol in cursor else now - FIRST
         try:
-            pages = books.contract_bars(VENUE, symbol, INTERVAL, since, now, base=feed.base)
+            pages = books.contract_bars(
+                VENUE, symbol, INTERVAL, since, now, base=feed.venue_base(VENUE)
+            )
             async for page in pages:
                 rows = []
                 for bar in page.bars:

@@ -36,8 +36,10 @@ def exchange() -> Iterator[SpotVenue]:
         yield running
 
 
-def gather(home: Path, url: str, only: str) -> tuple[Store, Outcome]:
-    environ = {"CHAINWATCH_HOME": str(home), "CHAINWATCH_URL_DEPTH": url}
+def gather(
+    home: Path, url: str, only: str, setting: str = "CHAINWATCH_URL_DEPTH"
+) -> tuple[Store, Outcome]:
+    environ = {"CHAINWATCH_HOME": str(home), setting: url}
     settings = Settings(environ=environ, dotenv=home / ".env")
     store = Store(home)
     job = Job(find("depth"), options={"only": only})
@@ -85,6 +87,14 @@ def test_books_of_a_venue_are_stored_with_time_volume_and_reach(
         assert row.quote_amount == pytest.approx(sum(p * u for p, u in within))
     asks = store.rows(Depth, "side = 'ask' AND factor = 'BTC'")
     assert len(asks) == len(btc)
+
+
+def test_the_address_set_for_a_venue_is_asked(tmp_path: Path, exchange: SpotVenue) -> None:
+    """CHAINWATCH_CCXT_<VENUE> alone is enough."""
+    setting = "CHAINWATCH_CCXT_BINANCE"
+    store, outcome = gather(tmp_path, exchange.url, "binance BTC/USDT", setting)
+    runner.raise_failures([outcome])
+    assert {row.venue for row in store.rows(Depth)} == {"binance"}
 
 
 def test_two_venues_that_speak_alike_are_two_books(tmp_path: Path, exchange: SpotVenue) -> None:
