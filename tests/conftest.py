@@ -16,7 +16,7 @@ from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
-from tests import amounts
+from tests import amounts, templates
 from tests.places import CACHE
 
 GENESIS = 1_700_000_000
@@ -76,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     _mark_variants(items)
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    names = getattr(item, "fixturenames", ())
+    own = item.get_closest_marker("own_catalog") is not None or "small_disk" in names
+    templates.install(own)
 
 
 def _contracts(item: pytest.Item) -> str:

@@ -38,24 +38,40 @@ def open_current(path: Path, fingerprint: str) -> duckdb.DuckDBPyConnection | No
     return None
 
 
-def build(layout: Layout, fingerprint: str, statements: Sequence[str]) -> None:
-    """Run the statements in a new file and put it in the place of the old one."""
+def create(path: Path, statements: Sequence[str]) -> None:
+    """Make a new database file with what the statements define. Raises duckdb.Error."""
+    import duckdb
+
+    with duckdb.connect() as builder:
+        builder.execute(f"ATTACH {quoted(str(path))} AS made (STORAGE_VERSION '{CATALOG_FORMAT}')")
+        builder.execute("USE made")
+        builder.execute("BEGIN")  # one commit for some hundred statements
+        for statement in statements:
+            builder.execute(statement)
+        builder.execute("COMMIT")
+        builder.execute("USE memory")
+        builder.execute("DETACH made")
+
+
+def build(
+    layout: Layout, fingerprint: str, definitions: Sequence[str], views: Sequence[str]
+) -> None:
+    """Make a new file of the definitions and the lake's views; put it in the place of the old."""
     import duckdb
 
     draft = layout.new_draft("catalog.duckdb")
     try:
+        create(draft, definitions)
         with duckdb.connect() as builder:
-            builder.execute(
-                f"ATTACH {quoted(str(draft))} AS draft (STORAGE_VERSION '{CATALOG_FORMAT}')"
-            )
+            builder.execute(f"ATTACH {quoted(str(draft))} AS draft")
             builder.execute("USE draft")
-            builder.execute("BEGIN")  # one commit for some hundred statements
+            builder.execute("BEGIN")
             builder.execute(
                 "CREATE TABLE catalog_state AS SELECT $fingerprint AS fingerprint, $home AS home",
                 {"fingerprint": fingerprint, "home": str(layout.home)},
             )
-            for statement in statements:
-                builder.execute(statement)
+            for view in views:
+                builder.execute(view)
             builder.execute("COMMIT")
             builder.execute("USE memory")
             builder.execute("DETACH draft")

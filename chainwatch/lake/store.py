@@ -222,13 +222,15 @@ class Store:
         except Exception as failure:
             refuse_write(self.layout, failure)
         # Definitions are checked against empty tables: the views open every segment when looked at.
-        statements = [*empty_views(), *definitions, *table_views(self.layout)]
+        checked = [*empty_views(), *definitions]
+        views = list(table_views(self.layout))
+        statements = [*checked, *views]
         fingerprint = hashlib.sha256("\n".join([str(self.home), *statements]).encode()).hexdigest()
         path = self.layout.catalog
         try:
             connection = catalog_file.open_current(path, fingerprint)
             if connection is None:
-                catalog_file.build(self.layout, fingerprint, statements)
+                catalog_file.build(self.layout, fingerprint, checked, views)
                 connection = catalog_file.open_current(path, fingerprint)
         except (duckdb.IOException, OSError):
             connection = None
@@ -271,11 +273,13 @@ class Store:
         self._seed(*tables().values())
         folder = path.parent.parent
         try:
+            # As in `catalog`: definitions are checked against empty tables, which is much faster.
+            catalog_file.create(path, [*empty_views(), *definitions])
             connection = duckdb.connect(str(path))
         except duckdb.Error as failure:
             refuse_read(self.layout, failure, folder)
         try:
-            self._fill_copy(connection, definitions, complete, parameters)
+            self._fill_copy(connection, complete, parameters)
         except duckdb.Error as failure:
             connection.close()
             refuse_read(self.layout, failure, folder)
@@ -288,15 +292,11 @@ class Store:
     def _fill_copy(
         self,
         connection: duckdb.DuckDBPyConnection,
-        definitions: Sequence[str],
         complete: Sequence[str],
         parameters: Sequence[str],
     ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("BEGIN")  # one commit for some hundred statements
-        # As in `catalog`: definitions are checked against empty tables, which is much faster.
-        for statement in (*empty_views(), *definitions):
-            connection.execute(statement)
+        connection.execute("BEGIN")
         for name, row in tables().items():
             if "snapshot" not in row.key:
                 text = table_query(self.layout, row)

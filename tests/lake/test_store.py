@@ -31,6 +31,7 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog_file import CATALOG_FORMAT
 from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.merge import Merger
+from chainwatch.lake.relations import empty_views
 from chainwatch.lake.store import Store
 from chainwatch.nightly import export
 from chainwatch.reports import alerts, run
@@ -40,6 +41,7 @@ from chainwatch.tables.disclosure import ReserveItem
 from chainwatch.tables.lending import Account, EMode, Leg, Orphan, Reserve, Scan, Touch
 from chainwatch.tables.log import Load, Reject
 from chainwatch.tables.registry import tables
+from tests import templates
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 from tests.places import ROOT
 
@@ -347,6 +349,7 @@ def fresh_client(path: Path, text: str) -> list[tuple[Any, ...]]:
         return client.execute(text).fetchall()
 
 
+@pytest.mark.own_catalog
 def test_any_client_reads_the_catalog_with_its_comments(store: Store) -> None:
     made_market(store)
     ask(store, "health")
@@ -365,6 +368,29 @@ def test_any_client_reads_the_catalog_with_its_comments(store: Store) -> None:
     assert missing == []
 
 
+@pytest.mark.own_catalog
+def test_a_copied_database_is_what_the_program_makes(tmp_path: Path) -> None:
+    """What most lakes of the tests start from: tests.templates."""
+    statements = [*empty_views(), *query.definitions()]
+    contents = []
+    for make in (templates.create_database, templates.copy_database):
+        path = tmp_path / make.__name__
+        make(path, statements)
+        with duckdb.connect(str(path), read_only=True) as client:
+            texts = (
+                "SELECT schema_name, function_name, parameters::TEXT, macro_definition, comment "
+                "FROM duckdb_functions() WHERE NOT internal ORDER BY ALL",
+                "SELECT view_name, sql, comment FROM duckdb_views() WHERE NOT internal "
+                "ORDER BY ALL",
+                "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal "
+                "ORDER BY ALL",
+            )
+            contents.append([client.execute(text).fetchall() for text in texts])
+    assert contents[0] == contents[1]
+    assert all(contents[0])
+
+
+@pytest.mark.own_catalog
 def test_the_catalog_is_written_in_the_storage_version_that_old_clients_read(store: Store) -> None:
     ask(store, "snapshots_at")
     head = (store.home / CATALOG_NAME).read_bytes()[:20]
@@ -373,6 +399,7 @@ def test_the_catalog_is_written_in_the_storage_version_that_old_clients_read(sto
     assert CATALOG_FORMAT == "v1.0.0"
 
 
+@pytest.mark.own_catalog
 def test_the_catalog_is_rebuilt_where_queries_change_and_only_then(store: Store) -> None:
     path = store.home / CATALOG_NAME
     first = ["CREATE MACRO answer() AS TABLE SELECT 41 AS n"]
@@ -388,6 +415,7 @@ def test_the_catalog_is_rebuilt_where_queries_change_and_only_then(store: Store)
     assert fresh_client(path, "FROM answer()") == [(42,)]
 
 
+@pytest.mark.own_catalog
 def test_who_has_the_old_catalog_open_keeps_it_while_it_is_replaced(store: Store) -> None:
     with store.catalog(["CREATE MACRO answer() AS TABLE SELECT 41 AS n"]) as old:
         done = subprocess.run(
@@ -419,6 +447,7 @@ def test_a_folder_that_was_moved_works_from_its_new_place(store: Store) -> None:
     assert not store.home.exists()
 
 
+@pytest.mark.own_catalog
 @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "flipped", "no catalog"])
 def test_a_catalog_file_that_is_damaged_is_made_anew(store: Store, damage: str) -> None:
     made_market(store)
@@ -455,6 +484,7 @@ def in_another_process(program: str, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.own_catalog
 def test_a_client_that_opened_the_catalog_for_writing_blocks_nobody(store: Store) -> None:
     made_market(store)
     ask(store, "health")

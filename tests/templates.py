@@ -1,0 +1,36 @@
+"""Catalogs of test lakes start from a copy of one database, which is made once per run.
+
+Making the definitions takes more than a second, and most tests have a lake of their own. Tests
+that are about the catalog file itself, and other processes, make theirs as the program does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from chainwatch.lake import catalog_file
+
+create_database = catalog_file.create  # the program's own
+
+
+def install(item_makes_its_own: bool) -> None:
+    """Let lakes of the next test start from the copy, or make their catalogs themselves."""
+    catalog_file.create = create_database if item_makes_its_own else copy_database
+
+
+def copy_database(path: Path, statements: Sequence[str]) -> None:
+    """As catalog_file.create, from a copy."""
+    folder = Path(os.environ["CHAINWATCH_TEST_LAKE"]) / "templates"
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256("\n".join(statements).encode()).hexdigest()[:16]
+    template = folder / f"{name}.duckdb"
+    if not template.exists():
+        draft = folder / f"{secrets.token_hex(8)}.duckdb"
+        create_database(draft, statements)
+        draft.replace(template)
+    shutil.copyfile(template, path)
