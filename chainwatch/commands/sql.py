@@ -75,7 +75,7 @@ def read_and_emit(
         explains = readonly.within(
             seconds, catalog, lambda: readonly.require_reading(catalog, statement)
         )
-        with readonly.told("`chainwatch sql`"):
+        with readonly.explained("`chainwatch sql`"):
             return readonly.within(seconds, catalog, lambda: catalog.run(statement)), explains
 
     found, explains = on_catalog(read)

@@ -1,4 +1,4 @@
-"""The catalog: views and macros over the segments, read by anybody, swapped as a whole."""
+"""The catalog: views and macros over the segments, for every reader; replaced as a whole."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ READ_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 class Catalog:
     """A read-only connection to the views and macros.
 
-    `refuse` raises StoreError for what no query is to blame for, and `require` for a statement
-    that stands on tables of which segments are lost, or have other rows than were stored. One
+    `refuse` raises StoreError for failures of storage, and `require` for a statement that reads
+    tables of which segments are lost, or have other rows than were stored. One
     thread reads, in the order of the segments' names: threads add floating-point numbers in any
     order, and the same question to the same lake has the same bytes as its answer.
     """
@@ -104,7 +104,7 @@ class Catalog:
         flush_file(path)
 
     def faulty_line(self, text: str, parameters: Mapping[str, object]) -> int | None:
-        """The line of a statement that the engine objects to, from 1; None if it names none."""
+        """The line of a statement at which the engine fails, from 1; None where it names none."""
         import duckdb
 
         try:
@@ -112,8 +112,8 @@ class Catalog:
             if len(self._connection.extract_statements(text)) < 2:
                 self._connection.execute(f"EXPLAIN {text}", dict(parameters) or None)
         except duckdb.Error as failure:
-            found = re.search(r"^LINE (\d+):", str(failure), re.MULTILINE)
-            return int(found[1]) if found else None
+            position = re.search(r"^LINE (\d+):", str(failure), re.MULTILINE)
+            return int(position[1]) if position else None
         return None
 
     def statement_kinds(self, text: str) -> list[str]:
@@ -130,7 +130,7 @@ class Catalog:
         self._connection.interrupt()
 
     def leave(self) -> None:
-        """Leave a statement behind that does not stop: closing would have to wait for it."""
+        """Give up a statement that does not stop: closing would have to wait for it."""
         self._left = True
 
     def close(self) -> None:

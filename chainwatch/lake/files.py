@@ -1,22 +1,19 @@
-"""Files of the user's, read as text by the engine."""
+"""Files of the user, read as text."""
 
 from __future__ import annotations
 
 import csv
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainwatch.errors import UsageError
 from chainwatch.lake.engine import Result, connect
 from chainwatch.lake.segments import one_line, quoted
 
-if TYPE_CHECKING:
-    pass
-
 
 def read_file(path: Path) -> Result:
-    """A CSV (every value as text) or Parquet file of somebody else's.
+    """A CSV (every value as text) or Parquet file from outside.
 
     The n-th row of a CSV is its line n + 1, without fields where that line is empty. Raises
     UsageError where it is missing or not what its ending says.
@@ -25,21 +22,21 @@ def read_file(path: Path) -> Result:
 
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
-        raise UsageError(f"{path} is neither .csv nor .parquet")
+        raise UsageError(f"expected a .csv or .parquet file, got {path}")
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     if kind == ".csv":
         return _read_csv(path)
     if set("*?[]") & set(str(path)):
-        raise UsageError(f"{path}: rename it, its name must not contain any of * ? [ ]")
+        raise UsageError(f"{path} contains one of * ? [ ] in its name: rename it")
     with connect() as engine:
         try:
             cursor = engine.execute(f"SELECT * FROM read_parquet({quoted(str(path))})")
             rows = cursor.fetchall()
         except duckdb.Error as failure:
             raise UsageError(f"{path} cannot be read: {one_line(str(failure))}") from None
-        found = cursor.description or []
-    return Result(tuple(c[0] for c in found), tuple(str(c[1]) for c in found), rows)
+        header = cursor.description or []
+    return Result(tuple(c[0] for c in header), tuple(str(c[1]) for c in header), rows)
 
 
 def _read_csv(path: Path) -> Result:
@@ -61,11 +58,11 @@ def _read_csv(path: Path) -> Result:
                 rows.append(fields)
     except csv.Error as failure:
         raise UsageError(
-            f"{path}: line {at} is no CSV ({failure}): put quotes around a whole field, "
+            f"{path}: line {at} is not CSV ({failure}): put quotes around a whole field, "
             "and double one within it"
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text: save it as such") from None
+        raise UsageError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     except OSError as failure:
         raise UsageError(f"{path} cannot be read: {failure.strerror}") from None
     return Result(tuple(names), ("VARCHAR",) * len(names), rows)

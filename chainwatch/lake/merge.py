@@ -1,4 +1,4 @@
-"""Many small segments made few."""
+"""Merging: few large segments in place of many small ones."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Portable queries: what they may not contain, and their translation for Spark.
 
 A query marked `-- portable: yes` runs unchanged on DuckDB and, translated by sqlglot, on Spark
-over the same Parquet. Some constructs translate without a word and then fail or, worse, give
-other figures; `faults` finds them: `python scripts/portable.py` (part of make check).
+over the same Parquet. Some constructs translate without an error and then fail or, worse,
+give other figures; `faults` finds them: `python scripts/portable.py` (part of make check).
 """
 
 from __future__ import annotations
@@ -32,35 +32,37 @@ class Fault(msgspec.Struct, frozen=True):
 
     query: str
     line: int
-    what: str
+    reason: str
 
 
-def faults(chosen: Query) -> list[Fault]:
+def faults(sql_query: Query) -> list[Fault]:
     """What keeps a query from being portable; empty for one that is."""
-    return sorted(set(_faults(chosen)), key=lambda f: (f.line, f.what))
+    return sorted(set(_faults(sql_query)), key=lambda f: (f.line, f.reason))
 
 
-def _faults(chosen: Query) -> Iterator[Fault]:
-    text = _bare(chosen.text)
+def _faults(sql_query: Query) -> Iterator[Fault]:
+    text = _bare(sql_query.text)
 
-    def each(pattern: str, what: str) -> Iterator[Fault]:
-        for found in re.finditer(pattern, text, re.IGNORECASE):
-            yield Fault(chosen.name, text.count("\n", 0, found.start()) + 1, what.format(found[0]))
+    def matches(pattern: str, reason: str) -> Iterator[Fault]:
+        for match in re.finditer(pattern, text, re.IGNORECASE):
+            yield Fault(
+                sql_query.name, text.count("\n", 0, match.start()) + 1, reason.format(match[0])
+            )
 
-    yield from each(r"\b(ASOF|POSITIONAL)\s+JOIN\b", "{0}: no such join elsewhere")
-    yield from each(r"\bAS\s+(NOT\s+)?MATERIALIZED\b", "AS MATERIALIZED is not parsed by Spark")
-    yield from each(r"\bU?HUGEINT\b", "HUGEINT becomes a double in Parquet")
-    yield from each(r"\b(UN)?PIVOT\b", "{0} names its columns at run time")
-    yield from each(r"\*\s*(EXCLUDE|REPLACE)\s*\(|\bCOLUMNS\s*\(", "{0}…) is DuckDB's own")
-    yield from each(r"\bGROUP\s+BY\s+ALL\b|\bORDER\s+BY\s+ALL\b", "{0} is DuckDB's own")
-    yield from each(r"\bWITH\s+RECURSIVE\b", "recursion: Spark repeats what DuckDB keeps")
-    yield from each(
+    yield from matches(r"\b(ASOF|POSITIONAL)\s+JOIN\b", "{0}: no such join elsewhere")
+    yield from matches(r"\bAS\s+(NOT\s+)?MATERIALIZED\b", "AS MATERIALIZED is not parsed by Spark")
+    yield from matches(r"\bU?HUGEINT\b", "HUGEINT becomes a double in Parquet")
+    yield from matches(r"\b(UN)?PIVOT\b", "{0} names its columns at run time")
+    yield from matches(r"\*\s*(EXCLUDE|REPLACE)\s*\(|\bCOLUMNS\s*\(", "{0}…) is DuckDB's own")
+    yield from matches(r"\bGROUP\s+BY\s+ALL\b|\bORDER\s+BY\s+ALL\b", "{0} is DuckDB's own")
+    yield from matches(r"\bWITH\s+RECURSIVE\b", "recursion: Spark repeats what DuckDB keeps")
+    yield from matches(
         r"(?<![\w.])\d+\.\d+(?![\d.]*e)(?!\w)",
         "{0} is a decimal in one engine and a double in the other: write {0}e0",
     )
-    yield from each(r"\$(?!p_)\w+", "{0}: parameters are called p_…")
+    yield from matches(r"\$(?!p_)\w+", "{0}: parameters are called p_…")
     yield from (
-        each(
+        matches(
             r"\([^()]*\bORDER\s+BY\b[^()]*\)\s*(?=AS\b|,)(?<!OVER)",
             "an ordered aggregate loses its order",
         )
@@ -68,24 +70,24 @@ def _faults(chosen: Query) -> Iterator[Fault]:
         else iter(())
     )
     if re.search(r"\bWINDOW\b.*\bROWS\b", text, re.IGNORECASE | re.DOTALL):
-        yield from each(
+        yield from matches(
             r"\b(lag|lead|rank|dense_rank|ntile)\s*\([^()]*\)\s*OVER\s+\w+",
             "{0}: Spark takes no frame for it, give it a window of its own",
         )
-    known = query.load_all()
-    for found in re.finditer(r"\b([a-z_]\w*)\s*\(", text, re.IGNORECASE):
-        name, line = found[1].lower(), text.count("\n", 0, found.start()) + 1
-        if name in known and not known[name].portable:
-            yield Fault(chosen.name, line, f"{name} is not portable itself")
+    queries = query.load_all()
+    for match in re.finditer(r"\b([a-z_]\w*)\s*\(", text, re.IGNORECASE):
+        name, line = match[1].lower(), text.count("\n", 0, match.start()) + 1
+        if name in queries and not queries[name].portable:
+            yield Fault(sql_query.name, line, f"{name} is not portable itself")
         elif name in _FUNCTIONS:
-            yield Fault(chosen.name, line, f"{name}() is not the same elsewhere")
-    yield from _divisions(chosen, text)
+            yield Fault(sql_query.name, line, f"{name}() is not the same elsewhere")
+    yield from _divisions(sql_query, text)
 
 
-def _divisions(chosen: Query, text: str) -> Iterator[Fault]:
+def _divisions(sql_query: Query, text: str) -> Iterator[Fault]:
     """Divisions by what may be 0: infinity in DuckDB, an error in Spark."""
-    for found in re.finditer(r"/\s*(\(?)\s*([A-Za-z_][\w.]*|\d[\w.]*)\s*(\(?)", text):
-        below, line = found[2], text.count("\n", 0, found.start()) + 1
+    for match in re.finditer(r"/\s*(\(?)\s*([A-Za-z_][\w.]*|\d[\w.]*)\s*(\(?)", text):
+        below, line = match[2], text.count("\n", 0, match.start()) + 1
         name = below.split(".")[-1].lower()
         if below[0].isdigit() or name in ("nullif", "greatest", "power"):
             continue
@@ -93,7 +95,9 @@ def _divisions(chosen: Query, text: str) -> Iterator[Fault]:
             continue  # a filter or a CASE lets nothing else through
         if re.search(rf"\bpower\s*\(.*\)\s+AS\s+{name}\b", text, re.IGNORECASE):
             continue
-        yield Fault(chosen.name, line, f"division by {below}, which may be 0: nullif({below}, 0e0)")
+        yield Fault(
+            sql_query.name, line, f"division by {below}, which may be 0: nullif({below}, 0e0)"
+        )
 
 
 def _bare(text: str) -> str:
@@ -105,7 +109,7 @@ def _bare(text: str) -> str:
 # --- translation ----------------------------------------------------------------------------------
 
 
-def expanded(chosen: Query, values: Mapping[str, object]) -> Any:
+def expanded(sql_query: Query, values: Mapping[str, object]) -> Any:
     """The query as one tree: parameters as literals of their type, the queries it reads inside.
 
     Raises UsageError where sqlglot is missing or the query reads one that is not portable.
@@ -116,17 +120,17 @@ def expanded(chosen: Query, values: Mapping[str, object]) -> Any:
     except ImportError:
         raise UsageError("install chainwatch with the extra `spark` for other engines") from None
     literals: dict[str, Any] = {}
-    for p in chosen.params:
+    for p in sql_query.params:
         given = values.get(p.name)
         text = p.default if p.name not in values else _literal(given)
         literals[p.name] = sqlglot.parse_one(f"CAST({text} AS {p.type})", read="duckdb")
-    return _inlined(chosen, literals, exp, sqlglot, count())
+    return _inlined(sql_query, literals, exp, sqlglot, count())
 
 
 def _inlined(
-    chosen: Query, literals: Mapping[str, Any], exp: Any, sqlglot: Any, numbers: Iterator[int]
+    sql_query: Query, literals: Mapping[str, Any], exp: Any, sqlglot: Any, numbers: Iterator[int]
 ) -> Any:
-    tree = sqlglot.parse_one(chosen.text, read="duckdb")
+    tree = sqlglot.parse_one(sql_query.text, read="duckdb")
 
     def bound(node: Any) -> Any:
         if isinstance(node, exp.Parameter | exp.Placeholder):
@@ -136,15 +140,15 @@ def _inlined(
         return node
 
     tree = tree.transform(bound)
-    known = query.load_all()
+    queries = query.load_all()
     for table in list(tree.find_all(exp.Table)):
         call = table.this
         name = call.name if isinstance(call, exp.Anonymous) else ""
-        if name not in known:
+        if name not in queries:
             continue
-        inner = known[name]
+        inner = queries[name]
         if not inner.portable:
-            raise UsageError(f"{chosen.name} reads {name}, which is not portable")
+            raise UsageError(f"{sql_query.name} reads {name}, which is not portable")
         given = {a.this.name: a.expression for a in call.expressions}
         arguments = {
             p.name: given.get(p.name)
@@ -186,10 +190,10 @@ def _literal(value: object) -> str:
 
 
 def all_faults() -> list[str]:
-    """What stands in the way of every query that is marked: file, line and reason each."""
+    """What keeps the marked queries from being portable: file, line and reason of each."""
     return [
-        f"{query.find(fault.query).path.name} line {fault.line}: {fault.what}"
-        for each in query.load_all().values()
-        if each.portable
-        for fault in faults(each)
+        f"{query.find(fault.query).path.name} line {fault.line}: {fault.reason}"
+        for sql_query in query.load_all().values()
+        if sql_query.portable
+        for fault in faults(sql_query)
     ]

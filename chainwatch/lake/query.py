@@ -1,4 +1,4 @@
-"""Questions: one SQL file each in queries/, with a header that says what it is and takes.
+"""Queries: one SQL file each in queries/, with a header that says what it returns and takes.
 
     -- name: walls
     -- title: Collateral that liquidates as a factor moves, per price bin
@@ -13,8 +13,8 @@ heading, `bar` names the column that is drawn (over an axis: only where that has
 says what a figure means, and `on: feeds` that its figures stand on exchange feeds, whose coverage
 goes into the header; `on: closes` that they stand on daily closes, whose source and days go there.
 
-A file lives three lives: `run` binds it, the catalog publishes it as a table macro
-(`FROM walls(p_factor := 'ETH')`), and anybody may run the raw text with bound parameters.
+A file is used in three ways: `run` binds it, the catalog publishes it as a table macro
+(`FROM walls(p_factor := 'ETH')`), and other clients may run its text with bound parameters.
 A macro of DuckDB pastes its arguments as text, where inner aliases, columns and CTEs would capture
 the caller's names. So each query is two macros: that of the schema `unbound` is pasted, and only
 ours call it, with values or parameters; the published one binds its arguments once, in a CTE
@@ -75,10 +75,10 @@ class Param(msgspec.Struct, frozen=True):
 
 def _text(literal: str, kind: str = "") -> str:
     """What stands between the quotes of a literal, which may name its kind before them."""
-    found = _TEXT.fullmatch(literal)
-    if found is None or (found[1] or kind) != kind:
+    match = _TEXT.fullmatch(literal)
+    if match is None or (match[1] or kind) != kind:
         raise numbers.NotReadable(f"not a literal: write {f'{kind} ' * bool(kind)}'…' or NULL")
-    return found[2].replace("''", "'")
+    return match[2].replace("''", "'")
 
 
 def _flag(literal: str) -> bool:
@@ -90,12 +90,12 @@ def _flag(literal: str) -> bool:
 def _time(literal: str) -> datetime:
     """A time with any year, as an end of all times is written so."""
     try:
-        found = datetime.fromisoformat(_text(literal, "TIMESTAMPTZ"))
+        time = datetime.fromisoformat(_text(literal, "TIMESTAMPTZ"))
     except ValueError as failure:
         if isinstance(failure, numbers.NotReadable):
             raise
         raise numbers.NotReadable("not a time written like '2026-01-29T02:00Z'") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 _DEFAULTS: dict[str, Callable[[str], object]] = {
@@ -151,14 +151,14 @@ class Query(msgspec.Struct, frozen=True):
 @cache
 def load_all() -> dict[str, Query]:
     """Every query by name, in an order in which each stands after those it reads."""
-    found: dict[str, Query] = {}
+    queries: dict[str, Query] = {}
     base = folder("queries")
     for path in sorted(base.rglob("*.sql")):
         query = read(path, group=path.parent.name if path.parent != base else "")
-        if query.name in found:
-            raise ValueError(f"{path} and {found[query.name].path} are both called {query.name}")
-        found[query.name] = query
-    return {q.name: q for q in _by_dependency(found)}
+        if query.name in queries:
+            raise ValueError(f"{path} and {queries[query.name].path} are both called {query.name}")
+        queries[query.name] = query
+    return {q.name: q for q in _by_dependency(queries)}
 
 
 def read(path: Path, group: str = "") -> Query:
@@ -205,16 +205,16 @@ def _param(line: str, where: str) -> Param:
     match = _PARAM.match(line)
     if not match:
         raise ValueError(f"{where}: not `p_name TYPE = literal  meaning`: {line}")
-    found = Param(match[1], match[2], match[3], match[4] or "")
-    if found.type not in TYPES:
-        raise ValueError(f"{where}: {found.name} has the type {found.type}: use {', '.join(TYPES)}")
+    param = Param(match[1], match[2], match[3], match[4] or "")
+    if param.type not in TYPES:
+        raise ValueError(f"{where}: {param.name} has the type {param.type}: use {', '.join(TYPES)}")
     try:
-        _ = found.value
+        _ = param.value
     except numbers.NotReadable as refusal:
         raise ValueError(
-            f"{where}: the default of {found.name} {found.type} is {found.default[:40]}, {refusal}"
+            f"{where}: the default of {param.name} {param.type} is {param.default[:40]}, {refusal}"
         ) from None
-    return found
+    return param
 
 
 def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
@@ -222,7 +222,9 @@ def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
 
     def visit(query: Query, above: tuple[str, ...]) -> None:
         if query.name in above:
-            raise ValueError(f"queries need each other: {' → '.join((*above, query.name))}")
+            raise ValueError(
+                f"queries read each other in a circle: {' → '.join((*above, query.name))}"
+            )
         if query.name in done:
             return
         for word in re.findall(r"\b(\w+)\(", query.text):
@@ -237,11 +239,11 @@ def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
 
 def find(name: str) -> Query:
     """One query by name; UsageError with a suggestion where there is none."""
-    known = load_all()
-    if name in known:
-        return known[name]
+    queries = load_all()
+    if name in queries:
+        return queries[name]
     raise UsageError(
-        f"no query is called {name!r}; {suggest(name, known)}`chainwatch queries` lists them"
+        f"no query is called {name!r}; {suggest(name, queries)}`chainwatch queries` lists them"
     )
 
 
@@ -306,7 +308,7 @@ def bind(
     given = {p.name: _read(p, values[p.name]) if p.name in values else p.value for p in params}
     selected = ", ".join(f"CAST(${p.name} AS {p.type}) AS {p.name}" for p in params)
     try:
-        found = catalog.run(f"SELECT {selected}", given)
+        bound = catalog.run(f"SELECT {selected}", given)
     except UsageError as failure:
         raise UsageError(f"a parameter has a wrong value: {failure}") from None
-    return dict(zip(found.columns, found.rows[0], strict=True))
+    return dict(zip(bound.columns, bound.rows[0], strict=True))

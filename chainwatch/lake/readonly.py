@@ -1,4 +1,4 @@
-"""SQL of the user's own: only what reads, only the lake, only for so long."""
+"""SQL of the user: only statements that read, only the lake, within a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chainwatch.lake.engine import Result
 
 T = TypeVar("T")
 
-# So long a statement has to end once it is told to.
+# Seconds that a statement has to end in once it is interrupted.
 STOP_SECONDS = 2.0
 READING = "reading"  # the name of a thread that reads within a time
 
@@ -71,7 +71,7 @@ def require_reading(catalog: Catalog, statement: str) -> bool:
     explains = catalog.statement_kinds(statement) == ["EXPLAIN"]
     body = _EXPLAIN.sub("", statement) if explains else statement
     require_select(catalog, body, who)
-    with told(who):
+    with explained(who):
         catalog.run("EXPLAIN SELECT * FROM query($statement)", {"statement": body})
     return explains
 
@@ -79,12 +79,12 @@ def require_reading(catalog: Catalog, statement: str) -> bool:
 def rows(
     catalog: Catalog, text: str, values: Mapping[str, object], seconds: float, who: str
 ) -> Result:
-    """What a text of the user's own returns, on a catalog that is enclosed.
+    """What SQL of the user returns, on a catalog that is enclosed.
 
     Raises UsageError where it is more than one SELECT, opens other files or takes longer.
     """
     require_select(catalog, text, who)
-    with told(who):
+    with explained(who):
         # In the place of a table nothing but a SELECT may stand, not even in its WITH.
         return within(seconds, catalog, lambda: catalog.run(f"FROM (\n{text}\n)", values))
 
@@ -93,7 +93,7 @@ def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
     """The result of some reading; UsageError where it takes longer than that.
 
     Raises LeftBehind where the engine does not even stop then: it does not look whether it should
-    within one call of a function. That catalog answers nobody any more.
+    within one call of a function. That catalog cannot be used any more.
     """
     if seconds is None:
         return work()
@@ -109,19 +109,19 @@ def within(seconds: float | None, catalog: Catalog, work: Callable[[], T]) -> T:
     wait([answer], seconds)
     until = time.monotonic() + STOP_SECONDS
     late = not answer.done()
-    # Told again and again: a statement that has not begun yet does not notice it.
+    # Interrupted again and again: a statement that has not begun yet does not notice it.
     while not answer.done() and time.monotonic() < until:
         catalog.interrupt()
         wait([answer], 0.05)
-    told = f"stopped after {seconds:g} s: ask for less, or raise --timeout"
+    stopped = f"stopped after {seconds:g} s: ask for less, or raise --timeout"
     if not answer.done():
         catalog.leave()
-        raise LeftBehind(told)
+        raise LeftBehind(stopped)
     try:
         return answer.result()
     except UsageError:
         if late:
-            raise UsageError(told) from None
+            raise UsageError(stopped) from None
         raise
 
 
@@ -131,8 +131,8 @@ def anything_left() -> bool:
 
 
 @contextlib.contextmanager
-def told(who: str) -> Iterator[None]:
-    """Say of what the engine refused to an enclosed catalog why that is so."""
+def explained(who: str) -> Iterator[None]:
+    """Say why an enclosed catalog refused a statement."""
     try:
         yield
     except UsageError as failure:

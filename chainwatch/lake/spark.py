@@ -79,13 +79,13 @@ class Spark:
         try:
             self._session: Any = builder.getOrCreate()
         except Exception as failure:
-            said = " ".join(str(failure).split())[:300]
-            raise UsageError(f"Spark at {master} cannot be reached: {said}") from None
+            reason = " ".join(str(failure).split())[:300]
+            raise UsageError(f"Spark at {master} cannot be reached: {reason}") from None
         self._session.sparkContext.setLogLevel("ERROR")
-        # It tells every failed statement once more, with Spark's own stack; ours is one line.
+        # It logs every failed statement once more, with Spark's own stack; ours is one line.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-        self._known: set[str] = set()
-        self._looked = False
+        self._registered: set[str] = set()
+        self._refreshed = False
 
     def close(self) -> None:
         self._session.stop()
@@ -102,38 +102,38 @@ class Spark:
             loads = [(row[0],) for row in catalog.run("SELECT load FROM loads ORDER BY load").rows]
         frame = self._session.createDataFrame(loads, "load string")
         frame.createOrReplaceTempView("current_loads")
-        self._known.clear()
-        self._looked = True
+        self._registered.clear()
+        self._refreshed = True
 
-    def text(self, chosen: Query, values: Mapping[str, object] = {}) -> str:
+    def text(self, sql_query: Query, values: Mapping[str, object] = {}) -> str:
         """The query as Spark SQL, parameters and the queries it reads inside.
 
         Raises UsageError where it is not portable.
         """
-        found = faults(chosen)
-        if not chosen.portable or found:
-            why = f": line {found[0].line}, {found[0].what}" if found else ""
+        obstacles = faults(sql_query)
+        if not sql_query.portable or obstacles:
+            why = f": line {obstacles[0].line}, {obstacles[0].reason}" if obstacles else ""
             portable = ", ".join(q.name for q in query.load_all().values() if q.portable)
-            raise UsageError(f"{chosen.name} is not portable{why}; these are: {portable}")
-        unknown = set(values) - {p.name for p in chosen.params}
+            raise UsageError(f"{sql_query.name} is not portable{why}; these are: {portable}")
+        unknown = set(values) - {p.name for p in sql_query.params}
         if unknown:
-            raise UsageError(f"{chosen.name} has no parameter {', '.join(sorted(unknown))}")
-        return str(expanded(chosen, values).sql(dialect="spark", comments=False))
+            raise UsageError(f"{sql_query.name} has no parameter {', '.join(sorted(unknown))}")
+        return str(expanded(sql_query, values).sql(dialect="spark", comments=False))
 
-    def run(self, chosen: Query, values: Mapping[str, object] = {}) -> Result:
+    def run(self, sql_query: Query, values: Mapping[str, object] = {}) -> Result:
         """Run a portable query; UsageError carries Spark's own message in one line."""
-        text = self.text(chosen, values)
-        if not self._looked:
+        text = self.text(sql_query, values)
+        if not self._refreshed:
             self.refresh()
         for name in tables():
-            if name not in self._known and re.search(rf"\b{name}\b", text):
+            if name not in self._registered and re.search(rf"\b{name}\b", text):
                 self._register(name)
         try:
             frame = self._session.sql(text)
             rows = frame.collect()
         except Exception as failure:
-            said = " ".join(str(failure).split("\n\nJVM")[0].split())[:400]
-            raise UsageError(f"Spark: {said}") from None
+            reason = " ".join(str(failure).split("\n\nJVM")[0].split())[:400]
+            raise UsageError(f"Spark: {reason}") from None
         kinds = [_KINDS.get(kind, kind.upper()) for _, kind in frame.dtypes]
         return Result(tuple(frame.columns), tuple(kinds), [tuple(_values(row)) for row in rows])
 
@@ -154,7 +154,7 @@ class Spark:
             )
         text = sqlglot.transpile(body, read="duckdb", write="spark")[0]
         self._session.sql(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
-        self._known.add(name)
+        self._registered.add(name)
 
 
 def _values(row: Iterable[Any]) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""BASE"""
+"""Rows as frozen classes, and the columns and SQL types that they declare."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def columns(row: type[Row]) -> tuple[Column, ...]:
     Raises TypeError where a field has no SQL type or no meaning: a table that cannot explain
     itself is a programming error.
     """
-    found = []
+    described = []
     hints = get_type_hints(row, include_extras=True)
     for name in row.__struct_fields__:
         kind, meaning, nullable = _read_annotation(hints[name])
         if not kind or not meaning:
             raise TypeError(f"{row.__name__}.{name} needs a known type and a meaning")
-        found.append(Column(name=name, type=kind, nullable=nullable, meaning=meaning))
-    return tuple(found)
+        described.append(Column(name=name, type=kind, nullable=nullable, meaning=meaning))
+    return tuple(described)
 
 
 def _read_annotation(hint: Any) -> tuple[str, str, bool]:

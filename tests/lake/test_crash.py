@@ -82,9 +82,10 @@ def collect_and_kill(home: Path, after: float) -> tuple[int, list[dict[str, obje
     return code, [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def test_a_collector_killed_fifty_times_ends_where_an_undisturbed_one_does(
+def test_a_collector_killed_fifty_times_ends_at_the_same_state(
     aave_market: AaveMarket, tmp_path: Path
 ) -> None:
+    """A collector that is killed fifty times ends where an undisturbed one does."""
     seed = int(os.environ.get("CHAINWATCH_CRASH_SEED") or random.SystemRandom().randrange(10**6))
     sys.stderr.write(f"CHAINWATCH_CRASH_SEED={seed} repeats the moments of this run\n")
     market, pick = aave_market, random.Random(seed)
@@ -97,19 +98,19 @@ def test_a_collector_killed_fifty_times_ends_where_an_undisturbed_one_does(
         market.chain.mine()
         started = time.monotonic()
         assert collect_and_kill(scratch.home, 60)[0] == 0
-        whole = time.monotonic() - started
+        duration = time.monotonic() - started
 
-    told: list[dict[str, object]] = []
+    reported: list[dict[str, object]] = []
     ends = Counter[str]()
     while ends["killed"] < KILLS or not ends["finished"]:
         if pick.random() < 0.4:  # so that there is always something left to read
             accounts.random_operations(market, made, pick, 5)
             market.chain.mine(pick.randint(1, 3))
         started = time.monotonic()
-        code, lines = collect_and_kill(watched.home, pick.uniform(0.1, 1.1) * whole)
-        told += lines
+        code, lines = collect_and_kill(watched.home, pick.uniform(0.1, 1.1) * duration)
+        reported += lines
         # Other work on the machine makes a collection slower or faster than it was.
-        whole = whole * 1.03 if code == -signal.SIGKILL else time.monotonic() - started
+        duration = duration * 1.03 if code == -signal.SIGKILL else time.monotonic() - started
         if code == -signal.SIGKILL:
             ends["killed"] += 1
             ends[f"killed after {len(lines)} loads"] += 1
@@ -123,7 +124,7 @@ def test_a_collector_killed_fifty_times_ends_where_an_undisturbed_one_does(
     store = watched.store
     stored = {load.stored_at.isoformat(): load for load in store.rows(Load)}
     # Nothing acknowledged is lost.
-    for line in told:
+    for line in reported:
         load = stored[str(line["stored_at"])]
         assert (load.rows, json.loads(load.tables)) == (line["rows"], line["tables"])
     # Nothing is half there: each load has every row it says, in every table.

@@ -15,7 +15,7 @@ from tests.builders import Asset, Book, fill, small_file_system
 from tests.nightly.test_nightly import NOW
 
 
-def said(done: shell.Done) -> None:
+def assert_full(done: shell.Done) -> None:
     """Exit code 5, and of a quiet command one line at the most, which names the disk."""
     assert done.code == Exit.STORE, done.err
     assert "unexpected" not in done.err + done.out
@@ -36,7 +36,7 @@ def test_a_night_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
         made.account("a", {"ETH": 1.0}, {"USD": 100.0})
         store.append(made.rows(), source="aave-v3", target="m")
         fill(disk, leave=left)
-        said(shell.run("--quiet", "nightly", home=store.home))
+        assert_full(shell.run("--quiet", "nightly", home=store.home))
         (disk / "filler").unlink()
         assert len(store.rows(Snapshot)) == 1
         assert shell.run("--quiet", "health", home=store.home).code == Exit.OK
@@ -48,7 +48,7 @@ def test_a_demo_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
         if reason:
             pytest.skip(reason)
         fill(disk, leave=left)
-        said(shell.run("--quiet", "demo", "--recorded", home=disk / "home"))
+        assert_full(shell.run("--quiet", "demo", "--recorded", home=disk / "home"))
 
 
 def test_output_and_export_on_a_full_disk_are_one_line(tmp_path: Path) -> None:
@@ -57,7 +57,9 @@ def test_output_and_export_on_a_full_disk_are_one_line(tmp_path: Path) -> None:
         if reason:
             pytest.skip(reason)
         fill(disk, leave=2_000)
-        said(shell.run("--quiet", "accounts", "--json", "-o", str(disk / "a.json"), home=home))
-        said(shell.run("--quiet", "export", "--out", str(disk / "marts"), home=home))
+        assert_full(
+            shell.run("--quiet", "accounts", "--json", "-o", str(disk / "a.json"), home=home)
+        )
+        assert_full(shell.run("--quiet", "export", "--out", str(disk / "marts"), home=home))
         assert {p.name for p in disk.iterdir()} <= {"filler", "marts"}
     shutil.rmtree(home)

@@ -47,8 +47,8 @@ def parsed(text: str) -> list[dict[str, Any]]:
     return list(nodes(json.loads(tree)))
 
 
-def texts(chosen: Query) -> tuple[str, str]:
-    pasted, bound = (macro.split(" AS TABLE\n", 1)[1] for macro in chosen.macros)
+def texts(source: Query) -> tuple[str, str]:
+    pasted, bound = (macro.split(" AS TABLE\n", 1)[1] for macro in source.macros)
     return pasted, bound
 
 
@@ -56,9 +56,9 @@ def cte_names(tree: list[dict[str, Any]]) -> set[str]:
     return {entry["key"] for node in tree for entry in node.get("cte_map", {}).get("map", [])}
 
 
-def inner_names(chosen: Query) -> list[str]:
+def inner_names(source: Query) -> list[str]:
     """Aliases and CTE names of the body, as a caller may have them too."""
-    tree = parsed(texts(chosen)[0])
+    tree = parsed(texts(source)[0])
     aliases = {n["alias"] for n in tree if n.get("alias") and "column_name_alias" in n}
     read = {n["table_name"] for n in tree if n.get("type") == "BASE_TABLE"}
     return sorted(aliases | cte_names(tree) | read)
@@ -69,11 +69,11 @@ def literal(param: Param, value: Any) -> str:
     return f"CAST({text} AS {param.type})"
 
 
-def calls(chosen: Query) -> list[dict[str, str]]:
+def calls(source: Query) -> list[dict[str, str]]:
     """Two sets of arguments: the defaults, and others."""
-    own = VALUES | OWN_VALUES.get(chosen.name, {})
-    default = {p.name: f"CAST({p.default} AS {p.type})" for p in chosen.params}
-    given = {p.name: literal(p, own[p.name]) for p in chosen.params if p.name in own}
+    own = VALUES | OWN_VALUES.get(source.name, {})
+    default = {p.name: f"CAST({p.default} AS {p.type})" for p in source.params}
+    given = {p.name: literal(p, own[p.name]) for p in source.params if p.name in own}
     return [default, default | given]
 
 
@@ -88,8 +88,8 @@ def test_arguments_keep_their_meaning_under_the_macros_own_names(
     client: duckdb.DuckDBPyConnection, name: str
 ) -> None:
     """Each alias, CTE and table of the body is a name of the caller, and gives an argument once."""
-    chosen = QUERIES[name]
-    params, sets, names = list(chosen.params), calls(chosen), inner_names(chosen)
+    definition = QUERIES[name]
+    params, sets, names = list(definition.params), calls(definition), inner_names(definition)
     expected = [
         row
         for k, given in enumerate(sets)
@@ -136,13 +136,13 @@ def test_parameters_are_bound_once_and_tables_by_their_schema(name: str) -> None
     """Names of the caller are looked up where nothing of ours stands beside them."""
     pasted, bound = (parsed(text) for text in texts(QUERIES[name]))
     names = {p.name for p in QUERIES[name].params}
-    found = [
+    captured = [
         node["column_names"]
         for node in bound
         if node.get("class") == "COLUMN_REF" and node["column_names"][-1] in names
     ]
     own = f"{name}_parameters"
-    assert sorted(map(tuple, found)) == sorted([(p,) for p in names] + [(own, p) for p in names])
+    assert sorted(map(tuple, captured)) == sorted([(p,) for p in names] + [(own, p) for p in names])
     assert cte_names(bound) == ({own} if names else set())
     read = [n for n in pasted if n.get("type") == "BASE_TABLE" and n["table_name"] in tables()]
     assert {n["schema_name"] for n in read} <= {"main"}

@@ -140,19 +140,19 @@ def test_merged_rows_are_seen_once_before_while_and_after(store: Store) -> None:
         store.append([snapshot(n)], source="s")
     with merger, query.open_catalog(store) as catalog:
 
-        def seen() -> tuple[int, int]:
+        def counts() -> tuple[int, int]:
             count = catalog.run("SELECT count(*), count(DISTINCT snapshot) FROM snapshots").rows[0]
             return count[0], files(store, "snapshots")
 
-        assert seen() == (4, 4)
+        assert counts() == (4, 4)
         assert merger.step()  # written, not announced
-        assert seen() == (4, 5)
+        assert counts() == (4, 5)
         time.sleep(0.25)
         assert merger.step()  # announced, the old ones are still there for running queries
-        assert seen() == (4, 5)
+        assert counts() == (4, 5)
         time.sleep(0.25)
         assert merger.step()  # removed
-        assert seen() == (4, 1)
+        assert counts() == (4, 1)
         assert not merger.step()
 
 
@@ -172,9 +172,9 @@ def test_of_rows_of_one_key_the_first_stays_first(store: Store) -> None:
 def test_only_one_process_merges_at_a_time(store: Store) -> None:
     for n in range(4):
         store.append([reject(n)], source="s")
-    with eager(store) as one, eager(store) as two:
-        assert one.step()
-        assert not two.step()
+    with eager(store) as first, eager(store) as second:
+        assert first.step()
+        assert not second.step()
     with store.hold("merging"), eager(store) as three:
         assert not three.step()
         with pytest.raises(StoreBusy):
@@ -213,7 +213,7 @@ for n in range(first, first + 100_000):
 """
 
 
-def test_nothing_acknowledged_is_lost_or_doubled_when_writers_and_mergers_are_killed(
+def test_kills_of_writers_and_mergers_lose_and_double_nothing(
     store: Store,
 ) -> None:
     """Four processes die at random moments, while a reader keeps its catalog open."""
@@ -225,12 +225,12 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_writers_and_mergers_are_ki
         least = 0
         with query.open_catalog(store) as catalog:
             while not ended.is_set():
-                found = catalog.run(
+                (sums,) = catalog.run(
                     "SELECT count(*), count(DISTINCT snapshot) FROM snapshots"
-                ).rows[0]
-                if found[0] != found[1] or found[0] < least:
-                    wrong.append((least, found))
-                least = found[0]
+                ).rows
+                if sums[0] != sums[1] or sums[0] < least:
+                    wrong.append((least, sums))
+                least = sums[0]
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -190,11 +190,11 @@ def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store)
         made.account("free", {"BTC": 1})
         store.append(in_ether(made), source="import", target="eth")
     usd = ("collateral_usd", "debt_usd")
-    found = {row["bucket"]: row for row in ask(store, "health")}
+    buckets = {row["bucket"]: row for row in ask(store, "health")}
     for bucket, accounts in (("< 1", 1), ("1.02 – 1.05", 1), ("2 – 3", 0)):
-        values = [found[bucket][name] for name in usd]
-        assert (found[bucket]["accounts"], values) == (accounts, [None if accounts else 0] * 2)
-    assert [found["no debt"][name] for name in usd] == [None, 0]
+        values = [buckets[bucket][name] for name in usd]
+        assert (buckets[bucket]["accounts"], values) == (accounts, [None if accounts else 0] * 2)
+    assert [buckets["no debt"][name] for name in usd] == [None, 0]
     (totals,) = ask(store, "mart_totals")
     assert (totals["accounts"], totals["accounts_liquidatable"]) == (3, 1)
     sums = (*usd, "liquidatable_usd", "near_usd", "bad_debt_usd")
@@ -210,8 +210,8 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
     owing(unpriced, "b", 1.2)
     priced.store(store)
     store.append(in_ether(unpriced), source="import", target="eth")
-    found = {row["bucket"]: row for row in ask(store, "health")}["1.1 – 1.25"]
-    assert (found["accounts"], found["unpriced_accounts"], found["debt_usd"]) == (2, 1, 1_000)
+    bucket = {row["bucket"]: row for row in ask(store, "health")}["1.1 – 1.25"]
+    assert (bucket["accounts"], bucket["unpriced_accounts"], bucket["debt_usd"]) == (2, 1, 1_000)
     with query.open_catalog(store) as catalog:
         made = {
             name: run.make(catalog, name, values)
@@ -230,9 +230,9 @@ def test_accounts_that_are_in_no_sum_are_counted_and_told(store: Store) -> None:
         "accounts": 1,
         "debt_usd": None,
     }
-    for name, each in made.items():
-        assert each.meta["excluded_accounts"] == [left_out], name
-        assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in each.header, name
+    for name, report in made.items():
+        assert report.meta["excluded_accounts"] == [left_out], name
+        assert "eth: accounts in no sum: 1 no price in USD (debt n/a)" in report.header, name
     assert json.loads(render.text_of(made["walls"], Format.JSON))["excluded_accounts"] == [left_out]
 
 
@@ -276,10 +276,10 @@ def three_snapshots(store: Store) -> dict[str, Book]:
         "gone": book(block=300, btc=1.0),
         "other": book("n", block=150),
     }
-    for name, each in made.items():
+    for name, market in made.items():
         for i in range(len(name)):
-            owing(each, str(i), 1.2)
-        each.store(store)
+            owing(market, str(i), 1.2)
+        market.store(store)
     store.append([made["gone"].orphan()], source="aave-v3", target="m")
     return made
 
@@ -326,7 +326,7 @@ def test_of_two_readings_of_a_block_the_later_one_is_shown(store: Store) -> None
     assert [row["snapshot"] for row in ask(store, "snapshots_at")] == [first.snapshot]
 
 
-def test_of_imports_the_one_of_the_newest_time_is_shown_and_compared_with_the_one_before(
+def test_the_import_of_the_newest_time_is_compared_with_the_last(
     store: Store,
 ) -> None:
     """Imports have no block: their own time is their place."""
@@ -352,8 +352,8 @@ def test_of_imports_parameters_are_compared_with_those_before_the_day(store: Sto
             Asset("BTC", 90_000.0, lt=lt), block=0, time=FIRST_BLOCK_TIME + timedelta(days=day)
         )
         made.store(store)
-    found = ask(store, "mart_parameter_changes", since=FIRST_BLOCK_TIME + timedelta(hours=1))
-    assert [(r["parameter"], r["before"], r["after"]) for r in found] == [
+    changed = ask(store, "mart_parameter_changes", since=FIRST_BLOCK_TIME + timedelta(hours=1))
+    assert [(r["parameter"], r["before"], r["after"]) for r in changed] == [
         ("lt_bps", "8000.0", "7000.0")
     ]
 
@@ -383,9 +383,10 @@ def test_provenance_says_what_the_figures_stand_on(store: Store) -> None:
     assert (line["checked"], line["equal"], line["different"]) == (2, 2, 0)
 
 
-def test_a_comparison_that_found_a_difference_is_told_whatever_was_found_equal(
+def test_a_difference_is_reported_even_if_a_later_check_is_equal(
     store: Store,
 ) -> None:
+    """A verification that found a difference is reported, whatever another found equal."""
     made = book()
     for i in range(5):
         owing(made, str(i), 1.2)
@@ -559,14 +560,14 @@ def planted(check: str, made: Book) -> list[Row]:
         case "account_counts":
             return [msgspec.structs.replace(first, account="0xextra", status="no debt")]
         case "account_totals":
-            (one, *_) = (leg for leg in made.legs if leg.account == first.account)
+            (leg, *_) = (leg for leg in made.legs if leg.account == first.account)
             usd = made.assets["USD"].address
-            return [msgspec.structs.replace(one, asset=usd, value=1, usd=1e-8, amount=1e-8)]
+            return [msgspec.structs.replace(leg, asset=usd, value=1, usd=1e-8, amount=1e-8)]
         case "scan_gaps":
             return [book("gap", block=900).head(), gap_free("gap")]
         case "unknown_assets":
-            one = made.legs[0]
-            return [msgspec.structs.replace(one, asset="0xnowhere", side="idle")]
+            leg = made.legs[0]
+            return [msgspec.structs.replace(leg, asset="0xnowhere", side="idle")]
         case "verification_mismatches":
             return [made.mismatch(first.account)]
         case "liquidation_bonus":
@@ -579,9 +580,9 @@ def planted(check: str, made: Book) -> list[Row]:
             return [order(1, notional_quote=-100.0, notional_usd=-100.0)]
         case "reserve_sums":
             (item, *_) = [row for row in shipped() if isinstance(row, ReserveItem)]
-            (whole, *_) = [row for row in shipped() if isinstance(row, Statement)]
+            (statement, *_) = [row for row in shipped() if isinstance(row, Statement)]
             names = {"statement": "USDT:altered", "token": "altered"}
-            return [msgspec.structs.replace(row, **names) for row in (item, whole)]
+            return [msgspec.structs.replace(row, **names) for row in (item, statement)]
         case "look_ahead":
             close = documents.value("vix", date(2026, 1, 29), 16.88)
             return [msgspec.structs.replace(close, known_at=close.known_at - timedelta(hours=1))]
@@ -617,30 +618,31 @@ def test_a_fault_ends_the_command_with_one_and_its_name(store: Store) -> None:
     assert "account_totals found rows" in done.stderr
 
 
-def test_what_a_feed_rejected_is_wrong_until_its_history_is_read_and_for_a_week(
+def test_rejected_frames_fail_the_check_until_a_history_is_read(
     store: Store,
 ) -> None:
+    """What a feed rejected is an error until its history is read, and for a week at most."""
     day, now = timedelta(days=1), datetime.now(UTC)
 
-    def seen(ago: float, state: str, **changes: Any) -> Coverage:
+    def state_of_feed(ago: float, state: str, **changes: Any) -> Coverage:
         end = now - ago * day
         return span(0, 1, state, from_time=end - timedelta(hours=1), to_time=end, **changes)
 
     def wrong() -> list[str]:
         return [row["state"] for row in ask(store, "feed_rejects")]
 
-    store.append([seen(40, "rejecting", rejects=1)], source="binance-usdm")
+    store.append([state_of_feed(40, "rejecting", rejects=1)], source="binance-usdm")
     assert wrong() == ["rejecting"], "nothing newer was watched"
-    store.append([seen(0, "up")], source="binance-usdm")
+    store.append([state_of_feed(0, "up")], source="binance-usdm")
     assert wrong() == [], "over for a week"
-    store.append([seen(1, "rejecting", rejects=1)], source="binance-usdm")
+    store.append([state_of_feed(1, "rejecting", rejects=1)], source="binance-usdm")
     store.append([], source="okx-history", cursor=1)
     assert wrong() == ["rejecting"], "the history of another feed"
     store.append([], source="binance-usdm-history", cursor=1)
     assert wrong() == [], "its history counts for that time"
-    store.append([seen(-1, "rejecting", rejects=1, run="r2")], source="binance-usdm")
+    store.append([state_of_feed(-1, "rejecting", rejects=1, run="r2")], source="binance-usdm")
     assert wrong() == ["rejecting"], "the history was read before"
-    store.append([seen(30, "partial", rejects=1)], source="binance-usdm")
+    store.append([state_of_feed(30, "partial", rejects=1)], source="binance-usdm")
     assert sorted(wrong()) == ["partial", "rejecting"], "claimed as covered, however long ago"
 
 
@@ -651,8 +653,8 @@ def test_a_range_of_blocks_that_was_skipped_is_named(store: Store) -> None:
         for a, b in ((0, 10), (15, 30), (20, 40))
     ]
     store.append([*scans, *made.rows()[1:]], source="aave-v3", target="g")
-    found = {(row["first_missing"], row["last_missing"]) for row in ask(store, "scan_gaps")}
-    assert found == {(11, 14), (41, 50)}
+    gaps = {(row["first_missing"], row["last_missing"]) for row in ask(store, "scan_gaps")}
+    assert gaps == {(11, 14), (41, 50)}
 
 
 def test_a_balance_beyond_38_digits_disturbs_no_check(store: Store) -> None:
@@ -803,9 +805,9 @@ def table(names: list[str], rows: list[Any]) -> list[dict[str, Any]]:
 def test_command_macro_and_raw_file_return_the_same_rows(
     lake: Store, name: str, defaults: bool
 ) -> None:
-    chosen = QUERIES[name]
+    source = QUERIES[name]
     own = VALUES | OWN_VALUES.get(name, {})
-    values = {} if defaults else {p.name: own[p.name] for p in chosen.params if p.name in own}
+    values = {} if defaults else {p.name: own[p.name] for p in source.params if p.name in own}
     ask(lake, "health")  # the catalog is current
     with duckdb.connect(str(lake.home / CATALOG_NAME), read_only=True) as client:
         client.execute("SET TimeZone = 'UTC'")
@@ -819,12 +821,12 @@ def test_command_macro_and_raw_file_return_the_same_rows(
             p.name: values[p.name]
             if p.name in values
             else client.execute(f"SELECT CAST({p.default} AS {p.type})").fetchall()[0][0]
-            for p in chosen.params
+            for p in source.params
         }
-        text = chosen.path.read_text(encoding="utf-8")
+        text = source.path.read_text(encoding="utf-8")
         by_file = table(names, client.execute(text, bound or None).fetchall())
     by_command = by_file
-    if values or not chosen.params:
+    if values or not source.params:
         words = [f"{key}={plain(value)}" for key, value in values.items()]
         done = command(lake, "query", name, *words, "--json")
         assert done.returncode == Exit.OK, done.stderr
@@ -832,8 +834,8 @@ def test_command_macro_and_raw_file_return_the_same_rows(
         by_command = table(names, [row.values() for row in rows])
         assert [list(row) for row in rows] == [names] * len(rows)
     if not re.search(r"^ORDER BY", text, re.MULTILINE):
-        for found in (by_macro, by_file, by_command):
-            found.sort(key=in_order)
+        for answer in (by_macro, by_file, by_command):
+            answer.sort(key=in_order)
     assert by_macro, "nothing was compared"
     same(by_macro, by_file)
     same(by_macro, by_command)
@@ -845,10 +847,10 @@ def in_order(row: dict[str, Any]) -> tuple[list[str], list[str]]:
     return exact, [f"{v:.6g}" for v in row.values() if isinstance(v, float)]
 
 
-def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+def same(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> None:
     """Equal, but for the last bits of sums, whose order is free."""
-    assert len(one) == len(other)
-    for a, b in zip(one, other, strict=True):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
         assert a.keys() == b.keys()
         for name, value in a.items():
             if isinstance(value, float):
@@ -858,13 +860,14 @@ def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 
 
 def test_every_parameter_has_a_value_to_be_tried_with() -> None:
-    known = {p.name for q in QUERIES.values() for p in q.params}
-    assert known - VALUES.keys() <= {"p_step_pct", "p_within", "p_usd", "p_hold", "p_share"}
+    names = {p.name for q in QUERIES.values() for p in q.params}
+    assert names - VALUES.keys() <= {"p_step_pct", "p_within", "p_usd", "p_hold", "p_share"}
 
 
-def test_a_query_refuses_parameters_it_does_not_have_and_values_that_are_none(
+def test_unknown_parameters_and_wrong_values_are_refused(
     lake: Store,
 ) -> None:
+    """A query refuses parameters that it does not have, and values that do not fit their type."""
     with pytest.raises(UsageError, match="health has no parameter p_colour; it has p_market"):
         ask(lake, "health", colour="red")
     with pytest.raises(UsageError, match=r"a parameter has a wrong value: .*many"):
@@ -880,15 +883,18 @@ def test_on_an_empty_lake_every_query_answers(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("-- title: t\nSELECT 1", "`-- name: broken` is missing"),
         ("-- name: broken\nSELECT 1", "`-- title:` is missing"),
         ("-- name: broken\n-- titel: t\nSELECT 1", "line 2: unknown header"),
         ("-- name: broken\n-- title: t\n-- param: x INT\nSELECT 1", "not `p_name TYPE = literal"),
         *(
-            (f"-- name: broken\n-- title: t\n-- param: p_x {param}\nSELECT $p_x", f"line 3: {told}")
-            for param, told in (
+            (
+                f"-- name: broken\n-- title: t\n-- param: p_x {param}\nSELECT $p_x",
+                f"line 3: {message}",
+            )
+            for param, message in (
                 ("INT = 1", "p_x has the type INT: use TEXT, DOUBLE, BIGINT, BOOLEAN, DATE, TIME"),
                 ("BIGINT = 1.5", "the default of p_x BIGINT is 1.5, not a whole number"),
                 ("BIGINT = (SELECT(1))", "the default of p_x BIGINT is"),
@@ -908,10 +914,12 @@ def test_on_an_empty_lake_every_query_answers(store: Store, name: str) -> None:
         ("-- name: broken\n-- title: t\nSELECT $p_x", r"parameters used \['p_x'\], declared \[\]"),
     ],
 )
-def test_a_file_whose_header_does_not_fit_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_whose_header_does_not_fit_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "broken.sql"
     path.write_text(text)
-    with pytest.raises((ValueError, ConfigError), match=told):
+    with pytest.raises((ValueError, ConfigError), match=message):
         query.read(path)
 
 

@@ -96,20 +96,20 @@ def given(name: str, values: dict[str, Any]) -> dict[str, Any]:
 def test_both_engines_agree_on_every_portable_query(
     spark: Spark, store: Store, name: str, values: dict[str, Any]
 ) -> None:
-    chosen = query.find(name)
+    source = query.find(name)
     if values.get("p_as_of") == "first":
         values = values | {"p_as_of": min(s.block_time for s in store.rows(Snapshot))}
-    theirs = spark.run(chosen, values)
+    theirs = spark.run(source, values)
     with query.open_catalog(store) as catalog:
-        ours = query.run(catalog, chosen, values)
+        ours = query.run(catalog, source, values)
     assert theirs.columns == ours.columns
     assert len(theirs.rows) == len(ours.rows) > 0
-    for one, other in zip(ordered(ours.dicts()), ordered(theirs.dicts()), strict=True):
-        for column, value in one.items():
+    for left, right in zip(ordered(ours.dicts()), ordered(theirs.dicts()), strict=True):
+        for column, value in left.items():
             if isinstance(value, float):
-                assert other[column] == pytest.approx(value, rel=1e-9, abs=1e-9), column
+                assert right[column] == pytest.approx(value, rel=1e-9, abs=1e-9), column
             else:
-                assert other[column] == value, column
+                assert right[column] == value, column
 
 
 def test_a_query_that_is_not_portable_is_refused(spark: Spark) -> None:
@@ -132,9 +132,9 @@ def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path
     assert theirs.rows == ours.rows
     for mart in ("walls", "health"):
         paths = [done.folder / f"{mart}.parquet" for done in (ours, theirs)]
-        one, two = (duckdb.sql(f"FROM '{path}'").fetchall() for path in paths)
+        left, right = (duckdb.sql(f"FROM '{path}'").fetchall() for path in paths)
         assert parquet_shape(paths[0])[:2] == parquet_shape(paths[1])[:2]
-        for a, b in zip(one, two, strict=True):
+        for a, b in zip(left, right, strict=True):
             for x, y in zip(a, b, strict=True):
                 assert y == (pytest.approx(x, rel=1e-9, abs=1e-9) if isinstance(x, float) else x)
 
@@ -149,7 +149,7 @@ def test_every_query_that_is_marked_portable_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "reason"),
     [
         ("SELECT * FROM range(10)", "range() is not the same"),
         ("SELECT a / b AS c FROM legs", "division by b, which may be 0"),
@@ -170,13 +170,13 @@ def test_every_query_that_is_marked_portable_is() -> None:
     ],
 )
 def test_what_another_engine_runs_differently_is_found(
-    tmp_path: Path, text: str, what: str
+    tmp_path: Path, text: str, reason: str
 ) -> None:
     path = tmp_path / "wrong.sql"
     path.write_text(f"-- name: wrong\n-- title: t\n-- portable: yes\n{text}\n")
-    found = portable.faults(query.read(path))
-    assert any(what in fault.what for fault in found), found
-    assert all(fault.line == 4 for fault in found)
+    faults = portable.faults(query.read(path))
+    assert any(reason in fault.reason for fault in faults), faults
+    assert all(fault.line == 4 for fault in faults)
 
 
 @pytest.mark.parametrize(

@@ -137,9 +137,9 @@ def any_row(draw: st.DrawFn, row: type[Row]) -> Row:
 
 def test_the_tables_use_every_column_type_with_and_without_null() -> None:
     """So that the round trips below leave nothing out."""
-    seen = {(c.type, c.nullable) for row in tables().values() for c in columns(row)}
-    assert {kind for kind, _ in seen} == VALUES.keys()
-    assert {("UINT", True), ("DOUBLE", True), ("VARCHAR", True), ("BIGINT", True)} <= seen
+    kinds = {(c.type, c.nullable) for row in tables().values() for c in columns(row)}
+    assert {kind for kind, _ in kinds} == VALUES.keys()
+    assert {("UINT", True), ("DOUBLE", True), ("VARCHAR", True), ("BIGINT", True)} <= kinds
 
 
 @settings(
@@ -162,8 +162,8 @@ def test_any_value_of_any_column_comes_back_exactly(
         st.lists(any_row(row), min_size=1, max_size=8, unique_by=lambda r: _key(r)), label="batch"
     )
     store.append(batch, source="test")
-    found = {_key(each): each for each in store.rows(row)}
-    assert found == {_key(each): each for each in batch}
+    stored = {_key(line): line for line in store.rows(row)}
+    assert stored == {_key(line): line for line in batch}
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -173,18 +173,20 @@ def _key(row: Row) -> tuple[Any, ...]:
 def test_numbers_keep_their_last_bit(store: Store) -> None:
     figures = [5e-324, -0.0, 1 / 3, math.pi * 1e300, math.inf, -math.inf, 2.0**53 + 2]
     store.append([leg(account=str(i), amount=v) for i, v in enumerate(figures)], source="t")
-    found = {row.account: row.amount for row in store.rows(Leg)}
-    assert [found[str(i)].hex() for i in range(len(figures))] == [v.hex() for v in figures]
-    assert math.copysign(1, found["1"]) == -1
+    amounts = {row.account: row.amount for row in store.rows(Leg)}
+    assert [amounts[str(i)].hex() for i in range(len(figures))] == [v.hex() for v in figures]
+    assert math.copysign(1, amounts["1"]) == -1
 
 
-def test_what_is_no_number_is_stored_as_none_or_refused_and_never_as_a_number(store: Store) -> None:
+def test_nan_and_infinity_are_never_stored_as_numbers(store: Store) -> None:
+    """What is not a number is stored as null or refused, and never as a number."""
     store.append([leg(usd=math.nan)], source="t")
     (row,) = store.rows(Leg)
     assert row.usd is None or math.isnan(row.usd)
 
 
-def test_integers_of_256_bits_stand_in_the_catalog_as_decimal_or_as_text(store: Store) -> None:
+def test_256_bit_integers_are_decimals_or_text_in_the_catalog(store: Store) -> None:
+    """Integers of 256 bits stand in the catalog as a decimal, or as text where they do not fit."""
     values = [0, 10**38 - 1, 10**38, 2**256 - 1, -(10**38) + 1, -(2**255)]
     store.append([leg(account=str(i), raw=v) for i, v in enumerate(values)], source="t")
     rows = sql(store, "SELECT raw, raw_text, typeof(raw) FROM legs ORDER BY account").rows
@@ -199,11 +201,12 @@ def test_integers_of_256_bits_stand_in_the_catalog_as_decimal_or_as_text(store: 
 def test_a_lone_surrogate_becomes_the_replacement_character(store: Store) -> None:
     given = {"lone": "a\ud800b", "low": "\udfff", "pair": "\ud83d\ude00", "fine": "😀"}
     store.append([scan(i, market=v) for i, v in enumerate(given.values())], source="t")
-    found = {row.to_block: row.market for row in store.rows(Scan)}
-    assert [found[i] for i in range(4)] == ["a\ufffdb", "\ufffd", "😀", "😀"]
+    names = {row.to_block: row.market for row in store.rows(Scan)}
+    assert [names[i] for i in range(4)] == ["a\ufffdb", "\ufffd", "😀", "😀"]
 
 
-def test_a_time_without_a_zone_is_refused_and_nothing_of_the_load_counts(store: Store) -> None:
+def test_a_time_without_a_zone_refuses_the_whole_load(store: Store) -> None:
+    """A time without a zone is refused, and nothing of its load counts."""
     naive = Orphan(snapshot="s", market="m", detected_at=NOW.replace(tzinfo=None))
     with pytest.raises(TypeError, match="without a zone"):
         store.append([scan(), naive], source="t")
@@ -238,8 +241,8 @@ def test_rows_of_several_tables_are_counted_in_the_receipt(store: Store) -> None
 
 def test_rows_are_chosen_by_sql_with_named_values(store: Store) -> None:
     store.append([touch(n, account=f"0x{n}") for n in range(10)], source="s")
-    found = store.rows(Touch, "block_number > $low ORDER BY block_number DESC LIMIT 2", {"low": 3})
-    assert [row.block_number for row in found] == [9, 8]
+    rows = store.rows(Touch, "block_number > $low ORDER BY block_number DESC LIMIT 2", {"low": 3})
+    assert [row.block_number for row in rows] == [9, 8]
     hostile = "' OR 1=1 --"
     assert store.rows(Touch, "account = $a", {"a": hostile}) == []
 
@@ -269,9 +272,10 @@ def test_segments_without_their_row_in_loads_are_invisible(store: Store, tmp_pat
     assert len(store.rows(Leg)) == 1
 
 
-def test_unfinished_files_are_never_read_and_are_swept_when_nobody_can_own_them(
+def test_unfinished_files_are_not_read_and_are_removed_later(
     store: Store,
 ) -> None:
+    """Unfinished files are never read, and are removed when no living process can own them."""
     young, old = store.home / "tmp/young.parquet", store.home / "tmp/old.parquet"
     for path in (young, old):
         path.write_bytes(b"half a segment")
@@ -291,9 +295,10 @@ def test_the_same_key_twice_counts_once_and_the_first_stays(store: Store) -> Non
     assert len(store.rows(Load)) == 2
 
 
-def test_a_cursor_is_that_of_the_last_load_of_its_source_and_target_that_had_one(
+def test_a_cursor_is_of_the_last_load_that_had_one(
     store: Store,
 ) -> None:
+    """A cursor is that of the last load of its source and target that had one."""
     assert store.cursor("s", "t") is None
     store.append([scan(1)], source="s", target="t", cursor={"block": 1, "hash": "0xé"})
     store.append([scan(2)], source="s", target="t")
@@ -355,11 +360,11 @@ def test_any_client_reads_the_catalog_with_its_comments(store: Store) -> None:
     ask(store, "health")
     path = store.home / CATALOG_NAME
     assert fresh_client(path, "SELECT sum(accounts) FROM walls(p_factor := 'BTC')") == [(1,)]
-    told = dict(
+    comments = dict(
         fresh_client(path, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")
     )
     for name, row in tables().items():
-        assert told[name] == (row.__doc__ or "").strip()
+        assert comments[name] == (row.__doc__ or "").strip()
     missing = fresh_client(
         path,
         "SELECT table_name, column_name FROM duckdb_columns() "
@@ -391,7 +396,8 @@ def test_a_copied_database_is_what_the_program_makes(tmp_path: Path) -> None:
 
 
 @pytest.mark.own_catalog
-def test_the_catalog_is_written_in_the_storage_version_that_old_clients_read(store: Store) -> None:
+def test_the_catalog_has_a_storage_version_for_old_clients(store: Store) -> None:
+    """The catalog is written in the storage version that old clients can read."""
     ask(store, "snapshots_at")
     head = (store.home / CATALOG_NAME).read_bytes()[:20]
     assert head[8:12] == b"DUCK"
@@ -527,17 +533,18 @@ def read_only(store: Store) -> Iterator[Callable[[], None]]:
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_read_only_folder_can_be_read_with_and_without_a_current_catalog(
-    store: Store, read_only: Callable[[], None], known: bool
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_read_only_folder_can_be_read(
+    store: Store, read_only: Callable[[], None], cached: bool
 ) -> None:
+    """A read-only folder can be read, with and without a current catalog."""
     made_market(store)
-    if known:
+    if cached:
         ask(store, "health")
     read_only()
     assert len(ask(store, "accounts")) == 1
     assert len(store.rows(Load)) == 1
-    assert (store.home / CATALOG_NAME).exists() is known
+    assert (store.home / CATALOG_NAME).exists() is cached
     with pytest.raises(StoreError, match=r"cannot be written: .*[Rr]ead-only|denied") as caught:
         store.append([scan()], source="s")
     assert "\n" not in str(caught.value)
@@ -650,20 +657,21 @@ def read_along(home: Path, rounds: int, results: Connection) -> None:
     """Keep one connection open and ask many times; sends what was wrong, and the blocks seen."""
     wrong = Counter[str]()
     blocks: set[int] = set()
-    asked = 0
+    reads = 0
     patience = time.monotonic() + 60  # for a writer that a busy machine holds up
     with query.open_catalog(Store(home)) as catalog:
-        while asked < rounds or (len(blocks) < 3 and time.monotonic() < patience):
-            asked += 1
+        while reads < rounds or (len(blocks) < 3 and time.monotonic() < patience):
+            reads += 1
             for what, text in WHOLE.items():
                 wrong[what] += catalog.run(text).rows[0][0]
             blocks.add(catalog.run("SELECT max(block_number) FROM snapshots_at()").rows[0][0])
     results.send((dict(wrong), sorted(blocks)))
 
 
-def test_two_readers_that_stay_open_while_a_collector_writes_see_whole_loads_only(
+def test_open_readers_see_complete_loads_only(
     store: Store,
 ) -> None:
+    """Two readers that stay open while a collector writes see complete loads only."""
     prices(1).store(store)
     ask(store, "health")
     stop = CHILDREN.Event()
@@ -686,30 +694,31 @@ def test_two_readers_that_stay_open_while_a_collector_writes_see_whole_loads_onl
         assert len(blocks) >= 3  # the open reader saw the new ones come
 
 
-def test_a_reports_header_and_rows_are_of_one_snapshot_while_a_collector_writes(
+def test_header_and_rows_of_a_report_are_of_one_snapshot(
     store: Store,
 ) -> None:
+    """A report's header and rows are of one snapshot, also while a collector writes."""
     prices(1).store(store)
     stop = CHILDREN.Event()
     writer = CHILDREN.Process(target=write_snapshots, args=(store.home, 0.1, stop))
     writer.start()
-    seen: set[int] = set()
-    asked = 0
+    blocks: set[int] = set()
+    reads = 0
     patience = time.monotonic() + 60
     try:
         with query.open_catalog(store) as catalog:
-            while asked < 25 or (len(seen) < 4 and time.monotonic() < patience):
-                asked += 1
+            while reads < 25 or (len(blocks) < 4 and time.monotonic() < patience):
+                reads += 1
                 made = run.make(catalog, "accounts", {"p_limit": 5})
-                (said,) = made.meta["markets"]
+                (market,) = made.meta["markets"]
                 rows = {row["block_number"] for row in made.result.dicts()}
-                assert rows == {said["block_number"]}
-                assert f"block {said['block_number']} of" in made.header[0]
-                seen |= rows
+                assert rows == {market["block_number"]}
+                assert f"block {market['block_number']} of" in made.header[0]
+                blocks |= rows
     finally:
         stop.set()
         writer.join(20)
-    assert len(seen) > 3
+    assert len(blocks) > 3
 
 
 # --- killed at any moment -----------------------------------------------------------------------
@@ -736,11 +745,12 @@ def append_forever(home: Path, worker: int, acknowledged: Connection) -> None:
         acknowledged.send((number, receipt.stored_at))
 
 
-def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged_and_shows_nothing_half(
+def test_a_killed_writer_loses_nothing_and_shows_nothing_half(
     store: Store,
 ) -> None:
+    """A writer that is killed at any moment loses nothing acknowledged and shows no half load."""
     pick = random.Random()
-    told: dict[int, dict[int, datetime]] = {0: {}, 1: {}}
+    acknowledged: dict[int, dict[int, datetime]] = {0: {}, 1: {}}
     three_loads = 0.0
     for kill in range(KILLS):
         worker = kill % 2
@@ -752,7 +762,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged_and_shows_n
         if not three_loads:  # the first one shows how long three loads take here
             for _ in range(3):
                 number, stored_at = receive.recv()
-                told[worker][number] = stored_at
+                acknowledged[worker][number] = stored_at
             three_loads = time.monotonic() - started
         # From its very start on, and often in the middle of a load.
         time.sleep(pick.uniform(0, three_loads))
@@ -765,10 +775,10 @@ def test_a_writer_killed_at_any_moment_loses_nothing_it_acknowledged_and_shows_n
                 number, stored_at = receive.recv()
             except EOFError:
                 break
-            told[worker][number] = stored_at
-    assert sum(len(numbers) for numbers in told.values()) > KILLS / 4
+            acknowledged[worker][number] = stored_at
+    assert sum(len(numbers) for numbers in acknowledged.values()) > KILLS / 4
     loads = store.rows(Load)
-    for worker, numbers in told.items():
+    for worker, numbers in acknowledged.items():
         mine = [load for load in loads if load.target == str(worker)]
         cursors = [json.loads(load.cursor or "{}")["number"] for load in mine]
         # Nothing acknowledged is lost, and a number is stored again only where it was not told.
@@ -818,13 +828,13 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["empty", "half", "zeros", "some bytes"])
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
 def test_a_damaged_segment_is_named_wherever_it_is_read(
-    store: Store, how: str, known: bool
+    store: Store, how: str, cached: bool
 ) -> None:
     made_market(store)
     made_market(store)
-    if known:
+    if cached:
         ask(store, "health")
     path = sorted((store.lake / "account_health").glob("day=2*/*.parquet"))[-1]
     damage(path, how)
@@ -855,7 +865,8 @@ def test_a_damaged_segment_is_named_wherever_it_is_read(
     assert len(ask(store, "health")) >= 10
 
 
-def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store: Store) -> None:
+def test_a_damaged_segment_exits_with_5_and_wrong_sql_with_2(store: Store) -> None:
+    """On the command line a damaged segment is exit code 5; wrong SQL stays 2."""
     made_market(store)
     path = only_segment(store, "account_health")
     wrong = (
@@ -878,7 +889,7 @@ def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store:
 
 
 @pytest.mark.parametrize(
-    ("table", "whole"),
+    ("table", "lost_row"),
     [
         ("account_health", False),
         ("legs", False),
@@ -889,14 +900,14 @@ def test_a_damaged_segment_is_5_on_the_command_line_and_wrong_sql_stays_2(store:
     ],
 )
 def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
-    store: Store, table: str, whole: bool
+    store: Store, table: str, lost_row: bool
 ) -> None:
     made_market(store)
     made_market(store)
     kept, path = sorted((store.lake / table).glob("day=2*/*.parquet"))
     receipt = store.lake / "loads" / path.parent.name / path.name
     rows = 2 if table in ("legs", "reserves") else 1
-    if whole:
+    if lost_row:
         kept, path = path, kept
         shutil.rmtree(store.lake / table)
     else:
@@ -917,14 +928,14 @@ def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
         text = str(caught.value)
         assert text.startswith(f"{path} is not there"), text
         assert f"its load stored {rows} rows of {table} in it" in text
-        assert (", nor are 1 more segments of that table: " in text) == whole
+        assert (", nor are 1 more segments of that table: " in text) == lost_row
         assert text.endswith("away: nothing of that load counts then")
     done = chainwatch(store.home, "walls", "BTC", "--json")
     assert (done.returncode, done.stdout) == (Exit.STORE, "")
     assert done.stderr.startswith(f"chainwatch: {path} is not there")
     assert len(done.stderr.splitlines()) == 1
     assert sql(store, "SELECT count(*) FROM candles").rows == [(0,)]
-    if not whole:
+    if not lost_row:
         # The way out that is told: without the receipt the load before it stands.
         receipt.unlink()
         assert sum(row["accounts"] for row in made(store, "health").result.dicts()) == 1
@@ -954,9 +965,10 @@ def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
     ],
 )
 @pytest.mark.parametrize("lost", [True, False])
-def test_however_a_table_is_named_no_figure_stands_on_what_is_left_of_it(
+def test_no_figure_stands_on_a_damaged_table_however_named(
     store: Store, text: str, lost: bool
 ) -> None:
+    """However a table is named, no figure stands on what is left of it."""
     made_market(store)
     made_market(store)
     path = sorted((store.lake / "account_health").glob("day=2*/*.parquet"))[-1]
@@ -982,9 +994,10 @@ def shorten(path: Path, rows: int) -> None:
 @pytest.mark.parametrize(
     ("table", "rows"), [("legs", 1), ("reserves", 1), ("factors", 0), ("account_health", 0)]
 )
-def test_a_segment_with_fewer_rows_than_its_load_stored_is_named_and_used_by_nobody(
+def test_a_segment_with_fewer_rows_than_stored_is_named(
     store: Store, tmp_path: Path, table: str, rows: int
 ) -> None:
+    """A segment with fewer rows than its load stored is named in the error and not used."""
     made_market(store)
     made_market(store)
     out = tmp_path / "out"
@@ -1178,5 +1191,5 @@ def test_a_file_size_limit_gives_one_line_and_leaves_the_lake_sound(store: Store
 
 def test_a_receipt_is_what_a_reader_finds(store: Store) -> None:
     receipt = store.append([scan()], source="s", target="t", cursor=1)
-    (found,) = store.rows(Load)
-    assert msgspec.structs.asdict(found) == msgspec.structs.asdict(receipt)
+    (stored,) = store.rows(Load)
+    assert msgspec.structs.asdict(stored) == msgspec.structs.asdict(receipt)

@@ -356,12 +356,12 @@ JOINED = (
         (HEAD + "a,WETH,debt,1,3000,,\n", "line 2 has 7 fields, the header 6"),
         ("\n" + HEAD + "a,WETH,debt,1,3000,\n", "line 2 has 6 fields, the header 0"),
         ("# made by hand\n" + HEAD, "line 2 has 6 fields, the header 1"),
-        (HEAD + '"a,WETH,debt,1,3000,\nb,WETH,debt,1,3000,\n', "line 2 is no CSV ("),
-        (HEAD + 'a",WETH,debt,1,3000,\nb",WETH,debt,1,3000,\n', "line 2 is no CSV ("),
-        (HEAD + '"a\n",WETH,debt,1,3000,\n', "line 2 is no CSV ("),
-        (HEAD + 'a",WETH,"debt,1,3000,\n",WETH,"debt,1,3000,\n', "line 2 is no CSV ("),
-        (HEAD + '"a"b,WETH,debt,1,3000,\n', "line 2 is no CSV ("),
-        ('"' + HEAD, "line 1 is no CSV ("),
+        (HEAD + '"a,WETH,debt,1,3000,\nb,WETH,debt,1,3000,\n', "line 2 is not CSV ("),
+        (HEAD + 'a",WETH,debt,1,3000,\nb",WETH,debt,1,3000,\n', "line 2 is not CSV ("),
+        (HEAD + '"a\n",WETH,debt,1,3000,\n', "line 2 is not CSV ("),
+        (HEAD + 'a",WETH,"debt,1,3000,\n",WETH,"debt,1,3000,\n', "line 2 is not CSV ("),
+        (HEAD + '"a"b,WETH,debt,1,3000,\n', "line 2 is not CSV ("),
+        ('"' + HEAD, "line 1 is not CSV ("),
     ],
 )
 def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
@@ -442,7 +442,7 @@ def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path:
     (tmp_path / "wide.csv").write_text(BALANCES, encoding="utf-16")
     for name, told in (
         ("nothing.csv", "does not exist"),
-        ("book.xlsx", "is neither .csv nor .parquet"),
+        ("book.xlsx", "expected a .csv or .parquet file"),
         ("torn.parquet", "cannot be read"),
         ("wide.csv", "is not UTF-8 text"),
     ):
