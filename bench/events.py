@@ -10,7 +10,7 @@ from typing import Any
 from chainwatch.chain.independent import abi_of
 from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log
-from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, V3, AaveRecorder
+from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, V3, AaveLiquidations
 
 OURS, THEIRS = 50_000, 2_000
 POOL = "0x" + "87" * 20
@@ -57,9 +57,9 @@ def run(cache: Path) -> list[dict[str, Any]]:
     from web3 import Web3
 
     logs = made(OURS)
-    recorder = AaveRecorder(V3)
+    events = AaveLiquidations(V3)
     begin = time.perf_counter()
-    rows = [row for log in logs for row in recorder.events(MARKET, log, AT)]
+    rows = [row for log in logs for row in events.events(MARKET, log, AT)]
     ours = OURS / (time.perf_counter() - begin)
 
     abi = [{"anonymous": False, **entry} for entry in abi_of("aave_v3_pool")]

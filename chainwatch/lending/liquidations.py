@@ -1,8 +1,7 @@
-"""What every on-chain liquidation record does alike: read the events of a market from its
-deployment on, price them at their own block, and resume.
+"""Liquidations on chain: the events of a market from its deployment on, priced at their own block.
 
-A protocol says through a `Recorder` which events there are and what they mean. Events of a block
-that left the chain are retracted, not deleted.
+A protocol says through `LiquidationEvents` which events there are and what they mean. A run goes on
+where the last one ended. Events of a block that left the chain are retracted, not deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from chainwatch.tables.lending import ChainLiquidation
 NO_STATE = "n/a (the endpoint has no state of block {}: an archive endpoint has)"
 
 
-class Recorder(Protocol):
+class LiquidationEvents(Protocol):
     """What a protocol adds."""
 
     @property
@@ -47,8 +46,8 @@ class Recorder(Protocol):
 Emitters = Callable[[Rpc, Market, Block], Awaitable[Sequence[str]]]
 
 
-async def record(
-    feed: Feed, recorder: Recorder, emitters: Emitters | None = None
+async def record_liquidations(
+    feed: Feed, events: LiquidationEvents, emitters: Emitters | None = None
 ) -> AsyncIterator[Batch]:
     """Read the liquidations of one market that are not stored yet; by default its pool tells."""
     market = feed.market()
@@ -65,28 +64,28 @@ async def record(
         first = await rpc.deployment_block(market.pool, at.number)
     begin, without_state = first, -1
     contracts = await emitters(rpc, market, at) if emitters else [market.pool]
-    async for part in rpc.logs(contracts, [list(recorder.topics)], first, at.number):
+    async for part in rpc.logs(contracts, [list(events.topics)], first, at.number):
         rows: list[Row] = []
         for block, logs in (await _by_block(rpc, part.logs)).items():
             if block.number <= without_state:
-                rows += _unpriced(recorder, market, logs, block)
+                rows += _unpriced(events, market, logs, block)
                 continue
             try:
-                rows += await recorder.rows(feed, rpc, market, logs, block)
+                rows += await events.rows(feed, rpc, market, logs, block)
             except Reorged:
                 raise
             except NetworkError as failure:
                 # One refusal says the same of every older block.
                 without_state = block.number
                 feed.note(f"{market.name}: no prices at block {block.number} and before: {failure}")
-                rows += _unpriced(recorder, market, logs, block)
+                rows += _unpriced(events, market, logs, block)
         yield Batch(rows, cursor={"block": part.last, "hash": part.last_hash})
         feed.progress(
             f"{market.name}: blocks searched", part.last - begin + 1, at.number - begin + 1
         )
 
 
-def event(
+def liquidation_row(
     market: Market,
     log: Log,
     at: Block,
@@ -120,13 +119,13 @@ def event(
 
 
 def _unpriced(
-    recorder: Recorder, market: Market, logs: Sequence[Log], at: Block
+    events: LiquidationEvents, market: Market, logs: Sequence[Log], at: Block
 ) -> list[ChainLiquidation]:
     status = NO_STATE.format(at.number)
     return [
         msgspec.structs.replace(row, status=status)
         for log in logs
-        for row in recorder.events(market, log, at)
+        for row in events.events(market, log, at)
     ]
 
 

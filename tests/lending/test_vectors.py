@@ -155,7 +155,7 @@ def test_collateral_is_sold_at_its_discount(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("compound_v2", "account"))
 def test_a_compound_v2_account_has_the_contracts_shortfall(case: Case) -> None:
     balances = [
-        compound_v2_arithmetic.Balance(
+        compound_v2_arithmetic.MarketBalance(
             c_tokens=row["cTokenBalance"],
             exchange_rate=row["exchangeRate"],
             borrow=row["borrowBalance"],

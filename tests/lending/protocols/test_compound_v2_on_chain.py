@@ -379,8 +379,8 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_lets_a_liquidation_thro
     rate = market.snapshot_of(USER, "WBTC")[2]
 
     def short(price: int) -> bool:
-        wbtc = compound_v2_arithmetic.Balance(held, rate, 0, 7 * 10**17, price * 10**20)
-        usdc = compound_v2_arithmetic.Balance(0, 0, debt, 85 * 10**16, 10**30)
+        wbtc = compound_v2_arithmetic.MarketBalance(held, rate, 0, 7 * 10**17, price * 10**20)
+        usdc = compound_v2_arithmetic.MarketBalance(0, 0, debt, 85 * 10**16, 10**30)
         return compound_v2_arithmetic.is_liquidatable([wbtc, usdc])
 
     line = next(p for p in range(89_999 * USD, 90_002 * USD, 1_000) if not short(p))

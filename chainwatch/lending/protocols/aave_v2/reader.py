@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from chainwatch.collect.source import Batch, Feed, source, verifier
-from chainwatch.lending import liquidations, survey
+from chainwatch.lending.liquidations import record_liquidations
 from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.survey import take_snapshot
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
@@ -55,9 +56,9 @@ V2 = aave_v3.Dialect(
     tables=aave_v3.TABLES,
     docs="https://docs.aave.com/developers/v/2.0/the-core-protocol/lendingpool",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Aave v2: collateral, debt and health factor of every account at one block."""
-    return survey.survey(feed, aave_v3.AaveLender(V2))
+    return take_snapshot(feed, aave_v3.AaveLender(V2))
 
 
 verifier(V2.protocol)(aave_v3.verify)
@@ -69,6 +70,6 @@ verifier(V2.protocol)(aave_v3.verify)
     tables=(ChainLiquidation, Retraction),
     docs="https://docs.aave.com/developers/v/2.0/the-core-protocol/lendingpool",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Aave v2: debt repaid and collateral seized, at the oracle's prices then."""
-    return liquidations.record(feed, aave_v3.AaveRecorder(V2))
+    return record_liquidations(feed, aave_v3.AaveLiquidations(V2))

@@ -15,8 +15,11 @@ from chainwatch.chain import abi
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError
-from chainwatch.lending import liquidations, oracles, survey
+from chainwatch.lending import oracles
 from chainwatch.lending.integers import ChainReverts
+from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.parts import in_parts, read_in_parts
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
@@ -26,7 +29,9 @@ from chainwatch.lending.protocols.aave_v3.arithmetic import (
     ReserveState,
     Stable,
 )
-from chainwatch.lending.survey import NO_ADDRESS, Figure, Opened, Stamp, Watch
+from chainwatch.lending.survey import take_snapshot
+from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
+from chainwatch.lending.verify import Figure, compare_figures, load_sample
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
@@ -132,7 +137,7 @@ V3 = Dialect(
 )
 
 
-class _Reserve(msgspec.Struct, frozen=True):
+class _PoolReserve(msgspec.Struct, frozen=True):
     """One reserve at the pinned block."""
 
     state: ReserveState
@@ -146,14 +151,14 @@ class _Reserve(msgspec.Struct, frozen=True):
     variable_debt_token: str
 
 
-class _Context(msgspec.Struct, frozen=True):
+class _OpenedPool(msgspec.Struct, frozen=True):
     """What opening a pool found: its rules, and its reserves as getReserveData returns them."""
 
     profile: Profile
     data: tuple[tuple[str, bytes], ...]
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _PoolState(msgspec.Struct, frozen=True):
     """A market's own state at the pinned block; accounts come on top."""
 
     at: Block
@@ -162,7 +167,7 @@ class _Head(msgspec.Struct, frozen=True):
     base_unit: int
     quote: str
     quote_usd: float | None
-    reserves: tuple[_Reserve, ...]
+    reserves: tuple[_PoolReserve, ...]
     emodes: dict[int, EModeState]
     emode_rows: tuple[EMode, ...]
 
@@ -176,7 +181,7 @@ class _Head(msgspec.Struct, frozen=True):
         return value / self.base_unit * self.quote_usd
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _PoolPosition(msgspec.Struct, frozen=True):
     """What is known of one account: e-mode, balances, and the block they were read at."""
 
     emode: int
@@ -185,7 +190,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class AaveLender:
-    """How a pool is read (chainwatch.lending.survey.Lender)."""
+    """How a pool is read (chainwatch.lending.lender.Lender)."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -206,9 +211,9 @@ class AaveLender:
             accounts=self.dialect.topics,
             borrows=frozenset({self.dialect.borrow}),
         )
-        return Opened(revision, watch, _Context(profile, tuple(data)))
+        return Opened(revision, watch, _OpenedPool(profile, tuple(data)))
 
-    async def carried(self, feed: Feed, base: Snapshot) -> dict[str, _Known]:
+    async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _PoolPosition]:
         parts: dict[str, dict[str, Holding]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
             holdings = parts.setdefault(leg.account, {})
@@ -219,7 +224,7 @@ class AaveLender:
                 now = msgspec.structs.replace(before, debt=leg.scaled, stable=_stable_of(leg))
             holdings[leg.asset] = now
         return {
-            a.account: _Known(
+            a.account: _PoolPosition(
                 emode=a.emode,
                 holdings=tuple(parts.get(a.account, {}).values()),
                 read_block=a.read_block,
@@ -229,23 +234,23 @@ class AaveLender:
 
     async def read(
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, _PoolPosition]:
         market = feed.market()
         tokens = await _read_tokens(self.dialect, rpc, opened.context, at)
-        found: dict[str, _Known] = {}
+        found: dict[str, _PoolPosition] = {}
 
-        async def read(part: Sequence[str]) -> dict[str, _Known]:
+        async def read(part: Sequence[str]) -> dict[str, _PoolPosition]:
             return await _read_accounts(self.dialect, rpc, market, tokens, part, at)
 
-        async for done, known in survey.read_steps(accounts, read):
+        async for done, known in read_in_parts(accounts, read):
             found |= known
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
 
-    async def missed(
+    async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
-        context: _Context = opened.context
+        context: _OpenedPool = opened.context
         tokens = [
             abi.address(abi.word(answer, position))
             for _, answer in context.data
@@ -253,16 +258,21 @@ class AaveLender:
             if abi.word(answer, position)
         ]
         calls = [(token, abi.call(TOTAL_SUPPLY)) for token in tokens]
-        if await survey.owed(rpc, calls, at):
+        if await any_above_zero(rpc, calls, at):
             return "its debt tokens have a supply"
         return None
 
     async def rows(
-        self, feed: Feed, rpc: Rpc, opened: Opened, stamp: Stamp, accounts: Mapping[str, _Known]
+        self,
+        feed: Feed,
+        rpc: Rpc,
+        opened: Opened,
+        stamp: Stamp,
+        accounts: Mapping[str, _PoolPosition],
     ) -> list[Row]:
         market = feed.market()
-        context: _Context = opened.context
-        head = await _read_head(self.dialect, feed, rpc, market, context, stamp.at)
+        context: _OpenedPool = opened.context
+        head = await _read_pool_state(self.dialect, feed, rpc, market, context, stamp.at)
         head = await _with_categories(rpc, market, head, accounts.values())
         rows: list[Row] = [_reserve_row(stamp, market, head, r) for r in head.reserves]
         rows += [msgspec.structs.replace(r, snapshot=stamp.snapshot) for r in head.emode_rows]
@@ -276,13 +286,13 @@ class AaveLender:
         }
         if head.quote != "USD":
             by_asset = await oracles.in_usd(rpc, by_asset, market.quote_feed, stamp.at)
-        rows += survey.factor_rows(stamp, market, by_asset)
+        rows += factor_rows(stamp, market, by_asset)
         states = head.states
 
-        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+        def valued(account: str, known: _PoolPosition) -> tuple[Account, list[Leg]]:
             return _account_rows(stamp, market, head, states, account, known)
 
-        rules = survey.Rules(
+        rules = Rules(
             profile=head.profile.version,
             hf_rule=head.profile.hf_rule,
             close_rule=head.profile.close,
@@ -290,7 +300,7 @@ class AaveLender:
             quote=head.quote,
             quote_usd=head.quote_usd,
         )
-        rows += survey.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -300,9 +310,9 @@ class AaveLender:
     tables=TABLES,
     docs="https://aave.com/docs/aave-v3/smart-contracts/pool",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Aave v3: collateral, debt and health factor of every account at one block."""
-    return survey.survey(feed, AaveLender(V3))
+    return take_snapshot(feed, AaveLender(V3))
 
 
 # --- the market itself --------------------------------------------------------------------------
@@ -328,7 +338,7 @@ async def _read_revision(
     return revision, profile
 
 
-class _Tokens(msgspec.Struct, frozen=True):
+class _ReserveTokens(msgspec.Struct, frozen=True):
     """Where the balances of one reserve lie."""
 
     asset: str
@@ -339,8 +349,8 @@ class _Tokens(msgspec.Struct, frozen=True):
 
 
 async def _read_tokens(
-    dialect: Dialect, rpc: Rpc, context: _Context, at: Block
-) -> dict[int, _Tokens]:
+    dialect: Dialect, rpc: Rpc, context: _OpenedPool, at: Block
+) -> dict[int, _ReserveTokens]:
     """The tokens of each reserve by its id."""
     _, a_word, s_word, v_word, _, _ = dialect.words
     stable = [abi.address(abi.word(answer, s_word)) for _, answer in context.data]
@@ -352,7 +362,7 @@ async def _read_tokens(
             [(token, abi.call(GET_TOTAL_SUPPLY_LAST_UPDATED)) for token in stable], at
         )
     return {
-        abi.word(answer, dialect.words[0]): _Tokens(
+        abi.word(answer, dialect.words[0]): _ReserveTokens(
             asset=asset,
             a_token=abi.address(abi.word(answer, a_word)),
             stable_debt_token=token,
@@ -373,9 +383,9 @@ async def _read_reserve_data(rpc: Rpc, market: Market, at: Block) -> list[tuple[
     return [(a, _answer(d, "getReserveData")) for a, d in zip(assets, answers, strict=True)]
 
 
-async def _read_head(
-    dialect: Dialect, feed: Feed, rpc: Rpc, market: Market, context: _Context, at: Block
-) -> _Head:
+async def _read_pool_state(
+    dialect: Dialect, feed: Feed, rpc: Rpc, market: Market, context: _OpenedPool, at: Block
+) -> _PoolState:
     pool = market.pool
     profile = context.profile
     (provider,) = await rpc.read([(pool, abi.call(dialect.provider))], at)
@@ -399,7 +409,7 @@ async def _read_head(
         income, debt, price, feed_word, symbol = answers[i * 5 : (i + 1) * 5]
         has_price = not isinstance(price, Reverted) and len(price) == abi.WORD
         reserves.append(
-            _Reserve(
+            _PoolReserve(
                 state=ReserveState(
                     asset=asset,
                     reserve_id=abi.word(answer, id_word),
@@ -429,7 +439,7 @@ async def _read_head(
         if dialect.emodes
         else ({}, ())
     )
-    return _Head(
+    return _PoolState(
         at=at,
         profile=profile,
         oracle=oracle,
@@ -483,8 +493,8 @@ async def _read_emodes(
 
 
 async def _with_categories(
-    rpc: Rpc, market: Market, head: _Head, accounts: Iterable[_Known]
-) -> _Head:
+    rpc: Rpc, market: Market, head: _PoolState, accounts: Iterable[_PoolPosition]
+) -> _PoolState:
     """The head with the categories that accounts are in though no reserve is any more.
 
     The pool still asks such a category's price source, and an account is lost if that fails.
@@ -589,10 +599,10 @@ async def _read_accounts(
     dialect: Dialect,
     rpc: Rpc,
     market: Market,
-    tokens: Mapping[int, _Tokens],
+    tokens: Mapping[int, _ReserveTokens],
     accounts: Sequence[str],
     at: Block,
-) -> dict[str, _Known]:
+) -> dict[str, _PoolPosition]:
     """Flags, e-mode and balances of accounts at the pinned block."""
     width = max(tokens, default=-1) + 1
     pool = market.pool
@@ -626,7 +636,7 @@ async def _read_accounts(
         plan.append(held)
     balances = iter(_single(await rpc.read(calls, at), "a token's balance"))
     return {
-        account: _Known(
+        account: _PoolPosition(
             emode=emode,
             holdings=tuple(
                 _holding(asset, {part: next(balances) for part, _, _ in parts})
@@ -647,7 +657,7 @@ def _single(answers: Sequence[bytes | Reverted], what: str) -> list[int]:
 
 
 def balance_calls(
-    reserve: _Tokens, borrows: bool, collateral: bool
+    reserve: _ReserveTokens, borrows: bool, collateral: bool
 ) -> Iterator[tuple[str, str, str]]:
     """What to ask for a reserve whose bits are set: (part, token, getter)."""
     if collateral:
@@ -681,7 +691,7 @@ def _stable_of(leg: Leg) -> Stable | None:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_row(stamp: Stamp, market: Market, head: _Head, reserve: _Reserve) -> Reserve:
+def _reserve_row(stamp: Stamp, market: Market, head: _PoolState, reserve: _PoolReserve) -> Reserve:
     state, config = reserve.state, reserve.state.config
     return Reserve(
         snapshot=stamp.snapshot,
@@ -717,10 +727,10 @@ def _reserve_row(stamp: Stamp, market: Market, head: _Head, reserve: _Reserve) -
 def _account_rows(
     stamp: Stamp,
     market: Market,
-    head: _Head,
+    head: _PoolState,
     states: Mapping[str, ReserveState],
     account: str,
-    known: _Known,
+    known: _PoolPosition,
 ) -> tuple[Account, list[Leg]]:
     status, state = "ok", None
     parts = aave_v3_arithmetic.legs(
@@ -786,22 +796,23 @@ async def verify(
 ) -> tuple[Verification, list[Row]]:
     """Compare the newest snapshot with `getUserAccountData` at its block, integer by integer.
 
-    `sample` limits the accounts: all with a health factor under 1.1, the rest chosen at random.
+    `sample` limits the accounts: all with a health factor under 1.1, the rest sampled at random.
     `independent` reads through web3's own codecs and transport instead of ours.
     Raises UsageError without a snapshot, Reorged where its block is gone.
     """
-    of = await survey.compared(feed, sample)
-    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
+    compared = await load_sample(feed, sample)
+    market, rpc, at = compared.market, compared.rpc, compared.at
+    accounts = compared.accounts
     if independent:
         from chainwatch.chain.independent import read_account_data
 
-        answers = await read_account_data(rpc.urls, market.pool, list(chosen), at, feed.progress)
+        answers = await read_account_data(rpc.urls, market.pool, list(accounts), at, feed.progress)
     else:
-        answers = await _read_account_data(feed, rpc, market, list(chosen), at)
-    pairs = zip(chosen.values(), answers, strict=True)
-    return survey.judged(
+        answers = await _read_account_data(feed, rpc, market, list(accounts), at)
+    pairs = zip(accounts.values(), answers, strict=True)
+    return compare_figures(
         feed,
-        of,
+        compared,
         [figure for account, answer in pairs for figure in _figures(account, answer)],
         "getUserAccountData" + (" through web3" if independent else ""),
     )
@@ -815,7 +826,7 @@ async def _read_account_data(
     feed: Feed, rpc: Rpc, market: Market, accounts: Sequence[str], at: Block
 ) -> list[_ChainAnswer]:
     found: list[_ChainAnswer] = []
-    for done, part in survey.steps(accounts):
+    for done, part in in_parts(accounts):
         for answer in await rpc.read(
             [(market.pool, abi.call(GET_USER_ACCOUNT_DATA, account)) for account in part], at
         ):
@@ -844,7 +855,7 @@ def _figures(account: Account, answer: _ChainAnswer) -> Iterator[Figure]:
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-class _Terms(msgspec.Struct, frozen=True):
+class _AssetTerms(msgspec.Struct, frozen=True):
     """An asset at a liquidation's block: label, decimals, price in USD, configuration."""
 
     symbol: str
@@ -853,8 +864,8 @@ class _Terms(msgspec.Struct, frozen=True):
     config: ReserveConfig
 
 
-class AaveRecorder:
-    """What a pool's liquidation events mean (chainwatch.lending.liquidations.Recorder)."""
+class AaveLiquidations:
+    """LiquidationCall and DeficitCreated (chainwatch.lending.liquidations.LiquidationEvents)."""
 
     topics = (LIQUIDATION_CALL, DEFICIT_CREATED)
 
@@ -866,7 +877,7 @@ class AaveRecorder:
     ) -> list[ChainLiquidation]:
         events = [_event(market, self.dialect, log, at) for log in logs]
         assets = sorted({a for e in events for a in (e.debt_asset, e.coll_asset) if a})
-        terms = await _read_terms(self.dialect, rpc, market, assets, at)
+        terms = await _read_asset_terms(self.dialect, rpc, market, assets, at)
         bonuses = await self._bonuses(rpc, market, events, terms, at)
         return [_priced(event, terms, bonus) for event, bonus in zip(events, bonuses, strict=True)]
 
@@ -878,7 +889,7 @@ class AaveRecorder:
         rpc: Rpc,
         market: Market,
         events: Sequence[ChainLiquidation],
-        terms: Mapping[str, _Terms],
+        terms: Mapping[str, _AssetTerms],
         at: Block,
     ) -> list[float | None]:
         """The bonus of each event's collateral, its account's e-mode considered."""
@@ -907,7 +918,7 @@ def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquid
     data = bytes.fromhex(log.data[2:])
     deficit = log.topics[0] == DEFICIT_CREATED
     first, second, *rest = (abi.topic_address(t) for t in log.topics[1:])
-    return liquidations.event(
+    return liquidation_row(
         market,
         log,
         at,
@@ -921,9 +932,9 @@ def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquid
     )
 
 
-async def _read_terms(
+async def _read_asset_terms(
     dialect: Dialect, rpc: Rpc, market: Market, assets: Sequence[str], at: Block
-) -> dict[str, _Terms]:
+) -> dict[str, _AssetTerms]:
     """What the pool and its oracle said of assets at a block."""
     pool = market.pool
     (provider,) = await rpc.read([(pool, abi.call(dialect.provider))], at)
@@ -944,7 +955,7 @@ async def _read_terms(
         data, price, symbol = answers[3 * i : 3 * i + 3]
         config = aave_v3_arithmetic.reserve_config(abi.word(_answer(data, "getReserveData"), 0))
         known = not isinstance(price, Reverted) and quote_usd is not None
-        found[asset] = _Terms(
+        found[asset] = _AssetTerms(
             symbol=_label(symbol, asset),
             decimals=config.decimals,
             price_usd=(
@@ -985,7 +996,7 @@ async def _category_bonus(
 
 
 def _priced(
-    event: ChainLiquidation, terms: Mapping[str, _Terms], bonus: float | None
+    event: ChainLiquidation, terms: Mapping[str, _AssetTerms], bonus: float | None
 ) -> ChainLiquidation:
     def amount(raw: int | None, asset: str | None) -> tuple[str | None, float | None, float | None]:
         if raw is None or asset is None:
@@ -1018,6 +1029,6 @@ def _priced(
     tables=(ChainLiquidation, Retraction),
     docs="https://aave.com/docs/aave-v3/smart-contracts/pool",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Aave v3: debt repaid and collateral seized, at the oracle's prices then."""
-    return liquidations.record(feed, AaveRecorder(V3))
+    return record_liquidations(feed, AaveLiquidations(V3))

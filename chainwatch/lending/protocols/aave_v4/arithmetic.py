@@ -34,7 +34,7 @@ class Drawn(msgspec.Struct, frozen=True):
     price: int
 
 
-class AccountState(msgspec.Struct, frozen=True):
+class SpokeAccountState(msgspec.Struct, frozen=True):
     """Collateral value (26 decimals), debt value (26 decimals and ray), health factor in wad."""
 
     collateral: int
@@ -42,7 +42,7 @@ class AccountState(msgspec.Struct, frozen=True):
     hf: int | None
 
 
-def account(collaterals: Sequence[Supplied], debts: Sequence[Drawn]) -> AccountState:
+def account(collaterals: Sequence[Supplied], debts: Sequence[Drawn]) -> SpokeAccountState:
     """Spoke's account data. Debt is not rounded at all."""
     values = [
         (c.amount * unit_of(_UNIT_DECIMALS - c.decimals) * c.price, c.collateral_factor_bps)
@@ -54,7 +54,7 @@ def account(collaterals: Sequence[Supplied], debts: Sequence[Drawn]) -> AccountS
     )
     weighted = sum(value * factor for value, factor in values)
     hf = weighted * (WAD // BPS) * RAY // debt if debt else None
-    return AccountState(collateral=sum(v for v, _ in values), debt_ray=debt, hf=hf)
+    return SpokeAccountState(collateral=sum(v for v, _ in values), debt_ray=debt, hf=hf)
 
 
 def liquidation_bonus(

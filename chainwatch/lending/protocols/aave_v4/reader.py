@@ -17,12 +17,17 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import liquidations, oracles, survey
+from chainwatch.lending import oracles
 from chainwatch.lending.integers import BPS, RAY, WAD, ceil_div, unit_of
+from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero, scoped_name
+from chainwatch.lending.liquidations import liquidation_row, record_liquidations
 from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
-from chainwatch.lending.protocols.aave_v4.arithmetic import AccountState, Drawn, Supplied
-from chainwatch.lending.survey import Figure, Opened, Stamp, Watch
+from chainwatch.lending.protocols.aave_v4.arithmetic import Drawn, SpokeAccountState, Supplied
+from chainwatch.lending.survey import take_snapshot
+from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
+from chainwatch.lending.verify import Figure, compare_figures, load_sample
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
@@ -85,7 +90,7 @@ PAUSED, FROZEN, BORROWABLE = 1, 2, 4
 RESERVE_WORDS, CONFIG_WORDS, POSITION_WORDS, DATA_WORDS = 7, 3, 5, 7
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _ReservePosition(msgspec.Struct, frozen=True):
     """What an account has in one reserve: shares, whether it uses them, and its config key."""
 
     supplied: int = 0
@@ -96,14 +101,14 @@ class _Held(msgspec.Struct, frozen=True):
     config: int = 0
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _SpokePosition(msgspec.Struct, frozen=True):
     """What is known of one account: its reserves by number, those that are flagged."""
 
-    held: dict[int, _Held]
+    held: dict[int, _ReservePosition]
     read_block: int
 
 
-class _Reserve(msgspec.Struct, frozen=True):
+class _SpokeReserve(msgspec.Struct, frozen=True):
     """One reserve at a block; `price` has 8 decimals, None where the oracle fails."""
 
     number: int
@@ -120,14 +125,14 @@ class _Reserve(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        return survey.part_of(self.asset, str(self.number))
+        return scoped_name(self.asset, str(self.number))
 
     @property
     def price_usd(self) -> float | None:
         return None if self.price is None else self.price / int(10**PRICE_DECIMALS)
 
 
-class _Config(msgspec.Struct, frozen=True):
+class _DynamicConfig(msgspec.Struct, frozen=True):
     """Terms that an account has on record for a reserve, basis points."""
 
     factor: int
@@ -135,18 +140,18 @@ class _Config(msgspec.Struct, frozen=True):
     fee: int
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _SpokeState(msgspec.Struct, frozen=True):
     """The spoke at a block: its reserves, its liquidation terms, and by (reserve, key) the terms of
     accounts; by (reserve, shares) what supply is worth."""
 
-    reserves: dict[int, _Reserve]
+    reserves: dict[int, _SpokeReserve]
     target: int
     for_max_bonus: int
     bonus_factor: int
-    configs: dict[tuple[int, int], _Config]
+    configs: dict[tuple[int, int], _DynamicConfig]
     amounts: dict[tuple[int, int], int]
 
-    def state(self, held: Mapping[int, _Held]) -> AccountState | None:
+    def state(self, held: Mapping[int, _ReservePosition]) -> SpokeAccountState | None:
         """The account's figures; None where a price is missing."""
         if any(self.reserves[n].price is None for n in held):
             return None
@@ -163,11 +168,11 @@ class _Head(msgspec.Struct, frozen=True):
                 debts.append(Drawn(one.drawn, reserve.index, premium, decimals, price))
         return aave_v4_arithmetic.account(collaterals, debts)
 
-    def premium(self, number: int, held: _Held) -> int:
+    def premium(self, number: int, held: _ReservePosition) -> int:
         """Premium debt in token units and ray."""
         return held.premium_shares * self.reserves[number].index - held.premium_offset
 
-    def bonus_bps(self, number: int, held: _Held, hf: int | None) -> float:
+    def bonus_bps(self, number: int, held: _ReservePosition, hf: int | None) -> float:
         """The bonus above the principal now, or at the health factor at which it begins."""
         config = self.configs[number, held.config]
         least = WAD if hf is None else min(hf, WAD)
@@ -178,7 +183,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Spoke:
-    """How a spoke is read (chainwatch.lending.survey.Lender)."""
+    """How a spoke is read (chainwatch.lending.lender.Lender)."""
 
     protocol = PROTOCOL
 
@@ -193,11 +198,11 @@ class Spoke:
         )
         return Opened(revision=0, watch=watch, context=count)
 
-    async def carried(self, feed: Feed, base: Snapshot) -> dict[str, _Known]:
-        held: dict[str, dict[int, _Held]] = {}
+    async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _SpokePosition]:
+        held: dict[str, dict[int, _ReservePosition]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
             of, number = held.setdefault(leg.account, {}), int(leg.asset.split(":")[1])
-            before = of.get(number, _Held(config=leg.config_key or 0))
+            before = of.get(number, _ReservePosition(config=leg.config_key or 0))
             of[number] = (
                 msgspec.structs.replace(
                     before,
@@ -209,16 +214,16 @@ class Spoke:
                 else msgspec.structs.replace(before, supplied=leg.scaled, using=True)
             )
         return {
-            a.account: _Known(held=held.get(a.account, {}), read_block=a.read_block)
+            a.account: _SpokePosition(held=held.get(a.account, {}), read_block=a.read_block)
             for a in await feed.stored(Account, "snapshot = $s", s=base.snapshot)
         }
 
     async def read(
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, _SpokePosition]:
         market, count = feed.market(), int(opened.context)
-        found: dict[str, _Known] = {}
-        for done, part in survey.steps(accounts):
+        found: dict[str, _SpokePosition] = {}
+        for done, part in in_parts(accounts):
             pairs = [(account, number) for account in part for number in range(count)]
             said = await rpc.read(
                 [(market.pool, abi.call(GET_USER_STATUS, n, a)) for a, n in pairs], at
@@ -231,14 +236,14 @@ class Spoke:
             answers = await rpc.read(
                 [(market.pool, abi.call(GET_USER_POSITION, n, a)) for a, n in wanted], at
             )
-            held: dict[str, dict[int, _Held]] = {}
+            held: dict[str, dict[int, _ReservePosition]] = {}
             for (account, number), answer in zip(wanted, answers, strict=True):
                 words = _answer(answer, "getUserPosition")
                 drawn, premium, offset, supplied, config = (
                     abi.word(words, i) for i in range(POSITION_WORDS)
                 )
                 using, borrowing = flagged[account, number]
-                held.setdefault(account, {})[number] = _Held(
+                held.setdefault(account, {})[number] = _ReservePosition(
                     supplied=supplied if using else 0,
                     using=bool(using),
                     drawn=drawn if borrowing else 0,
@@ -247,16 +252,16 @@ class Spoke:
                     config=config,
                 )
             for account in part:
-                found[account] = _Known(held=held.get(account, {}), read_block=at.number)
+                found[account] = _SpokePosition(held=held.get(account, {}), read_block=at.number)
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
 
-    async def missed(
+    async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
         count: int = opened.context
         calls = [(market.pool, abi.call(GET_RESERVE_TOTAL_DEBT, i)) for i in range(count)]
-        if await survey.owed(rpc, calls, at):
+        if await any_above_zero(rpc, calls, at):
             return "getReserveTotalDebt of its reserves is above 0"
         return None
 
@@ -266,11 +271,11 @@ class Spoke:
         rpc: Rpc,
         opened: Opened,
         stamp: Stamp,
-        accounts: Mapping[str, _Known],
+        accounts: Mapping[str, _SpokePosition],
     ) -> list[Row]:
         market = feed.market()
         held = [known.held for known in accounts.values()]
-        head = await _read_head(rpc, market, stamp.at, held)
+        head = await _read_spoke_state(rpc, market, stamp.at, held)
         for reserve in head.reserves.values():
             if reserve.price is None:
                 feed.note(
@@ -284,19 +289,19 @@ class Spoke:
         }
         rows: list[Row] = [
             *_reserve_rows(market, head, stamp),
-            *survey.factor_rows(stamp, market, exposures),
+            *factor_rows(stamp, market, exposures),
         ]
 
-        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+        def valued(account: str, known: _SpokePosition) -> tuple[Account, list[Leg]]:
             return _account_rows(market, head, stamp, account, known)
 
-        rules = survey.Rules(
+        rules = Rules(
             profile=PROTOCOL,
             hf_rule="weighted",
             close_rule=f"target {head.target / WAD!r}",
             base_decimals=aave_v4_arithmetic.VALUE_DECIMALS,
         )
-        rows += survey.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -306,9 +311,9 @@ class Spoke:
     tables=(Scan, Touch, Snapshot, Reserve, Factor, Account, Leg, Orphan),
     docs="https://aave.com/docs/aave-v4/positions",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Aave v4: collateral, debt and health factor of every account of a spoke."""
-    return survey.survey(feed, Spoke())
+    return take_snapshot(feed, Spoke())
 
 
 # --- the spoke ----------------------------------------------------------------------------------
@@ -338,9 +343,9 @@ async def _read_spoke(rpc: Rpc, market: Market, at: Block) -> tuple[int, str, tu
     return number, abi.address(abi.word(_bytes(oracle), 0)), (target, for_max_bonus, factor)
 
 
-async def _read_head(
-    rpc: Rpc, market: Market, at: Block, accounts: Iterable[Mapping[int, _Held]]
-) -> _Head:
+async def _read_spoke_state(
+    rpc: Rpc, market: Market, at: Block, accounts: Iterable[Mapping[int, _ReservePosition]]
+) -> _SpokeState:
     """The spoke at a block, with the terms and supply amounts that these accounts need."""
     count, oracle, (target, for_max_bonus, factor) = await _read_spoke(rpc, market, at)
     answers = await rpc.read(
@@ -367,7 +372,7 @@ async def _read_head(
         price, source_word, symbol = answers[3 * n + 1], answers[3 * n + 2], said[2 * n + 1]
         asset = abi.address(abi.word(info, 0))
         label = "" if isinstance(symbol, Reverted) else contract_text(symbol)
-        reserves[n] = _Reserve(
+        reserves[n] = _SpokeReserve(
             number=n,
             asset=asset,
             hub=abi.address(abi.word(info, 1)),
@@ -386,7 +391,7 @@ async def _read_head(
     )
     terms = await rpc.read([(market.pool, abi.call(GET_DYNAMIC_CONFIG, n, k)) for n, k in keys], at)
     configs = {
-        key: _Config(*(abi.word(_answer(t, "getDynamicReserveConfig"), i) for i in range(3)))
+        key: _DynamicConfig(*(abi.word(_answer(t, "getDynamicReserveConfig"), i) for i in range(3)))
         for key, t in zip(keys, terms, strict=True)
     }
     supplies = sorted({(n, one.supplied) for n, one in held if one.supplied})
@@ -397,7 +402,7 @@ async def _read_head(
         ],
         at,
     )
-    return _Head(
+    return _SpokeState(
         reserves=reserves,
         target=target,
         for_max_bonus=for_max_bonus,
@@ -424,7 +429,7 @@ def _bytes(answer: bytes | Reverted) -> bytes:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _Head, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, head: _SpokeState, stamp: Stamp) -> list[Reserve]:
     """Terms are those of the newest config; accounts may have others on record."""
     rows = []
     for n, reserve in head.reserves.items():
@@ -456,7 +461,7 @@ def _reserve_rows(market: Market, head: _Head, stamp: Stamp) -> list[Reserve]:
 
 
 def _account_rows(
-    market: Market, head: _Head, stamp: Stamp, account: str, known: _Known
+    market: Market, head: _SpokeState, stamp: Stamp, account: str, known: _SpokePosition
 ) -> tuple[Account, list[Leg]]:
     state = head.state(known.held)
     hf = state.hf if state else None
@@ -490,10 +495,10 @@ def _account_rows(
 
 def _supply_leg(
     market: Market,
-    head: _Head,
+    head: _SpokeState,
     stamp: Stamp,
     account: str,
-    held: tuple[int, _Held],
+    held: tuple[int, _ReservePosition],
     hf: int | None,
 ) -> Leg:
     number, one = held
@@ -519,7 +524,11 @@ def _supply_leg(
 
 
 def _debt_leg(
-    market: Market, head: _Head, stamp: Stamp, account: str, held: tuple[int, _Held]
+    market: Market,
+    head: _SpokeState,
+    stamp: Stamp,
+    account: str,
+    held: tuple[int, _ReservePosition],
 ) -> Leg:
     number, one = held
     reserve = head.reserves[number]
@@ -547,7 +556,7 @@ def _debt_leg(
     )
 
 
-def _value(reserve: _Reserve, amount: int) -> int | None:
+def _value(reserve: _SpokeReserve, amount: int) -> int | None:
     """An amount's value with 26 decimals."""
     if reserve.price is None:
         return None
@@ -567,15 +576,20 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 does not compare Aave v4 markets")
-    of = await survey.compared(feed, sample)
-    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
-    held = {a: k.held for a, k in (await Spoke().carried(feed, of.snapshot)).items() if a in chosen}
-    head = await _read_head(rpc, market, at, held.values())
+    compared = await load_sample(feed, sample)
+    market, rpc, at = compared.market, compared.rpc, compared.at
+    sampled = compared.accounts
+    held = {
+        a: k.held
+        for a, k in (await Spoke().stored_positions(feed, compared.snapshot)).items()
+        if a in sampled
+    }
+    head = await _read_spoke_state(rpc, market, at, held.values())
     figures: list[Figure] = []
-    for done, part in survey.steps(sorted(chosen)):
+    for done, part in in_parts(sorted(sampled)):
         calls = [(market.pool, abi.call(GET_USER_ACCOUNT_DATA, a)) for a in part]
         for account, answer in zip(part, await rpc.read(calls, at), strict=True):
-            row, state = chosen[account], head.state(held[account])
+            row, state = sampled[account], head.state(held[account])
             words = None if isinstance(answer, Reverted) else answer
             chain = [None if words is None else abi.word(words, i) for i in (3, 4, 2)]
             hf = row.hf_wad if row.status == "ok" else None
@@ -590,18 +604,18 @@ async def verify(
                     ("collateral", "debt", "health factor"), ours, chain, strict=True
                 )
             ]
-        feed.progress(f"{market.name}: accounts verified", done, len(chosen))
-    return survey.judged(feed, of, figures, "getUserAccountData")
+        feed.progress(f"{market.name}: accounts verified", done, len(sampled))
+    return compare_figures(feed, compared, figures, "getUserAccountData")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-class SpokeRecorder:
-    """What LiquidationCall and ReportDeficit mean (chainwatch.lending.liquidations.Recorder).
+class SpokeLiquidations:
+    """LiquidationCall and ReportDeficit (chainwatch.lending.liquidations.LiquidationEvents).
 
-    The bonus follows the account's health factor at that moment, which no event tells: it is left
-    out. A deficit is told in shares, and is an amount by the index of its block.
+    The bonus depends on the account's health factor at that moment, which is in no event: it is
+    left out. A deficit is given in shares; the index of its block makes it an amount.
     """
 
     topics = (LIQUIDATION_CALL, REPORT_DEFICIT)
@@ -609,7 +623,7 @@ class SpokeRecorder:
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        head = await _read_head(rpc, market, at, ())
+        head = await _read_spoke_state(rpc, market, at, ())
         return [_priced(_event(market, log, at), log, head) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
@@ -619,7 +633,7 @@ class SpokeRecorder:
 def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
     deficit = log.topics[0] == REPORT_DEFICIT
-    return liquidations.event(
+    return liquidation_row(
         market,
         log,
         at,
@@ -631,7 +645,7 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     )
 
 
-def _priced(row: ChainLiquidation, log: Log, head: _Head) -> ChainLiquidation:
+def _priced(row: ChainLiquidation, log: Log, head: _SpokeState) -> ChainLiquidation:
     numbers = [int(topic, 16) for topic in log.topics[1:3]]
     deficit = row.kind == "deficit"
     debt = head.reserves[numbers[0] if deficit else numbers[1]]
@@ -668,6 +682,6 @@ def _priced(row: ChainLiquidation, log: Log, head: _Head) -> ChainLiquidation:
     tables=(ChainLiquidation, Retraction),
     docs="https://aave.com/docs/aave-v4/liquidation",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Aave v4: debt repaid, collateral seized, and deficits reported to the hub."""
-    return liquidations.record(feed, SpokeRecorder())
+    return record_liquidations(feed, SpokeLiquidations())

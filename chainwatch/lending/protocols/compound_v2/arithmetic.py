@@ -13,7 +13,7 @@ import msgspec
 MANTISSA = 10**18
 
 
-class Balance(msgspec.Struct, frozen=True):
+class MarketBalance(msgspec.Struct, frozen=True):
     """What an account has in one cToken market."""
 
     c_tokens: int
@@ -28,7 +28,7 @@ def borrow_balance(principal: int, market_index: int, user_index: int) -> int:
     return principal * market_index // user_index if principal else 0
 
 
-def sums(balances: Sequence[Balance]) -> tuple[int, int]:
+def sums(balances: Sequence[MarketBalance]) -> tuple[int, int]:
     """(weighted collateral, borrows), as getHypotheticalAccountLiquidity adds them."""
     collateral = borrows = 0
     for balance in balances:
@@ -38,7 +38,7 @@ def sums(balances: Sequence[Balance]) -> tuple[int, int]:
     return collateral, borrows
 
 
-def is_liquidatable(balances: Sequence[Balance]) -> bool:
+def is_liquidatable(balances: Sequence[MarketBalance]) -> bool:
     """A shortfall exists."""
     collateral, borrows = sums(balances)
     return borrows > collateral

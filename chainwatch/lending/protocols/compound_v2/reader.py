@@ -17,11 +17,16 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import liquidations, oracles, survey
+from chainwatch.lending import oracles
+from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.liquidations import liquidation_row, record_liquidations
 from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.parts import ACCOUNTS_PER_PART, in_parts
 from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
-from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, Balance
-from chainwatch.lending.survey import Figure, Opened, Stamp, Watch
+from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
+from chainwatch.lending.survey import take_snapshot
+from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
+from chainwatch.lending.verify import Figure, compare_figures, load_sample
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
@@ -85,7 +90,7 @@ NATIVE_DECIMALS = 18  # of the coin underneath a cToken that has no token undern
 HALF = MANTISSA // 2
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _StoredBalance(msgspec.Struct, frozen=True):
     """What an account has in a market it has entered; the borrow as stored and with interest."""
 
     c_tokens: int
@@ -93,14 +98,14 @@ class _Held(msgspec.Struct, frozen=True):
     borrow_accrued: int = 0
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _ComptrollerPosition(msgspec.Struct, frozen=True):
     """What is known of one account: its balances by cToken."""
 
-    held: dict[str, _Held]
+    held: dict[str, _StoredBalance]
     read_block: int
 
 
-class _Terms(msgspec.Struct, frozen=True):
+class _CTokenMarket(msgspec.Struct, frozen=True):
     """One market at a block: rates as stored and accrued, price mantissa (None = none)."""
 
     number: int
@@ -129,9 +134,9 @@ class _Terms(msgspec.Struct, frozen=True):
         """What cTokens are worth in the token underneath."""
         return c_tokens * self.rate // MANTISSA
 
-    def balance(self, held: _Held, *, accrued: bool) -> Balance:
+    def balance(self, held: _StoredBalance, *, accrued: bool) -> MarketBalance:
         """The account's part, as the comptroller counts it."""
-        return Balance(
+        return MarketBalance(
             c_tokens=held.c_tokens,
             exchange_rate=self.rate_accrued if accrued else self.rate,
             borrow=held.borrow_accrued if accrued else held.borrow,
@@ -140,13 +145,13 @@ class _Terms(msgspec.Struct, frozen=True):
         )
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _ComptrollerState(msgspec.Struct, frozen=True):
     """The comptroller's state at a block."""
 
     oracle: str
     close_factor: int
     incentive: int
-    markets: dict[str, _Terms]
+    markets: dict[str, _CTokenMarket]
 
     @property
     def bonus_bps(self) -> float:
@@ -155,7 +160,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Comptroller:
-    """How a comptroller's markets are read (chainwatch.lending.survey.Lender)."""
+    """How a comptroller's markets are read (chainwatch.lending.lender.Lender)."""
 
     protocol = PROTOCOL
 
@@ -168,52 +173,54 @@ class Comptroller:
             words=ACCOUNT_WORDS,
             # Nobody borrows without being in the market.
             borrows=frozenset({MARKET_ENTERED}),
-            nobody=frozenset(c_tokens),
+            excluded=frozenset(c_tokens),
         )
         return Opened(revision=0, watch=watch, context=c_tokens)
 
-    async def carried(self, feed: Feed, base: Snapshot) -> dict[str, _Known]:
-        held: dict[str, dict[str, _Held]] = {}
+    async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _ComptrollerPosition]:
+        held: dict[str, dict[str, _StoredBalance]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
             of = held.setdefault(leg.account, {})
-            before = of.get(leg.asset, _Held(0))
+            before = of.get(leg.asset, _StoredBalance(0))
             of[leg.asset] = (
                 msgspec.structs.replace(before, borrow=leg.scaled)
                 if leg.side == "debt"
                 else msgspec.structs.replace(before, c_tokens=leg.scaled)
             )
         return {
-            a.account: _Known(held=held.get(a.account, {}), read_block=a.read_block)
+            a.account: _ComptrollerPosition(held=held.get(a.account, {}), read_block=a.read_block)
             for a in await feed.stored(Account, "snapshot = $s", s=base.snapshot)
         }
 
     async def read(
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, _ComptrollerPosition]:
         market = feed.market()
-        found: dict[str, _Known] = {}
-        for done, part in survey.steps(accounts):
+        found: dict[str, _ComptrollerPosition] = {}
+        for done, part in in_parts(accounts):
             lists = await rpc.read([(market.pool, abi.call(GET_ASSETS_IN, a)) for a in part], at)
             pairs = [
                 (account, c_token)
                 for account, answer in zip(part, lists, strict=True)
                 for c_token in abi.address_list(_answer(answer, "getAssetsIn"))
             ]
-            held: dict[str, dict[str, _Held]] = {}
+            held: dict[str, dict[str, _StoredBalance]] = {}
             for (account, c_token), one in zip(
                 pairs, await _snapshots(rpc, at, pairs), strict=True
             ):
                 held.setdefault(account, {})[c_token] = one
             for account in part:
-                found[account] = _Known(held=held.get(account, {}), read_block=at.number)
+                found[account] = _ComptrollerPosition(
+                    held=held.get(account, {}), read_block=at.number
+                )
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
 
-    async def missed(
+    async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
         calls = [(c_token, abi.call(TOTAL_BORROWS)) for c_token in opened.context]
-        if await survey.owed(rpc, calls, at):
+        if await any_above_zero(rpc, calls, at):
             return "totalBorrows of its cTokens is above 0"
         return None
 
@@ -223,10 +230,10 @@ class Comptroller:
         rpc: Rpc,
         opened: Opened,
         stamp: Stamp,
-        accounts: Mapping[str, _Known],
+        accounts: Mapping[str, _ComptrollerPosition],
     ) -> list[Row]:
         market = feed.market()
-        head = await _read_head(rpc, market, opened.context, stamp.at)
+        head = await _read_comptroller_state(rpc, market, opened.context, stamp.at)
         for terms in head.markets.values():
             if terms.price is None:
                 feed.note(
@@ -241,19 +248,19 @@ class Comptroller:
         accounts = await _with_borrows(rpc, stamp.at, accounts)
         rows: list[Row] = [
             *_reserve_rows(market, head, stamp),
-            *survey.factor_rows(stamp, market, await _exposures(rpc, head, stamp.at)),
+            *factor_rows(stamp, market, await _exposures(rpc, head, stamp.at)),
         ]
 
-        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+        def valued(account: str, known: _ComptrollerPosition) -> tuple[Account, list[Leg]]:
             return _account_rows(market, head, stamp, account, known)
 
-        rules = survey.Rules(
+        rules = Rules(
             profile=PROTOCOL,
             hf_rule="weighted",
             close_rule="half",
             base_decimals=18,
         )
-        rows += survey.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -263,23 +270,25 @@ class Comptroller:
     tables=(Scan, Touch, Snapshot, Reserve, Factor, Account, Leg, Orphan),
     docs="https://docs.compound.finance/v2/comptroller/",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Compound v2: cTokens that count, borrows and shortfall at one block."""
-    return survey.survey(feed, Comptroller())
+    return take_snapshot(feed, Comptroller())
 
 
-async def _snapshots(rpc: Rpc, at: Block, pairs: Sequence[tuple[str, str]]) -> list[_Held]:
+async def _snapshots(rpc: Rpc, at: Block, pairs: Sequence[tuple[str, str]]) -> list[_StoredBalance]:
     """The stored balances of (account, cToken)."""
     found = []
     for answer in await rpc.read([(c, abi.call(GET_ACCOUNT_SNAPSHOT, a)) for a, c in pairs], at):
         words = _answer(answer, "getAccountSnapshot")
         if abi.word(words, 0):
             raise NetworkError(f"getAccountSnapshot failed with error {abi.word(words, 0)}")
-        found.append(_Held(c_tokens=abi.word(words, 1), borrow=abi.word(words, 2)))
+        found.append(_StoredBalance(c_tokens=abi.word(words, 1), borrow=abi.word(words, 2)))
     return found
 
 
-async def _with_borrows(rpc: Rpc, at: Block, accounts: Mapping[str, _Known]) -> dict[str, _Known]:
+async def _with_borrows(
+    rpc: Rpc, at: Block, accounts: Mapping[str, _ComptrollerPosition]
+) -> dict[str, _ComptrollerPosition]:
     """The accounts with their borrows at the block.
 
     A cToken tells a borrow with interest only, and not what it counts from: what an account owes
@@ -287,8 +296,8 @@ async def _with_borrows(rpc: Rpc, at: Block, accounts: Mapping[str, _Known]) -> 
     """
     found = dict(accounts)
     owing = [(a, c) for a, k in sorted(accounts.items()) for c, one in k.held.items() if one.borrow]
-    for start in range(0, len(owing), survey.ACCOUNTS_PER_STEP):
-        part = owing[start : start + survey.ACCOUNTS_PER_STEP]
+    for start in range(0, len(owing), ACCOUNTS_PER_PART):
+        part = owing[start : start + ACCOUNTS_PER_PART]
         # One after the other: the second call accrues interest for what follows it.
         stored = await rpc.read([(c, abi.call(BORROW_BALANCE_STORED, a)) for a, c in part], at)
         accrued = await rpc.read([(c, abi.call(BORROW_BALANCE_CURRENT, a)) for a, c in part], at)
@@ -324,19 +333,21 @@ async def _all_markets(rpc: Rpc, market: Market, at: Block) -> tuple[str, ...]:
         raise refusal from None
 
 
-async def _read_head(rpc: Rpc, market: Market, c_tokens: Iterable[str], at: Block) -> _Head:
+async def _read_comptroller_state(
+    rpc: Rpc, market: Market, c_tokens: Iterable[str], at: Block
+) -> _ComptrollerState:
     getters = (ORACLE, CLOSE_FACTOR, LIQUIDATION_INCENTIVE)
     answers = await rpc.read([(market.pool, abi.call(g)) for g in getters], at)
     oracle, close_factor, incentive = (abi.word(_answer(a, "the comptroller"), 0) for a in answers)
-    found = await _read_terms(rpc, market, abi.address(oracle), tuple(c_tokens), at)
-    return _Head(
+    found = await _read_markets(rpc, market, abi.address(oracle), tuple(c_tokens), at)
+    return _ComptrollerState(
         oracle=abi.address(oracle), close_factor=close_factor, incentive=incentive, markets=found
     )
 
 
-async def _read_terms(
+async def _read_markets(
     rpc: Rpc, market: Market, oracle: str, c_tokens: Sequence[str], at: Block
-) -> dict[str, _Terms]:
+) -> dict[str, _CTokenMarket]:
     calls = [
         call
         for c in c_tokens
@@ -381,7 +392,7 @@ async def _read_terms(
         underneath, decimals = labels[tokens[i] or ""] if tokens[i] else (own, NATIVE_DECIMALS)
         mantissa = None if isinstance(price, Reverted) else abi.word(price, 0) or None
         status = "n/a (oracle reverted)" if isinstance(price, Reverted) else "n/a (no price)"
-        found[c] = _Terms(
+        found[c] = _CTokenMarket(
             number=i,
             symbol=own,
             underlying=tokens[i],
@@ -404,7 +415,9 @@ async def _read_terms(
     return found
 
 
-async def _exposures(rpc: Rpc, head: _Head, at: Block) -> dict[str, tuple[Exposure, ...]]:
+async def _exposures(
+    rpc: Rpc, head: _ComptrollerState, at: Block
+) -> dict[str, tuple[Exposure, ...]]:
     """The factors of each market's price.
 
     An oracle may name a feed for a cToken (getConfig). It counts only where the price is that
@@ -447,7 +460,7 @@ def _label(answer: bytes | Reverted, address: str) -> str:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _Head, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, head: _ComptrollerState, stamp: Stamp) -> list[Reserve]:
     return [
         Reserve(
             snapshot=stamp.snapshot,
@@ -478,7 +491,7 @@ def _bps(factor: int) -> float:
 
 
 def _account_rows(
-    market: Market, head: _Head, stamp: Stamp, account: str, known: _Known
+    market: Market, head: _ComptrollerState, stamp: Stamp, account: str, known: _ComptrollerPosition
 ) -> tuple[Account, list[Leg]]:
     held = {head.markets[c]: (c, one) for c, one in known.held.items()}
     unpriced = [terms for terms in held if terms.price is None]
@@ -527,10 +540,10 @@ def _account_rows(
 
 def _leg(
     market: Market,
-    head: _Head,
+    head: _ComptrollerState,
     stamp: Stamp,
     account: str,
-    asset: tuple[str, _Terms],
+    asset: tuple[str, _CTokenMarket],
     side: str,
     scaled: int,
     raw: int,
@@ -567,13 +580,18 @@ async def verify(
     """Compare with getAccountLiquidity, getAccountSnapshot and liquidateBorrowAllowed."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    of = await survey.compared(feed, sample)
-    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
+    compared = await load_sample(feed, sample)
+    market, rpc, at = compared.market, compared.rpc, compared.at
+    sampled = compared.accounts
     lender = Comptroller()
-    held = {a: k.held for a, k in (await lender.carried(feed, of.snapshot)).items() if a in chosen}
-    head = await _read_head(rpc, market, await _all_markets(rpc, market, at), at)
+    held = {
+        a: k.held
+        for a, k in (await lender.stored_positions(feed, compared.snapshot)).items()
+        if a in sampled
+    }
+    head = await _read_comptroller_state(rpc, market, await _all_markets(rpc, market, at), at)
     figures: list[Figure] = []
-    for done, part in survey.steps(sorted(chosen)):
+    for done, part in in_parts(sorted(sampled)):
         fresh = await lender.read(feed, rpc, Opened(0, Watch("", (), {}, frozenset())), at, part)
         answers = await rpc.read(
             [(market.pool, abi.call(GET_ACCOUNT_LIQUIDITY, a)) for a in part], at
@@ -592,16 +610,19 @@ async def verify(
                     )
                     for name in ("c_tokens", "borrow")
                 ]
-            figures += _verdicts(chosen[account], ours, head, answer)
-        feed.progress(f"{market.name}: accounts verified", done, len(chosen))
-    figures += await _allowed(rpc, market, at, chosen, held)
-    return survey.judged(
-        feed, of, figures, "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"
+            figures += _verdicts(sampled[account], ours, head, answer)
+        feed.progress(f"{market.name}: accounts verified", done, len(sampled))
+    figures += await _allowed(rpc, market, at, sampled, held)
+    return compare_figures(
+        feed, compared, figures, "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"
     )
 
 
 def _verdicts(
-    row: Account, held: Mapping[str, _Held], head: _Head, answer: bytes | Reverted
+    row: Account,
+    held: Mapping[str, _StoredBalance],
+    head: _ComptrollerState,
+    answer: bytes | Reverted,
 ) -> list[Figure]:
     """What an account is short of (negative: still has), by the stored balances and the chain."""
     covered, owed = compound_v2_arithmetic.sums(
@@ -618,12 +639,12 @@ async def _allowed(
     rpc: Rpc,
     market: Market,
     at: Block,
-    chosen: Mapping[str, Account],
-    held: Mapping[str, Mapping[str, _Held]],
+    sampled: Mapping[str, Account],
+    held: Mapping[str, Mapping[str, _StoredBalance]],
 ) -> list[Figure]:
     """Whether any debt of an account may be repaid by others: the comptroller's own verdict."""
     pairs = [(a, c) for a in sorted(held) for c, one in held[a].items() if one.borrow]
-    none = survey.NO_ADDRESS
+    none = NO_ADDRESS
     answers = await rpc.read(
         [(market.pool, abi.call(LIQUIDATE_BORROW_ALLOWED, c, c, none, a, 0)) for a, c in pairs], at
     )
@@ -632,7 +653,7 @@ async def _allowed(
         code = None if isinstance(answer, Reverted) else abi.word(answer, 0)
         allowed[account] = allowed.get(account, False) or code == 0
     return [
-        Figure(account, "liquidatable", int(bool(chosen[account].liquidatable)), int(verdict))
+        Figure(account, "liquidatable", int(bool(sampled[account].liquidatable)), int(verdict))
         for account, verdict in allowed.items()
     ]
 
@@ -640,16 +661,18 @@ async def _allowed(
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-class CompoundRecorder:
-    """What LiquidateBorrow means (chainwatch.lending.liquidations.Recorder): cTokens are seized,
-    the reserves' share of them included."""
+class CompoundLiquidations:
+    """LiquidateBorrow (chainwatch.lending.liquidations.LiquidationEvents).
+
+    cTokens are seized; the reserves' share of them is included.
+    """
 
     topics = (LIQUIDATE_BORROW,)
 
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        head = await _read_head(rpc, market, await _all_markets(rpc, market, at), at)
+        head = await _read_comptroller_state(rpc, market, await _all_markets(rpc, market, at), at)
         return [_priced(_event(market, log, at), log.address, head) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
@@ -658,7 +681,7 @@ class CompoundRecorder:
 
 def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
-    return liquidations.event(
+    return liquidation_row(
         market,
         log,
         at,
@@ -671,7 +694,7 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     )
 
 
-def _priced(row: ChainLiquidation, borrowed: str, head: _Head) -> ChainLiquidation:
+def _priced(row: ChainLiquidation, borrowed: str, head: _ComptrollerState) -> ChainLiquidation:
     debt, coll = head.markets.get(borrowed), head.markets.get(row.coll_asset or "")
     if debt is None or coll is None:
         return msgspec.structs.replace(row, status="n/a (a market that is not listed)")
@@ -700,6 +723,6 @@ def _priced(row: ChainLiquidation, borrowed: str, head: _Head) -> ChainLiquidati
     tables=(ChainLiquidation, Retraction),
     docs="https://docs.compound.finance/v2/ctokens/",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Compound v2: debt repaid and cTokens seized, at the oracle's prices then."""
-    return liquidations.record(feed, CompoundRecorder(), _all_markets)
+    return record_liquidations(feed, CompoundLiquidations(), _all_markets)

@@ -17,12 +17,17 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import liquidations, oracles, survey
+from chainwatch.lending import oracles
 from chainwatch.lending.integers import ChainReverts
+from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.liquidations import liquidation_row, record_liquidations
 from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
-from chainwatch.lending.survey import Figure, Opened, Stamp, Watch
+from chainwatch.lending.survey import take_snapshot
+from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
+from chainwatch.lending.verify import Figure, compare_figures, load_sample
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
@@ -89,7 +94,7 @@ ASSET_INFO_WORDS = 8
 TOTAL_BORROW_WORD = 5  # of totalsBasic
 
 
-class _Asset(msgspec.Struct, frozen=True):
+class _CollateralAsset(msgspec.Struct, frozen=True):
     """One collateral of the market."""
 
     offset: int
@@ -101,16 +106,16 @@ class _Asset(msgspec.Struct, frozen=True):
     liquidation_factor: int
 
 
-class _Shape(msgspec.Struct, frozen=True):
+class _CometConfig(msgspec.Struct, frozen=True):
     """What a Comet is made of at a block; `base_asset` with its feed and scale."""
 
     base_asset: str
     base_feed: str
     base_scale: int
-    assets: tuple[_Asset, ...]
+    assets: tuple[_CollateralAsset, ...]
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _CometPosition(msgspec.Struct, frozen=True):
     """What is known of one account: signed principal, collateral balances by asset."""
 
     principal: int
@@ -118,13 +123,13 @@ class _Known(msgspec.Struct, frozen=True):
     read_block: int
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _CometState(msgspec.Struct, frozen=True):
     """The market's state at a block: indices as stored and as accrued, prices in quote units.
 
     `reserves` and `target` in units of the base asset, None where the contract gives none.
     """
 
-    shape: _Shape
+    shape: _CometConfig
     stored: Base
     accrued: Base
     borrow_rate: int
@@ -139,12 +144,12 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Comet:
-    """How a Comet is read (chainwatch.lending.survey.Lender)."""
+    """How a Comet is read (chainwatch.lending.lender.Lender)."""
 
     protocol = PROTOCOL
 
     async def open(self, feed: Feed, rpc: Rpc, market: Market, at: Block) -> Opened:
-        shape = await _read_shape(rpc, market, at)
+        shape = await _read_comet_config(rpc, market, at)
         # Nobody owes without collateral, and a debt may begin without an event of its own.
         watch = Watch(
             lender=market.pool,
@@ -154,7 +159,7 @@ class Comet:
         )
         return Opened(revision=0, watch=watch, context=shape)
 
-    async def carried(self, feed: Feed, base: Snapshot) -> dict[str, _Known]:
+    async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _CometPosition]:
         held: dict[str, dict[str, int]] = {}
         principal: dict[str, int] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
@@ -163,7 +168,7 @@ class Comet:
             else:
                 held.setdefault(leg.account, {})[leg.asset] = leg.scaled
         return {
-            a.account: _Known(
+            a.account: _CometPosition(
                 principal=principal.get(a.account, 0),
                 collaterals=held.get(a.account, {}),
                 read_block=a.read_block,
@@ -173,11 +178,11 @@ class Comet:
 
     async def read(
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, _CometPosition]:
         market = feed.market()
-        shape: _Shape = opened.context
-        found: dict[str, _Known] = {}
-        for done, part in survey.steps(accounts):
+        shape: _CometConfig = opened.context
+        found: dict[str, _CometPosition] = {}
+        for done, part in in_parts(accounts):
             basics = await rpc.read([(market.pool, abi.call(USER_BASIC, a)) for a in part], at)
             principals: dict[str, int] = {}
             wanted: list[tuple[str, str]] = []
@@ -195,7 +200,7 @@ class Comet:
                 balance = abi.word(_answer(answer, "userCollateral"), 0)
                 held.setdefault(account, {})[asset] = balance
             for account in part:
-                found[account] = _Known(
+                found[account] = _CometPosition(
                     principal=principals[account],
                     collaterals=held.get(account, {}),
                     read_block=at.number,
@@ -203,11 +208,11 @@ class Comet:
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
         return found
 
-    async def missed(
+    async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
         calls = [(market.pool, abi.call(TOTALS_BASIC))]
-        if await survey.owed(rpc, calls, at, TOTAL_BORROW_WORD):
+        if await any_above_zero(rpc, calls, at, TOTAL_BORROW_WORD):
             return "its totalBorrowBase is above 0"
         return None
 
@@ -217,20 +222,20 @@ class Comet:
         rpc: Rpc,
         opened: Opened,
         stamp: Stamp,
-        accounts: Mapping[str, _Known],
+        accounts: Mapping[str, _CometPosition],
     ) -> list[Row]:
         market = feed.market()
-        head = await _read_head(feed, rpc, market, opened.context, stamp.at)
+        head = await _read_comet_state(feed, rpc, market, opened.context, stamp.at)
         accounts = await _with_principals(rpc, market, stamp.at, accounts)
         rows: list[Row] = [
             *_reserve_rows(market, head, stamp),
-            *survey.factor_rows(stamp, market, head.exposures),
+            *factor_rows(stamp, market, head.exposures),
         ]
 
-        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+        def valued(account: str, known: _CometPosition) -> tuple[Account, list[Leg]]:
             return _account_rows(market, head, stamp, account, known)
 
-        rules = survey.Rules(
+        rules = Rules(
             profile=PROFILE,
             hf_rule="weighted",
             close_rule="absorb",
@@ -240,7 +245,7 @@ class Comet:
             reserves_usd=_base_usd(head, head.reserves),
             target_reserves_usd=_base_usd(head, head.target),
         )
-        rows += survey.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -250,14 +255,14 @@ class Comet:
     tables=(Scan, Touch, Snapshot, Reserve, Factor, Account, Leg, Orphan),
     docs="https://docs.compound.finance/collateral-and-borrowing/",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Compound III (Comet): debt, collateral and what is liquidatable at one block."""
-    return survey.survey(feed, Comet())
+    return take_snapshot(feed, Comet())
 
 
 async def _with_principals(
-    rpc: Rpc, market: Market, at: Block, accounts: Mapping[str, _Known]
-) -> dict[str, _Known]:
+    rpc: Rpc, market: Market, at: Block, accounts: Mapping[str, _CometPosition]
+) -> dict[str, _CometPosition]:
     """The accounts, those that were carried with their principal at the block.
 
     Base that a borrower hands to another one moves debt, and no event names either of them
@@ -265,7 +270,7 @@ async def _with_principals(
     """
     found = dict(accounts)
     carried = sorted(a for a, known in accounts.items() if known.read_block != at.number)
-    for _, part in survey.steps(carried):
+    for _, part in in_parts(carried):
         basics = await rpc.read([(market.pool, abi.call(USER_BASIC, a)) for a in part], at)
         for account, answer in zip(part, basics, strict=True):
             principal = abi.signed(abi.word(_answer(answer, "userBasic"), 0))
@@ -276,7 +281,7 @@ async def _with_principals(
 # --- the market itself --------------------------------------------------------------------------
 
 
-async def _read_shape(rpc: Rpc, market: Market, at: Block) -> _Shape:
+async def _read_comet_config(rpc: Rpc, market: Market, at: Block) -> _CometConfig:
     getters = (NUM_ASSETS, BASE_TOKEN, BASE_TOKEN_PRICE_FEED, BASE_SCALE)
     answers = await rpc.read([(market.pool, abi.call(g)) for g in getters], at)
     count, token, price_feed, scale = (abi.word(_of_comet(market, at, a, 1), 0) for a in answers)
@@ -287,7 +292,7 @@ async def _read_shape(rpc: Rpc, market: Market, at: Block) -> _Shape:
     for info in infos:
         words = _of_comet(market, at, info, ASSET_INFO_WORDS)
         assets.append(
-            _Asset(
+            _CollateralAsset(
                 offset=abi.word(words, 0),
                 asset=abi.address(abi.word(words, 1)),
                 feed=abi.address(abi.word(words, 2)),
@@ -297,7 +302,7 @@ async def _read_shape(rpc: Rpc, market: Market, at: Block) -> _Shape:
                 liquidation_factor=abi.word(words, 6),
             )
         )
-    return _Shape(
+    return _CometConfig(
         base_asset=abi.address(token),
         base_feed=abi.address(price_feed),
         base_scale=scale,
@@ -319,7 +324,9 @@ def _no_comet(market: Market, at: Block) -> ConfigError:
     )
 
 
-async def _read_head(feed: Feed, rpc: Rpc, market: Market, shape: _Shape, at: Block) -> _Head:
+async def _read_comet_state(
+    feed: Feed, rpc: Rpc, market: Market, shape: _CometConfig, at: Block
+) -> _CometState:
     pool = market.pool
     getters = (TOTALS_BASIC, GET_UTILIZATION, GET_RESERVES, TARGET_RESERVES)
     totals, utilization, reserves, target = await rpc.read(
@@ -373,7 +380,7 @@ async def _read_head(feed: Feed, rpc: Rpc, market: Market, shape: _Shape, at: Bl
         price=base_price or 0,
         scale=shape.base_scale,
     )
-    return _Head(
+    return _CometState(
         shape=shape,
         stored=stored,
         accrued=msgspec.structs.replace(
@@ -407,7 +414,7 @@ def _optional(answer: bytes | Reverted) -> int | None:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _Head, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, head: _CometState, stamp: Stamp) -> list[Reserve]:
     shape = head.shape
 
     def usd(price: int | None) -> float | None:
@@ -457,7 +464,7 @@ def _reserve_rows(market: Market, head: _Head, stamp: Stamp) -> list[Reserve]:
     return rows
 
 
-def _base_usd(head: _Head, amount: int | None) -> float | None:
+def _base_usd(head: _CometState, amount: int | None) -> float | None:
     """What an amount of the base asset is worth; None where it, its price or the quote's is."""
     price = head.prices[head.shape.base_asset]
     if amount is None or price is None or head.quote_usd is None:
@@ -487,7 +494,7 @@ def _verdict(principal: int, base: Base, parts: Sequence[Collateral]) -> bool | 
 
 
 def _account_rows(
-    market: Market, head: _Head, stamp: Stamp, account: str, known: _Known
+    market: Market, head: _CometState, stamp: Stamp, account: str, known: _CometPosition
 ) -> tuple[Account, list[Leg]]:
     shape = head.shape
     held = [(a, known.collaterals[a.asset]) for a in shape.assets if a.asset in known.collaterals]
@@ -592,14 +599,17 @@ async def verify(
     """Compare debts with `borrowBalanceOf` and the verdict with `isLiquidatable` at the block."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    of = await survey.compared(feed, sample)
-    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
+    compared = await load_sample(feed, sample)
+    market, rpc, at = compared.market, compared.rpc, compared.at
+    sampled = compared.accounts
     owed = {
         leg.account: leg.raw
-        for leg in await feed.stored(Leg, "snapshot = $s AND side = 'debt'", s=of.snapshot.snapshot)
+        for leg in await feed.stored(
+            Leg, "snapshot = $s AND side = 'debt'", s=compared.snapshot.snapshot
+        )
     }
     figures: list[Figure] = []
-    for done, part in survey.steps(sorted(chosen)):
+    for done, part in in_parts(sorted(sampled)):
         answers = await rpc.read(
             [
                 (market.pool, abi.call(getter, account))
@@ -609,7 +619,7 @@ async def verify(
             at,
         )
         for i, account in enumerate(part):
-            row = chosen[account]
+            row = sampled[account]
             debt, verdict = (
                 None if isinstance(a, Reverted) else abi.word(a, 0)
                 for a in answers[2 * i : 2 * i + 2]
@@ -617,17 +627,18 @@ async def verify(
             figures.append(Figure(account, "debt", owed.get(account, 0), debt))
             ours = None if row.liquidatable is None else int(row.liquidatable)
             figures.append(Figure(account, "liquidatable", ours, verdict, row.status))
-        feed.progress(f"{market.name}: accounts verified", done, len(chosen))
-    return survey.judged(feed, of, figures, "borrowBalanceOf, isLiquidatable")
+        feed.progress(f"{market.name}: accounts verified", done, len(sampled))
+    return compare_figures(feed, compared, figures, "borrowBalanceOf, isLiquidatable")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-class CometRecorder:
-    """What a Comet's events mean (chainwatch.lending.liquidations.Recorder).
+class CometLiquidations:
+    """AbsorbDebt, AbsorbCollateral and BuyCollateral
+    (chainwatch.lending.liquidations.LiquidationEvents).
 
-    Absorbing takes debt and collateral in separate events; the collateral is sold later, if at
+    Absorption takes debt and collateral in separate events; the collateral is sold later, if at
     all. The absorb events carry their value in quote units; a sale is priced at its block.
     """
 
@@ -636,15 +647,15 @@ class CometRecorder:
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        shape = await _read_shape(rpc, market, at)
-        head = await _read_head(feed, rpc, market, shape, at)
+        shape = await _read_comet_config(rpc, market, at)
+        head = await _read_comet_state(feed, rpc, market, shape, at)
         return [_liquidation(market, log, at, head) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
         return [_liquidation(market, log, at, None)]
 
 
-def _liquidation(market: Market, log: Log, at: Block, head: _Head | None) -> ChainLiquidation:
+def _liquidation(market: Market, log: Log, at: Block, head: _CometState | None) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
     words = [abi.word(data, i) for i in range(len(data) // abi.WORD)]
     names = [abi.topic_address(t) for t in log.topics[1:]]
@@ -656,7 +667,7 @@ def _liquidation(market: Market, log: Log, at: Block, head: _Head | None) -> Cha
     debt_raw = words[0] if kind != "absorb-collateral" else None
     coll_raw = {"absorb-collateral": words[0], "sale": words[1]}.get(kind)
     coll_asset = {"absorb-collateral": names[-1], "sale": names[1]}.get(kind)
-    row = liquidations.event(
+    row = liquidation_row(
         market,
         log,
         at,
@@ -671,7 +682,7 @@ def _liquidation(market: Market, log: Log, at: Block, head: _Head | None) -> Cha
 
 
 def _priced(
-    row: ChainLiquidation, head: _Head, words: Sequence[int], kind: str
+    row: ChainLiquidation, head: _CometState, words: Sequence[int], kind: str
 ) -> ChainLiquidation:
     shape = head.shape
     own = next((a for a in shape.assets if a.asset == row.coll_asset), None)
@@ -720,6 +731,6 @@ def _priced(
     tables=(ChainLiquidation, Retraction),
     docs="https://docs.compound.finance/liquidation/",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Compound III: accounts absorbed, and the later sale of their collateral."""
-    return liquidations.record(feed, CometRecorder())
+    return record_liquidations(feed, CometLiquidations())

@@ -17,12 +17,17 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import liquidations, oracles, survey
+from chainwatch.lending import oracles
 from chainwatch.lending.integers import WAD
+from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, scoped_name
+from chainwatch.lending.liquidations import liquidation_row, record_liquidations
 from chainwatch.lending.oracles import Exposure, Quote
+from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, Totals
-from chainwatch.lending.survey import Figure, Opened, Stamp, Watch
+from chainwatch.lending.survey import take_snapshot
+from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
+from chainwatch.lending.verify import Figure, compare_figures, load_sample
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
@@ -78,10 +83,9 @@ MAX_DECIMALS = 36
 HEALTHY = b"position is healthy"
 UINT_END = 2**256
 SAME = 1e-9
-NO_ADDRESS = survey.NO_ADDRESS
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _MorphoPosition(msgspec.Struct, frozen=True):
     """What is known of one position."""
 
     collateral: int
@@ -89,7 +93,7 @@ class _Known(msgspec.Struct, frozen=True):
     read_block: int
 
 
-class _Token(msgspec.Struct, frozen=True):
+class _MarketToken(msgspec.Struct, frozen=True):
     """A token as it describes itself; `decimals` None where it does not say."""
 
     address: str
@@ -100,14 +104,14 @@ class _Token(msgspec.Struct, frozen=True):
         return raw / int(10 ** (self.decimals or 0))
 
 
-class _Terms(msgspec.Struct, frozen=True):
+class _MorphoMarket(msgspec.Struct, frozen=True):
     """One market at a block, interest accrued; `failure` says why nothing can be valued."""
 
     market_id: str
     number: int
     params: tuple[int, ...]
-    loan: _Token
-    collateral: _Token
+    loan: _MarketToken
+    collateral: _MarketToken
     oracle: str
     lltv: int
     totals: Totals
@@ -119,11 +123,11 @@ class _Terms(msgspec.Struct, frozen=True):
 
     @property
     def loan_key(self) -> str:
-        return survey.part_of(self.loan.address, self.market_id)
+        return scoped_name(self.loan.address, self.market_id)
 
     @property
     def collateral_key(self) -> str:
-        return survey.part_of(self.collateral.address, self.market_id)
+        return scoped_name(self.collateral.address, self.market_id)
 
     @property
     def bonus_bps(self) -> float:
@@ -135,7 +139,7 @@ class _Terms(msgspec.Struct, frozen=True):
 
 
 class Morpho:
-    """How the markets of a Morpho contract are read (chainwatch.lending.survey.Lender)."""
+    """How the markets of a Morpho contract are read (chainwatch.lending.lender.Lender)."""
 
     protocol = PROTOCOL
 
@@ -150,13 +154,13 @@ class Morpho:
         )
         return Opened(revision=0, watch=watch)
 
-    async def carried(self, feed: Feed, base: Snapshot) -> dict[str, _Known]:
+    async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _MorphoPosition]:
         held: dict[tuple[str, str], int] = {
             (leg.account, leg.side): leg.scaled
             for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot)
         }
         return {
-            a.account: _Known(
+            a.account: _MorphoPosition(
                 collateral=held.get((a.account, "collateral"), 0),
                 shares=held.get((a.account, "debt"), 0),
                 read_block=a.read_block,
@@ -166,23 +170,23 @@ class Morpho:
 
     async def read(
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
-    ) -> dict[str, _Known]:
+    ) -> dict[str, _MorphoPosition]:
         market = feed.market()
-        found: dict[str, _Known] = {}
-        for done, part in survey.steps(accounts):
+        found: dict[str, _MorphoPosition] = {}
+        for done, part in in_parts(accounts):
             calls = []
             for account in part:
                 address, market_id = account.split(":")
                 calls.append((market.pool, abi.call(POSITION, market_id, address)))
             for account, answer in zip(part, await rpc.read(calls, at), strict=True):
                 words = _answer(answer, "position")
-                found[account] = _Known(
+                found[account] = _MorphoPosition(
                     collateral=abi.word(words, 2), shares=abi.word(words, 1), read_block=at.number
                 )
             feed.progress(f"{market.name}: positions read", done, len(accounts))
         return found
 
-    async def missed(
+    async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
         # Only events name the markets. The one that the contract emits when made must be there.
@@ -197,10 +201,10 @@ class Morpho:
         rpc: Rpc,
         opened: Opened,
         stamp: Stamp,
-        accounts: Mapping[str, _Known],
+        accounts: Mapping[str, _MorphoPosition],
     ) -> list[Row]:
         market = feed.market()
-        terms = await _read_terms(rpc, market, {a.split(":")[1] for a in accounts}, stamp.at)
+        terms = await _read_markets(rpc, market, {a.split(":")[1] for a in accounts}, stamp.at)
         broken = [t for t in terms.values() if t.failure]
         if broken:
             feed.note(
@@ -209,15 +213,13 @@ class Morpho:
             )
         rows: list[Row] = [
             *(row for t in terms.values() for row in _reserve_rows(market, t, stamp)),
-            *survey.factor_rows(
-                stamp, market, {k: e for t in terms.values() for k, e in t.moves.items()}
-            ),
+            *factor_rows(stamp, market, {k: e for t in terms.values() for k, e in t.moves.items()}),
         ]
 
-        def valued(account: str, known: _Known) -> tuple[Account, list[Leg]]:
+        def valued(account: str, known: _MorphoPosition) -> tuple[Account, list[Leg]]:
             return _account_rows(market, terms[account.split(":")[1]], stamp, account, known)
 
-        rules = survey.Rules(
+        rules = Rules(
             profile=PROTOCOL,
             hf_rule="weighted",
             close_rule="whole",
@@ -225,7 +227,7 @@ class Morpho:
             quote="loan token",
             quote_usd=None,
         )
-        rows += survey.snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
         return rows
 
 
@@ -235,9 +237,9 @@ class Morpho:
     tables=(Scan, Touch, Snapshot, Reserve, Factor, Account, Leg, Orphan),
     docs="https://docs.morpho.org/learn/concepts/liquidation/",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Morpho Blue: collateral and debt of every address in each of its markets."""
-    return survey.survey(feed, Morpho())
+    return take_snapshot(feed, Morpho())
 
 
 # --- the markets --------------------------------------------------------------------------------
@@ -268,9 +270,9 @@ async def _check(rpc: Rpc, market: Market, at: Block) -> None:
         )
 
 
-async def _read_terms(
+async def _read_markets(
     rpc: Rpc, market: Market, market_ids: Iterable[str], at: Block
-) -> dict[str, _Terms]:
+) -> dict[str, _MorphoMarket]:
     """Markets by id, at a block."""
     ids = sorted(market_ids)
     answers = await rpc.read(
@@ -314,7 +316,7 @@ async def _read_terms(
         unit = _unit(parts, said) if known else None
         if own is not None and own.factor == unit:
             moves = (oracles.by_usd(moves[0], own), oracles.by_usd(moves[1], own))
-        found[market_id] = _Terms(
+        found[market_id] = _MorphoMarket(
             market_id=market_id,
             number=number,
             params=params[market_id],
@@ -328,14 +330,14 @@ async def _read_terms(
             failure=failure,
             loan_usd=_loan_usd(parts, said, unit, own) if known and not failure else None,
             moves={
-                survey.part_of(token.address, market_id): exposures
+                scoped_name(token.address, market_id): exposures
                 for token, exposures in zip((collateral, loan), moves, strict=True)
             },
         )
     return found
 
 
-async def _read_tokens(rpc: Rpc, addresses: Iterable[str], at: Block) -> dict[str, _Token]:
+async def _read_tokens(rpc: Rpc, addresses: Iterable[str], at: Block) -> dict[str, _MarketToken]:
     tokens = sorted(addresses)
     answers = await rpc.read([(t, abi.call(g)) for t in tokens for g in (SYMBOL, DECIMALS)], at)
     found = {}
@@ -343,7 +345,7 @@ async def _read_tokens(rpc: Rpc, addresses: Iterable[str], at: Block) -> dict[st
         symbol, decimals = answers[2 * i], _word(answers[2 * i + 1])
         label = "" if isinstance(symbol, Reverted) else contract_text(symbol)
         fits = decimals is not None and decimals <= MAX_DECIMALS
-        found[token] = _Token(token, label or token[:10], decimals if fits else None)
+        found[token] = _MarketToken(token, label or token[:10], decimals if fits else None)
     return found
 
 
@@ -451,7 +453,7 @@ def _loan_usd(
 
 def _moves(
     parts: Sequence[str],
-    collateral: _Token,
+    collateral: _MarketToken,
     resolved: Mapping[str, tuple[Exposure, ...]],
     said: Mapping[str, Quote],
     worth: float | None,
@@ -492,7 +494,7 @@ def _fixed(feed: str) -> Exposure:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, terms: _Terms, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, terms: _MorphoMarket, stamp: Stamp) -> list[Reserve]:
     """The collateral, then the loan token; prices in loan tokens with 36 decimals."""
     status = f"n/a ({terms.failure})" if terms.failure else "ok"
     lltv_bps = terms.lltv * 10_000 / WAD
@@ -547,7 +549,7 @@ def _reserve_rows(market: Market, terms: _Terms, stamp: Stamp) -> list[Reserve]:
 
 
 def _account_rows(
-    market: Market, terms: _Terms, stamp: Stamp, account: str, known: _Known
+    market: Market, terms: _MorphoMarket, stamp: Stamp, account: str, known: _MorphoPosition
 ) -> tuple[Account, list[Leg]]:
     failure = terms.failure
     debt = morpho_blue_arithmetic.assets_up(known.shares, terms.totals) if known.shares else 0
@@ -625,16 +627,17 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    of = await survey.compared(feed, sample)
-    market, rpc, at, chosen = of.market, of.rpc, of.at, of.accounts
+    compared = await load_sample(feed, sample)
+    market, rpc, at = compared.market, compared.rpc, compared.at
+    sampled = compared.accounts
     lender = Morpho()
-    held = await lender.carried(feed, of.snapshot)
-    names = sorted({a.split(":")[1] for a in chosen})
+    held = await lender.stored_positions(feed, compared.snapshot)
+    names = sorted({a.split(":")[1] for a in sampled})
     found = await rpc.read([(market.pool, abi.call(ID_TO_MARKET_PARAMS, i)) for i in names], at)
     params = {i: _words(a, PARAMS_WORDS) for i, a in zip(names, found, strict=True)}
     nothing = Opened(0, Watch("", (), {}, frozenset()))
     figures: list[Figure] = []
-    for done, part in survey.steps(sorted(chosen)):
+    for done, part in in_parts(sorted(sampled)):
         fresh = await lender.read(feed, rpc, nothing, at, part)
         calls = []
         for account in part:
@@ -643,7 +646,7 @@ async def verify(
             rest = (address, 1, 0, (PARAMS_WORDS + 4) * abi.WORD, 0)
             calls.append((market.pool, abi.call(LIQUIDATE_CALL, *params[market_id], *rest)))
         for account, answer in zip(part, await rpc.read(calls, at), strict=True):
-            row, mine, its = chosen[account], held[account], fresh[account]
+            row, mine, its = sampled[account], held[account], fresh[account]
             healthy = isinstance(answer, Reverted) and HEALTHY in answer.data
             unsure = row.status.startswith("n/a")
             verdict = 0 if healthy else None if unsure else 1
@@ -653,23 +656,25 @@ async def verify(
                 Figure(account, "borrow shares", mine.shares, its.shares),
                 Figure(account, "liquidatable", ours, verdict, row.status),
             ]
-        feed.progress(f"{market.name}: positions verified", done, len(chosen))
-    return survey.judged(feed, of, figures, "position, liquidate (simulated)")
+        feed.progress(f"{market.name}: positions verified", done, len(sampled))
+    return compare_figures(feed, compared, figures, "position, liquidate (simulated)")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-class MorphoRecorder:
-    """What Liquidate means (chainwatch.lending.liquidations.Recorder): what was repaid and seized,
-    and as a row of its own the debt that no collateral was left for."""
+class MorphoLiquidations:
+    """Liquidate (chainwatch.lending.liquidations.LiquidationEvents).
+
+    One row for what was repaid and seized; a second row for the debt without collateral left.
+    """
 
     topics = (LIQUIDATE,)
 
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        terms = await _read_terms(rpc, market, {log.topics[ID_TOPIC] for log in logs}, at)
+        terms = await _read_markets(rpc, market, {log.topics[ID_TOPIC] for log in logs}, at)
         return [
             _priced(row, terms[log.topics[ID_TOPIC]])
             for log in logs
@@ -684,11 +689,11 @@ def _events(market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
     data = bytes.fromhex(log.data[2:])
     repaid, _, seized, lost, _ = (abi.word(data, i) for i in range(5))
     market_id = log.topics[ID_TOPIC]
-    row = liquidations.event(
+    row = liquidation_row(
         market,
         log,
         at,
-        account=survey.part_of(abi.topic_address(log.topics[3]), market_id),
+        account=scoped_name(abi.topic_address(log.topics[3]), market_id),
         liquidator=abi.topic_address(log.topics[2]),
         debt_repaid_raw=repaid,
         coll_seized_raw=seized,
@@ -701,7 +706,7 @@ def _events(market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
     return [row, written_off]
 
 
-def _priced(row: ChainLiquidation, terms: _Terms) -> ChainLiquidation:
+def _priced(row: ChainLiquidation, terms: _MorphoMarket) -> ChainLiquidation:
     repaid, seized = row.debt_repaid_raw or 0, row.coll_seized_raw
     worth = None
     if seized is not None and terms.price is not None and terms.loan_usd is not None:
@@ -729,6 +734,6 @@ def _priced(row: ChainLiquidation, terms: _Terms) -> ChainLiquidation:
     tables=(ChainLiquidation, Retraction),
     docs="https://docs.morpho.org/learn/concepts/liquidation/",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Morpho Blue: debt repaid, collateral seized, and bad debt written off."""
-    return liquidations.record(feed, MorphoRecorder())
+    return record_liquidations(feed, MorphoLiquidations())

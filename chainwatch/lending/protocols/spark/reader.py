@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from chainwatch.collect.source import Batch, Feed, source, verifier
-from chainwatch.lending import liquidations, survey
+from chainwatch.lending.liquidations import record_liquidations
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.survey import take_snapshot
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
@@ -28,9 +29,9 @@ SPARK = msgspec.structs.replace(
     tables=aave_v3.TABLES,
     docs="https://docs.spark.fi/dev/sparklend/core-contracts/pool",
 )
-def accounts(feed: Feed) -> AsyncIterator[Batch]:
+def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Spark: collateral, debt and health factor of every account at one block."""
-    return survey.survey(feed, aave_v3.AaveLender(SPARK))
+    return take_snapshot(feed, aave_v3.AaveLender(SPARK))
 
 
 verifier(SPARK.protocol)(aave_v3.verify)
@@ -42,6 +43,6 @@ verifier(SPARK.protocol)(aave_v3.verify)
     tables=(ChainLiquidation, Retraction),
     docs="https://docs.spark.fi/dev/sparklend/core-contracts/pool",
 )
-def liquidated(feed: Feed) -> AsyncIterator[Batch]:
+def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Spark: debt repaid and collateral seized, at the oracle's prices then."""
-    return liquidations.record(feed, aave_v3.AaveRecorder(SPARK))
+    return record_liquidations(feed, aave_v3.AaveLiquidations(SPARK))

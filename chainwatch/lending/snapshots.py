@@ -1,0 +1,92 @@
+"""Stored snapshots: which one to build on, and which ones left the chain."""
+
+from __future__ import annotations
+
+from chainwatch.chain.client import Rpc
+from chainwatch.chain.markets import Market
+from chainwatch.chain.types import Block
+from chainwatch.collect.source import Feed
+from chainwatch.errors import NetworkError, Reorged, UsageError
+from chainwatch.tables.lending import Orphan, Snapshot
+
+
+async def base_snapshot(
+    feed: Feed,
+    rpc: Rpc,
+    market: Market,
+    protocol: str,
+    revision: int,
+    scope: str,
+    at: Block,
+) -> tuple[Snapshot | None, list[Orphan]]:
+    """The newest snapshot to build on, and those that have left the chain since they were stored.
+
+    Raises NetworkError where the endpoint is behind the newest snapshot.
+    """
+    gone = {o.snapshot for o in await feed.stored(Orphan, "market = $m", m=market.name)}
+    stored = await feed.stored(
+        Snapshot,
+        "market = $m AND chain_id = $c AND protocol = $p AND provenance <> 'imported' "
+        "ORDER BY block_number DESC, read_at DESC",
+        m=market.name,
+        c=market.chain_id,
+        p=protocol,
+    )
+    full = bool(feed.options.get("full"))
+    lost: list[Snapshot] = []
+    base: Snapshot | None = None
+    below_fork = False
+    for snapshot in stored:
+        usable = not full and snapshot.revision == revision and snapshot.scope == scope
+        if snapshot.snapshot in gone or (below_fork and not usable):
+            continue
+        block = block_of(snapshot)
+        if block.number > at.number or not await rpc.canonical(block):
+            lost.append(snapshot)
+            continue
+        below_fork = True
+        if usable:
+            base = snapshot
+            break
+    # A block above the newest one has either left the chain or is not there yet. Only a replaced
+    # block further down tells the two apart; without one no snapshot may be given up.
+    if lost and all(s.block_number > at.number for s in lost):
+        raise NetworkError(
+            f"{market.name}: {rpc.host} offers block {at.number}, behind the newest snapshot of "
+            f"block {lost[0].block_number}: try later or set another endpoint"
+        )
+    now = feed.now()
+    return base, [Orphan(snapshot=s.snapshot, market=market.name, detected_at=now) for s in lost]
+
+
+def block_of(snapshot: Snapshot) -> Block:
+    """The block a snapshot was read at."""
+    return Block(
+        number=snapshot.block_number,
+        hash=snapshot.block_hash,
+        time=int(snapshot.block_time.timestamp()),
+    )
+
+
+async def newest_snapshot(feed: Feed, rpc: Rpc, market: Market) -> tuple[Snapshot, Block]:
+    """The newest snapshot that still stands, and its block.
+
+    Raises UsageError where there is none, Reorged where its block left the chain.
+    """
+    gone = {o.snapshot for o in await feed.stored(Orphan, "market = $m", m=market.name)}
+    stored = await feed.stored(
+        Snapshot, "market = $m ORDER BY block_number DESC, read_at DESC", m=market.name
+    )
+    snapshot = next((s for s in stored if s.snapshot not in gone), None)
+    if snapshot is None:
+        raise UsageError(
+            f"{market.name} has no snapshot yet: run "
+            f"`chainwatch collect {market.protocol} --market {market.name}`"
+        )
+    at = block_of(snapshot)
+    if not await rpc.canonical(at):
+        raise Reorged(
+            f"block {at.number} of the newest {market.name} snapshot is no longer on the chain: "
+            "collect again"
+        )
+    return snapshot, at
