@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from chainwatch.chain.markets import Market
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.lender import Stamp
-from chainwatch.lending.oracles import Exposure
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Snapshot
 

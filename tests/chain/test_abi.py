@@ -20,7 +20,7 @@ from chainwatch.chain import abi
 from chainwatch.chain.independent import abi_of
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
-from chainwatch.lending import oracles
+from chainwatch.lending import price_sources
 from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
 from chainwatch.lending.protocols.aave_v4 import reader as aave_v4
@@ -283,12 +283,12 @@ def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
 
 
 def test_every_getter_of_a_price_source_is_its_names_hash_and_stands_in_an_abi() -> None:
-    assert selector("description()") == oracles.DESCRIPTION
-    assert oracles.DESCRIPTION in SELECTORS
-    getters = [*oracles.GETTERS.items()]
-    getters += [pair for terms in oracles.TERMS.values() for pair in terms.items()]
-    assert oracles.TERMS.keys() <= oracles.GETTERS.keys()
-    for name, value in [*getters, ("latestRoundData", oracles.LATEST_ROUND_DATA)]:
+    assert selector("description()") == price_sources.DESCRIPTION
+    assert price_sources.DESCRIPTION in SELECTORS
+    getters = [*price_sources.GETTERS.items()]
+    getters += [pair for terms in price_sources.NESTED_GETTERS.values() for pair in terms.items()]
+    assert price_sources.NESTED_GETTERS.keys() <= price_sources.GETTERS.keys()
+    for name, value in [*getters, ("latestRoundData", price_sources.LATEST_ROUND_DATA)]:
         assert value == selector(f"{name}()"), name
         assert value in SELECTORS, f"{name}() is in no file of abis/"
 

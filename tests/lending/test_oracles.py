@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from chainwatch.chain.client import Rpc
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import Chain, own_artifact
-from chainwatch.lending import oracles
-from chainwatch.lending.oracles import FIXED, Exposure, by_usd, merged, resolve
+from chainwatch.lending import price_sources
+from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
+from chainwatch.lending.oracles import resolve
 from chainwatch.net.http import Http
 from tests.evm.rpc_proxy import Proxy, fault
 
@@ -118,8 +119,8 @@ def test_a_stand_in_offers_what_the_deployed_feed_offers(name: str) -> None:
     abi = own_artifact(name).abi
     offered = {entry["name"] for entry in abi if entry["type"] == "function"}
     assert offered - hooks <= deployed
-    asked = {*oracles.GETTERS, "description", "latestRoundData"}
-    asked |= {getter for terms in oracles.TERMS.values() for getter in terms}
+    asked = {*price_sources.GETTERS, "description", "latestRoundData"}
+    asked |= {getter for terms in price_sources.NESTED_GETTERS.values() for getter in terms}
     assert offered & asked == deployed & asked
 
 
@@ -328,11 +329,11 @@ def exposure(factor: str, beta: float = 1.0, **more: float) -> Exposure:
 def test_a_price_in_eth_times_eth_is_in_usd(
     found: list[Exposure], in_usd: dict[str, float]
 ) -> None:
-    assert powers(by_usd(found, ETHER)) == in_usd
+    assert powers(convert_to_usd(found, ETHER)) == in_usd
 
 
 def test_a_cap_survives_where_powers_cancel_out() -> None:
-    (found,) = merged([exposure("ETH"), exposure("ETH", -1, cap_x=1.5)])
+    (found,) = combine([exposure("ETH"), exposure("ETH", -1, cap_x=1.5)])
     assert (found.beta, found.cap_x) == (0, 1.5)
 
 

@@ -15,11 +15,13 @@ from chainwatch.chain import abi
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError
-from chainwatch.lending import oracles
+from chainwatch.lending.exposures import UNIT
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts, read_in_parts
+from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
@@ -277,15 +279,15 @@ class AaveLender:
         rows: list[Row] = [_reserve_row(stamp, market, head, r) for r in head.reserves]
         rows += [msgspec.structs.replace(r, snapshot=stamp.snapshot) for r in head.emode_rows]
         labels = {r.oracle: r.symbol for r in head.reserves if int(r.oracle, 16)}
-        exposures = await oracles.resolve(rpc, labels, stamp.at)
+        exposures = await resolve(rpc, labels, stamp.at)
         by_asset = {
             r.state.asset: exposures.get(r.oracle)
             # The base currency itself has no source: it is 1 by definition.
-            or (oracles.UNIT,) * (head.quote != "USD" and r.state.price == head.base_unit)
+            or (UNIT,) * (head.quote != "USD" and r.state.price == head.base_unit)
             for r in head.reserves
         }
         if head.quote != "USD":
-            by_asset = await oracles.in_usd(rpc, by_asset, market.quote_feed, stamp.at)
+            by_asset = await exposures_in_usd(rpc, by_asset, market.quote_feed, stamp.at)
         rows += factor_rows(stamp, market, by_asset)
         states = head.states
 
@@ -463,14 +465,14 @@ async def _read_base(
         [(oracle, abi.call(BASE_CURRENCY)), (oracle, abi.call(BASE_CURRENCY_UNIT))], at
     )
     if isinstance(currency, Reverted) or isinstance(unit, Reverted):
-        return 10**18, "ETH", await oracles.usd(rpc, market.quote_feed, at)
+        return 10**18, "ETH", await read_answer(rpc, market.quote_feed, at)
     base_unit = abi.word(unit, 0)
     if str(base_unit).strip("0") != "1":
         raise ConfigError(f"{market.name}: its oracle counts in odd units of {base_unit}")
     address = abi.address(abi.word(currency, 0))
     if address == NO_ADDRESS:
         return base_unit, "USD", 1.0
-    return base_unit, address, await oracles.usd(rpc, market.quote_feed, at)
+    return base_unit, address, await read_answer(rpc, market.quote_feed, at)
 
 
 def _label(answer: bytes | Reverted, asset: str) -> str:

@@ -17,11 +17,11 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import oracles
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import BPS, RAY, WAD, ceil_div, unit_of
 from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero, scoped_name
 from chainwatch.lending.liquidations import liquidation_row, record_liquidations
-from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
 from chainwatch.lending.protocols.aave_v4.arithmetic import Drawn, SpokeAccountState, Supplied
@@ -283,7 +283,7 @@ class Spoke:
                     "accounts that use it are n/a"
                 )
         sources = {r.source: r.symbol for r in head.reserves.values()}
-        resolved = await oracles.resolve(rpc, sources, stamp.at)
+        resolved = await resolve(rpc, sources, stamp.at)
         exposures: dict[str, tuple[Exposure, ...]] = {
             r.key: resolved[r.source] for r in head.reserves.values()
         }

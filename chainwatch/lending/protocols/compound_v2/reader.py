@@ -17,11 +17,12 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import oracles
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import liquidation_row, record_liquidations
-from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import ACCOUNTS_PER_PART, in_parts
+from chainwatch.lending.price_sources import read_quotes
 from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
 from chainwatch.lending.survey import take_snapshot
@@ -424,8 +425,8 @@ async def _exposures(
     feed's answer; any other price is a factor of its own.
     """
     feeds = {t.feed: t.underlying_symbol for t in head.markets.values() if t.feed}
-    resolved = await oracles.resolve(rpc, feeds, at)
-    said = await oracles.quotes(rpc, sorted(feeds), at)
+    resolved = await resolve(rpc, feeds, at)
+    said = await read_quotes(rpc, sorted(feeds), at)
     found = {}
     for c, terms in head.markets.items():
         price = terms.price_usd

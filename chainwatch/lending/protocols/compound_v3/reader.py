@@ -17,12 +17,13 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Call, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import oracles
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import liquidation_row, record_liquidations
-from chainwatch.lending.oracles import Exposure
+from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts
+from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
 from chainwatch.lending.survey import take_snapshot
@@ -362,15 +363,15 @@ async def _read_comet_state(
                 "accounts that use it are n/a"
             )
     labels = {f: symbols[token] for f, token in zip(feeds, tokens, strict=True)}
-    resolved = await oracles.resolve(rpc, labels, at)
+    resolved = await resolve(rpc, labels, at)
     exposures = {token: resolved[f] for f, token in zip(feeds, tokens, strict=True)}
     # A base feed "… / USD" says USD. Any other (a constant of 1) says that prices are in the base
     # asset itself; the market table may name a feed for it.
     in_usd = any(e.kind == "feed" for e in exposures[shape.base_asset])
     quote = "USD" if in_usd else symbols[shape.base_asset]
-    quote_usd = 1.0 if in_usd else await oracles.usd(rpc, market.quote_feed, at)
+    quote_usd = 1.0 if in_usd else await read_answer(rpc, market.quote_feed, at)
     if not in_usd:
-        exposures = await oracles.in_usd(rpc, exposures, market.quote_feed, at)
+        exposures = await exposures_in_usd(rpc, exposures, market.quote_feed, at)
     supply_index, borrow_index = abi.word(words, 0), abi.word(words, 1)
     elapsed = at.time - abi.word(words, 6)
     base_price = prices[shape.base_asset]

@@ -17,12 +17,13 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
-from chainwatch.lending import oracles
+from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, scoped_name
 from chainwatch.lending.liquidations import liquidation_row, record_liquidations
-from chainwatch.lending.oracles import Exposure, Quote
+from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.parts import in_parts
+from chainwatch.lending.price_sources import Quote, read_quotes
 from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, Totals
 from chainwatch.lending.survey import take_snapshot
@@ -287,10 +288,10 @@ async def _read_markets(
     rates = await _read_rates(rpc, ids, params, states, at)
     feeds = sorted({f for parts in made_of.values() for f in parts[:4] if f != NO_ADDRESS})
     wanted = [*feeds, *([market.quote_feed] if market.quote_feed else [])]
-    said = await oracles.quotes(rpc, wanted, at)
-    resolved = await oracles.resolve(rpc, {f: f for f in feeds}, at)
+    said = await read_quotes(rpc, wanted, at)
+    resolved = await resolve(rpc, {f: f for f in feeds}, at)
     quote = market.quote_feed
-    own = oracles.currency(quote, said[quote]) if quote else None
+    own = currency_exposure(quote, said[quote]) if quote else None
     found = {}
     for number, market_id in enumerate(ids):
         loan, collateral = (tokens[abi.address(params[market_id][k])] for k in (0, 1))
@@ -315,7 +316,7 @@ async def _read_markets(
         )
         unit = _unit(parts, said) if known else None
         if own is not None and own.factor == unit:
-            moves = (oracles.by_usd(moves[0], own), oracles.by_usd(moves[1], own))
+            moves = (convert_to_usd(moves[0], own), convert_to_usd(moves[1], own))
         found[market_id] = _MorphoMarket(
             market_id=market_id,
             number=number,
@@ -479,7 +480,7 @@ def _moves(
                     price=rate if alone and vault == parts[4] else None,
                 )
             )
-        sides.append(oracles.merged(found) if found else (_fixed(NO_ADDRESS),))
+        sides.append(combine(found) if found else (_fixed(NO_ADDRESS),))
     return sides[0], sides[1]
 
 
@@ -488,7 +489,7 @@ def _unknown(oracle: str, price: float | None) -> Exposure:
 
 
 def _fixed(feed: str) -> Exposure:
-    return Exposure(oracles.FIXED, 0.0, "fixed", feed, "counted as its unit", 1.0)
+    return Exposure(FIXED, 0.0, "fixed", feed, "counted as its unit", 1.0)
 
 
 # --- rows ---------------------------------------------------------------------------------------

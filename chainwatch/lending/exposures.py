@@ -1,0 +1,68 @@
+"""Exposures: which factors move a price, by which power, and up to which cap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+FIXED = "fixed"
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """One factor of one price source.
+
+    The asset's price moves by `beta` per move of the factor: 1 = one to one, -1 = the price is
+    divided by it, so that it follows 1/x. `price` is the factor's value now, None if it cannot be
+    read; `cap_x` is the multiple of it above which the source stops following.
+    """
+
+    factor: str
+    beta: float
+    kind: str
+    feed: str
+    description: str
+    price: float | None
+    cap_x: float | None = None
+
+
+UNIT = Exposure(FIXED, 0.0, "fixed", "", "base currency of the market", 1.0)
+
+
+def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
+    """The exposures of a product: powers of one factor add up, and a power of 0 is left out.
+
+    Where no factor is left that moves the price, it is fixed.
+    """
+    moving: dict[str, Exposure] = {}
+    fixed: list[Exposure] = []
+    for exposure in exposures:
+        if exposure.kind == FIXED:
+            fixed.append(exposure)
+            continue
+        other = moving.get(exposure.factor, exposure)
+        caps = [e.cap_x for e in (other, exposure) if e.cap_x is not None]
+        moving[exposure.factor] = msgspec.structs.replace(
+            other,
+            beta=exposure.beta if other is exposure else other.beta + exposure.beta,
+            cap_x=min(caps, default=None),
+        )
+    # A power of zero with a cap on part of it holds up to the cap only.
+    left = tuple(e for e in moving.values() if e.beta or e.cap_x is not None)
+    return left or tuple(fixed[:1]) or (UNIT,)
+
+
+def convert_to_usd(exposures: Iterable[Exposure], currency: Exposure) -> tuple[Exposure, ...]:
+    """Exposures of a price in a currency, multiplied by that currency's own price in USD."""
+
+    def convert(exposure: Exposure) -> list[Exposure]:
+        asset, _, unit = exposure.factor.partition("/")
+        if exposure.kind != "ratio" or unit != currency.factor or currency.factor in asset:
+            return [exposure]
+        price = exposure.price * currency.price if exposure.price and currency.price else None
+        return [
+            msgspec.structs.replace(exposure, factor=asset, kind="feed", price=price),
+            msgspec.structs.replace(currency, beta=-exposure.beta),
+        ]
+
+    return combine([currency, *(part for exposure in exposures for part in convert(exposure))])
