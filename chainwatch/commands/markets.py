@@ -22,7 +22,7 @@ from chainwatch.text import visible
 
 if TYPE_CHECKING:
     from chainwatch.lake.store import Store
-    from chainwatch.lending.imports import Terms
+    from chainwatch.lending.imports import ImportOptions
 
 
 CLOSE_RULE = f"one of {', '.join(close_rules.MEANINGS)} (a health factor of at least 1)"
@@ -75,13 +75,15 @@ def import_positions(
 ) -> None:
     """Store positions of your own, marked as imported."""
     from chainwatch.lake.files import read_file
-    from chainwatch.lending import imports
+    from chainwatch.lending.imports import imported_rows
 
     mapping = pairs(map_ or [], "--map", "account=user")
-    terms = _terms(file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN)
+    options = _import_options(
+        file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN
+    )
     found = read_file(file)
     try:
-        rows = imports.snapshot_rows(found.columns, found.rows, mapping, terms)
+        rows = imported_rows(found.columns, found.rows, mapping, options)
     except UsageError as failure:
         raise UsageError(f"{file}: {failure}") from None
     store = setup().store
@@ -92,11 +94,11 @@ def import_positions(
     emit_query("provenance", {"p_market": market}, output)
 
 
-def _terms(
+def _import_options(
     file: Path, market: str, quote: str, close_rule: str, at: str | None, form: Form
-) -> Terms:
+) -> ImportOptions:
     from chainwatch.chain.markets import ALL, NAME
-    from chainwatch.lending.imports import Terms
+    from chainwatch.lending.imports import ImportOptions
 
     if not NAME.fullmatch(market):
         raise refusal("--market", "a name of a-z, 0-9, dot, dash and underscore", market)
@@ -107,7 +109,7 @@ def _terms(
         raise refusal("--quote", QUOTE, quote)
     usd = positive(rate, "--quote", QUOTE) if equals else 1.0 if name == "USD" else None
     now = datetime.now(UTC)
-    return Terms(
+    return ImportOptions(
         market=market,
         source=visible(file.name, 80),
         as_of=_time_of(file, now) if at is None else past(at, "--at"),

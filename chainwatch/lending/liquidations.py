@@ -39,7 +39,7 @@ class LiquidationEvents(Protocol):
         """
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
-        """The rows of one event as far as the event alone tells them."""
+        """The rows of one event with what the event itself contains."""
 
 
 # The contracts of a market that emit its liquidations, as of a block.
@@ -49,7 +49,10 @@ Emitters = Callable[[Rpc, Market, Block], Awaitable[Sequence[str]]]
 async def record_liquidations(
     feed: Feed, events: LiquidationEvents, emitters: Emitters | None = None
 ) -> AsyncIterator[Batch]:
-    """Read the liquidations of one market that are not stored yet; by default its pool tells."""
+    """Read the liquidations of one market that are not stored yet.
+
+    `emitters` gives the contracts that emit them; without it the market's pool does.
+    """
     market = feed.market()
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
@@ -75,7 +78,7 @@ async def record_liquidations(
             except Reorged:
                 raise
             except NetworkError as failure:
-                # One refusal says the same of every older block.
+                # Without the state of this block there is none of an older one.
                 without_state = block.number
                 feed.note(f"{market.name}: no prices at block {block.number} and before: {failure}")
                 rows += _unpriced(events, market, logs, block)
@@ -85,6 +88,13 @@ async def record_liquidations(
         )
 
 
+class RawAmount(msgspec.Struct, frozen=True):
+    """An amount as an event has it, in token units; the asset is None where only state tells it."""
+
+    raw: int | None = None
+    asset: str | None = None
+
+
 def liquidation_row(
     market: Market,
     log: Log,
@@ -92,13 +102,11 @@ def liquidation_row(
     *,
     account: str,
     liquidator: str,
+    repaid: RawAmount,
+    seized: RawAmount,
     kind: str = "liquidation",
-    debt_asset: str | None = None,
-    debt_repaid_raw: int | None,
-    coll_asset: str | None = None,
-    coll_seized_raw: int | None,
 ) -> ChainLiquidation:
-    """The row of an event that nothing has been priced in yet."""
+    """The row of an event before anything in it is priced."""
     return ChainLiquidation(
         market=market.name,
         protocol=market.protocol,
@@ -111,10 +119,10 @@ def liquidation_row(
         kind=kind,
         account=account,
         liquidator=liquidator,
-        debt_asset=debt_asset,
-        debt_repaid_raw=debt_repaid_raw,
-        coll_asset=coll_asset,
-        coll_seized_raw=coll_seized_raw,
+        debt_asset=repaid.asset,
+        debt_repaid_raw=repaid.raw,
+        coll_asset=seized.asset,
+        coll_seized_raw=seized.raw,
     )
 
 
@@ -132,17 +140,17 @@ def _unpriced(
 async def _by_block(rpc: Rpc, logs: Sequence[Log]) -> Mapping[Block, list[Log]]:
     numbers = sorted({log.block_number for log in logs})
     blocks = {number: await rpc.block(number) for number in numbers}
-    found: dict[Block, list[Log]] = {}
+    by_block: dict[Block, list[Log]] = {}
     for log in logs:
         block = blocks[log.block_number]
         if block.hash != log.block_hash:
             raise Reorged(f"block {block.number} was replaced while its events were read")
-        found.setdefault(block, []).append(log)
-    return found
+        by_block.setdefault(block, []).append(log)
+    return by_block
 
 
 async def _resume(feed: Feed, rpc: Rpc, market: Market) -> tuple[int | None, list[Retraction]]:
-    """Where to go on, and what has to be retracted because its block was replaced."""
+    """The block to go on from, and the retractions of blocks that were replaced."""
     cursor: Any = feed.cursor
     if cursor is None:
         return None, []

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lake.files import read_file
 from chainwatch.lake.store import Store
-from chainwatch.lending.imports import KNOWN_COLUMNS, Terms, snapshot_rows
+from chainwatch.lending.imported_balances import KNOWN_COLUMNS
+from chainwatch.lending.imports import ImportOptions, imported_rows
 from chainwatch.numbers import COMMA
 from chainwatch.tables import close_rules
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -244,12 +245,12 @@ def test_a_threshold_of_zero_is_stated_and_no_collateral_needs_none(home: Path) 
 def test_a_threshold_that_is_mapped_goes_before_a_column_of_the_others_name(ours: str) -> None:
     columns = ("account", "collateral", "debt", "liquidation_threshold", "real")
     mapping = dict([ours.split("=")])
-    rows = snapshot_rows(columns, [("a", "100", "50", "8000", "8000")], mapping, TERMS)
+    rows = imported_rows(columns, [("a", "100", "50", "8000", "8000")], mapping, OPTIONS)
     (account,) = (row for row in rows if isinstance(row, Account))
     assert account.hf == pytest.approx(1.6)
     mapping = {"liquidation_threshold": "real"}
     columns = (*columns[:3], "liquidation_threshold_bps", "real")
-    rows = snapshot_rows(columns, [("a", "100", "50", "1", "0.8")], mapping, TERMS)
+    rows = imported_rows(columns, [("a", "100", "50", "1", "0.8")], mapping, OPTIONS)
     (account,) = (row for row in rows if isinstance(row, Account))
     assert account.hf == pytest.approx(1.6)
 
@@ -266,7 +267,7 @@ def test_a_price_of_nothing_makes_exactly_its_accounts_not_available(home: Path)
 
 # --- what is refused ----------------------------------------------------------------------------
 
-TERMS = Terms(
+OPTIONS = ImportOptions(
     market="mine",
     source="mine.csv",
     as_of=datetime(2026, 1, 29, tzinfo=UTC),
@@ -289,41 +290,59 @@ JOINED = (
     [
         ("", "it has none"),
         ("\n\n", "it has none"),
-        (HEAD, "holds no positions"),
+        (HEAD, "it has no positions"),
         ("user,coll\na,1\n", "it has user, coll: name them with --map OURS=THEIRS"),
         (HEAD + "a,WETH,collateral,1,3000,0.8\n,WETH,debt,1,3000,\n", "line 3: account is mis"),
-        (HEAD + "a,WETH,long,1,3000,0.8\n", "line 2: side is collateral or debt, not 'long'"),
+        (
+            HEAD + "a,WETH,long,1,3000,0.8\n",
+            "line 2: side: expected collateral or debt, got 'long'",
+        ),
         (HEAD + "a,WETH,collateral,,3000,0.8\n", "line 2: amount is missing"),
-        (HEAD + "a,WETH,collateral,one,3000,0.8\n", "line 2: amount is no number: 'one'"),
-        (HEAD + "a,WETH,collateral,-1,3000,0.8\n", "line 2: amount must be 0 or lie between"),
-        (HEAD + "a,WETH,collateral,nan,3000,0.8\n", "not nan"),
-        (HEAD + "a,WETH,collateral,inf,3000,0.8\n", "not inf"),
-        (HEAD + "a,WETH,collateral,1e300,3000,0.8\n", "not 1e300"),
-        (HEAD + "a,WETH,debt,1e-300,3000,\n", "not 1e-300"),
-        (HEAD + "a,WETH,debt,1e40,3000,\n", "not 1e40"),
-        (HEAD + "a,WETH,debt,1_000,3000,\n", "line 2: amount is no number: '1_000'"),
-        (HEAD + "a,WETH,debt, 12 ,3000,\n", "line 2: amount is no number: ' 12 '"),
-        (HEAD + "a,WETH,debt,１２,3000,\n", "line 2: amount is no number: '１２'"),
-        (HEAD + 'a,WETH,debt,"1,2,3",3000,\n', "line 2: amount is no number: '1,2,3'"),
-        (HEAD + 'a,WETH,debt,"3,87",3000,\n', "'3,87' (if the file has decimal commas, say --dec"),
+        (HEAD + "a,WETH,collateral,one,3000,0.8\n", "line 2: amount: expected a number, got 'one'"),
+        (
+            HEAD + "a,WETH,collateral,-1,3000,0.8\n",
+            "line 2: amount: expected 0 or a number between",
+        ),
+        (HEAD + "a,WETH,collateral,nan,3000,0.8\n", "got nan"),
+        (HEAD + "a,WETH,collateral,inf,3000,0.8\n", "got inf"),
+        (HEAD + "a,WETH,collateral,1e300,3000,0.8\n", "got 1e300"),
+        (HEAD + "a,WETH,debt,1e-300,3000,\n", "got 1e-300"),
+        (HEAD + "a,WETH,debt,1e40,3000,\n", "got 1e40"),
+        (HEAD + "a,WETH,debt,1_000,3000,\n", "line 2: amount: expected a number, got '1_000'"),
+        (HEAD + "a,WETH,debt, 12 ,3000,\n", "line 2: amount: expected a number, got ' 12 '"),
+        (HEAD + "a,WETH,debt,１２,3000,\n", "line 2: amount: expected a number, got '１２'"),
+        (HEAD + 'a,WETH,debt,"1,2,3",3000,\n', "line 2: amount: expected a number, got '1,2,3'"),
+        (HEAD + 'a,WETH,debt,"3,87",3000,\n', "'3,87'; if the file has decimal commas, add --dec"),
         (HEAD + "a,WETH,collateral,1,3000,8300\n", "map it to liquidation_threshold_bps"),
-        (BPS + "a,9,1,83000,\n", "line 2: liquidation_threshold_bps is 15000 at the most (8300 is"),
-        (BPS + "a,9,1,1e30,\n", "line 2: liquidation_threshold_bps is 15000 at the most"),
-        (BPS + "a,9,1,8000,1e30\n", "line 2: bonus_bps is 15000 at the most"),
-        (HEAD + f"{'x' * 81},WETH,debt,1,3000,\n", "line 2: account has 81 characters, 80 are the"),
-        (HEAD + f"a,{'x' * 99},debt,1,3000,\n", "line 2: asset has 99 characters"),
-        (HEAD + "a" + "\x01" * 20 + ",WETH,debt,1,3000,\n", "line 2: account has 81 characters"),
+        (
+            BPS + "a,9,1,83000,\n",
+            "line 2: liquidation_threshold_bps: expected at most 15000 (8300 is",
+        ),
+        (BPS + "a,9,1,1e30,\n", "line 2: liquidation_threshold_bps: expected at most 15000"),
+        (BPS + "a,9,1,8000,1e30\n", "line 2: bonus_bps: expected at most 15000"),
+        (
+            HEAD + f"{'x' * 81},WETH,debt,1,3000,\n",
+            "line 2: account: expected at most 80 characters, got 81: ",
+        ),
+        (
+            HEAD + f"a,{'x' * 99},debt,1,3000,\n",
+            "line 2: asset: expected at most 80 characters, got 99",
+        ),
+        (
+            HEAD + "a" + "\x01" * 20 + ",WETH,debt,1,3000,\n",
+            "line 2: account: expected at most 80 characters, got 81",
+        ),
         (
             ASSETS + f"a,9,1,0.8,{'f' * 81},,\n",
-            "line 2: factor has 81 characters",
+            "line 2: factor: expected at most 80 characters, got 81",
         ),
         (
             ASSETS + f"a,9,1,0.8,,{'c' * 81},\n",
-            "line 2: collateral_asset has 81 characters",
+            "line 2: collateral_asset: expected at most 80 characters, got 81",
         ),
         (
             ASSETS + f"a,9,1,0.8,,,{'d' * 81}\n",
-            "line 2: debt_asset has 81 characters",
+            "line 2: debt_asset: expected at most 80 characters, got 81",
         ),
         (
             HEAD + "a,WETH,collateral,1,3000,0.8\nb,WETH,debt,1,3001,\n",
@@ -333,7 +352,7 @@ JOINED = (
             HEAD + "a,WETH,debt,1,3000,\na,WETH,debt,2,3000,\n",
             "account a has two rows of debt in WETH: add them up",
         ),
-        (HEAD + "\x1b[2Ja,WETH,debt,x,3000,\n", "line 2: amount is no number"),
+        (HEAD + "\x1b[2Ja,WETH,debt,x,3000,\n", "line 2: amount: expected a number"),
         (HEAD + "a,WETH,collateral,1,3000,\n", "line 2: liquidation_threshold is missing"),
         (
             "account,asset,side,amount,price\na,WETH,collateral,1,3000\n",
@@ -345,13 +364,16 @@ JOINED = (
         ),
         (
             "account,collateral,debt,liquidation_threshold,liquidation_threshold_bps\na,9,1,0.8,\n",
-            "it has liquidation_threshold and liquidation_threshold_bps: name the",
+            "it has liquidation_threshold and liquidation_threshold_bps: choose",
         ),
         (
             "account,collateral,debt,liquidation_threshold,bonus,bonus_bps\na,9,1,0.8,,\n",
             "it has bonus and bonus_bps",
         ),
-        (HEAD + "a,WETH,debt,1,3000,\n\n\nb,WETH,debt,x,3000,\n", "line 5: amount is no number"),
+        (
+            HEAD + "a,WETH,debt,1,3000,\n\n\nb,WETH,debt,x,3000,\n",
+            "line 5: amount: expected a number",
+        ),
         (HEAD + "a,WETH,debt,1,3000,\na,WBTC,debt\n", "line 3 has 3 fields, the header 6: give"),
         (HEAD + "a,WETH,debt,1,3000,,\n", "line 2 has 7 fields, the header 6"),
         ("\n" + HEAD + "a,WETH,debt,1,3000,\n", "line 2 has 6 fields, the header 0"),
@@ -372,7 +394,7 @@ def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
 
     def attempt() -> None:
         found = read_file(path)
-        snapshot_rows(found.columns, found.rows, {}, TERMS)
+        imported_rows(found.columns, found.rows, {}, OPTIONS)
 
     with pytest.raises(UsageError) as refused:
         attempt()
@@ -386,22 +408,26 @@ def test_a_file_may_declare_that_its_numbers_have_decimal_commas(tmp_path: Path)
         "account;asset;side;amount;price;liquidation_threshold\na;WETH;collateral;3,87;3000,5;0,8\n"
     )
     found = read_file(path)
-    terms = msgspec.structs.replace(TERMS, form=COMMA)
-    rows = snapshot_rows(found.columns, found.rows, {}, terms)
+    options = msgspec.structs.replace(OPTIONS, form=COMMA)
+    rows = imported_rows(found.columns, found.rows, {}, options)
     (leg,) = (row for row in rows if isinstance(row, Leg))
     assert (leg.amount, leg.lt_bps) == (3.87, 8_000.0)
     assert leg.usd == pytest.approx(3.87 * 3000.5)
-    with pytest.raises(UsageError, match="line 2: amount is no number: '3,87'"):
-        snapshot_rows(found.columns, found.rows, {}, TERMS)
+    with pytest.raises(UsageError, match="line 2: amount: expected a number, got '3,87'"):
+        imported_rows(found.columns, found.rows, {}, OPTIONS)
 
 
 def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home: Path) -> None:
     cases = [
-        (HEAD + "a,WETH,collateral,one,3000,0.8\n", (), "bad.csv: line 2: amount is no number"),
+        (
+            HEAD + "a,WETH,collateral,one,3000,0.8\n",
+            (),
+            "bad.csv: line 2: amount: expected a number",
+        ),
         (JOINED, (), "1.csv: line 5 has 8 fields, the header 6"),
         (BALANCES, ("--map", "account"), "--map: expected a pair such as account=user"),
         (BALANCES, ("--map", "account=who"), "the file has no column 'who'"),
-        (BALANCES, ("--map", "owner=account"), "--map knows no column 'owner' of ours"),
+        (BALANCES, ("--map", "owner=account"), "before the =, got 'owner'"),
         (
             BALANCES,
             ("--map", "side=asset", "--map", "side=side"),

@@ -18,7 +18,7 @@ from chainwatch.errors import ConfigError, NetworkError
 from chainwatch.lending.exposures import UNIT
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
-from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts, read_in_parts
 from chainwatch.lending.price_sources import read_answer
@@ -927,10 +927,8 @@ def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquid
         kind="deficit" if deficit else "liquidation",
         account=first if deficit else rest[0],
         liquidator="" if deficit else abi.address(abi.word(data, 2)),
-        debt_asset=second,
-        debt_repaid_raw=abi.word(data, 0),
-        coll_asset=None if deficit else first,
-        coll_seized_raw=None if deficit else abi.word(data, 1),
+        repaid=RawAmount(abi.word(data, 0), second),
+        seized=RawAmount() if deficit else RawAmount(abi.word(data, 1), first),
     )
 
 

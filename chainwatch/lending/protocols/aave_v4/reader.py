@@ -20,7 +20,7 @@ from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import BPS, RAY, WAD, ceil_div, unit_of
 from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero, scoped_name
-from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
@@ -640,8 +640,8 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
         kind="deficit" if deficit else "liquidation",
         account=abi.topic_address(log.topics[2 if deficit else 3]),
         liquidator="" if deficit else abi.address(abi.word(data, 0)),
-        debt_repaid_raw=None if deficit else abi.word(data, 2),
-        coll_seized_raw=None if deficit else abi.word(data, 7),
+        repaid=RawAmount() if deficit else RawAmount(abi.word(data, 2)),
+        seized=RawAmount() if deficit else RawAmount(abi.word(data, 7)),
     )
 
 

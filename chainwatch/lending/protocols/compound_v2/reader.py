@@ -19,7 +19,7 @@ from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
-from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import ACCOUNTS_PER_PART, in_parts
 from chainwatch.lending.price_sources import read_quotes
@@ -688,10 +688,8 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
         at,
         account=abi.address(abi.word(data, 1)),
         liquidator=abi.address(abi.word(data, 0)),
-        debt_asset=log.address,
-        debt_repaid_raw=abi.word(data, 2),
-        coll_asset=abi.address(abi.word(data, 3)),
-        coll_seized_raw=abi.word(data, 4),
+        repaid=RawAmount(abi.word(data, 2), log.address),
+        seized=RawAmount(abi.word(data, 4), abi.address(abi.word(data, 3))),
     )
 
 

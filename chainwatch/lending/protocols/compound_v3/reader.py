@@ -20,7 +20,7 @@ from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero
-from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import read_answer
@@ -675,9 +675,8 @@ def _liquidation(market: Market, log: Log, at: Block, head: _CometState | None) 
         kind=kind,
         account="" if kind == "sale" else names[1],
         liquidator=names[0],
-        debt_repaid_raw=debt_raw,
-        coll_asset=coll_asset,
-        coll_seized_raw=coll_raw,
+        repaid=RawAmount(debt_raw),
+        seized=RawAmount(coll_raw, coll_asset),
     )
     return row if head is None else _priced(row, head, words, kind)
 

@@ -20,7 +20,7 @@ from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, scoped_name
-from chainwatch.lending.liquidations import liquidation_row, record_liquidations
+from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import Quote, read_quotes
@@ -696,8 +696,8 @@ def _events(market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
         at,
         account=scoped_name(abi.topic_address(log.topics[3]), market_id),
         liquidator=abi.topic_address(log.topics[2]),
-        debt_repaid_raw=repaid,
-        coll_seized_raw=seized,
+        repaid=RawAmount(repaid),
+        seized=RawAmount(seized),
     )
     if not lost:
         return [row]
