@@ -91,12 +91,12 @@ Answer = msgspec.Raw | RpcFault
 def reads_storage(answer: Answer) -> bool | None:
     """Whether an access list names a slot; None for an answer that is none, or of a failed call."""
     try:
-        found = decode_answer(_ACCESS, answer, "an access list")
+        access_list = decode_answer(_ACCESS, answer, "an access list")
     except Trouble:
         return None
-    if found.error:
+    if access_list.error:
         return None
-    return any(each.storage_keys for each in found.access_list)
+    return any(access.storage_keys for access in access_list.access_list)
 
 
 def header_request(number: int | str) -> Request:
@@ -128,11 +128,12 @@ def open_answer(response: Response, ids: Sequence[int], urls: Sequence[str]) -> 
         raise _unreadable(response, len(ids)) from None
 
 
-def _open_call(response: Response, asked: int, urls: Sequence[str]) -> Answer:
+def _open_call(response: Response, call_id: int, urls: Sequence[str]) -> Answer:
     entry = _ONE.decode(response.body)
     answer = _value(entry, urls)
-    unread = entry.id is None and isinstance(answer, RpcFault)
-    if entry.id != asked and not unread:
+    # An endpoint that could not parse the request does not know its id.
+    without_id = entry.id is None and isinstance(answer, RpcFault)
+    if entry.id != call_id and not without_id:
         raise Trouble("an answer to something that was not asked")
     if response.status == 413 and isinstance(answer, RpcFault):
         raise TooMuch(str(answer), stated_blocks(answer_text(answer)))
@@ -253,9 +254,9 @@ def read_logs(
         raise Trouble("logs of contracts that were not asked for")
     if logs and logs[-1].block_number == header.number and logs[-1].block_hash != header.hash:
         raise Trouble("logs of another fork than the header's")
-    for one, two in pairwise(logs):
-        if one.block_number == two.block_number and (
-            one.index == two.index or one.block_hash != two.block_hash
+    for log, following in pairwise(logs):
+        if log.block_number == following.block_number and (
+            log.index == following.index or log.block_hash != following.block_hash
         ):
             raise Trouble("the same log twice, or logs of two forks")
     return logs

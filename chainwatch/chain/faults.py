@@ -100,13 +100,13 @@ def answer_text(fault: RpcFault) -> str:
 
 def stated_blocks(text: str) -> tuple[int, bool] | None:
     """How many blocks a refusal says may be asked for, and whether that holds for every query."""
-    if found := _STATED_RANGE.search(text):
-        base = 16 if found[1] else 10
-        first, last = int(found[1] or found[3], base), int(found[2] or found[4], base)
+    if match := _STATED_RANGE.search(text):
+        base = 16 if match[1] else 10
+        first, last = int(match[1] or match[3], base), int(match[2] or match[4], base)
         return (last - first + 1, False) if first <= last else None
-    if found := _STATED_BLOCKS.search(text):
-        digits = found[1].rstrip(".,").replace(",", "").replace(".", "")
-        return int(digits) * (1000 if found[2] else 1), True
+    if match := _STATED_BLOCKS.search(text):
+        digits = match[1].rstrip(".,").replace(",", "").replace(".", "")
+        return int(digits) * (1000 if match[2] else 1), True
     return None
 
 
@@ -199,5 +199,5 @@ def asks_again(answer: Any, alone: bool) -> bool:
 
 def revert_data(fault: RpcFault) -> bytes:
     """The hex in the fault's data: alone (geth) or among words (Parity: "Reverted 0x…")."""
-    found = re.search(r"0x((?:[0-9a-fA-F]{2})*)", fault.data or "")
-    return bytes.fromhex(found[1]) if found else b""
+    match = re.search(r"0x((?:[0-9a-fA-F]{2})*)", fault.data or "")
+    return bytes.fromhex(match[1]) if match else b""

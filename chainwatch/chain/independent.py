@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def abi_of(name: str) -> list[dict[str, object]]:
     """A contract's trimmed ABI from abis/."""
     path = folder("abis") / f"{name}.json"
-    found: list[dict[str, object]] = json.loads(path.read_text("utf-8"))
-    return found
+    entries: list[dict[str, object]] = json.loads(path.read_text("utf-8"))
+    return entries
 
 
 async def read_account_data(
@@ -45,16 +45,16 @@ async def read_account_data(
     contract = client.eth.contract(
         address=client.to_checksum_address(pool), abi=abi_of("aave_v3_pool")
     )
-    found: list[tuple[int, int, int] | None] = []
+    data: list[tuple[int, int, int] | None] = []
     try:
         for i, account in enumerate(accounts, start=1):
             checksummed = client.to_checksum_address(account)
             call = contract.functions.getUserAccountData(checksummed)
             try:
                 answer = await call.call(block_identifier=at.number)
-                found.append((answer[0], answer[1], answer[5]))
+                data.append((answer[0], answer[1], answer[5]))
             except ContractLogicError:
-                found.append(None)
+                data.append(None)
             progress("accounts verified through web3", i, len(accounts))
     except Exception as failure:  # whatever its transport raises; its text may hold the URL
         raise NetworkError(
@@ -62,4 +62,4 @@ async def read_account_data(
         ) from None
     finally:
         await provider.disconnect()
-    return found
+    return data

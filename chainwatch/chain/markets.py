@@ -55,15 +55,15 @@ def load_markets(settings: Settings) -> dict[str, Market]:
 
     Raises ConfigError naming the file and the entry that does not fit.
     """
-    found = _read(Path(__file__).with_name("markets.toml"))
+    markets = _read(Path(__file__).with_name("markets.toml"))
     own = settings.markets
     if own.is_dir():
         raise ConfigError(f"the market file {own} is a folder: put a file in its place")
     if own.is_file():
-        found |= _read(own)
+        markets |= _read(own)
     elif settings.get("markets"):
         raise ConfigError(f"the market file {own} does not exist")
-    return found
+    return markets
 
 
 def markets_of(settings: Settings, protocol: str) -> dict[str, Market]:
@@ -73,16 +73,16 @@ def markets_of(settings: Settings, protocol: str) -> dict[str, Market]:
 
 def find_market(settings: Settings, protocol: str, name: str) -> Market:
     """One market of a protocol; UsageError with a suggestion where there is none."""
-    known = markets_of(settings, protocol)
-    if name in known:
-        return known[name]
+    markets = markets_of(settings, protocol)
+    if name in markets:
+        return markets[name]
     raise UsageError(
-        f"no {protocol} market is called {name!r}; {suggest(name, known)}"
-        f"known: {', '.join(known) or 'none'}"
+        f"no {protocol} market is called {name!r}; {suggest(name, markets)}"
+        f"known: {', '.join(markets) or 'none'}"
     )
 
 
-def asked(text: str) -> list[str]:
+def market_names(text: str) -> list[str]:
     """The markets that a list with commas names, each once; ["all"] where all is among them."""
     names = [name.strip() for name in text.split(",")]
     return [ALL] if ALL in names else list(dict.fromkeys(names))

@@ -63,12 +63,12 @@ def load_tokens(settings: Settings) -> dict[str, Token]:
 
     Raises ConfigError naming the file and what does not fit.
     """
-    found = _read(Path(__file__).with_name("tokens.toml"))
+    tokens = _read(Path(__file__).with_name("tokens.toml"))
     if settings.tokens.is_file():
-        found |= _read(settings.tokens)
+        tokens |= _read(settings.tokens)
     elif settings.get("tokens"):
         raise ConfigError(f"the token file {settings.tokens} does not exist")
-    return found
+    return tokens
 
 
 def _read(path: Path) -> dict[str, Token]:

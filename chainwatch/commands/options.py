@@ -177,11 +177,11 @@ def beta_values(pairs: list[str] | None) -> dict[str, object]:
 
 
 def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
-    from chainwatch.chain.markets import asked
+    from chainwatch.chain.markets import market_names
 
     values: dict[str, object] = {}
     if market:
-        values["p_market"] = ",".join(asked(",".join(market)))
+        values["p_market"] = ",".join(market_names(",".join(market)))
     if as_of is not None:
         values["p_as_of"] = moment(as_of, "--as-of")
     return values

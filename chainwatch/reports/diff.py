@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.chain.markets import ALL, asked
+from chainwatch.chain.markets import ALL, market_names
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
@@ -240,7 +240,7 @@ def _pairs(
                 catalog, {"p_factor": factor, "p_market": market, "p_as_of": time}
             )
         ]
-    wanted = asked(market)
+    wanted = market_names(market)
     for when, found in ((since, older), (until, newer)):
         late = [name for name in wanted if name not in (*found, ALL)]
         if late or not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chainwatch.chain.markets import asked
+from chainwatch.chain.markets import market_names
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
@@ -54,7 +54,7 @@ def make(
     """
     definition = query.find(name)
     if "p_market" in values:
-        values = {**values, "p_market": ",".join(asked(str(values["p_market"])))}
+        values = {**values, "p_market": ",".join(market_names(str(values["p_market"])))}
     if "p_betas" in values:
         betas = read_betas_text(str(values["p_betas"]), "p_betas")
         values = {**values, "p_betas": betas_text(betas)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from chainwatch.chain.markets import ALL, asked
+from chainwatch.chain.markets import ALL, market_names
 from chainwatch.errors import StoreError, UsageError
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
@@ -78,7 +78,7 @@ def require_markets(
 
     `markets`: those with a snapshot in that scope.
     """
-    wanted = asked(str(scope.get("p_market", ALL)))
+    wanted = market_names(str(scope.get("p_market", ALL)))
     if markets and (wanted == [ALL] or set(wanted) <= set(markets)):
         return
     stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")

@@ -127,12 +127,12 @@ def reserve_config(data: int) -> ReserveConfig:
 
 def flagged(user_config: int, reserve_count: int) -> list[tuple[int, bool, bool]]:
     """(reserve id, borrows, uses as collateral) of every reserve with a bit set."""
-    found = []
+    flags = []
     for i in range(reserve_count):
         pair = (user_config >> (2 * i)) & 3
         if pair:
-            found.append((i, bool(pair & 1), bool(pair & 2)))
-    return found
+            flags.append((i, bool(pair & 1), bool(pair & 2)))
+    return flags
 
 
 class ReserveState(msgspec.Struct, frozen=True):
@@ -224,12 +224,12 @@ def compound_interest_per_second(rate: int, seconds: int) -> int:
         return RAY
     less_one = seconds - 1
     less_two = seconds - 2 if seconds > 2 else 0
-    each = rate // YEAR_SECONDS
-    squared = ray_mul(each, each)
-    cubed = ray_mul(squared, each)
+    per_second = rate // YEAR_SECONDS
+    squared = ray_mul(per_second, per_second)
+    cubed = ray_mul(squared, per_second)
     second = seconds * less_one * squared // 2
     third = seconds * less_one * less_two * cubed // 6
-    return RAY + each * seconds + second + third
+    return RAY + per_second * seconds + second + third
 
 
 def stable_balance(profile: Profile, stable: Stable, now: int) -> int:
@@ -254,7 +254,7 @@ def legs(
     # The pool asks a category's oracle first, whatever the account holds.
     category_fails = category is not None and category.price is None
     directed = profile.rounding == "directed"
-    found = []
+    states = []
     for holding in holdings:
         reserve = reserves[holding.asset]
         config = reserve.config
@@ -268,7 +268,7 @@ def legs(
         if flagged_only and (holding.collateral, holding.debt) != (None, None):
             # The pool asks for the price of a flag's asset before it looks for a balance.
             value, problem = _value(0, price, config.decimals, up=False)
-            found.append(
+            states.append(
                 LegState(
                     asset=holding.asset,
                     side="idle",
@@ -291,7 +291,7 @@ def legs(
             value, problem = _value(raw, price, config.decimals, up=False)
             if not counts and price is not None:
                 problem = ""
-            found.append(
+            states.append(
                 LegState(
                     asset=holding.asset,
                     side="collateral" if counts else "idle",
@@ -313,7 +313,7 @@ def legs(
             )
             raw += stable_balance(profile, holding.stable, now) if holding.stable else 0
             value, problem = _value(raw, price, config.decimals, up=directed)
-            found.append(
+            states.append(
                 LegState(
                     asset=holding.asset,
                     side="debt",
@@ -327,7 +327,7 @@ def legs(
                     category_priced=category_priced,
                 )
             )
-    return found
+    return states
 
 
 def _inside(

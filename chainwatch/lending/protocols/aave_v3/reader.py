@@ -239,15 +239,15 @@ class AaveLender:
     ) -> dict[str, _PoolPosition]:
         market = feed.market()
         tokens = await _read_tokens(self.dialect, rpc, opened.context, at)
-        found: dict[str, _PoolPosition] = {}
+        positions: dict[str, _PoolPosition] = {}
 
         async def read(part: Sequence[str]) -> dict[str, _PoolPosition]:
             return await _read_accounts(self.dialect, rpc, market, tokens, part, at)
 
-        async for done, known in read_in_parts(accounts, read):
-            found |= known
+        async for done, part_positions in read_in_parts(accounts, read):
+            positions |= part_positions
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
-        return found
+        return positions
 
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
@@ -274,35 +274,35 @@ class AaveLender:
     ) -> list[Row]:
         market = feed.market()
         context: _OpenedPool = opened.context
-        head = await _read_pool_state(self.dialect, feed, rpc, market, context, stamp.at)
-        head = await _with_categories(rpc, market, head, accounts.values())
-        rows: list[Row] = [_reserve_row(stamp, market, head, r) for r in head.reserves]
-        rows += [msgspec.structs.replace(r, snapshot=stamp.snapshot) for r in head.emode_rows]
-        labels = {r.oracle: r.symbol for r in head.reserves if int(r.oracle, 16)}
+        pool_state = await _read_pool_state(self.dialect, feed, rpc, market, context, stamp.at)
+        pool_state = await _with_categories(rpc, market, pool_state, accounts.values())
+        rows: list[Row] = [_reserve_row(stamp, market, pool_state, r) for r in pool_state.reserves]
+        rows += [msgspec.structs.replace(r, snapshot=stamp.snapshot) for r in pool_state.emode_rows]
+        labels = {r.oracle: r.symbol for r in pool_state.reserves if int(r.oracle, 16)}
         exposures = await resolve(rpc, labels, stamp.at)
         by_asset = {
             r.state.asset: exposures.get(r.oracle)
             # The base currency itself has no source: it is 1 by definition.
-            or (UNIT,) * (head.quote != "USD" and r.state.price == head.base_unit)
-            for r in head.reserves
+            or (UNIT,) * (pool_state.quote != "USD" and r.state.price == pool_state.base_unit)
+            for r in pool_state.reserves
         }
-        if head.quote != "USD":
+        if pool_state.quote != "USD":
             by_asset = await exposures_in_usd(rpc, by_asset, market.quote_feed, stamp.at)
         rows += factor_rows(stamp, market, by_asset)
-        states = head.states
+        states = pool_state.states
 
-        def valued(account: str, known: _PoolPosition) -> tuple[Account, list[Leg]]:
-            return _account_rows(stamp, market, head, states, account, known)
+        def value_account(account: str, position: _PoolPosition) -> tuple[Account, list[Leg]]:
+            return _account_rows(stamp, market, pool_state, states, account, position)
 
         rules = Rules(
-            profile=head.profile.version,
-            hf_rule=head.profile.hf_rule,
-            close_rule=head.profile.close,
-            base_decimals=len(str(head.base_unit)) - 1,
-            quote=head.quote,
-            quote_usd=head.quote_usd,
+            profile=pool_state.profile.version,
+            hf_rule=pool_state.profile.hf_rule,
+            close_rule=pool_state.profile.close,
+            base_decimals=len(str(pool_state.base_unit)) - 1,
+            quote=pool_state.quote,
+            quote_usd=pool_state.quote_usd,
         )
-        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows
 
 
@@ -495,18 +495,20 @@ async def _read_emodes(
 
 
 async def _with_categories(
-    rpc: Rpc, market: Market, head: _PoolState, accounts: Iterable[_PoolPosition]
+    rpc: Rpc, market: Market, pool_state: _PoolState, accounts: Iterable[_PoolPosition]
 ) -> _PoolState:
     """The head with the categories that accounts are in though no reserve is any more.
 
     The pool still asks such a category's price source, and an account is lost if that fails.
     """
-    left = {a.emode for a in accounts} - {0} - head.emodes.keys()
-    if not left or head.profile.emode != "category":
-        return head
-    states, rows = await _read_categories(rpc, market, head.at, head.oracle, sorted(left))
+    left = {a.emode for a in accounts} - {0} - pool_state.emodes.keys()
+    if not left or pool_state.profile.emode != "category":
+        return pool_state
+    states, rows = await _read_categories(
+        rpc, market, pool_state.at, pool_state.oracle, sorted(left)
+    )
     return msgspec.structs.replace(
-        head, emodes=head.emodes | states, emode_rows=head.emode_rows + rows
+        pool_state, emodes=pool_state.emodes | states, emode_rows=pool_state.emode_rows + rows
     )
 
 
@@ -616,7 +618,7 @@ async def _read_accounts(
     flags = _single(answers[: len(accounts)], "getUserConfiguration")
     emodes = _single(answers[len(accounts) :], "getUserEMode") or [0] * len(accounts)
     # What to ask for a reserve by its two flags, made once and not for each account.
-    asked = {
+    calls_by_flags = {
         (reserve_id, pair): [
             (part, token, abi.selector(getter))
             for part, token, getter in balance_calls(reserve, bool(pair & 1), bool(pair & 2))
@@ -632,9 +634,9 @@ async def _read_accounts(
             reserve = tokens.get(reserve_id)
             if reserve is None:  # dropped from the list: the pool skips it too
                 continue
-            parts = asked[reserve_id, borrows + 2 * collateral]
+            parts = calls_by_flags[reserve_id, borrows + 2 * collateral]
             held.append((reserve.asset, parts))
-            calls += [(token, head + argument[account]) for _, token, head in parts]
+            calls += [(token, selector + argument[account]) for _, token, selector in parts]
         plan.append(held)
     balances = iter(_single(await rpc.read(calls, at), "a token's balance"))
     return {
@@ -693,18 +695,20 @@ def _stable_of(leg: Leg) -> Stable | None:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_row(stamp: Stamp, market: Market, head: _PoolState, reserve: _PoolReserve) -> Reserve:
+def _reserve_row(
+    stamp: Stamp, market: Market, pool_state: _PoolState, reserve: _PoolReserve
+) -> Reserve:
     state, config = reserve.state, reserve.state.config
     return Reserve(
         snapshot=stamp.snapshot,
         market=market.name,
-        block_number=head.at.number,
+        block_number=pool_state.at.number,
         asset=state.asset,
         reserve_id=state.reserve_id,
         symbol=reserve.symbol,
         decimals=config.decimals,
         price=state.price,
-        price_usd=head.usd(state.price),
+        price_usd=pool_state.usd(state.price),
         price_status=reserve.price_status,
         oracle=reserve.oracle,
         liquidity_index=state.liquidity_index,
@@ -729,17 +733,22 @@ def _reserve_row(stamp: Stamp, market: Market, head: _PoolState, reserve: _PoolR
 def _account_rows(
     stamp: Stamp,
     market: Market,
-    head: _PoolState,
+    pool_state: _PoolState,
     states: Mapping[str, ReserveState],
     account: str,
-    known: _PoolPosition,
+    position: _PoolPosition,
 ) -> tuple[Account, list[Leg]]:
     status, state = "ok", None
     parts = aave_v3_arithmetic.legs(
-        head.profile, known.holdings, known.emode, states, head.emodes, head.at.time
+        pool_state.profile,
+        position.holdings,
+        position.emode,
+        states,
+        pool_state.emodes,
+        pool_state.at.time,
     )
     try:
-        state = aave_v3_arithmetic.account(head.profile, parts)
+        state = aave_v3_arithmetic.account(pool_state.profile, parts)
         if state.hf is None:
             status = "no debt"
     except ChainReverts as failure:
@@ -747,9 +756,9 @@ def _account_rows(
     row = Account(
         snapshot=stamp.snapshot,
         market=market.name,
-        block_number=head.at.number,
+        block_number=pool_state.at.number,
         account=account,
-        emode=known.emode,
+        emode=position.emode,
         status=status,
         collateral_base=state.collateral if state else None,
         debt_base=state.debt if state else None,
@@ -760,11 +769,11 @@ def _account_rows(
             else None
         ),
         lt_bps=state.average_lt if state else None,
-        collateral_usd=head.usd(state.collateral) if state else None,
-        debt_usd=head.usd(state.debt) if state else None,
+        collateral_usd=pool_state.usd(state.collateral) if state else None,
+        debt_usd=pool_state.usd(state.debt) if state else None,
         hf=state.hf / 10**18 if state and state.hf is not None else None,
         legs=sum(leg.side != "idle" for leg in parts),
-        read_block=known.read_block,
+        read_block=position.read_block,
     )
     return row, [
         Leg(
@@ -780,7 +789,7 @@ def _account_rows(
             raw=leg.raw,
             value=leg.value,
             amount=leg.raw / 10 ** states[leg.asset].config.decimals,
-            usd=head.usd(leg.value),
+            usd=pool_state.usd(leg.value),
             lt_bps=leg.lt,
             bonus_bps=_bonus(leg.bonus),
             category_priced=leg.category_priced,
@@ -802,9 +811,9 @@ async def verify(
     `independent` reads through web3's own codecs and transport instead of ours.
     Raises UsageError without a snapshot, Reorged where its block is gone.
     """
-    compared = await load_sample(feed, sample)
-    market, rpc, at = compared.market, compared.rpc, compared.at
-    accounts = compared.accounts
+    snapshot_sample = await load_sample(feed, sample)
+    market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
+    accounts = snapshot_sample.accounts
     if independent:
         from chainwatch.chain.independent import read_account_data
 
@@ -814,7 +823,7 @@ async def verify(
     pairs = zip(accounts.values(), answers, strict=True)
     return compare_figures(
         feed,
-        compared,
+        snapshot_sample,
         [figure for account, answer in pairs for figure in _figures(account, answer)],
         "getUserAccountData" + (" through web3" if independent else ""),
     )
@@ -827,17 +836,17 @@ _ChainAnswer = tuple[int, int, int] | None
 async def _read_account_data(
     feed: Feed, rpc: Rpc, market: Market, accounts: Sequence[str], at: Block
 ) -> list[_ChainAnswer]:
-    found: list[_ChainAnswer] = []
+    data: list[_ChainAnswer] = []
     for done, part in in_parts(accounts):
         for answer in await rpc.read(
             [(market.pool, abi.call(GET_USER_ACCOUNT_DATA, account)) for account in part], at
         ):
             if isinstance(answer, Reverted):
-                found.append(None)
+                data.append(None)
             else:
-                found.append((abi.word(answer, 0), abi.word(answer, 1), abi.word(answer, 5)))
+                data.append((abi.word(answer, 0), abi.word(answer, 1), abi.word(answer, 5)))
         feed.progress(f"{market.name}: accounts verified", done, len(accounts))
-    return found
+    return data
 
 
 def _figures(account: Account, answer: _ChainAnswer) -> Iterator[Figure]:
@@ -902,18 +911,18 @@ class AaveLiquidations:
                 [(market.pool, abi.call(GET_USER_EMODE, user)) for user in users], at
             )
             emodes = [0 if isinstance(a, Reverted) else abi.word(a, 0) for a in answers]
-        found: list[float | None] = []
+        bonuses: list[float | None] = []
         for event, emode in zip(events, emodes, strict=True):
             if event.coll_asset is None:
-                found.append(None)
+                bonuses.append(None)
                 continue
             bonus = terms[event.coll_asset].config.bonus
             if emode:
                 bonus = await _category_bonus(
                     rpc, market, emode, event.coll_asset, terms[event.coll_asset].config, at, bonus
                 )
-            found.append(float(_bonus(bonus)))
-        return found
+            bonuses.append(float(_bonus(bonus)))
+        return bonuses
 
 
 def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquidation:
@@ -950,22 +959,22 @@ async def _read_asset_terms(
             (asset, abi.call(SYMBOL)),
         ]
     answers = await rpc.read(calls, at)
-    found = {}
+    terms = {}
     for i, asset in enumerate(assets):
         data, price, symbol = answers[3 * i : 3 * i + 3]
         config = aave_v3_arithmetic.reserve_config(abi.word(_answer(data, "getReserveData"), 0))
-        known = not isinstance(price, Reverted) and quote_usd is not None
-        found[asset] = _AssetTerms(
+        has_price = not isinstance(price, Reverted) and quote_usd is not None
+        terms[asset] = _AssetTerms(
             symbol=_label(symbol, asset),
             decimals=config.decimals,
             price_usd=(
                 abi.word(price, 0) / base_unit * quote_usd
-                if known and isinstance(price, bytes) and quote_usd is not None
+                if has_price and isinstance(price, bytes) and quote_usd is not None
                 else None
             ),
             config=config,
         )
-    return found
+    return terms
 
 
 async def _category_bonus(
@@ -1001,9 +1010,13 @@ def _priced(
     def amount(raw: int | None, asset: str | None) -> tuple[str | None, float | None, float | None]:
         if raw is None or asset is None:
             return None, None, None
-        of = terms[asset]
-        whole = raw / int(10**of.decimals)
-        return of.symbol, whole, None if of.price_usd is None else whole * of.price_usd
+        asset_terms = terms[asset]
+        tokens = raw / int(10**asset_terms.decimals)
+        return (
+            asset_terms.symbol,
+            tokens,
+            None if asset_terms.price_usd is None else tokens * asset_terms.price_usd,
+        )
 
     debt_symbol, debt, debt_usd = amount(event.debt_repaid_raw, event.debt_asset)
     coll_symbol, seized, seized_usd = amount(event.coll_seized_raw, event.coll_asset)

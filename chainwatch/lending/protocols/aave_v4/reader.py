@@ -156,16 +156,16 @@ class _SpokeState(msgspec.Struct, frozen=True):
         if any(self.reserves[n].price is None for n in held):
             return None
         collaterals, debts = [], []
-        for number, one in held.items():
+        for number, position in held.items():
             reserve = self.reserves[number]
             price, decimals = reserve.price or 0, reserve.decimals
-            factor = self.configs[number, one.config].factor
-            if one.using and one.supplied and factor:
-                amount = self.amounts[number, one.supplied]
+            factor = self.configs[number, position.config].factor
+            if position.using and position.supplied and factor:
+                amount = self.amounts[number, position.supplied]
                 collaterals.append(Supplied(amount, decimals, price, factor))
-            if one.drawn:
-                premium = self.premium(number, one)
-                debts.append(Drawn(one.drawn, reserve.index, premium, decimals, price))
+            if position.drawn:
+                premium = self.premium(number, position)
+                debts.append(Drawn(position.drawn, reserve.index, premium, decimals, price))
         return aave_v4_arithmetic.account(collaterals, debts)
 
     def premium(self, number: int, held: _ReservePosition) -> int:
@@ -201,9 +201,9 @@ class Spoke:
     async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _SpokePosition]:
         held: dict[str, dict[int, _ReservePosition]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
-            of, number = held.setdefault(leg.account, {}), int(leg.asset.split(":")[1])
-            before = of.get(number, _ReservePosition(config=leg.config_key or 0))
-            of[number] = (
+            reserves, number = held.setdefault(leg.account, {}), int(leg.asset.split(":")[1])
+            before = reserves.get(number, _ReservePosition(config=leg.config_key or 0))
+            reserves[number] = (
                 msgspec.structs.replace(
                     before,
                     drawn=leg.scaled,
@@ -222,15 +222,15 @@ class Spoke:
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
     ) -> dict[str, _SpokePosition]:
         market, count = feed.market(), int(opened.context)
-        found: dict[str, _SpokePosition] = {}
+        positions: dict[str, _SpokePosition] = {}
         for done, part in in_parts(accounts):
             pairs = [(account, number) for account in part for number in range(count)]
-            said = await rpc.read(
+            statuses = await rpc.read(
                 [(market.pool, abi.call(GET_USER_STATUS, n, a)) for a, n in pairs], at
             )
             flagged = {
                 pair: (abi.word(_answer(s, "getUserReserveStatus"), 0), abi.word(_bytes(s), 1))
-                for pair, s in zip(pairs, said, strict=True)
+                for pair, s in zip(pairs, statuses, strict=True)
             }
             wanted = [pair for pair, (using, borrowing) in flagged.items() if using or borrowing]
             answers = await rpc.read(
@@ -252,9 +252,11 @@ class Spoke:
                     config=config,
                 )
             for account in part:
-                found[account] = _SpokePosition(held=held.get(account, {}), read_block=at.number)
+                positions[account] = _SpokePosition(
+                    held=held.get(account, {}), read_block=at.number
+                )
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
-        return found
+        return positions
 
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
@@ -274,34 +276,34 @@ class Spoke:
         accounts: Mapping[str, _SpokePosition],
     ) -> list[Row]:
         market = feed.market()
-        held = [known.held for known in accounts.values()]
-        head = await _read_spoke_state(rpc, market, stamp.at, held)
-        for reserve in head.reserves.values():
+        held = [position.held for position in accounts.values()]
+        spoke = await _read_spoke_state(rpc, market, stamp.at, held)
+        for reserve in spoke.reserves.values():
             if reserve.price is None:
                 feed.note(
                     f"{market.name}: the oracle gives no price for {reserve.symbol}; "
                     "accounts that use it are n/a"
                 )
-        sources = {r.source: r.symbol for r in head.reserves.values()}
+        sources = {r.source: r.symbol for r in spoke.reserves.values()}
         resolved = await resolve(rpc, sources, stamp.at)
         exposures: dict[str, tuple[Exposure, ...]] = {
-            r.key: resolved[r.source] for r in head.reserves.values()
+            r.key: resolved[r.source] for r in spoke.reserves.values()
         }
         rows: list[Row] = [
-            *_reserve_rows(market, head, stamp),
+            *_reserve_rows(market, spoke, stamp),
             *factor_rows(stamp, market, exposures),
         ]
 
-        def valued(account: str, known: _SpokePosition) -> tuple[Account, list[Leg]]:
-            return _account_rows(market, head, stamp, account, known)
+        def value_account(account: str, position: _SpokePosition) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, spoke, stamp, account, position)
 
         rules = Rules(
             profile=PROTOCOL,
             hf_rule="weighted",
-            close_rule=f"target {head.target / WAD!r}",
+            close_rule=f"target {spoke.target / WAD!r}",
             base_decimals=aave_v4_arithmetic.VALUE_DECIMALS,
         )
-        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows
 
 
@@ -361,15 +363,15 @@ async def _read_spoke_state(
         at,
     )
     infos = [_answer(a, "getReserve") for a in answers[::3]]
-    of_hubs: list[Call] = []
+    hub_calls: list[Call] = []
     for info in infos:
         hub = abi.address(abi.word(info, 1))
-        of_hubs.append((hub, abi.call(GET_DRAWN_INDEX, abi.word(info, 2))))
-        of_hubs.append((abi.address(abi.word(info, 0)), abi.call(SYMBOL)))
-    said = await rpc.read(of_hubs, at)
+        hub_calls.append((hub, abi.call(GET_DRAWN_INDEX, abi.word(info, 2))))
+        hub_calls.append((abi.address(abi.word(info, 0)), abi.call(SYMBOL)))
+    hub_answers = await rpc.read(hub_calls, at)
     reserves = {}
     for n, info in enumerate(infos):
-        price, source_word, symbol = answers[3 * n + 1], answers[3 * n + 2], said[2 * n + 1]
+        price, source_word, symbol = answers[3 * n + 1], answers[3 * n + 2], hub_answers[2 * n + 1]
         asset = abi.address(abi.word(info, 0))
         label = "" if isinstance(symbol, Reverted) else contract_text(symbol)
         reserves[n] = _SpokeReserve(
@@ -383,18 +385,19 @@ async def _read_spoke_state(
             symbol=label or asset[:10],
             source=abi.address(abi.word(_answer(source_word, "getReserveSource"), 0)),
             price=None if isinstance(price, Reverted) else abi.word(price, 0) or None,
-            index=abi.word(_answer(said[2 * n], "getAssetDrawnIndex"), 0),
+            index=abi.word(_answer(hub_answers[2 * n], "getAssetDrawnIndex"), 0),
         )
-    held = [(n, one) for account in accounts for n, one in account.items()]
+    held = [(n, position) for account in accounts for n, position in account.items()]
     keys = sorted(
-        {(n, one.config) for n, one in held} | {(n, r.config) for n, r in reserves.items()}
+        {(n, position.config) for n, position in held}
+        | {(n, r.config) for n, r in reserves.items()}
     )
     terms = await rpc.read([(market.pool, abi.call(GET_DYNAMIC_CONFIG, n, k)) for n, k in keys], at)
     configs = {
         key: _DynamicConfig(*(abi.word(_answer(t, "getDynamicReserveConfig"), i) for i in range(3)))
         for key, t in zip(keys, terms, strict=True)
     }
-    supplies = sorted({(n, one.supplied) for n, one in held if one.supplied})
+    supplies = sorted({(n, position.supplied) for n, position in held if position.supplied})
     worth = await rpc.read(
         [
             (reserves[n].hub, abi.call(PREVIEW_REMOVE_BY_SHARES, reserves[n].asset_id, shares))
@@ -429,11 +432,11 @@ def _bytes(answer: bytes | Reverted) -> bytes:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _SpokeState, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, spoke: _SpokeState, stamp: Stamp) -> list[Reserve]:
     """Terms are those of the newest config; accounts may have others on record."""
     rows = []
-    for n, reserve in head.reserves.items():
-        config = head.configs[n, reserve.config]
+    for n, reserve in spoke.reserves.items():
+        config = spoke.configs[n, reserve.config]
         rows.append(
             Reserve(
                 snapshot=stamp.snapshot,
@@ -461,16 +464,16 @@ def _reserve_rows(market: Market, head: _SpokeState, stamp: Stamp) -> list[Reser
 
 
 def _account_rows(
-    market: Market, head: _SpokeState, stamp: Stamp, account: str, known: _SpokePosition
+    market: Market, spoke: _SpokeState, stamp: Stamp, account: str, position: _SpokePosition
 ) -> tuple[Account, list[Leg]]:
-    state = head.state(known.held)
+    state = spoke.state(position.held)
     hf = state.hf if state else None
     legs = []
-    for number, one in sorted(known.held.items()):
-        if one.using:
-            legs.append(_supply_leg(market, head, stamp, account, (number, one), hf))
-        if one.drawn:
-            legs.append(_debt_leg(market, head, stamp, account, (number, one)))
+    for number, reserve_position in sorted(position.held.items()):
+        if reserve_position.using:
+            legs.append(_supply_leg(market, spoke, stamp, account, (number, reserve_position), hf))
+        if reserve_position.drawn:
+            legs.append(_debt_leg(market, spoke, stamp, account, (number, reserve_position)))
     debt = sum(leg.value or 0 for leg in legs if leg.side == "debt")
     row = Account(
         snapshot=stamp.snapshot,
@@ -488,22 +491,22 @@ def _account_rows(
         debt_usd=debt / VALUE_UNIT if state else None,
         hf=None if hf is None else hf / WAD,
         legs=sum(leg.side != "idle" for leg in legs),
-        read_block=known.read_block,
+        read_block=position.read_block,
     )
     return row, legs
 
 
 def _supply_leg(
     market: Market,
-    head: _SpokeState,
+    spoke: _SpokeState,
     stamp: Stamp,
     account: str,
     held: tuple[int, _ReservePosition],
     hf: int | None,
 ) -> Leg:
-    number, one = held
-    reserve, config = head.reserves[number], head.configs[number, one.config]
-    amount = head.amounts[number, one.supplied] if one.supplied else 0
+    number, position = held
+    reserve, config = spoke.reserves[number], spoke.configs[number, position.config]
+    amount = spoke.amounts[number, position.supplied] if position.supplied else 0
     value = _value(reserve, amount)
     return Leg(
         snapshot=stamp.snapshot,
@@ -511,28 +514,28 @@ def _supply_leg(
         account=account,
         asset=reserve.key,
         # What has no factor on record does not count at all.
-        side="collateral" if one.supplied and config.factor else "idle",
-        scaled=one.supplied,
+        side="collateral" if position.supplied and config.factor else "idle",
+        scaled=position.supplied,
         raw=amount,
         value=value,
         amount=amount / int(10**reserve.decimals),
         usd=None if value is None else value / VALUE_UNIT,
         lt_bps=float(config.factor),
-        bonus_bps=head.bonus_bps(number, one, hf),
-        config_key=one.config,
+        bonus_bps=spoke.bonus_bps(number, position, hf),
+        config_key=position.config,
     )
 
 
 def _debt_leg(
     market: Market,
-    head: _SpokeState,
+    spoke: _SpokeState,
     stamp: Stamp,
     account: str,
     held: tuple[int, _ReservePosition],
 ) -> Leg:
-    number, one = held
-    reserve = head.reserves[number]
-    ray = one.drawn * reserve.index + head.premium(number, one)
+    number, position = held
+    reserve = spoke.reserves[number]
+    ray = position.drawn * reserve.index + spoke.premium(number, position)
     raw = ceil_div(ray, RAY)
     value = None
     if reserve.price is not None:
@@ -543,16 +546,16 @@ def _debt_leg(
         account=account,
         asset=reserve.key,
         side="debt",
-        scaled=one.drawn,
-        premium_shares=one.premium_shares,
-        premium_offset=one.premium_offset,
+        scaled=position.drawn,
+        premium_shares=position.premium_shares,
+        premium_offset=position.premium_offset,
         raw=raw,
         value=value,
         amount=raw / int(10**reserve.decimals),
         usd=None if value is None else value / VALUE_UNIT,
         lt_bps=0.0,
         bonus_bps=0.0,
-        config_key=one.config,
+        config_key=position.config,
     )
 
 
@@ -576,20 +579,20 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 does not compare Aave v4 markets")
-    compared = await load_sample(feed, sample)
-    market, rpc, at = compared.market, compared.rpc, compared.at
-    sampled = compared.accounts
+    snapshot_sample = await load_sample(feed, sample)
+    market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
+    sampled = snapshot_sample.accounts
     held = {
         a: k.held
-        for a, k in (await Spoke().stored_positions(feed, compared.snapshot)).items()
+        for a, k in (await Spoke().stored_positions(feed, snapshot_sample.snapshot)).items()
         if a in sampled
     }
-    head = await _read_spoke_state(rpc, market, at, held.values())
+    spoke = await _read_spoke_state(rpc, market, at, held.values())
     figures: list[Figure] = []
     for done, part in in_parts(sorted(sampled)):
         calls = [(market.pool, abi.call(GET_USER_ACCOUNT_DATA, a)) for a in part]
         for account, answer in zip(part, await rpc.read(calls, at), strict=True):
-            row, state = sampled[account], head.state(held[account])
+            row, state = sampled[account], spoke.state(held[account])
             words = None if isinstance(answer, Reverted) else answer
             chain = [None if words is None else abi.word(words, i) for i in (3, 4, 2)]
             hf = row.hf_wad if row.status == "ok" else None
@@ -599,13 +602,13 @@ async def verify(
             if row.status == "no debt":
                 ours[2] = 2**256 - 1
             figures += [
-                Figure(account, name, mine, its, row.status)
-                for name, mine, its in zip(
+                Figure(account, name, own, theirs, row.status)
+                for name, own, theirs in zip(
                     ("collateral", "debt", "health factor"), ours, chain, strict=True
                 )
             ]
         feed.progress(f"{market.name}: accounts verified", done, len(sampled))
-    return compare_figures(feed, compared, figures, "getUserAccountData")
+    return compare_figures(feed, snapshot_sample, figures, "getUserAccountData")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -623,8 +626,8 @@ class SpokeLiquidations:
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        head = await _read_spoke_state(rpc, market, at, ())
-        return [_priced(_event(market, log, at), log, head) for log in logs]
+        spoke = await _read_spoke_state(rpc, market, at, ())
+        return [_priced(_event(market, log, at), log, spoke) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
         return [_event(market, log, at)]
@@ -645,16 +648,16 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     )
 
 
-def _priced(row: ChainLiquidation, log: Log, head: _SpokeState) -> ChainLiquidation:
+def _priced(row: ChainLiquidation, log: Log, spoke: _SpokeState) -> ChainLiquidation:
     numbers = [int(topic, 16) for topic in log.topics[1:3]]
     deficit = row.kind == "deficit"
-    debt = head.reserves[numbers[0] if deficit else numbers[1]]
-    coll = None if deficit else head.reserves[numbers[0]]
+    debt = spoke.reserves[numbers[0] if deficit else numbers[1]]
+    coll = None if deficit else spoke.reserves[numbers[0]]
     repaid = row.debt_repaid_raw
     if repaid is None:
         data = bytes.fromhex(log.data[2:])
         repaid = ceil_div(abi.word(data, 0) * debt.index + abi.word(data, 3), RAY)
-    whole = repaid / int(10**debt.decimals)
+    tokens = repaid / int(10**debt.decimals)
     seized = (row.coll_seized_raw or 0) / int(10**coll.decimals) if coll else None
     unpriced = debt.price_usd is None or (coll is not None and coll.price_usd is None)
     return msgspec.structs.replace(
@@ -662,8 +665,8 @@ def _priced(row: ChainLiquidation, log: Log, head: _SpokeState) -> ChainLiquidat
         debt_asset=debt.asset,
         debt_symbol=debt.symbol,
         debt_repaid_raw=repaid,
-        debt_repaid=whole,
-        debt_repaid_usd=None if debt.price_usd is None else whole * debt.price_usd,
+        debt_repaid=tokens,
+        debt_repaid_usd=None if debt.price_usd is None else tokens * debt.price_usd,
         coll_asset=coll.asset if coll else None,
         coll_symbol=coll.symbol if coll else None,
         coll_seized=seized,

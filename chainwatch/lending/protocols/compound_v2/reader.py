@@ -181,9 +181,9 @@ class Comptroller:
     async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _ComptrollerPosition]:
         held: dict[str, dict[str, _StoredBalance]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
-            of = held.setdefault(leg.account, {})
-            before = of.get(leg.asset, _StoredBalance(0))
-            of[leg.asset] = (
+            balances = held.setdefault(leg.account, {})
+            before = balances.get(leg.asset, _StoredBalance(0))
+            balances[leg.asset] = (
                 msgspec.structs.replace(before, borrow=leg.scaled)
                 if leg.side == "debt"
                 else msgspec.structs.replace(before, c_tokens=leg.scaled)
@@ -197,7 +197,7 @@ class Comptroller:
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
     ) -> dict[str, _ComptrollerPosition]:
         market = feed.market()
-        found: dict[str, _ComptrollerPosition] = {}
+        positions: dict[str, _ComptrollerPosition] = {}
         for done, part in in_parts(accounts):
             lists = await rpc.read([(market.pool, abi.call(GET_ASSETS_IN, a)) for a in part], at)
             pairs = [
@@ -206,16 +206,16 @@ class Comptroller:
                 for c_token in abi.address_list(_answer(answer, "getAssetsIn"))
             ]
             held: dict[str, dict[str, _StoredBalance]] = {}
-            for (account, c_token), one in zip(
+            for (account, c_token), balance in zip(
                 pairs, await _snapshots(rpc, at, pairs), strict=True
             ):
-                held.setdefault(account, {})[c_token] = one
+                held.setdefault(account, {})[c_token] = balance
             for account in part:
-                found[account] = _ComptrollerPosition(
+                positions[account] = _ComptrollerPosition(
                     held=held.get(account, {}), read_block=at.number
                 )
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
-        return found
+        return positions
 
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
@@ -234,26 +234,28 @@ class Comptroller:
         accounts: Mapping[str, _ComptrollerPosition],
     ) -> list[Row]:
         market = feed.market()
-        head = await _read_comptroller_state(rpc, market, opened.context, stamp.at)
-        for terms in head.markets.values():
+        comptroller = await _read_comptroller_state(rpc, market, opened.context, stamp.at)
+        for terms in comptroller.markets.values():
             if terms.price is None:
                 feed.note(
                     f"{market.name}: the oracle gives no price for {terms.symbol}; "
                     "accounts in that market are n/a"
                 )
-        if head.close_factor != HALF:
+        if comptroller.close_factor != HALF:
             feed.note(
-                f"{market.name}: a liquidation may repay {head.close_factor / MANTISSA:.1%} of a "
-                "debt; walls count half"
+                f"{market.name}: a liquidation may repay "
+                f"{comptroller.close_factor / MANTISSA:.1%} of a debt; walls count half"
             )
         accounts = await _with_borrows(rpc, stamp.at, accounts)
         rows: list[Row] = [
-            *_reserve_rows(market, head, stamp),
-            *factor_rows(stamp, market, await _exposures(rpc, head, stamp.at)),
+            *_reserve_rows(market, comptroller, stamp),
+            *factor_rows(stamp, market, await _exposures(rpc, comptroller, stamp.at)),
         ]
 
-        def valued(account: str, known: _ComptrollerPosition) -> tuple[Account, list[Leg]]:
-            return _account_rows(market, head, stamp, account, known)
+        def value_account(
+            account: str, position: _ComptrollerPosition
+        ) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, comptroller, stamp, account, position)
 
         rules = Rules(
             profile=PROTOCOL,
@@ -261,7 +263,7 @@ class Comptroller:
             close_rule="half",
             base_decimals=18,
         )
-        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows
 
 
@@ -278,13 +280,13 @@ def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
 
 async def _snapshots(rpc: Rpc, at: Block, pairs: Sequence[tuple[str, str]]) -> list[_StoredBalance]:
     """The stored balances of (account, cToken)."""
-    found = []
+    balances = []
     for answer in await rpc.read([(c, abi.call(GET_ACCOUNT_SNAPSHOT, a)) for a, c in pairs], at):
         words = _answer(answer, "getAccountSnapshot")
         if abi.word(words, 0):
             raise NetworkError(f"getAccountSnapshot failed with error {abi.word(words, 0)}")
-        found.append(_StoredBalance(c_tokens=abi.word(words, 1), borrow=abi.word(words, 2)))
-    return found
+        balances.append(_StoredBalance(c_tokens=abi.word(words, 1), borrow=abi.word(words, 2)))
+    return balances
 
 
 async def _with_borrows(
@@ -295,8 +297,13 @@ async def _with_borrows(
     A cToken tells a borrow with interest only, and not what it counts from: what an account owes
     is asked anew each time. cTokens never move without an event.
     """
-    found = dict(accounts)
-    owing = [(a, c) for a, k in sorted(accounts.items()) for c, one in k.held.items() if one.borrow]
+    positions = dict(accounts)
+    owing = [
+        (a, c)
+        for a, k in sorted(accounts.items())
+        for c, balance in k.held.items()
+        if balance.borrow
+    ]
     for start in range(0, len(owing), ACCOUNTS_PER_PART):
         part = owing[start : start + ACCOUNTS_PER_PART]
         # One after the other: the second call accrues interest for what follows it.
@@ -304,14 +311,16 @@ async def _with_borrows(
         accrued = await rpc.read([(c, abi.call(BORROW_BALANCE_CURRENT, a)) for a, c in part], at)
         for (account, c_token), was, now in zip(part, stored, accrued, strict=True):
             borrow = abi.word(_answer(was, "borrowBalanceStored"), 0)
-            known = found[account]
-            one = msgspec.structs.replace(
-                known.held[c_token],
+            position = positions[account]
+            balance = msgspec.structs.replace(
+                position.held[c_token],
                 borrow=borrow,
                 borrow_accrued=_word(now, borrow),
             )
-            found[account] = msgspec.structs.replace(known, held=known.held | {c_token: one})
-    return found
+            positions[account] = msgspec.structs.replace(
+                position, held=position.held | {c_token: balance}
+            )
+    return positions
 
 
 # --- the markets --------------------------------------------------------------------------------
@@ -319,14 +328,18 @@ async def _with_borrows(
 
 async def _all_markets(rpc: Rpc, market: Market, at: Block) -> tuple[str, ...]:
     """The comptroller's cTokens in the order of their listing; ConfigError where it is none."""
-    said, listed = await rpc.read(
+    is_comptroller, listed = await rpc.read(
         [(market.pool, abi.call(getter)) for getter in (IS_COMPTROLLER, GET_ALL_MARKETS)], at
     )
     refusal = ConfigError(
         f"{market.name}: the contract {market.pool} on chain {market.chain} is no comptroller of "
         f"Compound v2 at block {at.number} (it has no isComptroller or getAllMarkets)"
     )
-    if isinstance(said, Reverted) or isinstance(listed, Reverted) or said != (1).to_bytes(abi.WORD):
+    if (
+        isinstance(is_comptroller, Reverted)
+        or isinstance(listed, Reverted)
+        or is_comptroller != (1).to_bytes(abi.WORD)
+    ):
         raise refusal
     try:
         return tuple(abi.address_list(listed))
@@ -340,9 +353,9 @@ async def _read_comptroller_state(
     getters = (ORACLE, CLOSE_FACTOR, LIQUIDATION_INCENTIVE)
     answers = await rpc.read([(market.pool, abi.call(g)) for g in getters], at)
     oracle, close_factor, incentive = (abi.word(_answer(a, "the comptroller"), 0) for a in answers)
-    found = await _read_markets(rpc, market, abi.address(oracle), tuple(c_tokens), at)
+    markets = await _read_markets(rpc, market, abi.address(oracle), tuple(c_tokens), at)
     return _ComptrollerState(
-        oracle=abi.address(oracle), close_factor=close_factor, incentive=incentive, markets=found
+        oracle=abi.address(oracle), close_factor=close_factor, incentive=incentive, markets=markets
     )
 
 
@@ -372,15 +385,17 @@ async def _read_markets(
         for a in answers[1::width]
     ]
     named = [t for t in tokens if t]
-    said = await rpc.read([(t, abi.call(g)) for t in named for g in (SYMBOL, DECIMALS)], at)
+    token_answers = await rpc.read(
+        [(t, abi.call(g)) for t in named for g in (SYMBOL, DECIMALS)], at
+    )
     labels = {
         token: (
-            _label(said[2 * i], token),
-            abi.word(_answer(said[2 * i + 1], "decimals of a token"), 0),
+            _label(token_answers[2 * i], token),
+            abi.word(_answer(token_answers[2 * i + 1], "decimals of a token"), 0),
         )
         for i, token in enumerate(named)
     }
-    found = {}
+    markets = {}
     for i, c in enumerate(c_tokens):
         symbol, _, listing, rate, index, reserves, pausing, price, config = answers[
             i * width : (i + 1) * width
@@ -393,7 +408,7 @@ async def _read_markets(
         underneath, decimals = labels[tokens[i] or ""] if tokens[i] else (own, NATIVE_DECIMALS)
         mantissa = None if isinstance(price, Reverted) else abi.word(price, 0) or None
         status = "n/a (oracle reverted)" if isinstance(price, Reverted) else "n/a (no price)"
-        found[c] = _CTokenMarket(
+        markets[c] = _CTokenMarket(
             number=i,
             symbol=own,
             underlying=tokens[i],
@@ -413,35 +428,35 @@ async def _read_markets(
                 else None
             ),
         )
-    return found
+    return markets
 
 
 async def _exposures(
-    rpc: Rpc, head: _ComptrollerState, at: Block
+    rpc: Rpc, comptroller: _ComptrollerState, at: Block
 ) -> dict[str, tuple[Exposure, ...]]:
     """The factors of each market's price.
 
     An oracle may name a feed for a cToken (getConfig). It counts only where the price is that
     feed's answer; any other price is a factor of its own.
     """
-    feeds = {t.feed: t.underlying_symbol for t in head.markets.values() if t.feed}
+    feeds = {t.feed: t.underlying_symbol for t in comptroller.markets.values() if t.feed}
     resolved = await resolve(rpc, feeds, at)
-    said = await read_quotes(rpc, sorted(feeds), at)
-    found = {}
-    for c, terms in head.markets.items():
+    quotes = await read_quotes(rpc, sorted(feeds), at)
+    exposures = {}
+    for c, terms in comptroller.markets.items():
         price = terms.price_usd
-        answer = said[terms.feed].answer if terms.feed else None
+        answer = quotes[terms.feed].answer if terms.feed else None
         same = answer is not None and price is not None and abs(answer / price - 1) < 1e-9
         own = Exposure(
-            factor=f"feed:{head.oracle}:{c}",
+            factor=f"feed:{comptroller.oracle}:{c}",
             beta=1.0,
             kind="unknown",
-            feed=head.oracle,
+            feed=comptroller.oracle,
             description=f"getUnderlyingPrice of {terms.symbol}",
             price=price,
         )
-        found[c] = resolved[terms.feed] if terms.feed and same else (own,)
-    return found
+        exposures[c] = resolved[terms.feed] if terms.feed and same else (own,)
+    return exposures
 
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
@@ -461,7 +476,7 @@ def _label(answer: bytes | Reverted, address: str) -> str:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _ComptrollerState, stamp: Stamp) -> list[Reserve]:
+def _reserve_rows(market: Market, comptroller: _ComptrollerState, stamp: Stamp) -> list[Reserve]:
     return [
         Reserve(
             snapshot=stamp.snapshot,
@@ -474,16 +489,16 @@ def _reserve_rows(market: Market, head: _ComptrollerState, stamp: Stamp) -> list
             price=terms.price,
             price_usd=terms.price_usd,
             price_status=terms.price_status,
-            oracle=head.oracle,
+            oracle=comptroller.oracle,
             liquidity_index=terms.rate,
             debt_index=terms.index,
             ltv_bps=_bps(terms.factor),
             lt_bps=_bps(terms.factor),
-            bonus_bps=head.bonus_bps,
+            bonus_bps=comptroller.bonus_bps,
             frozen=terms.deprecated,
             borrowing=not terms.pausing,
         )
-        for c, terms in head.markets.items()
+        for c, terms in comptroller.markets.items()
     ]
 
 
@@ -492,24 +507,34 @@ def _bps(factor: int) -> float:
 
 
 def _account_rows(
-    market: Market, head: _ComptrollerState, stamp: Stamp, account: str, known: _ComptrollerPosition
+    market: Market,
+    comptroller: _ComptrollerState,
+    stamp: Stamp,
+    account: str,
+    position: _ComptrollerPosition,
 ) -> tuple[Account, list[Leg]]:
-    held = {head.markets[c]: (c, one) for c, one in known.held.items()}
+    held = {comptroller.markets[c]: (c, balance) for c, balance in position.held.items()}
     unpriced = [terms for terms in held if terms.price is None]
-    stored = [terms.balance(one, accrued=False) for terms, (_, one) in held.items()]
-    accrued = [terms.balance(one, accrued=True) for terms, (_, one) in held.items()]
+    stored = [terms.balance(balance, accrued=False) for terms, (_, balance) in held.items()]
+    accrued = [terms.balance(balance, accrued=True) for terms, (_, balance) in held.items()]
     covered, owed = compound_v2_arithmetic.sums(stored)
     hf = covered * MANTISSA // owed if owed else None
     # A borrow in a market that was given up may be repaid whatever the account is worth.
-    given_up = any(terms.deprecated and one.borrow for terms, (_, one) in held.items())
+    given_up = any(terms.deprecated and balance.borrow for terms, (_, balance) in held.items())
     legs = []
-    for terms, (c, one) in held.items():
+    for terms, (c, balance) in held.items():
         for side, scaled, raw in (
-            ("collateral" if one.c_tokens else "idle", one.c_tokens, terms.supplied(one.c_tokens)),
-            ("debt", one.borrow, one.borrow),
+            (
+                "collateral" if balance.c_tokens else "idle",
+                balance.c_tokens,
+                terms.supplied(balance.c_tokens),
+            ),
+            ("debt", balance.borrow, balance.borrow),
         ):
-            if scaled or (side == "idle" and not one.borrow):
-                legs.append(_leg(market, head, stamp, account, (c, terms), side, scaled, raw))
+            if scaled or (side == "idle" and not balance.borrow):
+                legs.append(
+                    _leg(market, comptroller, stamp, account, (c, terms), side, scaled, raw)
+                )
     sums = {
         side: sum(leg.value or 0 for leg in legs if leg.side == side)
         for side in ("collateral", "debt")
@@ -534,14 +559,14 @@ def _account_rows(
         debt_usd=sums["debt"] / MANTISSA if known_state else None,
         hf=hf / MANTISSA if known_state and hf is not None else None,
         legs=sum(leg.side != "idle" for leg in legs),
-        read_block=known.read_block,
+        read_block=position.read_block,
     )
     return row, legs
 
 
 def _leg(
     market: Market,
-    head: _ComptrollerState,
+    comptroller: _ComptrollerState,
     stamp: Stamp,
     account: str,
     asset: tuple[str, _CTokenMarket],
@@ -567,7 +592,7 @@ def _leg(
         amount=raw / int(10**terms.decimals),
         usd=None if value is None else value / MANTISSA,
         lt_bps=_bps(terms.factor) if side != "debt" else 0.0,
-        bonus_bps=head.bonus_bps if side != "debt" else 0.0,
+        bonus_bps=comptroller.bonus_bps if side != "debt" else 0.0,
     )
 
 
@@ -581,16 +606,18 @@ async def verify(
     """Compare with getAccountLiquidity, getAccountSnapshot and liquidateBorrowAllowed."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    compared = await load_sample(feed, sample)
-    market, rpc, at = compared.market, compared.rpc, compared.at
-    sampled = compared.accounts
+    snapshot_sample = await load_sample(feed, sample)
+    market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
+    sampled = snapshot_sample.accounts
     lender = Comptroller()
     held = {
         a: k.held
-        for a, k in (await lender.stored_positions(feed, compared.snapshot)).items()
+        for a, k in (await lender.stored_positions(feed, snapshot_sample.snapshot)).items()
         if a in sampled
     }
-    head = await _read_comptroller_state(rpc, market, await _all_markets(rpc, market, at), at)
+    comptroller = await _read_comptroller_state(
+        rpc, market, await _all_markets(rpc, market, at), at
+    )
     figures: list[Figure] = []
     for done, part in in_parts(sorted(sampled)):
         fresh = await lender.read(feed, rpc, Opened(0, Watch("", (), {}, frozenset())), at, part)
@@ -600,34 +627,37 @@ async def verify(
         for account, answer in zip(part, answers, strict=True):
             ours, chain = held[account], fresh[account].held
             for c in sorted(ours.keys() | chain.keys()):
-                mine, its = ours.get(c), chain.get(c)
-                label = head.markets[c].symbol
+                own, theirs = ours.get(c), chain.get(c)
+                label = comptroller.markets[c].symbol
                 figures += [
                     Figure(
                         account,
                         f"{label} {name}",
-                        getattr(mine, name, None),
-                        getattr(its, name, None),
+                        getattr(own, name, None),
+                        getattr(theirs, name, None),
                     )
                     for name in ("c_tokens", "borrow")
                 ]
-            figures += _verdicts(sampled[account], ours, head, answer)
+            figures += _verdicts(sampled[account], ours, comptroller, answer)
         feed.progress(f"{market.name}: accounts verified", done, len(sampled))
     figures += await _allowed(rpc, market, at, sampled, held)
     return compare_figures(
-        feed, compared, figures, "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"
+        feed,
+        snapshot_sample,
+        figures,
+        "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed",
     )
 
 
 def _verdicts(
     row: Account,
     held: Mapping[str, _StoredBalance],
-    head: _ComptrollerState,
+    comptroller: _ComptrollerState,
     answer: bytes | Reverted,
 ) -> list[Figure]:
     """What an account is short of (negative: still has), by the stored balances and the chain."""
     covered, owed = compound_v2_arithmetic.sums(
-        [head.markets[c].balance(one, accrued=False) for c, one in held.items()]
+        [comptroller.markets[c].balance(balance, accrued=False) for c, balance in held.items()]
     )
     chain = None
     if isinstance(answer, bytes) and abi.word(answer, 0) == 0:
@@ -644,7 +674,7 @@ async def _allowed(
     held: Mapping[str, Mapping[str, _StoredBalance]],
 ) -> list[Figure]:
     """Whether any debt of an account may be repaid by others: the comptroller's own verdict."""
-    pairs = [(a, c) for a in sorted(held) for c, one in held[a].items() if one.borrow]
+    pairs = [(a, c) for a in sorted(held) for c, balance in held[a].items() if balance.borrow]
     none = NO_ADDRESS
     answers = await rpc.read(
         [(market.pool, abi.call(LIQUIDATE_BORROW_ALLOWED, c, c, none, a, 0)) for a, c in pairs], at
@@ -673,8 +703,10 @@ class CompoundLiquidations:
     async def rows(
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
-        head = await _read_comptroller_state(rpc, market, await _all_markets(rpc, market, at), at)
-        return [_priced(_event(market, log, at), log.address, head) for log in logs]
+        comptroller = await _read_comptroller_state(
+            rpc, market, await _all_markets(rpc, market, at), at
+        )
+        return [_priced(_event(market, log, at), log.address, comptroller) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
         return [_event(market, log, at)]
@@ -693,14 +725,16 @@ def _event(market: Market, log: Log, at: Block) -> ChainLiquidation:
     )
 
 
-def _priced(row: ChainLiquidation, borrowed: str, head: _ComptrollerState) -> ChainLiquidation:
-    debt, coll = head.markets.get(borrowed), head.markets.get(row.coll_asset or "")
+def _priced(
+    row: ChainLiquidation, borrowed: str, comptroller: _ComptrollerState
+) -> ChainLiquidation:
+    debt, coll = comptroller.markets.get(borrowed), comptroller.markets.get(row.coll_asset or "")
     if debt is None or coll is None:
         return msgspec.structs.replace(row, status="n/a (a market that is not listed)")
     repaid = (row.debt_repaid_raw or 0) / int(10**debt.decimals)
     seized = row.coll_seized_raw or 0
     worth = coll.supplied(seized) / int(10**coll.decimals)
-    known = debt.price_usd is not None and coll.price_usd is not None
+    has_prices = debt.price_usd is not None and coll.price_usd is not None
     return msgspec.structs.replace(
         row,
         debt_asset=debt.underlying or borrowed,
@@ -710,9 +744,9 @@ def _priced(row: ChainLiquidation, borrowed: str, head: _ComptrollerState) -> Ch
         coll_symbol=coll.symbol,
         coll_seized=seized / int(10**C_TOKEN_DECIMALS),
         coll_seized_usd=None if coll.price_usd is None else worth * coll.price_usd,
-        bonus_bps=head.bonus_bps,
+        bonus_bps=comptroller.bonus_bps,
         protocol_fee_bps=0.0,
-        status="ok" if known else "n/a (no oracle price at the block)",
+        status="ok" if has_prices else "n/a (no oracle price at the block)",
     )
 
 

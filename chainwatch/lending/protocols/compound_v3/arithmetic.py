@@ -87,15 +87,17 @@ def _covered(
     Feeds are asked in this order, and no further one once the debt is covered.
     """
     owed = -present_value(principal, base)
-    margin = -mul_price(owed, _asked(base.price), base.scale)
+    margin = -mul_price(owed, _required_price(base.price), base.scale)
     for held, factor in zip(collaterals, factors, strict=True):
         if margin >= 0:
             break
-        margin += mul_factor(mul_price(held.balance, _asked(held.price), held.scale), factor)
+        margin += mul_factor(
+            mul_price(held.balance, _required_price(held.price), held.scale), factor
+        )
     return margin >= 0
 
 
-def _asked(price: int) -> int:
+def _required_price(price: int) -> int:
     """A price; raises ChainReverts where it is 0, as Comet.getPrice does."""
     if not price:
         raise ChainReverts("oracle reverted")

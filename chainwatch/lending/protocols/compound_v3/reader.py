@@ -182,7 +182,7 @@ class Comet:
     ) -> dict[str, _CometPosition]:
         market = feed.market()
         shape: _CometConfig = opened.context
-        found: dict[str, _CometPosition] = {}
+        positions: dict[str, _CometPosition] = {}
         for done, part in in_parts(accounts):
             basics = await rpc.read([(market.pool, abi.call(USER_BASIC, a)) for a in part], at)
             principals: dict[str, int] = {}
@@ -201,13 +201,13 @@ class Comet:
                 balance = abi.word(_answer(answer, "userCollateral"), 0)
                 held.setdefault(account, {})[asset] = balance
             for account in part:
-                found[account] = _CometPosition(
+                positions[account] = _CometPosition(
                     principal=principals[account],
                     collaterals=held.get(account, {}),
                     read_block=at.number,
                 )
             feed.progress(f"{market.name}: accounts read", done, len(accounts))
-        return found
+        return positions
 
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
@@ -226,27 +226,27 @@ class Comet:
         accounts: Mapping[str, _CometPosition],
     ) -> list[Row]:
         market = feed.market()
-        head = await _read_comet_state(feed, rpc, market, opened.context, stamp.at)
+        comet = await _read_comet_state(feed, rpc, market, opened.context, stamp.at)
         accounts = await _with_principals(rpc, market, stamp.at, accounts)
         rows: list[Row] = [
-            *_reserve_rows(market, head, stamp),
-            *factor_rows(stamp, market, head.exposures),
+            *_reserve_rows(market, comet, stamp),
+            *factor_rows(stamp, market, comet.exposures),
         ]
 
-        def valued(account: str, known: _CometPosition) -> tuple[Account, list[Leg]]:
-            return _account_rows(market, head, stamp, account, known)
+        def value_account(account: str, position: _CometPosition) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, comet, stamp, account, position)
 
         rules = Rules(
             profile=PROFILE,
             hf_rule="weighted",
             close_rule="absorb",
             base_decimals=compound_v3_arithmetic.PRICE_DECIMALS,
-            quote=head.quote,
-            quote_usd=head.quote_usd,
-            reserves_usd=_base_usd(head, head.reserves),
-            target_reserves_usd=_base_usd(head, head.target),
+            quote=comet.quote,
+            quote_usd=comet.quote_usd,
+            reserves_usd=_base_usd(comet, comet.reserves),
+            target_reserves_usd=_base_usd(comet, comet.target),
         )
-        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows
 
 
@@ -269,14 +269,14 @@ async def _with_principals(
     Base that a borrower hands to another one moves debt, and no event names either of them
     (Comet.transferBase); collateral never moves without one.
     """
-    found = dict(accounts)
-    carried = sorted(a for a, known in accounts.items() if known.read_block != at.number)
+    positions = dict(accounts)
+    carried = sorted(a for a, position in accounts.items() if position.read_block != at.number)
     for _, part in in_parts(carried):
         basics = await rpc.read([(market.pool, abi.call(USER_BASIC, a)) for a in part], at)
         for account, answer in zip(part, basics, strict=True):
             principal = abi.signed(abi.word(_answer(answer, "userBasic"), 0))
-            found[account] = msgspec.structs.replace(found[account], principal=principal)
-    return found
+            positions[account] = msgspec.structs.replace(positions[account], principal=principal)
+    return positions
 
 
 # --- the market itself --------------------------------------------------------------------------
@@ -415,42 +415,42 @@ def _optional(answer: bytes | Reverted) -> int | None:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _reserve_rows(market: Market, head: _CometState, stamp: Stamp) -> list[Reserve]:
-    shape = head.shape
+def _reserve_rows(market: Market, comet: _CometState, stamp: Stamp) -> list[Reserve]:
+    shape = comet.shape
 
     def usd(price: int | None) -> float | None:
-        if price is None or head.quote_usd is None:
+        if price is None or comet.quote_usd is None:
             return None
-        return price / PRICE_UNIT * head.quote_usd
+        return price / PRICE_UNIT * comet.quote_usd
 
     common = {"snapshot": stamp.snapshot, "market": market.name, "block_number": stamp.at.number}
-    base_price = head.prices[shape.base_asset]
+    base_price = comet.prices[shape.base_asset]
     rows = [
         Reserve(
             **common,  # type: ignore[arg-type]
             asset=shape.base_asset,
             reserve_id=len(shape.assets),
-            symbol=head.symbols[shape.base_asset],
+            symbol=comet.symbols[shape.base_asset],
             decimals=len(str(shape.base_scale)) - 1,
             price=base_price,
             price_usd=usd(base_price),
             price_status="ok" if base_price is not None else "n/a (oracle reverted)",
             oracle=shape.base_feed,
-            liquidity_index=head.accrued.supply_index,
-            debt_index=head.accrued.borrow_index,
+            liquidity_index=comet.accrued.supply_index,
+            debt_index=comet.accrued.borrow_index,
             ltv_bps=0.0,
             lt_bps=0.0,
             bonus_bps=0.0,
         )
     ]
     for asset in shape.assets:
-        price = head.prices[asset.asset]
+        price = comet.prices[asset.asset]
         rows.append(
             Reserve(
                 **common,  # type: ignore[arg-type]
                 asset=asset.asset,
                 reserve_id=asset.offset,
-                symbol=head.symbols[asset.asset],
+                symbol=comet.symbols[asset.asset],
                 decimals=len(str(asset.scale)) - 1,
                 price=price,
                 price_usd=usd(price),
@@ -465,12 +465,12 @@ def _reserve_rows(market: Market, head: _CometState, stamp: Stamp) -> list[Reser
     return rows
 
 
-def _base_usd(head: _CometState, amount: int | None) -> float | None:
+def _base_usd(comet: _CometState, amount: int | None) -> float | None:
     """What an amount of the base asset is worth; None where it, its price or the quote's is."""
-    price = head.prices[head.shape.base_asset]
-    if amount is None or price is None or head.quote_usd is None:
+    price = comet.prices[comet.shape.base_asset]
+    if amount is None or price is None or comet.quote_usd is None:
         return None
-    return amount / head.shape.base_scale * (price / PRICE_UNIT) * head.quote_usd
+    return amount / comet.shape.base_scale * (price / PRICE_UNIT) * comet.quote_usd
 
 
 def _bps(factor: int) -> float:
@@ -495,18 +495,20 @@ def _verdict(principal: int, base: Base, parts: Sequence[Collateral]) -> bool | 
 
 
 def _account_rows(
-    market: Market, head: _CometState, stamp: Stamp, account: str, known: _CometPosition
+    market: Market, comet: _CometState, stamp: Stamp, account: str, position: _CometPosition
 ) -> tuple[Account, list[Leg]]:
-    shape = head.shape
-    held = [(a, known.collaterals[a.asset]) for a in shape.assets if a.asset in known.collaterals]
-    debt = max(-compound_v3_arithmetic.present_value(known.principal, head.accrued), 0)
-    unpriced = [a.asset for a, _ in held if head.prices[a.asset] is None]
-    if debt and head.prices[shape.base_asset] is None:
+    shape = comet.shape
+    held = [
+        (a, position.collaterals[a.asset]) for a in shape.assets if a.asset in position.collaterals
+    ]
+    debt = max(-compound_v3_arithmetic.present_value(position.principal, comet.accrued), 0)
+    unpriced = [a.asset for a, _ in held if comet.prices[a.asset] is None]
+    if debt and comet.prices[shape.base_asset] is None:
         unpriced.append(shape.base_asset)
     parts = [
         Collateral(
             balance=balance,
-            price=head.prices[a.asset] or 0,
+            price=comet.prices[a.asset] or 0,
             scale=a.scale,
             borrow_factor=a.borrow_factor,
             liquidate_factor=a.liquidate_factor,
@@ -517,7 +519,7 @@ def _account_rows(
     known_state = not unpriced
     values = [compound_v3_arithmetic.mul_price(p.balance, p.price, p.scale) for p in parts]
     collateral = sum(values)
-    debt_value = compound_v3_arithmetic.debt_value(known.principal, head.accrued)
+    debt_value = compound_v3_arithmetic.debt_value(position.principal, comet.accrued)
     weighted = sum(
         compound_v3_arithmetic.mul_factor(v, p.liquidate_factor)
         for v, p in zip(values, parts, strict=True)
@@ -525,9 +527,9 @@ def _account_rows(
     hf = weighted * compound_v3_arithmetic.FACTOR // debt_value if debt_value else None
 
     def usd(value: int) -> float | None:
-        if not known_state or head.quote_usd is None:
+        if not known_state or comet.quote_usd is None:
             return None
-        return value / PRICE_UNIT * head.quote_usd
+        return value / PRICE_UNIT * comet.quote_usd
 
     status = "ok"
     if not known_state:
@@ -544,14 +546,14 @@ def _account_rows(
         collateral_base=collateral if known_state else None,
         debt_base=debt_value if known_state else None,
         hf_wad=hf if known_state else None,
-        liquidatable=_verdict(known.principal, head.stored, parts),
-        liquidatable_accrued=_verdict(known.principal, head.accrued, parts),
+        liquidatable=_verdict(position.principal, comet.stored, parts),
+        liquidatable_accrued=_verdict(position.principal, comet.accrued, parts),
         lt_bps=None,
         collateral_usd=usd(collateral),
         debt_usd=usd(debt_value),
         hf=hf / compound_v3_arithmetic.FACTOR if known_state and hf is not None else None,
         legs=len(held) + bool(debt),
-        read_block=known.read_block,
+        read_block=position.read_block,
     )
     legs = [
         Leg(
@@ -578,7 +580,7 @@ def _account_rows(
                 account=account,
                 asset=shape.base_asset,
                 side="debt",
-                scaled=-known.principal,
+                scaled=-position.principal,
                 raw=debt,
                 value=debt_value if known_state else None,
                 amount=debt / shape.base_scale,
@@ -600,13 +602,13 @@ async def verify(
     """Compare debts with `borrowBalanceOf` and the verdict with `isLiquidatable` at the block."""
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    compared = await load_sample(feed, sample)
-    market, rpc, at = compared.market, compared.rpc, compared.at
-    sampled = compared.accounts
+    snapshot_sample = await load_sample(feed, sample)
+    market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
+    sampled = snapshot_sample.accounts
     owed = {
         leg.account: leg.raw
         for leg in await feed.stored(
-            Leg, "snapshot = $s AND side = 'debt'", s=compared.snapshot.snapshot
+            Leg, "snapshot = $s AND side = 'debt'", s=snapshot_sample.snapshot.snapshot
         )
     }
     figures: list[Figure] = []
@@ -629,7 +631,7 @@ async def verify(
             ours = None if row.liquidatable is None else int(row.liquidatable)
             figures.append(Figure(account, "liquidatable", ours, verdict, row.status))
         feed.progress(f"{market.name}: accounts verified", done, len(sampled))
-    return compare_figures(feed, compared, figures, "borrowBalanceOf, isLiquidatable")
+    return compare_figures(feed, snapshot_sample, figures, "borrowBalanceOf, isLiquidatable")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -649,14 +651,16 @@ class CometLiquidations:
         self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
     ) -> list[ChainLiquidation]:
         shape = await _read_comet_config(rpc, market, at)
-        head = await _read_comet_state(feed, rpc, market, shape, at)
-        return [_liquidation(market, log, at, head) for log in logs]
+        comet = await _read_comet_state(feed, rpc, market, shape, at)
+        return [_liquidation(market, log, at, comet) for log in logs]
 
     def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
         return [_liquidation(market, log, at, None)]
 
 
-def _liquidation(market: Market, log: Log, at: Block, head: _CometState | None) -> ChainLiquidation:
+def _liquidation(
+    market: Market, log: Log, at: Block, comet: _CometState | None
+) -> ChainLiquidation:
     data = bytes.fromhex(log.data[2:])
     words = [abi.word(data, i) for i in range(len(data) // abi.WORD)]
     names = [abi.topic_address(t) for t in log.topics[1:]]
@@ -678,22 +682,22 @@ def _liquidation(market: Market, log: Log, at: Block, head: _CometState | None) 
         repaid=RawAmount(debt_raw),
         seized=RawAmount(coll_raw, coll_asset),
     )
-    return row if head is None else _priced(row, head, words, kind)
+    return row if comet is None else _priced(row, comet, words, kind)
 
 
 def _priced(
-    row: ChainLiquidation, head: _CometState, words: Sequence[int], kind: str
+    row: ChainLiquidation, comet: _CometState, words: Sequence[int], kind: str
 ) -> ChainLiquidation:
-    shape = head.shape
+    shape = comet.shape
     own = next((a for a in shape.assets if a.asset == row.coll_asset), None)
 
     def usd(value: int | None) -> float | None:
-        if value is None or head.quote_usd is None:
+        if value is None or comet.quote_usd is None:
             return None
-        return value / PRICE_UNIT * head.quote_usd
+        return value / PRICE_UNIT * comet.quote_usd
 
     def worth(raw: int | None, asset: str, scale: int) -> int | None:
-        price = head.prices.get(asset)
+        price = comet.prices.get(asset)
         return (
             None
             if raw is None or price is None
@@ -708,20 +712,22 @@ def _priced(
     else:
         debt_value = worth(row.debt_repaid_raw, shape.base_asset, shape.base_scale)
         coll_value = worth(row.coll_seized_raw, row.coll_asset or "", own.scale) if own else None
-    known = (debt_value if row.debt_repaid_raw is not None else coll_value) is not None
+    has_value = (debt_value if row.debt_repaid_raw is not None else coll_value) is not None
     return msgspec.structs.replace(
         row,
         debt_asset=shape.base_asset if row.debt_repaid_raw is not None else None,
-        debt_symbol=head.symbols[shape.base_asset] if row.debt_repaid_raw is not None else None,
+        debt_symbol=comet.symbols[shape.base_asset] if row.debt_repaid_raw is not None else None,
         debt_repaid=(
             None if row.debt_repaid_raw is None else row.debt_repaid_raw / shape.base_scale
         ),
         debt_repaid_usd=usd(debt_value),
-        coll_symbol=head.symbols.get(row.coll_asset or ""),
+        coll_symbol=comet.symbols.get(row.coll_asset or ""),
         coll_seized=row.coll_seized_raw / own.scale if row.coll_seized_raw and own else None,
         coll_seized_usd=usd(coll_value),
         bonus_bps=_bonus_bps(own.liquidation_factor) if own else None,
-        status="ok" if known and head.quote_usd is not None else "n/a (no USD price at the block)",
+        status="ok"
+        if has_value and comet.quote_usd is not None
+        else "n/a (no USD price at the block)",
     )
 
 

@@ -101,7 +101,7 @@ class _MarketToken(msgspec.Struct, frozen=True):
     symbol: str
     decimals: int | None
 
-    def whole(self, raw: int) -> float:
+    def tokens(self, raw: int) -> float:
         return raw / int(10 ** (self.decimals or 0))
 
 
@@ -136,7 +136,7 @@ class _MorphoMarket(msgspec.Struct, frozen=True):
 
     def usd(self, value: int) -> float | None:
         """USD of an amount of the loan token."""
-        return None if self.loan_usd is None else self.loan.whole(value) * self.loan_usd
+        return None if self.loan_usd is None else self.loan.tokens(value) * self.loan_usd
 
 
 class Morpho:
@@ -173,7 +173,7 @@ class Morpho:
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
     ) -> dict[str, _MorphoPosition]:
         market = feed.market()
-        found: dict[str, _MorphoPosition] = {}
+        positions: dict[str, _MorphoPosition] = {}
         for done, part in in_parts(accounts):
             calls = []
             for account in part:
@@ -181,11 +181,11 @@ class Morpho:
                 calls.append((market.pool, abi.call(POSITION, market_id, address)))
             for account, answer in zip(part, await rpc.read(calls, at), strict=True):
                 words = _answer(answer, "position")
-                found[account] = _MorphoPosition(
+                positions[account] = _MorphoPosition(
                     collateral=abi.word(words, 2), shares=abi.word(words, 1), read_block=at.number
                 )
             feed.progress(f"{market.name}: positions read", done, len(accounts))
-        return found
+        return positions
 
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
@@ -217,8 +217,8 @@ class Morpho:
             *factor_rows(stamp, market, {k: e for t in terms.values() for k, e in t.moves.items()}),
         ]
 
-        def valued(account: str, known: _MorphoPosition) -> tuple[Account, list[Leg]]:
-            return _account_rows(market, terms[account.split(":")[1]], stamp, account, known)
+        def value_account(account: str, position: _MorphoPosition) -> tuple[Account, list[Leg]]:
+            return _account_rows(market, terms[account.split(":")[1]], stamp, account, position)
 
         rules = Rules(
             profile=PROTOCOL,
@@ -228,7 +228,7 @@ class Morpho:
             quote="loan token",
             quote_usd=None,
         )
-        rows += snapshot_rows(market, opened.revision, stamp, accounts, valued, rules)
+        rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows
 
 
@@ -288,11 +288,11 @@ async def _read_markets(
     rates = await _read_rates(rpc, ids, params, states, at)
     feeds = sorted({f for parts in made_of.values() for f in parts[:4] if f != NO_ADDRESS})
     wanted = [*feeds, *([market.quote_feed] if market.quote_feed else [])]
-    said = await read_quotes(rpc, wanted, at)
+    quotes = await read_quotes(rpc, wanted, at)
     resolved = await resolve(rpc, {f: f for f in feeds}, at)
     quote = market.quote_feed
-    own = currency_exposure(quote, said[quote]) if quote else None
-    found = {}
+    own = currency_exposure(quote, quotes[quote]) if quote else None
+    markets = {}
     for number, market_id in enumerate(ids):
         loan, collateral = (tokens[abi.address(params[market_id][k])] for k in (0, 1))
         oracle = abi.address(params[market_id][2])
@@ -308,16 +308,16 @@ async def _read_markets(
             shift = int(10 ** (collateral.decimals or 0)) / int(10 ** (loan.decimals or 0))
             worth = price / ORACLE_SCALE * shift
         parts = made_of[oracle]
-        known = parts is not None and _explains(parts, said, worth)
+        is_explained = parts is not None and _explains(parts, quotes, worth)
         moves = (
-            _moves(parts, collateral, resolved, said, worth)
-            if known
+            _moves(parts, collateral, resolved, quotes, worth)
+            if is_explained
             else ((_unknown(oracle, worth),), (_fixed(oracle),))
         )
-        unit = _unit(parts, said) if known else None
+        unit = _unit(parts, quotes) if is_explained else None
         if own is not None and own.factor == unit:
             moves = (convert_to_usd(moves[0], own), convert_to_usd(moves[1], own))
-        found[market_id] = _MorphoMarket(
+        markets[market_id] = _MorphoMarket(
             market_id=market_id,
             number=number,
             params=params[market_id],
@@ -329,25 +329,25 @@ async def _read_markets(
             price=price,
             rate=rate,
             failure=failure,
-            loan_usd=_loan_usd(parts, said, unit, own) if known and not failure else None,
+            loan_usd=_loan_usd(parts, quotes, unit, own) if is_explained and not failure else None,
             moves={
                 scoped_name(token.address, market_id): exposures
                 for token, exposures in zip((collateral, loan), moves, strict=True)
             },
         )
-    return found
+    return markets
 
 
 async def _read_tokens(rpc: Rpc, addresses: Iterable[str], at: Block) -> dict[str, _MarketToken]:
     tokens = sorted(addresses)
     answers = await rpc.read([(t, abi.call(g)) for t in tokens for g in (SYMBOL, DECIMALS)], at)
-    found = {}
+    market_tokens = {}
     for i, token in enumerate(tokens):
         symbol, decimals = answers[2 * i], _word(answers[2 * i + 1])
         label = "" if isinstance(symbol, Reverted) else contract_text(symbol)
         fits = decimals is not None and decimals <= MAX_DECIMALS
-        found[token] = _MarketToken(token, label or token[:10], decimals if fits else None)
-    return found
+        market_tokens[token] = _MarketToken(token, label or token[:10], decimals if fits else None)
+    return market_tokens
 
 
 async def _read_oracles(
@@ -361,8 +361,10 @@ async def _read_oracles(
     for i, oracle in enumerate(wanted):
         price, *rest = (_word(a) for a in answers[i * len(getters) : (i + 1) * len(getters)])
         prices[oracle] = price
-        said = [word for word in rest if word is not None]
-        parts[oracle] = tuple(map(abi.address, said)) if len(said) == len(rest) else ()
+        addresses_named = [word for word in rest if word is not None]
+        parts[oracle] = (
+            tuple(map(abi.address, addresses_named)) if len(addresses_named) == len(rest) else ()
+        )
     return prices, parts
 
 
@@ -374,16 +376,16 @@ async def _read_rates(
     at: Block,
 ) -> dict[str, int | None]:
     """The rate per second since each market's last update; None where its model fails."""
-    asked = [i for i in ids if params[i][3]]
+    with_model = [i for i in ids if params[i][3]]
     answers = await rpc.read(
         [
             (abi.address(params[i][3]), abi.call(BORROW_RATE_VIEW, *params[i], *states[i]))
-            for i in asked
+            for i in with_model
         ],
         at,
     )
     rates: dict[str, int | None] = dict.fromkeys(ids, 0)
-    rates |= {i: _word(answer) for i, answer in zip(asked, answers, strict=True)}
+    rates |= {i: _word(answer) for i, answer in zip(with_model, answers, strict=True)}
     return rates
 
 
@@ -395,8 +397,8 @@ def _word(answer: bytes | Reverted) -> int | None:
 
 
 def _words(answer: bytes | Reverted, count: int) -> tuple[int, ...]:
-    found = _answer(answer, "a market")
-    return tuple(abi.word(found, i) for i in range(count))
+    data = _answer(answer, "a market")
+    return tuple(abi.word(data, i) for i in range(count))
 
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
@@ -409,42 +411,42 @@ def _answer(answer: bytes | Reverted, what: str) -> bytes:
 # base feed 1 · base feed 2 / (quote feed 1 · quote feed 2), vaults' exchange rates beside them.
 
 
-def _product(feeds: Iterable[str], said: Mapping[str, Quote]) -> float | None:
+def _product(feeds: Iterable[str], quotes: Mapping[str, Quote]) -> float | None:
     """The product of feeds' answers, 1 for those that are left out; None if one has none."""
     product = 1.0
     for feed in feeds:
         if feed == NO_ADDRESS:
             continue
-        answer = said[feed].answer
+        answer = quotes[feed].answer
         if answer is None:
             return None
         product *= answer
     return product
 
 
-def _explains(parts: Sequence[str], said: Mapping[str, Quote], worth: float | None) -> bool:
+def _explains(parts: Sequence[str], quotes: Mapping[str, Quote], worth: float | None) -> bool:
     """Whether the price is what the parts say; a vault's rate may be anything."""
     if not parts or worth is None:
         return False
-    base, quote = _product(parts[:2], said), _product(parts[2:4], said)
+    base, quote = _product(parts[:2], quotes), _product(parts[2:4], quotes)
     if not base or not quote:
         return False
     has_vault = parts[4] != NO_ADDRESS or parts[5] != NO_ADDRESS
     return has_vault or abs(worth * quote / base - 1) < SAME
 
 
-def _unit(parts: Sequence[str], said: Mapping[str, Quote]) -> str | None:
+def _unit(parts: Sequence[str], quotes: Mapping[str, Quote]) -> str | None:
     """What the oracle counts in: without quote feeds the loan token stands for the unit that the
     base feeds end in."""
     ends = [f for f in parts[:2] if f != NO_ADDRESS] or [f for f in parts[2:4] if f != NO_ADDRESS]
-    return said[ends[-1]].unit if ends else None
+    return quotes[ends[-1]].unit if ends else None
 
 
 def _loan_usd(
-    parts: Sequence[str], said: Mapping[str, Quote], unit: str | None, own: Exposure | None
+    parts: Sequence[str], quotes: Mapping[str, Quote], unit: str | None, own: Exposure | None
 ) -> float | None:
     """USD per loan token, as the oracle has it; the market table's feed may say what a unit is."""
-    value = _product(parts[2:4], said)
+    value = _product(parts[2:4], quotes)
     if unit == "USD":
         return value
     if own and own.price and value and unit == own.factor:
@@ -456,21 +458,21 @@ def _moves(
     parts: Sequence[str],
     collateral: _MarketToken,
     resolved: Mapping[str, tuple[Exposure, ...]],
-    said: Mapping[str, Quote],
+    quotes: Mapping[str, Quote],
     worth: float | None,
 ) -> tuple[tuple[Exposure, ...], tuple[Exposure, ...]]:
     """The factors of the collateral and of the loan token."""
-    base, quote = _product(parts[:2], said), _product(parts[2:4], said)
+    base, quote = _product(parts[:2], quotes), _product(parts[2:4], quotes)
     rate = worth * quote / base if worth and base and quote else None
     sides = []
     for feeds, vault, label in (
         (parts[:2], parts[4], collateral.symbol),
         (parts[2:4], parts[5], "loan"),
     ):
-        found = [e for f in feeds if f != NO_ADDRESS for e in resolved[f]]
+        exposures = [e for f in feeds if f != NO_ADDRESS for e in resolved[f]]
         if vault != NO_ADDRESS:
             alone = parts[4] == NO_ADDRESS or parts[5] == NO_ADDRESS
-            found.append(
+            exposures.append(
                 Exposure(
                     factor=f"vault:{vault}",
                     beta=1.0,
@@ -480,7 +482,7 @@ def _moves(
                     price=rate if alone and vault == parts[4] else None,
                 )
             )
-        sides.append(combine(found) if found else (_fixed(NO_ADDRESS),))
+        sides.append(combine(exposures) if exposures else (_fixed(NO_ADDRESS),))
     return sides[0], sides[1]
 
 
@@ -550,17 +552,17 @@ def _reserve_rows(market: Market, terms: _MorphoMarket, stamp: Stamp) -> list[Re
 
 
 def _account_rows(
-    market: Market, terms: _MorphoMarket, stamp: Stamp, account: str, known: _MorphoPosition
+    market: Market, terms: _MorphoMarket, stamp: Stamp, account: str, position: _MorphoPosition
 ) -> tuple[Account, list[Leg]]:
     failure = terms.failure
-    debt = morpho_blue_arithmetic.assets_up(known.shares, terms.totals) if known.shares else 0
+    debt = morpho_blue_arithmetic.assets_up(position.shares, terms.totals) if position.shares else 0
     value = most = None
     if terms.price is not None:
-        if known.collateral * terms.price >= UINT_END:
+        if position.collateral * terms.price >= UINT_END:
             failure = failure or "overflow"
         else:
-            value = known.collateral * terms.price // ORACLE_SCALE
-            most = morpho_blue_arithmetic.max_borrow(known.collateral, terms.price, terms.lltv)
+            value = position.collateral * terms.price // ORACLE_SCALE
+            most = morpho_blue_arithmetic.max_borrow(position.collateral, terms.price, terms.lltv)
     if failure:
         value = most = None
     hf = most * WAD // debt if most is not None and debt else None
@@ -580,8 +582,8 @@ def _account_rows(
         collateral_usd=None if value is None else terms.usd(value),
         debt_usd=None if failure else terms.usd(debt),
         hf=None if hf is None else hf / WAD,
-        legs=bool(known.collateral) + bool(known.shares),
-        read_block=known.read_block,
+        legs=bool(position.collateral) + bool(position.shares),
+        read_block=position.read_block,
     )
     legs = [
         Leg(
@@ -592,22 +594,22 @@ def _account_rows(
             side=side,
             scaled=scaled,
             raw=raw,
-            value=None if failure else of,
-            amount=token.whole(raw),
-            usd=None if failure or of is None else terms.usd(of),
+            value=None if failure else leg_value,
+            amount=token.tokens(raw),
+            usd=None if failure or leg_value is None else terms.usd(leg_value),
             lt_bps=terms.lltv * 10_000 / WAD if side == "collateral" else 0.0,
             bonus_bps=terms.bonus_bps if side == "collateral" else 0.0,
         )
-        for side, key, token, scaled, raw, of in (
+        for side, key, token, scaled, raw, leg_value in (
             (
                 "collateral",
                 terms.collateral_key,
                 terms.collateral,
-                known.collateral,
-                known.collateral,
+                position.collateral,
+                position.collateral,
                 value,
             ),
-            ("debt", terms.loan_key, terms.loan, known.shares, debt, debt),
+            ("debt", terms.loan_key, terms.loan, position.shares, debt, debt),
         )
         if scaled
     ]
@@ -628,14 +630,14 @@ async def verify(
     """
     if independent:
         raise UsageError("--with-web3 compares Aave markets only")
-    compared = await load_sample(feed, sample)
-    market, rpc, at = compared.market, compared.rpc, compared.at
-    sampled = compared.accounts
+    snapshot_sample = await load_sample(feed, sample)
+    market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
+    sampled = snapshot_sample.accounts
     lender = Morpho()
-    held = await lender.stored_positions(feed, compared.snapshot)
+    held = await lender.stored_positions(feed, snapshot_sample.snapshot)
     names = sorted({a.split(":")[1] for a in sampled})
-    found = await rpc.read([(market.pool, abi.call(ID_TO_MARKET_PARAMS, i)) for i in names], at)
-    params = {i: _words(a, PARAMS_WORDS) for i, a in zip(names, found, strict=True)}
+    answers = await rpc.read([(market.pool, abi.call(ID_TO_MARKET_PARAMS, i)) for i in names], at)
+    params = {i: _words(a, PARAMS_WORDS) for i, a in zip(names, answers, strict=True)}
     nothing = Opened(0, Watch("", (), {}, frozenset()))
     figures: list[Figure] = []
     for done, part in in_parts(sorted(sampled)):
@@ -647,18 +649,18 @@ async def verify(
             rest = (address, 1, 0, (PARAMS_WORDS + 4) * abi.WORD, 0)
             calls.append((market.pool, abi.call(LIQUIDATE_CALL, *params[market_id], *rest)))
         for account, answer in zip(part, await rpc.read(calls, at), strict=True):
-            row, mine, its = sampled[account], held[account], fresh[account]
+            row, own, theirs = sampled[account], held[account], fresh[account]
             healthy = isinstance(answer, Reverted) and HEALTHY in answer.data
             unsure = row.status.startswith("n/a")
             verdict = 0 if healthy else None if unsure else 1
             ours = None if row.liquidatable is None else int(row.liquidatable)
             figures += [
-                Figure(account, "collateral", mine.collateral, its.collateral),
-                Figure(account, "borrow shares", mine.shares, its.shares),
+                Figure(account, "collateral", own.collateral, theirs.collateral),
+                Figure(account, "borrow shares", own.shares, theirs.shares),
                 Figure(account, "liquidatable", ours, verdict, row.status),
             ]
         feed.progress(f"{market.name}: positions verified", done, len(sampled))
-    return compare_figures(feed, compared, figures, "position, liquidate (simulated)")
+    return compare_figures(feed, snapshot_sample, figures, "position, liquidate (simulated)")
 
 
 # --- what was liquidated ------------------------------------------------------------------------
@@ -711,17 +713,17 @@ def _priced(row: ChainLiquidation, terms: _MorphoMarket) -> ChainLiquidation:
     repaid, seized = row.debt_repaid_raw or 0, row.coll_seized_raw
     worth = None
     if seized is not None and terms.price is not None and terms.loan_usd is not None:
-        worth = terms.loan.whole(1) * seized * terms.price / ORACLE_SCALE * terms.loan_usd
+        worth = terms.loan.tokens(1) * seized * terms.price / ORACLE_SCALE * terms.loan_usd
     has_collateral = seized is not None
     return msgspec.structs.replace(
         row,
         debt_asset=terms.loan.address,
         debt_symbol=terms.loan.symbol,
-        debt_repaid=terms.loan.whole(repaid),
+        debt_repaid=terms.loan.tokens(repaid),
         debt_repaid_usd=terms.usd(repaid),
         coll_asset=terms.collateral.address if has_collateral else None,
         coll_symbol=terms.collateral.symbol if has_collateral else None,
-        coll_seized=None if seized is None else terms.collateral.whole(seized),
+        coll_seized=None if seized is None else terms.collateral.tokens(seized),
         coll_seized_usd=worth,
         bonus_bps=terms.bonus_bps if has_collateral else None,
         protocol_fee_bps=0.0 if has_collateral else None,
