@@ -1,6 +1,6 @@
 """Hand-written codecs for the calls that are made by the thousand.
 
-`eth_abi` needs 25 times as long for the same bytes; tests/test_abi.py compares both.
+`eth_abi` needs 25 times as long for the same bytes; tests/chain/test_abi.py compares both.
 """
 
 from __future__ import annotations

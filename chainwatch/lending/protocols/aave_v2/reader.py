@@ -6,13 +6,19 @@ from collections.abc import AsyncIterator
 
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.lending.liquidations import record_liquidations
-from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
-from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.protocols.aave_v2.arithmetic import PROFILES
+from chainwatch.lending.protocols.aave_v3.reader import (
+    POSITION_TABLES,
+    AaveLender,
+    AaveLiquidations,
+    Dialect,
+    verify,
+)
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
-# Selectors and topics; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors and topics; tests/chain/test_abi.py holds each against the ABI in abis/.
 LENDINGPOOL_REVISION = "0x8afaff02"
 GET_ADDRESSES_PROVIDER = "0xfe65acfe"
 BORROW = "0xc6a898309e823ee50bac64e45ca8adba6690e99e7841c45d754e2a38e9019d9b"
@@ -37,7 +43,7 @@ ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
     "0x9f439ae0c81e41a04d3fdfe07aed54e6a179fb0db15be7702eb66fa8ef6f5300": (2,),
 }
 
-V2 = aave_v3.Dialect(
+V2 = Dialect(
     protocol="aave-v2",
     name="Aave v2",
     revision=LENDINGPOOL_REVISION,
@@ -45,7 +51,7 @@ V2 = aave_v3.Dialect(
     words=(11, 7, 8, 9, 3, 4),
     topics=ACCOUNT_TOPICS,
     borrow=BORROW,
-    profiles=aave_v2_arithmetic.PROFILES,
+    profiles=PROFILES,
     emodes=False,
 )
 
@@ -53,15 +59,15 @@ V2 = aave_v3.Dialect(
 @source(
     V2.protocol,
     protocol=V2.protocol,
-    tables=aave_v3.TABLES,
+    tables=POSITION_TABLES,
     docs="https://docs.aave.com/developers/v/2.0/the-core-protocol/lendingpool",
 )
 def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Aave v2: collateral, debt and health factor of every account at one block."""
-    return take_snapshot(feed, aave_v3.AaveLender(V2))
+    return take_snapshot(feed, AaveLender(V2))
 
 
-verifier(V2.protocol)(aave_v3.verify)
+verifier(V2.protocol)(verify)
 
 
 @source(
@@ -72,4 +78,4 @@ verifier(V2.protocol)(aave_v3.verify)
 )
 def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Aave v2: debt repaid and collateral seized, at the oracle's prices then."""
-    return record_liquidations(feed, aave_v3.AaveLiquidations(V2))
+    return record_liquidations(feed, AaveLiquidations(V2))

@@ -1,6 +1,8 @@
 """Aave's price adapters in integers: capped growth of a ratio (CAPO) and a cap on a stablecoin.
 
-Source: bgd-labs/aave-capo 2c280ef (PriceCapAdapterBase, PriceCapAdapterStable).
+Source: bgd-labs/aave-capo 2c280ef (PriceCapAdapterBase, PriceCapAdapterStable). Readers take the
+cap from the adapter's getters; test vectors hold this arithmetic against the contracts
+(tests/lending/test_vectors.py).
 """
 
 from __future__ import annotations

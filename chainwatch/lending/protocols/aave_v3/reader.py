@@ -22,7 +22,7 @@ from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_l
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts, read_in_parts
 from chainwatch.lending.price_sources import read_answer
-from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
+from chainwatch.lending.protocols.aave_v3 import arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
     Holding,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from chainwatch.chain.client import Rpc
     from chainwatch.chain.markets import Market
 
-# Selectors; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
 POOL_REVISION = "0x0148170e"
 ADDRESSES_PROVIDER = "0x0542975c"
 GET_PRICE_ORACLE = "0xfca513a8"
@@ -106,7 +106,7 @@ ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
     "0x9f439ae0c81e41a04d3fdfe07aed54e6a179fb0db15be7702eb66fa8ef6f5300": (2,),
 }
 
-TABLES = (Scan, Touch, Snapshot, Reserve, EMode, Factor, Account, Leg, Orphan)
+POSITION_TABLES = (Scan, Touch, Snapshot, Reserve, EMode, Factor, Account, Leg, Orphan)
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -135,7 +135,7 @@ V3 = Dialect(
     words=(7, 8, 9, 10, 2, 4),
     topics=ACCOUNT_TOPICS,
     borrow=BORROW,
-    profiles=aave_v3_arithmetic.PROFILES,
+    profiles=arithmetic.PROFILES,
 )
 
 
@@ -309,7 +309,7 @@ class AaveLender:
 @source(
     V3.protocol,
     protocol=V3.protocol,
-    tables=TABLES,
+    tables=POSITION_TABLES,
     docs="https://aave.com/docs/aave-v3/smart-contracts/pool",
 )
 def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
@@ -415,7 +415,7 @@ async def _read_pool_state(
                 state=ReserveState(
                     asset=asset,
                     reserve_id=abi.word(answer, id_word),
-                    config=aave_v3_arithmetic.reserve_config(abi.word(answer, 0)),
+                    config=arithmetic.reserve_config(abi.word(answer, 0)),
                     liquidity_index=abi.word(_answer(income, "getReserveNormalizedIncome"), 0),
                     debt_index=abi.word(_answer(debt, "getReserveNormalizedVariableDebt"), 0),
                     price=abi.word(price, 0) if isinstance(price, bytes) and has_price else None,
@@ -630,7 +630,7 @@ async def _read_accounts(
     plan: list[list[tuple[str, list[tuple[str, str, bytes]]]]] = []
     for account, bits in zip(accounts, flags, strict=True):
         held = []
-        for reserve_id, borrows, collateral in aave_v3_arithmetic.flagged(bits, width):
+        for reserve_id, borrows, collateral in arithmetic.flagged(bits, width):
             reserve = tokens.get(reserve_id)
             if reserve is None:  # dropped from the list: the pool skips it too
                 continue
@@ -739,7 +739,7 @@ def _account_rows(
     position: _PoolPosition,
 ) -> tuple[Account, list[Leg]]:
     status, state = "ok", None
-    parts = aave_v3_arithmetic.legs(
+    parts = arithmetic.legs(
         pool_state.profile,
         position.holdings,
         position.emode,
@@ -748,7 +748,7 @@ def _account_rows(
         pool_state.at.time,
     )
     try:
-        state = aave_v3_arithmetic.account(pool_state.profile, parts)
+        state = arithmetic.account(pool_state.profile, parts)
         if state.hf is None:
             status = "no debt"
     except ChainReverts as failure:
@@ -764,9 +764,7 @@ def _account_rows(
         debt_base=state.debt if state else None,
         hf_wad=state.hf if state else None,
         liquidatable=(
-            state.hf is not None and state.hf < aave_v3_arithmetic.LIQUIDATABLE_BELOW
-            if state
-            else None
+            state.hf is not None and state.hf < arithmetic.LIQUIDATABLE_BELOW if state else None
         ),
         lt_bps=state.average_lt if state else None,
         collateral_usd=pool_state.usd(state.collateral) if state else None,
@@ -852,9 +850,7 @@ async def _read_account_data(
 def _figures(account: Account, answer: _ChainAnswer) -> Iterator[Figure]:
     """Collateral, debt and health factor, ours beside the chain's."""
     collateral, debt, hf = answer if answer is not None else (None, None, None)
-    ours = (
-        aave_v3_arithmetic.hf_word(account.hf_wad) if account.collateral_base is not None else None
-    )
+    ours = arithmetic.hf_word(account.hf_wad) if account.collateral_base is not None else None
     for name, own, theirs in (
         ("collateral", account.collateral_base, collateral),
         ("debt", account.debt_base, debt),
@@ -962,7 +958,7 @@ async def _read_asset_terms(
     terms = {}
     for i, asset in enumerate(assets):
         data, price, symbol = answers[3 * i : 3 * i + 3]
-        config = aave_v3_arithmetic.reserve_config(abi.word(_answer(data, "getReserveData"), 0))
+        config = arithmetic.reserve_config(abi.word(_answer(data, "getReserveData"), 0))
         has_price = not isinstance(price, Reverted) and quote_usd is not None
         terms[asset] = _AssetTerms(
             symbol=_label(symbol, asset),

@@ -23,7 +23,7 @@ from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero, scop
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import in_parts
-from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
+from chainwatch.lending.protocols.aave_v4 import arithmetic
 from chainwatch.lending.protocols.aave_v4.arithmetic import Drawn, SpokeAccountState, Supplied
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
@@ -46,7 +46,7 @@ from chainwatch.text import contract_text
 
 PROTOCOL = "aave-v4"
 
-# Selectors; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
 ORACLE = "0x38013f02"
 GET_RESERVE_COUNT = "0x99806546"
 GET_LIQUIDATION_CONFIG = "0xe0fd5c5c"
@@ -85,7 +85,7 @@ ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
 ACCOUNT_WORDS: dict[str, tuple[int, ...]] = {LIQUIDATION_CALL: (0,)}
 PRICE_DECIMALS = 8
 MAX_RESERVES = 10_000
-VALUE_UNIT: int = 10**aave_v4_arithmetic.VALUE_DECIMALS
+VALUE_UNIT: int = 10**arithmetic.VALUE_DECIMALS
 PAUSED, FROZEN, BORROWABLE = 1, 2, 4
 RESERVE_WORDS, CONFIG_WORDS, POSITION_WORDS, DATA_WORDS = 7, 3, 5, 7
 
@@ -166,7 +166,7 @@ class _SpokeState(msgspec.Struct, frozen=True):
             if position.drawn:
                 premium = self.premium(number, position)
                 debts.append(Drawn(position.drawn, reserve.index, premium, decimals, price))
-        return aave_v4_arithmetic.account(collaterals, debts)
+        return arithmetic.account(collaterals, debts)
 
     def premium(self, number: int, held: _ReservePosition) -> int:
         """Premium debt in token units and ray."""
@@ -176,7 +176,7 @@ class _SpokeState(msgspec.Struct, frozen=True):
         """The bonus above the principal now, or at the health factor at which it begins."""
         config = self.configs[number, held.config]
         least = WAD if hf is None else min(hf, WAD)
-        bonus = aave_v4_arithmetic.liquidation_bonus(
+        bonus = arithmetic.liquidation_bonus(
             least, self.for_max_bonus, self.bonus_factor, config.max_bonus
         )
         return float(bonus - BPS)
@@ -301,7 +301,7 @@ class Spoke:
             profile=PROTOCOL,
             hf_rule="weighted",
             close_rule=f"target {spoke.target / WAD!r}",
-            base_decimals=aave_v4_arithmetic.VALUE_DECIMALS,
+            base_decimals=arithmetic.VALUE_DECIMALS,
         )
         rows += snapshot_rows(market, opened.revision, stamp, accounts, value_account, rules)
         return rows

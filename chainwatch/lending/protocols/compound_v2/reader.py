@@ -23,7 +23,7 @@ from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_l
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import ACCOUNTS_PER_PART, in_parts
 from chainwatch.lending.price_sources import read_quotes
-from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
+from chainwatch.lending.protocols.compound_v2 import arithmetic
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
@@ -46,7 +46,7 @@ from chainwatch.text import contract_text
 
 PROTOCOL = "compound-v2"
 
-# Selectors; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
 IS_COMPTROLLER = "0x007e3dd2"
 GET_ALL_MARKETS = "0xb0772d0b"
 GET_ASSETS_IN = "0xabfceffc"
@@ -517,7 +517,7 @@ def _account_rows(
     unpriced = [terms for terms in held if terms.price is None]
     stored = [terms.balance(balance, accrued=False) for terms, (_, balance) in held.items()]
     accrued = [terms.balance(balance, accrued=True) for terms, (_, balance) in held.items()]
-    covered, owed = compound_v2_arithmetic.sums(stored)
+    covered, owed = arithmetic.sums(stored)
     hf = covered * MANTISSA // owed if owed else None
     # A borrow in a market that was given up may be repaid whatever the account is worth.
     given_up = any(terms.deprecated and balance.borrow for terms, (_, balance) in held.items())
@@ -553,7 +553,7 @@ def _account_rows(
         hf_wad=hf if known_state else None,
         liquidatable=given_up or (owed > covered if known_state else None),
         liquidatable_accrued=given_up
-        or (compound_v2_arithmetic.is_liquidatable(accrued) if known_state else None),
+        or (arithmetic.is_liquidatable(accrued) if known_state else None),
         lt_bps=None,
         collateral_usd=sums["collateral"] / MANTISSA if known_state else None,
         debt_usd=sums["debt"] / MANTISSA if known_state else None,
@@ -656,7 +656,7 @@ def _verdicts(
     answer: bytes | Reverted,
 ) -> list[Figure]:
     """What an account is short of (negative: still has), by the stored balances and the chain."""
-    covered, owed = compound_v2_arithmetic.sums(
+    covered, owed = arithmetic.sums(
         [comptroller.markets[c].balance(balance, accrued=False) for c, balance in held.items()]
     )
     chain = None

@@ -24,7 +24,7 @@ from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_l
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import read_answer
-from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
+from chainwatch.lending.protocols.compound_v3 import arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
@@ -48,7 +48,7 @@ from chainwatch.text import contract_text
 PROTOCOL = "compound-v3"
 PROFILE = "comet"
 
-# Selectors; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
 NUM_ASSETS = "0xa46fe83b"
 GET_ASSET_INFO = "0xc8c7fe6b"
 BASE_TOKEN = "0xc55dae63"
@@ -87,7 +87,7 @@ ACCOUNT_TOPICS: dict[str, tuple[int, ...]] = {
     ABSORB_DEBT: (2,),
     ABSORB_COLLATERAL: (2,),
 }
-PRICE_UNIT: int = 10**compound_v3_arithmetic.PRICE_DECIMALS
+PRICE_UNIT: int = 10**arithmetic.PRICE_DECIMALS
 # Accounts beyond 16 assets have their flags in the reserved byte.
 ASSETS_IN_WORD = 16
 MAX_ASSETS = 24
@@ -240,7 +240,7 @@ class Comet:
             profile=PROFILE,
             hf_rule="weighted",
             close_rule="absorb",
-            base_decimals=compound_v3_arithmetic.PRICE_DECIMALS,
+            base_decimals=arithmetic.PRICE_DECIMALS,
             quote=comet.quote,
             quote_usd=comet.quote_usd,
             reserves_usd=_base_usd(comet, comet.reserves),
@@ -386,8 +386,8 @@ async def _read_comet_state(
         stored=stored,
         accrued=msgspec.structs.replace(
             stored,
-            borrow_index=compound_v3_arithmetic.accrued(borrow_index, borrow_rate, elapsed),
-            supply_index=compound_v3_arithmetic.accrued(supply_index, supply_rate, elapsed),
+            borrow_index=arithmetic.accrued(borrow_index, borrow_rate, elapsed),
+            supply_index=arithmetic.accrued(supply_index, supply_rate, elapsed),
         ),
         borrow_rate=borrow_rate,
         supply_rate=supply_rate,
@@ -474,22 +474,18 @@ def _base_usd(comet: _CometState, amount: int | None) -> float | None:
 
 
 def _bps(factor: int) -> float:
-    return factor * 10_000 / compound_v3_arithmetic.FACTOR
+    return factor * 10_000 / arithmetic.FACTOR
 
 
 def _bonus_bps(liquidation_factor: int) -> float:
     """Collateral taken per debt covered, above 1: absorption credits value times the factor."""
-    return (
-        (compound_v3_arithmetic.FACTOR / liquidation_factor - 1) * 10_000
-        if liquidation_factor
-        else 0.0
-    )
+    return (arithmetic.FACTOR / liquidation_factor - 1) * 10_000 if liquidation_factor else 0.0
 
 
 def _verdict(principal: int, base: Base, parts: Sequence[Collateral]) -> bool | None:
     """isLiquidatable; None where it reverts, which it does not for every feed that fails."""
     try:
-        return compound_v3_arithmetic.is_liquidatable(principal, base, parts)
+        return arithmetic.is_liquidatable(principal, base, parts)
     except ChainReverts:
         return None
 
@@ -501,7 +497,7 @@ def _account_rows(
     held = [
         (a, position.collaterals[a.asset]) for a in shape.assets if a.asset in position.collaterals
     ]
-    debt = max(-compound_v3_arithmetic.present_value(position.principal, comet.accrued), 0)
+    debt = max(-arithmetic.present_value(position.principal, comet.accrued), 0)
     unpriced = [a.asset for a, _ in held if comet.prices[a.asset] is None]
     if debt and comet.prices[shape.base_asset] is None:
         unpriced.append(shape.base_asset)
@@ -517,14 +513,13 @@ def _account_rows(
         for a, balance in held
     ]
     known_state = not unpriced
-    values = [compound_v3_arithmetic.mul_price(p.balance, p.price, p.scale) for p in parts]
+    values = [arithmetic.mul_price(p.balance, p.price, p.scale) for p in parts]
     collateral = sum(values)
-    debt_value = compound_v3_arithmetic.debt_value(position.principal, comet.accrued)
+    debt_value = arithmetic.debt_value(position.principal, comet.accrued)
     weighted = sum(
-        compound_v3_arithmetic.mul_factor(v, p.liquidate_factor)
-        for v, p in zip(values, parts, strict=True)
+        arithmetic.mul_factor(v, p.liquidate_factor) for v, p in zip(values, parts, strict=True)
     )
-    hf = weighted * compound_v3_arithmetic.FACTOR // debt_value if debt_value else None
+    hf = weighted * arithmetic.FACTOR // debt_value if debt_value else None
 
     def usd(value: int) -> float | None:
         if not known_state or comet.quote_usd is None:
@@ -551,7 +546,7 @@ def _account_rows(
         lt_bps=None,
         collateral_usd=usd(collateral),
         debt_usd=usd(debt_value),
-        hf=hf / compound_v3_arithmetic.FACTOR if known_state and hf is not None else None,
+        hf=hf / arithmetic.FACTOR if known_state and hf is not None else None,
         legs=len(held) + bool(debt),
         read_block=position.read_block,
     )
@@ -698,11 +693,7 @@ def _priced(
 
     def worth(raw: int | None, asset: str, scale: int) -> int | None:
         price = comet.prices.get(asset)
-        return (
-            None
-            if raw is None or price is None
-            else compound_v3_arithmetic.mul_price(raw, price, scale)
-        )
+        return None if raw is None or price is None else arithmetic.mul_price(raw, price, scale)
 
     debt_value = coll_value = None
     if kind == "absorb-debt":

@@ -1,6 +1,7 @@
-"""Euler vaults (EVK) in integers: the discount grows with the shortfall.
+"""Euler vaults (EVK) in integers: the liquidation discount grows with the shortfall.
 
-Source: euler-xyz/euler-vault-kit 5b98b42 (LiquidityUtils, Liquidation).
+Source: euler-xyz/euler-vault-kit 5b98b42 (LiquidityUtils, Liquidation). No reader uses it yet;
+test vectors hold it against the contract (tests/lending/test_vectors.py).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def liquidation(
 ) -> Liquidation:
     """Liquidation.calculateMaxLiquidation for one collateral; values in the unit of account.
 
-    Not strict: a position exactly at its limit is not liquidatable only if adjusted collateral
-    exceeds the liability.
+    A position is liquidatable unless its adjusted collateral exceeds the liability; equality is
+    liquidatable.
     """
     adjusted = collateral_value * ltv_bps // BPS
     if adjusted > liability_value:

@@ -1,6 +1,8 @@
 """Maker (Sky) vaults in integers: wad amounts, ray rates, rad debts.
 
-Source: makerdao/dss fa4f663 (spot, dog).
+Source: makerdao/dss fa4f663 (spot, dog). No reader uses it yet; test vectors hold it against the
+contracts (tests/lending/test_vectors.py). Names are the contracts' own: ink (collateral), art
+(normalised debt), chop (penalty), tab (debt with penalty), dust (least debt).
 """
 
 from __future__ import annotations

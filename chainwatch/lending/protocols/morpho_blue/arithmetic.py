@@ -33,10 +33,6 @@ def assets_down(shares: int, totals: Totals) -> int:
     return shares * (totals.assets + VIRTUAL_ASSETS) // (totals.shares + VIRTUAL_SHARES)
 
 
-def shares_up(assets: int, totals: Totals) -> int:
-    return ceil_div(assets * (totals.shares + VIRTUAL_SHARES), totals.assets + VIRTUAL_ASSETS)
-
-
 def max_borrow(collateral: int, price: int, lltv: int) -> int:
     """The debt up to which a position is healthy, loan token units."""
     return collateral * price // ORACLE_SCALE * lltv // WAD
@@ -56,13 +52,6 @@ def seized_for_shares(shares: int, price: int, lltv: int, totals: Totals) -> tup
     """(collateral seized, assets repaid) where a liquidator names the shares to repay."""
     quoted = assets_down(shares, totals) * incentive_factor(lltv) // WAD
     return quoted * ORACLE_SCALE // price, assets_up(shares, totals)
-
-
-def repaid_for_assets(seized: int, price: int, lltv: int, totals: Totals) -> tuple[int, int]:
-    """(shares repaid, assets repaid) where a liquidator names the collateral to seize."""
-    quoted = ceil_div(seized * price, ORACLE_SCALE)
-    shares = shares_up(ceil_div(quoted * WAD, incentive_factor(lltv)), totals)
-    return shares, assets_up(shares, totals)
 
 
 def taylor_compounded(rate: int, seconds: int) -> int:

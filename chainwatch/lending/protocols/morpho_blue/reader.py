@@ -24,7 +24,7 @@ from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_l
 from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import Quote, read_quotes
-from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
+from chainwatch.lending.protocols.morpho_blue import arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, Totals
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
@@ -47,7 +47,7 @@ from chainwatch.text import contract_text
 
 PROTOCOL = "morpho-blue"
 
-# Selectors; tests/test_abi.py holds each against the ABI in abis/.
+# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
 OWNER = "0x8da5cb5b"
 IS_LLTV_ENABLED = "0xb485f3b8"
 ID_TO_MARKET_PARAMS = "0x2c3c9157"
@@ -132,7 +132,7 @@ class _MorphoMarket(msgspec.Struct, frozen=True):
 
     @property
     def bonus_bps(self) -> float:
-        return (morpho_blue_arithmetic.incentive_factor(self.lltv) - WAD) * 10_000 / WAD
+        return (arithmetic.incentive_factor(self.lltv) - WAD) * 10_000 / WAD
 
     def usd(self, value: int) -> float | None:
         """USD of an amount of the loan token."""
@@ -299,7 +299,7 @@ async def _read_markets(
         state, rate, price = states[market_id], rates[market_id], prices[oracle]
         totals = Totals(assets=state[2], shares=state[3])
         if rate:
-            totals = morpho_blue_arithmetic.accrued(totals, rate, at.time - state[4])
+            totals = arithmetic.accrued(totals, rate, at.time - state[4])
         failure = "oracle reverted" if price is None else "" if rate is not None else "no rate"
         if loan.decimals is None or collateral.decimals is None:
             failure = failure or "a token without decimals"
@@ -542,7 +542,7 @@ def _reserve_rows(market: Market, terms: _MorphoMarket, stamp: Stamp) -> list[Re
                     ORACLE_SCALE,
                     terms.loan_usd,
                     # Loan tokens per share, 1e36: shares have six decimals more.
-                    morpho_blue_arithmetic.assets_up(ORACLE_SCALE, terms.totals),
+                    arithmetic.assets_up(ORACLE_SCALE, terms.totals),
                     0.0,
                     0.0,
                 ),
@@ -555,14 +555,14 @@ def _account_rows(
     market: Market, terms: _MorphoMarket, stamp: Stamp, account: str, position: _MorphoPosition
 ) -> tuple[Account, list[Leg]]:
     failure = terms.failure
-    debt = morpho_blue_arithmetic.assets_up(position.shares, terms.totals) if position.shares else 0
+    debt = arithmetic.assets_up(position.shares, terms.totals) if position.shares else 0
     value = most = None
     if terms.price is not None:
         if position.collateral * terms.price >= UINT_END:
             failure = failure or "overflow"
         else:
             value = position.collateral * terms.price // ORACLE_SCALE
-            most = morpho_blue_arithmetic.max_borrow(position.collateral, terms.price, terms.lltv)
+            most = arithmetic.max_borrow(position.collateral, terms.price, terms.lltv)
     if failure:
         value = most = None
     hf = most * WAD // debt if most is not None and debt else None

@@ -8,33 +8,39 @@ import msgspec
 
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.lending.liquidations import record_liquidations
-from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
-from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.protocols.aave_v3.arithmetic import V3_0
+from chainwatch.lending.protocols.aave_v3.reader import (
+    POSITION_TABLES,
+    V3,
+    AaveLender,
+    AaveLiquidations,
+    verify,
+)
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
 SPARK = msgspec.structs.replace(
-    aave_v3.V3,
+    V3,
     protocol="spark",
     name="Spark",
     # Whether the live pool was upgraded since is not known; another revision is refused.
-    profiles={1: aave_v3_arithmetic.V3_0, 2: aave_v3_arithmetic.V3_0, 3: aave_v3_arithmetic.V3_0},
+    profiles={1: V3_0, 2: V3_0, 3: V3_0},
 )
 
 
 @source(
     SPARK.protocol,
     protocol=SPARK.protocol,
-    tables=aave_v3.TABLES,
+    tables=POSITION_TABLES,
     docs="https://docs.spark.fi/dev/sparklend/core-contracts/pool",
 )
 def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
     """Positions on Spark: collateral, debt and health factor of every account at one block."""
-    return take_snapshot(feed, aave_v3.AaveLender(SPARK))
+    return take_snapshot(feed, AaveLender(SPARK))
 
 
-verifier(SPARK.protocol)(aave_v3.verify)
+verifier(SPARK.protocol)(verify)
 
 
 @source(
@@ -45,4 +51,4 @@ verifier(SPARK.protocol)(aave_v3.verify)
 )
 def collect_liquidations(feed: Feed) -> AsyncIterator[Batch]:
     """Liquidations on Spark: debt repaid and collateral seized, at the oracle's prices then."""
-    return record_liquidations(feed, aave_v3.AaveLiquidations(SPARK))
+    return record_liquidations(feed, AaveLiquidations(SPARK))
