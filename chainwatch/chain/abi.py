@@ -13,8 +13,7 @@ WORD = 32
 
 
 class Malformed(NetworkError, ValueError):
-    """An answer that the called function cannot have given: the contract is another one, or the
-    endpoint made it up."""
+    """An answer that is not the encoding of what the called function returns."""
 
 
 def call(function: str, *arguments: int | str) -> bytes:
@@ -40,8 +39,8 @@ def word(data: bytes, index: int) -> int:
     part = data[index * WORD : (index + 1) * WORD]
     if len(part) != WORD:
         raise Malformed(
-            f"a contract's answer has {len(data)} bytes, word {index} is missing: it is not the "
-            "contract that the market names, or the endpoint is at fault"
+            f"expected a contract's answer with word {index}, got {len(data)} bytes: the address "
+            "is another contract than the market names, or the endpoint is at fault"
         )
     return int.from_bytes(part, "big")
 
@@ -61,7 +60,7 @@ def address_list(data: bytes) -> list[str]:
     start = word(data, 0) // WORD
     count = word(data, start)
     if count > len(data) // WORD:
-        raise Malformed(f"a contract's answer claims {count} addresses in {len(data)} bytes")
+        raise Malformed(f"expected {count} addresses in a contract's answer, got {len(data)} bytes")
     return [address(word(data, start + 1 + i)) for i in range(count)]
 
 

@@ -26,7 +26,7 @@ from chainwatch.net.http import Response
 from chainwatch.net.urls import scrub
 
 T = TypeVar("T")
-_LONGEST_TEXT = 2000  # characters of an error text that are looked at
+_LONGEST_TEXT = 2000  # characters of an error text that are kept
 
 
 # --- wire formats ---------------------------------------------------------------------------
@@ -89,7 +89,7 @@ Answer = msgspec.Raw | RpcFault
 
 
 def reads_storage(answer: Answer) -> bool | None:
-    """Whether an access list names a slot; None for an answer that is none, or of a failed call."""
+    """Whether an access list names a slot; None for a failed call or any other answer."""
     try:
         access_list = decode_answer(_ACCESS, answer, "an access list")
     except Trouble:
@@ -150,7 +150,7 @@ def _open_batch(response: Response, ids: Sequence[int], urls: Sequence[str]) -> 
     answers: dict[int | str | None, Answer] = {}
     for entry in entries:
         answer = _value(entry, urls)
-        # geth refuses a batch with an error for its first call, and no word of the others.
+        # geth refuses a batch with an error for its first call only.
         if isinstance(answer, RpcFault) and (entry.id is None or len(entries) == 1):
             raise batch_refusal(answer, len(ids))
         if entry.id not in ids or entry.id in answers:
@@ -208,7 +208,7 @@ def decode_answer(decoder: msgspec.json.Decoder[T], answer: Answer, what: str) -
     try:
         return decoder.decode(answer)
     except _UNREADABLE:
-        raise Trouble(f"{what} that cannot be read") from None
+        raise Trouble(f"{what} that cannot be parsed") from None
 
 
 def hex_bytes(answer: Answer) -> bytes:

@@ -47,7 +47,7 @@ class Size:
         self._accepted = 0
 
     def accept(self, used: int) -> None:
-        """Learn from a success; only the full size says something about a larger one."""
+        """Learn from a success; only one of the full size can raise it."""
         if used < self.now:
             return
         self._accepted += 1
@@ -58,7 +58,7 @@ class Size:
 
 
 class Endpoint:
-    """One URL and what was learnt of it.
+    """One URL, its limits as learnt from its answers, and its state.
 
     Its methods raise Trouble where another endpoint, or this one later, may do better.
     """

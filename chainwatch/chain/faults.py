@@ -1,4 +1,4 @@
-"""What an endpoint refuses, read from its words: ask later, for less, elsewhere, or a revert."""
+"""Errors of endpoints, classified by their text: ask later, for less, elsewhere, or a revert."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class RpcFault(msgspec.Struct, frozen=True):
 
     code: int
     message: str
-    data: str | None = None  # revert data in hex, or more words
+    data: str | None = None  # revert data in hex, or more text
 
     def __str__(self) -> str:
         return f"{visible(self.message, 300)} (error {self.code})"
 
 
-# --- what an endpoint says ------------------------------------------------------------------
+# --- kinds of errors ------------------------------------------------------------------
 
 
 class Kind(Enum):
@@ -31,10 +31,10 @@ class Kind(Enum):
     SLOW = "asking for less, later, may help"
     BUSY = "asking later helps"
     BEHIND = "the endpoint does not have the block yet"
-    OTHER = "no more is known"
+    OTHER = "the text fits no other kind"
 
 
-# A contract chooses the words of its revert, so this comes before every other pattern.
+# A contract chooses the text of its revert, so this comes before every other pattern.
 _EVM = re.compile(
     r"\brevert|invalid opcode|opcode not defined|EVM error|VM execution|out ?of ?gas"
     r"|gas required exceeds|bad instruction|bad jump|invalid jump|stack (?:under|over)flow",
@@ -124,7 +124,7 @@ class Trouble(Exception):
     ) -> None:
         super().__init__(text)
         self.cools = cools  # leave the endpoint alone for a while
-        self.answered = answered  # it said something, as opposed to the network
+        self.answered = answered  # the endpoint answered; False for a failure of the network
         self.final = final  # asking this endpoint again cannot help
         self.retry_after = retry_after
 

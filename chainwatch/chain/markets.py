@@ -31,7 +31,7 @@ from chainwatch.text import suggest, visible
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Where a market is asked for, this word asks for every one.
+# In place of a market's name: every market.
 ALL = "all"
 
 
@@ -83,7 +83,7 @@ def find_market(settings: Settings, protocol: str, name: str) -> Market:
 
 
 def market_names(text: str) -> list[str]:
-    """The markets that a list with commas names, each once; ["all"] where all is among them."""
+    """The names in a list with commas, each once; ["all"] where all is among them."""
     names = [name.strip() for name in text.split(",")]
     return [ALL] if ALL in names else list(dict.fromkeys(names))
 
@@ -100,14 +100,14 @@ def endpoints(settings: Settings, market: Market) -> tuple[str, ...]:
     for url in urls:
         if not re.match(r"https?://[^/\s]+", url) or mask(url) == "…":
             raise ConfigError(
-                f"an endpoint of chain {market.chain} is no http(s) URL "
+                f"expected an http(s) URL for each endpoint of chain {market.chain} "
                 f"(set by {value.origin if value else 'the market table'})"
             )
     return urls
 
 
 def scrubbed(text: str, settings: Settings) -> str:
-    """Text of an unknown origin, without the secret parts of any endpoint that is set."""
+    """A text without the secret parts of any endpoint that is set."""
     urls: list[str] = []
     for chain in settings.rpc_chains():
         with contextlib.suppress(ChainwatchError):
@@ -127,31 +127,33 @@ def _read(path: Path) -> dict[str, Market]:
         raise ConfigError(f"{path} cannot be read: {failure}") from None
     for key in (key for key in tables if key != "markets"):
         name = visible(key, 64)
-        raise ConfigError(f"{path}: `{name}` means nothing here: write [markets.{name}]")
+        raise ConfigError(
+            f"{path}: expected tables [markets.NAME], got `{name}`: write [markets.{name}]"
+        )
     entries = tables.get("markets", {})
     if not isinstance(entries, dict):
-        raise ConfigError(f"{path}: `markets` must hold tables such as [markets.mine]")
+        raise ConfigError(f"{path}: expected tables such as [markets.mine] below `markets`")
     return {name: _market(path, name, entry) for name, entry in entries.items()}
 
 
 def _market(path: Path, name: str, entry: Any) -> Market:
     where = f"{path}: market {name!r}"
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{where}: a name is made of a-z, 0-9, dot, dash and underscore")
+        raise ConfigError(f"{where}: expected a name of a-z, 0-9, dot, dash and underscore")
     if name == ALL:
-        raise ConfigError(f"{where}: all means every market, give it another name")
+        raise ConfigError(f"{where}: the name all stands for every market: give it another name")
     try:
         market = msgspec.convert({"name": name, **entry}, Market)
     except (msgspec.ValidationError, TypeError) as failure:
         raise ConfigError(f"{where}: {failure}") from None
     if not _ADDRESS.fullmatch(market.pool):
-        raise ConfigError(f"{where}: pool is not an address of 0x and 40 hex digits")
+        raise ConfigError(f"{where}: pool: expected an address of 0x and 40 hex digits")
     if market.chain_id <= 0 or market.lag < 0:
-        raise ConfigError(f"{where}: chain_id must be positive and lag not negative")
+        raise ConfigError(f"{where}: expected a chain_id above 0 and a lag of 0 or more")
     if not NAME.fullmatch(market.chain):
-        raise ConfigError(f"{where}: chain is made of a-z, 0-9, dot, dash and underscore")
+        raise ConfigError(f"{where}: chain: expected a name of a-z, 0-9, dot, dash and underscore")
     if market.quote_feed is not None and not _ADDRESS.fullmatch(market.quote_feed):
-        raise ConfigError(f"{where}: quote_feed is not an address of 0x and 40 hex digits")
+        raise ConfigError(f"{where}: quote_feed: expected an address of 0x and 40 hex digits")
     return msgspec.structs.replace(
         market,
         pool=market.pool.lower(),

@@ -21,7 +21,7 @@ _ALLOW_FAILURE = (1).to_bytes(_WORD) + (0x60).to_bytes(_WORD)  # the flag, then 
 def encode_aggregate3(calls: Sequence[Call]) -> bytes:
     """Calldata of Multicall3's `aggregate3` with allowFailure set for every call."""
     sizes = tuple({len(data) for _, data in calls})
-    if len(sizes) == 1:  # nearly always: the same question about many accounts
+    if len(sizes) == 1:  # nearly always: one function for many accounts
         (size,) = sizes
         padding = _ZEROS[: -size % _WORD]
         head = {to: _call_head(to, size) for to in {to for to, _ in calls}}
@@ -38,7 +38,7 @@ def encode_aggregate3(calls: Sequence[Call]) -> bytes:
 
 
 def _call_head(to: str, size: int) -> bytes:
-    """What stands before the data of a call: whom, that it may fail, where data begin, how many."""
+    """The words before the data of a call: target, allowFailure, offset and size of the data."""
     return bytes.fromhex(to[2:]).rjust(_WORD, b"\0") + _ALLOW_FAILURE + size.to_bytes(_WORD)
 
 

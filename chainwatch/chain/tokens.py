@@ -1,7 +1,7 @@
 """Tokens whose supply is read on chain: which contract, on which chain, with which treasury.
 
-The built-in table is chainwatch/tokens.toml; <home>/tokens.toml (or CHAINWATCH_TOKENS) adds to it
-or replaces entries of the same name:
+The built-in table is chainwatch/chain/tokens.toml; <home>/tokens.toml (or CHAINWATCH_TOKENS) adds
+to it or replaces entries of the same name:
 
     [tokens.mine]
     token = "USDT"
@@ -43,7 +43,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def place(self) -> Market:
-        """Its chain, in the form in which endpoints are looked up."""
+        """A Market of its chain, by which endpoints are looked up."""
         return Market(
             protocol="token",
             chain=self.chain,

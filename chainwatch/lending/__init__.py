@@ -1,1 +1,1 @@
-"""Integer arithmetic and decoding of each lending protocol: no I/O, no clock."""
+"""Lending positions: markets read at one block, valued, verified, and their liquidations."""

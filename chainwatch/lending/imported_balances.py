@@ -9,16 +9,16 @@ balances, one row per balance:
     amount                     whole tokens
     price                      of one token, in the quote currency
     liquidation_threshold      collateral: fraction (0.83) …
-    liquidation_threshold_bps  … or basis points (8300); one of the two, 0 columns it counts nothing
+    liquidation_threshold_bps  … or basis points (8300); one of the two; 0 for no collateral
     bonus, bonus_bps           collateral, optional: 0.05 or 500; one of the two
-                               (thresholds and bonuses are 1.5 at the most)
+                               (thresholds and bonuses are at most 1.5)
     factor                     optional: what moves the price; without it the asset itself
-    factor_price               optional: what the factor stands at; without it the price of the
-                               asset of its name, or the one price of all assets that it moves
+    factor_price               optional: the price of the factor; without it the price of the
+                               asset of its name, or the only price of the assets it moves
 
 accounts, one row per account with what its protocol reports:
     account, collateral, debt  values in the quote currency
-    liquidation_threshold(_bps), bonus(_bps)  as above, of the whole collateral
+    liquidation_threshold(_bps), bonus(_bps)  as above, of all collateral
     collateral_asset, debt_asset              optional; without them "collateral" and "debt"
 
 How a number is written: chainwatch.numbers; `form` is the file's. Every error names the line (the
@@ -191,7 +191,7 @@ def _fraction(
 
 
 def _threshold(columns: _Columns, line: Sequence[Any], at: int, held: float) -> float:
-    """The liquidation threshold of collateral; it may be missing only columns nothing is held."""
+    """The liquidation threshold of collateral; it may be missing only where nothing is held."""
     return _fraction(columns, line, "liquidation_threshold", at, default=None if held else 0.0)
 
 

@@ -1,7 +1,7 @@
 """Fixed-point arithmetic of the contracts, with their rounding and their overflow.
 
 All values are unsigned 256-bit integers. A result that does not fit raises `ChainReverts`, since
-Solidity 0.8 reverts there: a number that the chain would not return must not be made up.
+Solidity 0.8 reverts there: a number that the chain would not return is never computed.
 """
 
 RAY = 10**27

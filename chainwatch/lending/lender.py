@@ -21,6 +21,8 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Snapshot
 
 NO_ADDRESS = "0x" + "00" * 20
+# The end of a message about a contract of another kind.
+FIX_MARKET = "correct `pool` or `chain` in markets.toml"
 
 P = TypeVar("P")
 
@@ -71,7 +73,10 @@ class Lender(Protocol[P]):
     protocol: str
 
     async def open(self, feed: Feed, rpc: Rpc, market: Market, at: Block) -> Opened:
-        """Check that the contract is what it should be, and say which events count."""
+        """Check that the contract is one of the protocol, and give the events that count.
+
+        Raises ConfigError for another contract, or for rules that are not supported.
+        """
 
     async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, P]:
         """The positions of a stored snapshot, by account."""

@@ -20,11 +20,11 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
-NO_STATE = "n/a (the endpoint has no state of block {}: an archive endpoint has)"
+NO_STATE = "n/a (the endpoint has no state of block {}: set an archive endpoint)"
 
 
 class LiquidationEvents(Protocol):
-    """What a protocol adds."""
+    """The liquidation events of a protocol, and what they mean."""
 
     @property
     def topics(self) -> Sequence[str]:

@@ -43,7 +43,7 @@ GETTERS = {
     "BTCToUSDPriceFeed": "0x1de5ffd5",
     "underlyingPriceFeed": "0x2ac0a1a5",
 }
-# Getters that are asked for too where a source names a feed underneath in the key's getter.
+# Further getters of a source whose getter (the key) names a feed underneath.
 NESTED_GETTERS = {
     "BASE_TO_USD_AGGREGATOR": {
         "getRatio": "0xec1ebd7a",

@@ -1,4 +1,4 @@
-"""Events of a market: which blocks were read, which accounts they name, and who is read again."""
+"""Events of a market: the blocks already read, the accounts named in them, and those to read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from chainwatch.tables.lending import Scan, Snapshot, Touch
 async def canonical_scans(
     feed: Feed, rpc: Rpc, market: Market, base: Snapshot | None, at: Block
 ) -> list[Scan]:
-    """The ranges read before whose events are still the chain's, newest first.
+    """The stored ranges whose events are still the chain's, newest first.
 
-    A range whose last block was replaced may hold events that no longer exist. Walking down from
-    the newest ends at the fork. Below it, only a range that another one overlaps may be left from
-    a fork of an earlier time; below `base` none matters.
+    A range whose last block was replaced may hold events that no longer exist. Ranges are checked
+    from the newest down to the first that is still the chain's: the fork is above it. Below it only
+    a range that overlaps another one can come from an earlier fork; below `base` none matters.
     """
     stored = await feed.stored(Scan, "market = $m", m=market.name)
     stored.sort(key=lambda s: s.to_block, reverse=True)

@@ -69,7 +69,7 @@ def block_of(snapshot: Snapshot) -> Block:
 
 
 async def newest_snapshot(feed: Feed, rpc: Rpc, market: Market) -> tuple[Snapshot, Block]:
-    """The newest snapshot that still stands, and its block.
+    """The newest snapshot that is not an orphan, and its block.
 
     Raises UsageError where there is none, Reorged where its block left the chain.
     """

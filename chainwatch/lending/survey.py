@@ -93,7 +93,8 @@ async def _require_no_accounts(
     first = min((s.from_block for s in scans), default=at.number)
     if reason := await lender.evidence_of_accounts(rpc, market, opened, first, at):
         raise NetworkError(
-            f"{market.name}: no account found in blocks {first} to {at.number}, but {reason}: "
-            f"{rpc.host} keeps no event logs of these blocks, or the market began earlier. Set "
-            "another `rpc` or a lower `deployment_block` in markets.toml; no snapshot was stored"
+            f"{market.name}: no event of blocks {first} to {at.number} names an account, but "
+            f"{reason}: {rpc.host} keeps no event logs of these blocks, or the market began "
+            "earlier; set another `rpc` or a lower `deployment_block` in markets.toml "
+            "(no snapshot was stored)"
         )

@@ -85,20 +85,23 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
         ("[markets.mine", "is not valid TOML"),
         ("markets = 3", "must hold tables"),
         ("[markets]\nmine = 3", "market 'mine'"),
-        (MINE.replace("markets.mine", "markets.Mine"), "a name is made of a-z"),
-        (MINE.replace("markets.mine", "markets.all"), "market 'all': all means every market"),
-        (MINE.replace("markets.mine", "mine"), "`mine` means nothing here: write [markets.mine]"),
-        (MINE + "[other]\n", "`other` means nothing here: write [markets.other]"),
-        ("mine = 3", "`mine` means nothing here: write [markets.mine]"),
-        ('"a\\u001b[31m" = 3', "`a\\x1b[31m` means nothing here"),
-        (MINE.replace("markets.mine", 'markets."a\\u001b[31m"'), "a name is made of a-z"),
+        (MINE.replace("markets.mine", "markets.Mine"), "expected a name of a-z"),
+        (
+            MINE.replace("markets.mine", "markets.all"),
+            "the name all stands for every market",
+        ),
+        (MINE.replace("markets.mine", "mine"), "got `mine`: write [markets.mine]"),
+        (MINE + "[other]\n", "got `other`: write [markets.other]"),
+        ("mine = 3", "got `mine`: write [markets.mine]"),
+        ('"a\\u001b[31m" = 3', "got `a\\x1b[31m`"),
+        (MINE.replace("markets.mine", 'markets."a\\u001b[31m"'), "expected a name of a-z"),
         (MINE.replace('chain = "ethereum"', ""), "missing required field `chain`"),
-        (MINE.replace('chain = "ethereum"', 'chain = "a b"'), "chain is made of a-z"),
-        (MINE.replace("chain_id = 1", "chain_id = 0"), "chain_id must be positive"),
+        (MINE.replace('chain = "ethereum"', 'chain = "a b"'), "chain: expected a name of a-z"),
+        (MINE.replace("chain_id = 1", "chain_id = 0"), "expected a chain_id above 0"),
         (MINE.replace("chain_id = 1", 'chain_id = "1"'), "chain_id"),
-        (MINE.replace(POOL, POOL[:-1]), "pool is not an address"),
-        (MINE.replace(POOL, "0x" + "g" * 40), "pool is not an address"),
-        (MINE + "lag = -1\n", "lag not negative"),
+        (MINE.replace(POOL, POOL[:-1]), "pool: expected an address"),
+        (MINE.replace(POOL, "0x" + "g" * 40), "pool: expected an address"),
+        (MINE + "lag = -1\n", "a lag of 0 or more"),
         (MINE + "pol = 1\n", "unknown field `pol`"),
         (MINE + 'provenance = "real"\n', "provenance"),
         (MINE.replace('["https://own', '[3, "https://own'), "rpc"),
@@ -132,7 +135,7 @@ def test_a_table_without_its_heading_is_one_line_of_the_listing(tmp_path: Path) 
     (tmp_path / "markets.toml").write_text(MINE.replace("markets.mine", "mine"))
     done = run("markets", home=tmp_path)
     assert (done.code, len(done.lines), done.out) == (Exit.USAGE, 1, "")
-    assert "markets.toml: `mine` means nothing here: write [markets.mine]" in done.err
+    assert "markets.toml: got `mine`: write [markets.mine]" in done.err
 
 
 # --- endpoints ----------------------------------------------------------------------------------

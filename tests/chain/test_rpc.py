@@ -865,7 +865,7 @@ async def test_a_header_that_is_no_header_is_refused(
             answer["result"].update(change)
 
     proxy.edits.append(spoil)
-    with pytest.raises(RpcError, match="a block header that cannot be read"):
+    with pytest.raises(RpcError, match="a block header that cannot be parsed"):
         await connect(proxy, tries=2).block()
 
 
@@ -1915,7 +1915,7 @@ async def test_a_list_of_logs_that_is_none_or_repeats_itself_is_refused(
             answer["result"] = changed[damage]
 
     proxy.edits.append(spoil)
-    with pytest.raises(RpcError, match=r"logs that cannot be read|the same log twice"):
+    with pytest.raises(RpcError, match=r"logs that cannot be parsed|the same log twice"):
         await collect(connect(proxy, tries=2))
 
 

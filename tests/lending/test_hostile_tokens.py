@@ -179,7 +179,7 @@ ENDPOINTS: dict[str, tuple[shell.Answer, Exit, str]] = {
     "a chain id that is text": (
         lambda b: (200, JSON, envelope(b, result=ESCAPES)),
         Exit.NETWORK,
-        "a chain id that cannot be read",
+        "a chain id that cannot be parsed",
     ),
     "401 with the key": (
         lambda b: (401, JSON, json.dumps({"error": f"no such key: {KEY}"}).encode()),

@@ -651,7 +651,7 @@ def test_an_unknown_revision_of_aave_v2_is_refused_and_never_guessed(
 def test_a_pool_of_one_protocol_is_refused_by_the_source_of_the_other(
     market: AaveV2Market, aave_market: AaveMarket, lake: Lakes
 ) -> None:
-    assert "is no Aave v2 pool" in refusal(lake(aave_market, "aave-v2"))
-    assert "is no Aave v3 pool" in refusal(lake(market, "aave-v3"))
-    assert "is no Spark pool" in refusal(lake(market, "spark"))
-    assert "is no Aave v2 pool" in refusal(lake(market, pool=DEPLOYER))
+    assert "is not a pool of Aave v2" in refusal(lake(aave_market, "aave-v2"))
+    assert "is not a pool of Aave v3" in refusal(lake(market, "aave-v3"))
+    assert "is not a pool of Spark" in refusal(lake(market, "spark"))
+    assert "is not a pool of Aave v2" in refusal(lake(market, pool=DEPLOYER))

@@ -705,7 +705,7 @@ def test_a_contract_that_is_no_pool_is_refused(
         "nobody": "0x" + "12" * 20,
     }[what]
     text = refusal(watch(aave_market, pool=pool))
-    assert text.startswith(f"local: the contract {pool} on chain local is no Aave v3 pool")
+    assert text.startswith(f"local: the contract {pool} on chain local is not a pool of Aave v3")
 
 
 def test_another_chain_is_refused(aave_market: AaveMarket, watch: Callable[..., Watched]) -> None:

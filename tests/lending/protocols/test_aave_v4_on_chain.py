@@ -481,7 +481,7 @@ def test_a_contract_that_is_no_spoke_is_refused_in_one_line(
     pool = known.get(what, odd)
     watched = lake(market, pool=pool)
     assert refused_everywhere(watched).startswith(
-        f"local: the contract {pool} on chain local is no spoke of Aave v4"
+        f"local: the contract {pool} on chain local is not a spoke of Aave v4"
     )
 
 
@@ -506,5 +506,5 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     watched = lake(market)
     watched.collect()
     tampering_is_found(watched, USER, change, figures)
-    with pytest.raises(UsageError, match="--with-web3 does not compare Aave v4"):
+    with pytest.raises(UsageError, match="--with-web3 compares Aave v2"):
         watched.verify(independent=True)

@@ -586,7 +586,7 @@ def test_a_contract_that_is_no_comptroller_is_refused_in_one_line(
     }.get(what, odd)
     watched = lake(market, pool=address)
     assert refused_everywhere(watched).startswith(
-        f"local: the contract {address} on chain local is no comptroller"
+        f"local: the contract {address} on chain local is not a comptroller"
     )
 
 
@@ -622,5 +622,5 @@ def test_web3_is_not_offered_for_a_stand_in(market: CompoundMarket, lake: Lakes)
     open_position(market, USER, "WETH", 10**18, 10**8)
     watched = lake(market)
     watched.collect()
-    with pytest.raises(UsageError, match="--with-web3 compares Aave markets only"):
+    with pytest.raises(UsageError, match="--with-web3 compares Aave v2"):
         watched.verify(independent=True)

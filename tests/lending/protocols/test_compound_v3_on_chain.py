@@ -920,7 +920,7 @@ def test_a_contract_that_is_no_comet_is_refused_in_one_line(
     }[what]
     watched = lake(replace(market, comet=pool))
     assert refused_everywhere(watched).startswith(
-        f"local: the contract {pool} on chain local is no Comet"
+        f"local: the contract {pool} on chain local is not a Comet"
     )
 
 
@@ -928,7 +928,7 @@ def test_a_market_of_more_assets_than_have_a_flag_is_refused(chain: Chain, lake:
     names = [f"A{i:02}" for i in range(25)]
     aave = shelf(chain, [(symbol, 18, USD) for symbol in ["USDC", *names]])
     wide = comet.deploy(aave, listings=[Listing(s, 80, 85, 93) for s in names])
-    with pytest.raises(ConfigError, match="is no Comet"):
+    with pytest.raises(ConfigError, match="is not a Comet"):
         lake(wide).collect()
     full = comet.deploy(aave, listings=[Listing(s, 80, 85, 93) for s in names[:24]])
     assert lake(full).collect().accounts == 0
@@ -998,7 +998,7 @@ def test_web3_is_not_offered_for_a_stand_in(market: CometMarket, lake: Lakes) ->
     borrow(market, USER, "WETH", 10**18, 10**8)
     watched = lake(market)
     watched.collect()
-    with pytest.raises(UsageError, match="--with-web3 compares Aave markets only"):
+    with pytest.raises(UsageError, match="--with-web3 compares Aave v2"):
         watched.verify(independent=True)
 
 

@@ -563,7 +563,7 @@ def test_a_contract_that_is_no_morpho_is_refused_in_one_line(
     pool = {"a token": market.tokens["USDC"], "nobody": "0x" + "12" * 20}.get(what, odd)
     watched = lake(market, pool=pool)
     assert refused_everywhere(watched).startswith(
-        f"local: the contract {pool} on chain local is no Morpho Blue"
+        f"local: the contract {pool} on chain local is not a Morpho Blue"
     )
 
 
@@ -592,5 +592,5 @@ def test_web3_is_not_offered_for_a_stand_in(market: MorphoMarket, lake: Lakes) -
     open_position(market, "weth", USER, WAD, 10**8)
     watched = lake(market)
     watched.collect()
-    with pytest.raises(UsageError, match="--with-web3 compares Aave markets only"):
+    with pytest.raises(UsageError, match="--with-web3 compares Aave v2"):
         watched.verify(independent=True)

@@ -2,7 +2,8 @@
 
 Sources: aave/aave-v3-core 782f519 (3.0.x) and aave-dao/aave-v3-origin v3.1.0 … v3.6.0 and
 fd1fbd9 (3.7): GenericLogic, LiquidationLogic, EModeLogic, WadRayMath, MathUtils,
-ReserveConfiguration, UserConfiguration, StableDebtToken.
+ReserveConfiguration, UserConfiguration, StableDebtToken. Interest between blocks
+(`linear_interest`, `compound_interest_taylor`) is used by no reader; test vectors hold it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from chainwatch.lending.integers import (
 
 BASE_DECIMALS = 8
 LIQUIDATABLE_BELOW = 10**18
-FULL_CLOSE_BELOW = 95 * 10**16  # at or under this health factor all of a debt may be repaid
-SMALL_POSITION: int = 2_000 * 10**BASE_DECIMALS  # under it, too (from 3.3)
+FULL_CLOSE_BELOW = 95 * 10**16  # at or below this health factor all of a debt may be repaid
+SMALL_POSITION: int = 2_000 * 10**BASE_DECIMALS  # and below this value, too (from 3.3)
 MIN_LEFTOVER: int = (
     1_000 * 10**BASE_DECIMALS
 )  # what a liquidation must leave, or nothing (from 3.3)
@@ -136,7 +137,7 @@ def flagged(user_config: int, reserve_count: int) -> list[tuple[int, bool, bool]
 
 
 class ReserveState(msgspec.Struct, frozen=True):
-    """What of a reserve the accounts need; `price` is None where the oracle reverts."""
+    """The part of a reserve that accounts need; `price` is None where the oracle reverts."""
 
     asset: str
     reserve_id: int
@@ -385,7 +386,7 @@ def hf_word(hf: int | None) -> int:
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """What a liquidation call is about: one debt, one collateral, and the account around them.
+    """The input of a liquidation call: one debt, one collateral, and their account.
 
     Balances in token units, prices and `total_debt` in base units, `bonus` and `protocol_fee` in
     basis points (10500 = 5 %), `health_factor` in wad.
@@ -440,7 +441,7 @@ def max_liquidatable_debt(profile: Profile, pair: Pair) -> int:
 def liquidate(profile: Profile, pair: Pair, debt_to_cover: int) -> Seizure:
     """What `liquidationCall` repays and seizes.
 
-    `leaves_dust` tells that the contract reverts with MustNotLeaveDust (from 3.3 on).
+    `leaves_dust`: the contract reverts with MustNotLeaveDust (from 3.3 on).
     """
     debt_unit, collateral_unit = unit_of(pair.debt_decimals), unit_of(pair.collateral_decimals)
     debt = min(debt_to_cover, max_liquidatable_debt(profile, pair))

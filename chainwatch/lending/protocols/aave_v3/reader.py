@@ -1,7 +1,7 @@
-"""Aave v3 and what is built like it: a pool with reserves, flags per account, scaled balances.
+"""Aave v3 and pools built like it: reserves, flags per account, scaled balances.
 
-`AaveLender` reads a pool in one dialect. Sources of other pools (Aave v2, Spark) are files of
-their own that name theirs.
+`AaveLender` reads a pool in one dialect. Aave v2 and Spark have readers of their own, which give
+their dialect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError
 from chainwatch.lending.exposures import UNIT
 from chainwatch.lending.integers import ChainReverts
-from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.lender import FIX_MARKET, NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts, read_in_parts
@@ -154,14 +154,14 @@ class _PoolReserve(msgspec.Struct, frozen=True):
 
 
 class _OpenedPool(msgspec.Struct, frozen=True):
-    """What opening a pool found: its rules, and its reserves as getReserveData returns them."""
+    """A pool as opened: its rules, and its reserves as getReserveData returns them."""
 
     profile: Profile
     data: tuple[tuple[str, bytes], ...]
 
 
 class _PoolState(msgspec.Struct, frozen=True):
-    """A market's own state at the pinned block; accounts come on top."""
+    """The pool's own state at the pinned block, without accounts."""
 
     at: Block
     profile: Profile
@@ -184,7 +184,7 @@ class _PoolState(msgspec.Struct, frozen=True):
 
 
 class _PoolPosition(msgspec.Struct, frozen=True):
-    """What is known of one account: e-mode, balances, and the block they were read at."""
+    """One account: its e-mode, its balances, and the block they were read at."""
 
     emode: int
     holdings: tuple[Holding, ...]
@@ -326,22 +326,22 @@ async def _read_revision(
     (answer,) = await rpc.read([(market.pool, abi.call(dialect.revision))], at)
     if isinstance(answer, Reverted) or len(answer) != abi.WORD:
         raise ConfigError(
-            f"{market.name}: the contract {market.pool} on chain {market.chain} is no "
-            f"{dialect.name} pool at block {at.number} (it has no revision number)"
+            f"{market.name}: the contract {market.pool} on chain {market.chain} is not a pool of "
+            f"{dialect.name} at block {at.number} (it has no revision number); {FIX_MARKET}"
         )
     revision = abi.word(answer, 0)
     profile = dialect.profiles.get(revision)
     if profile is None:
         raise ConfigError(
-            f"{market.name}: pool revision {revision} at block {at.number} is not supported "
-            f"(supported: {', '.join(str(r) for r in dialect.profiles)}); its rounding rules "
-            "would have to be guessed, so nothing was read"
+            f"{market.name}: expected a pool revision of "
+            f"{', '.join(str(r) for r in dialect.profiles)}, got {revision} at block {at.number}; "
+            "its rounding rules are not known, so nothing was read"
         )
     return revision, profile
 
 
 class _ReserveTokens(msgspec.Struct, frozen=True):
-    """Where the balances of one reserve lie."""
+    """The token contracts with the balances of one reserve."""
 
     asset: str
     a_token: str
@@ -457,9 +457,9 @@ async def _read_pool_state(
 async def _read_base(
     rpc: Rpc, market: Market, oracle: str, at: Block
 ) -> tuple[int, str, float | None]:
-    """What the oracle counts in: units per whole, its name, and USD per whole.
+    """The oracle's base currency: units per whole, its name, and USD per whole.
 
-    Oracles from before v3 do not say; they count in ETH with 18 decimals.
+    Oracles from before v3 have no getter for it; they count in ETH with 18 decimals.
     """
     currency, unit = await rpc.read(
         [(oracle, abi.call(BASE_CURRENCY)), (oracle, abi.call(BASE_CURRENCY_UNIT))], at
@@ -468,7 +468,9 @@ async def _read_base(
         return 10**18, "ETH", await read_answer(rpc, market.quote_feed, at)
     base_unit = abi.word(unit, 0)
     if str(base_unit).strip("0") != "1":
-        raise ConfigError(f"{market.name}: its oracle counts in odd units of {base_unit}")
+        raise ConfigError(
+            f"{market.name}: expected a base currency unit that is a power of ten, got {base_unit}"
+        )
     address = abi.address(abi.word(currency, 0))
     if address == NO_ADDRESS:
         return base_unit, "USD", 1.0
@@ -497,9 +499,9 @@ async def _read_emodes(
 async def _with_categories(
     rpc: Rpc, market: Market, pool_state: _PoolState, accounts: Iterable[_PoolPosition]
 ) -> _PoolState:
-    """The head with the categories that accounts are in though no reserve is any more.
+    """The pool's state with the categories that have accounts but no reserves any more.
 
-    The pool still asks such a category's price source, and an account is lost if that fails.
+    The pool still asks such a category's price source, and reverts for the account if that fails.
     """
     left = {a.emode for a in accounts} - {0} - pool_state.emodes.keys()
     if not left or pool_state.profile.emode != "category":
@@ -592,7 +594,7 @@ def _bonus(stored: int) -> int:
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
     if isinstance(answer, Reverted):
-        raise NetworkError(f"{what} reverted: the market does not answer as an Aave pool does")
+        raise NetworkError(f"{what} reverted: expected the answer of an Aave pool")
     return answer
 
 
@@ -617,7 +619,7 @@ async def _read_accounts(
     )
     flags = _single(answers[: len(accounts)], "getUserConfiguration")
     emodes = _single(answers[len(accounts) :], "getUserEMode") or [0] * len(accounts)
-    # What to ask for a reserve by its two flags, made once and not for each account.
+    # The calls for a reserve by its two flags, encoded once and not for each account.
     calls_by_flags = {
         (reserve_id, pair): [
             (part, token, abi.selector(getter))
@@ -663,7 +665,7 @@ def _single(answers: Sequence[bytes | Reverted], what: str) -> list[int]:
 def balance_calls(
     reserve: _ReserveTokens, borrows: bool, collateral: bool
 ) -> Iterator[tuple[str, str, str]]:
-    """What to ask for a reserve whose bits are set: (part, token, getter)."""
+    """The calls for a reserve whose bits are set: (part, token, getter)."""
     if collateral:
         yield "collateral", reserve.a_token, SCALED_BALANCE_OF
     if borrows:
@@ -796,7 +798,7 @@ def _account_rows(
     ]
 
 
-# --- is it right --------------------------------------------------------------------------------
+# --- verification --------------------------------------------------------------------------------
 
 
 @verifier(V3.protocol)
@@ -859,7 +861,7 @@ def _figures(account: Account, answer: _ChainAnswer) -> Iterator[Figure]:
         yield Figure(account.account, name, own, theirs, account.status)
 
 
-# --- what was liquidated ------------------------------------------------------------------------
+# --- liquidations ------------------------------------------------------------------------
 
 
 class _AssetTerms(msgspec.Struct, frozen=True):
@@ -899,7 +901,7 @@ class AaveLiquidations:
         terms: Mapping[str, _AssetTerms],
         at: Block,
     ) -> list[float | None]:
-        """The bonus of each event's collateral, its account's e-mode considered."""
+        """The bonus of each event's collateral, that of its account's e-mode where it has one."""
         users = [e.account for e in events]
         emodes = [0] * len(users)
         if self.dialect.emodes:
@@ -940,7 +942,7 @@ def _event(market: Market, dialect: Dialect, log: Log, at: Block) -> ChainLiquid
 async def _read_asset_terms(
     dialect: Dialect, rpc: Rpc, market: Market, assets: Sequence[str], at: Block
 ) -> dict[str, _AssetTerms]:
-    """What the pool and its oracle said of assets at a block."""
+    """The terms and prices of assets at a block, from the pool and its oracle."""
     pool = market.pool
     (provider,) = await rpc.read([(pool, abi.call(dialect.provider))], at)
     provider_address = abi.address(abi.word(_answer(provider, "the addresses provider"), 0))

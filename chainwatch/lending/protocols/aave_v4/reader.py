@@ -1,8 +1,8 @@
-"""Aave v4: accounts live in a spoke, interest in the hubs behind it, terms with each account.
+"""Aave v4: accounts are in a spoke, interest in the hubs behind it, terms with each account.
 
-A market of ours is one spoke. Values have 26 decimals of a dollar, debt is never rounded, and each
+One market is one spoke. Values have 26 decimals of a dollar, debt is never rounded, and each
 collateral counts by the factor that the account itself has on record (its dynamic config key). An
-asset is named `0x…:id`, as one token may stand behind several reserves of a spoke.
+asset is named `0x…:id`, because several reserves of a spoke may have the same token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import BPS, RAY, WAD, ceil_div, unit_of
-from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero, scoped_name
+from chainwatch.lending.lender import FIX_MARKET, Opened, Stamp, Watch, any_above_zero, scoped_name
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import in_parts
@@ -102,7 +102,7 @@ class _ReservePosition(msgspec.Struct, frozen=True):
 
 
 class _SpokePosition(msgspec.Struct, frozen=True):
-    """What is known of one account: its reserves by number, those that are flagged."""
+    """One account: its flagged reserves by number."""
 
     held: dict[int, _ReservePosition]
     read_block: int
@@ -322,15 +322,18 @@ def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
 
 
 async def _read_spoke(rpc: Rpc, market: Market, at: Block) -> tuple[int, str, tuple[int, int, int]]:
-    """How many reserves there are, the oracle, and the liquidation terms; ConfigError where the
-    contract does not answer as a spoke does."""
+    """The number of reserves, the oracle, and the liquidation terms.
+
+    Raises ConfigError where the contract does not answer as a spoke does.
+    """
     pool = market.pool
     count, oracle, terms = await rpc.read(
         [(pool, abi.call(g)) for g in (GET_RESERVE_COUNT, ORACLE, GET_LIQUIDATION_CONFIG)], at
     )
     refusal = ConfigError(
-        f"{market.name}: the contract {pool} on chain {market.chain} is no spoke of Aave v4 at "
-        f"block {at.number} (it has no getReserveCount, ORACLE or getLiquidationConfig)"
+        f"{market.name}: the contract {pool} on chain {market.chain} is not a spoke of Aave v4 at "
+        f"block {at.number} (it has no getReserveCount, ORACLE or getLiquidationConfig); "
+        f"{FIX_MARKET}"
     )
     if any(isinstance(a, Reverted) for a in (count, oracle, terms)):
         raise refusal
@@ -420,7 +423,7 @@ async def _read_spoke_state(
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
     if isinstance(answer, Reverted):
-        raise NetworkError(f"{what} reverted: the market does not answer as Aave v4 does")
+        raise NetworkError(f"{what} reverted: expected the answer of an Aave v4 spoke")
     return answer
 
 
@@ -513,7 +516,7 @@ def _supply_leg(
         market=market.name,
         account=account,
         asset=reserve.key,
-        # What has no factor on record does not count at all.
+        # Collateral without a factor on record does not count.
         side="collateral" if position.supplied and config.factor else "idle",
         scaled=position.supplied,
         raw=amount,
@@ -566,7 +569,7 @@ def _value(reserve: _SpokeReserve, amount: int) -> int | None:
     return amount * unit_of(18 - reserve.decimals) * reserve.price
 
 
-# --- is it right --------------------------------------------------------------------------------
+# --- verification --------------------------------------------------------------------------------
 
 
 @verifier(PROTOCOL)
@@ -575,10 +578,10 @@ async def verify(
 ) -> tuple[Verification, list[Row]]:
     """Compare collateral, debt in ray and health factor with getUserAccountData at the block.
 
-    Collateral and debt are taken from the stored shares anew, as debt is kept rounded up.
+    Collateral and debt are computed again from the stored shares, as debt is stored rounded up.
     """
     if independent:
-        raise UsageError("--with-web3 does not compare Aave v4 markets")
+        raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
     snapshot_sample = await load_sample(feed, sample)
     market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
     sampled = snapshot_sample.accounts
@@ -611,7 +614,7 @@ async def verify(
     return compare_figures(feed, snapshot_sample, figures, "getUserAccountData")
 
 
-# --- what was liquidated ------------------------------------------------------------------------
+# --- liquidations ------------------------------------------------------------------------
 
 
 class SpokeLiquidations:

@@ -1,8 +1,8 @@
 """Compound v2: a comptroller, one cToken per asset, one factor for borrowing and liquidation.
 
-Figures are as the comptroller's own view has them, with interest as stored; a liquidation accrues
-it first, so that both verdicts are kept. A health factor is no term of Compound's: it is derived.
-An asset stands for its cToken, as two of them may have the same token underneath.
+Figures are those of the comptroller's own view, with interest as stored. A liquidation accrues
+interest first, so both verdicts are stored. Compound has no health factor: it is derived. An asset
+is named by its cToken, because two of them may have the same token underneath.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chainwatch.chain.types import Block, Log, Reverted
 from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.lender import FIX_MARKET, NO_ADDRESS, Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.parts import ACCOUNTS_PER_PART, in_parts
@@ -100,7 +100,7 @@ class _StoredBalance(msgspec.Struct, frozen=True):
 
 
 class _ComptrollerPosition(msgspec.Struct, frozen=True):
-    """What is known of one account: its balances by cToken."""
+    """One account: its balances by cToken."""
 
     held: dict[str, _StoredBalance]
     read_block: int
@@ -156,7 +156,7 @@ class _ComptrollerState(msgspec.Struct, frozen=True):
 
     @property
     def bonus_bps(self) -> float:
-        """What is seized above the repayment, the reserves' share included."""
+        """Collateral seized above the repayment, the reserves' share included."""
         return (self.incentive - MANTISSA) * 10_000 / MANTISSA
 
 
@@ -294,8 +294,8 @@ async def _with_borrows(
 ) -> dict[str, _ComptrollerPosition]:
     """The accounts with their borrows at the block.
 
-    A cToken tells a borrow with interest only, and not what it counts from: what an account owes
-    is asked anew each time. cTokens never move without an event.
+    A cToken gives a borrow with interest, not the principal and index behind it: borrows are read
+    again each time. cToken balances never change without an event.
     """
     positions = dict(accounts)
     owing = [
@@ -306,7 +306,7 @@ async def _with_borrows(
     ]
     for start in range(0, len(owing), ACCOUNTS_PER_PART):
         part = owing[start : start + ACCOUNTS_PER_PART]
-        # One after the other: the second call accrues interest for what follows it.
+        # In two reads: borrowBalanceCurrent accrues interest for the calls after it.
         stored = await rpc.read([(c, abi.call(BORROW_BALANCE_STORED, a)) for a, c in part], at)
         accrued = await rpc.read([(c, abi.call(BORROW_BALANCE_CURRENT, a)) for a, c in part], at)
         for (account, c_token), was, now in zip(part, stored, accrued, strict=True):
@@ -327,13 +327,14 @@ async def _with_borrows(
 
 
 async def _all_markets(rpc: Rpc, market: Market, at: Block) -> tuple[str, ...]:
-    """The comptroller's cTokens in the order of their listing; ConfigError where it is none."""
+    """The comptroller's cTokens in the order of their listing; ConfigError for another contract."""
     is_comptroller, listed = await rpc.read(
         [(market.pool, abi.call(getter)) for getter in (IS_COMPTROLLER, GET_ALL_MARKETS)], at
     )
     refusal = ConfigError(
-        f"{market.name}: the contract {market.pool} on chain {market.chain} is no comptroller of "
-        f"Compound v2 at block {at.number} (it has no isComptroller or getAllMarkets)"
+        f"{market.name}: the contract {market.pool} on chain {market.chain} is not a comptroller "
+        f"of Compound v2 at block {at.number} (it has no isComptroller or getAllMarkets); "
+        f"{FIX_MARKET}"
     )
     if (
         isinstance(is_comptroller, Reverted)
@@ -461,7 +462,7 @@ async def _exposures(
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
     if isinstance(answer, Reverted):
-        raise NetworkError(f"{what} reverted: the market does not answer as Compound v2 does")
+        raise NetworkError(f"{what} reverted: expected the answer of Compound v2")
     return answer
 
 
@@ -519,8 +520,8 @@ def _account_rows(
     accrued = [terms.balance(balance, accrued=True) for terms, (_, balance) in held.items()]
     covered, owed = arithmetic.sums(stored)
     hf = covered * MANTISSA // owed if owed else None
-    # A borrow in a market that was given up may be repaid whatever the account is worth.
-    given_up = any(terms.deprecated and balance.borrow for terms, (_, balance) in held.items())
+    # A borrow in a deprecated market may be liquidated whatever the account is worth.
+    in_deprecated = any(terms.deprecated and balance.borrow for terms, (_, balance) in held.items())
     legs = []
     for terms, (c, balance) in held.items():
         for side, scaled, raw in (
@@ -551,8 +552,8 @@ def _account_rows(
         collateral_base=sums["collateral"] if known_state else None,
         debt_base=sums["debt"] if known_state else None,
         hf_wad=hf if known_state else None,
-        liquidatable=given_up or (owed > covered if known_state else None),
-        liquidatable_accrued=given_up
+        liquidatable=in_deprecated or (owed > covered if known_state else None),
+        liquidatable_accrued=in_deprecated
         or (arithmetic.is_liquidatable(accrued) if known_state else None),
         lt_bps=None,
         collateral_usd=sums["collateral"] / MANTISSA if known_state else None,
@@ -577,7 +578,7 @@ def _leg(
     c_token, terms = asset
     value = None
     if terms.price is not None:
-        # As the comptroller values it, its factor left out.
+        # The comptroller's value, without the collateral factor.
         per = terms.rate * terms.price // MANTISSA if side != "debt" else terms.price
         value = per * scaled // MANTISSA
     return Leg(
@@ -596,7 +597,7 @@ def _leg(
     )
 
 
-# --- is it right --------------------------------------------------------------------------------
+# --- verification --------------------------------------------------------------------------------
 
 
 @verifier(PROTOCOL)
@@ -605,7 +606,7 @@ async def verify(
 ) -> tuple[Verification, list[Row]]:
     """Compare with getAccountLiquidity, getAccountSnapshot and liquidateBorrowAllowed."""
     if independent:
-        raise UsageError("--with-web3 compares Aave markets only")
+        raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
     snapshot_sample = await load_sample(feed, sample)
     market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
     sampled = snapshot_sample.accounts
@@ -655,7 +656,7 @@ def _verdicts(
     comptroller: _ComptrollerState,
     answer: bytes | Reverted,
 ) -> list[Figure]:
-    """What an account is short of (negative: still has), by the stored balances and the chain."""
+    """The shortfall of an account (negative: liquidity), by stored balances and by the chain."""
     covered, owed = arithmetic.sums(
         [comptroller.markets[c].balance(balance, accrued=False) for c, balance in held.items()]
     )
@@ -673,7 +674,7 @@ async def _allowed(
     sampled: Mapping[str, Account],
     held: Mapping[str, Mapping[str, _StoredBalance]],
 ) -> list[Figure]:
-    """Whether any debt of an account may be repaid by others: the comptroller's own verdict."""
+    """Whether the comptroller lets anybody liquidate a debt of the account."""
     pairs = [(a, c) for a in sorted(held) for c, balance in held[a].items() if balance.borrow]
     none = NO_ADDRESS
     answers = await rpc.read(
@@ -689,7 +690,7 @@ async def _allowed(
     ]
 
 
-# --- what was liquidated ------------------------------------------------------------------------
+# --- liquidations ------------------------------------------------------------------------
 
 
 class CompoundLiquidations:

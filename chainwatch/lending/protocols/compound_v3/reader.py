@@ -1,8 +1,8 @@
 """Compound III (Comet): one base asset per market, collateral that earns nothing, whole-account
 absorption.
 
-`isLiquidatable` is a view on the indices as stored; `absorb` accrues interest first. Both answers
-are kept. A health factor is no Comet term: it is derived from the liquidation factors.
+`isLiquidatable` is a view on the indices as stored; `absorb` accrues interest first. Both verdicts
+are stored. Comet has no health factor: it is derived from the liquidation factors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
-from chainwatch.lending.lender import Opened, Stamp, Watch, any_above_zero
+from chainwatch.lending.lender import FIX_MARKET, Opened, Stamp, Watch, any_above_zero
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.parts import in_parts
@@ -108,7 +108,7 @@ class _CollateralAsset(msgspec.Struct, frozen=True):
 
 
 class _CometConfig(msgspec.Struct, frozen=True):
-    """What a Comet is made of at a block; `base_asset` with its feed and scale."""
+    """The assets of a Comet at a block; `base_asset` with its feed and scale."""
 
     base_asset: str
     base_feed: str
@@ -117,7 +117,7 @@ class _CometConfig(msgspec.Struct, frozen=True):
 
 
 class _CometPosition(msgspec.Struct, frozen=True):
-    """What is known of one account: signed principal, collateral balances by asset."""
+    """One account: signed principal, collateral balances by asset."""
 
     principal: int
     collaterals: dict[str, int]
@@ -264,10 +264,10 @@ def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
 async def _with_principals(
     rpc: Rpc, market: Market, at: Block, accounts: Mapping[str, _CometPosition]
 ) -> dict[str, _CometPosition]:
-    """The accounts, those that were carried with their principal at the block.
+    """The positions; those of an earlier snapshot get their principal at the block.
 
-    Base that a borrower hands to another one moves debt, and no event names either of them
-    (Comet.transferBase); collateral never moves without one.
+    Comet.transferBase between borrowers moves debt without an event that names them. Collateral
+    never moves without one.
     """
     positions = dict(accounts)
     carried = sorted(a for a, position in accounts.items() if position.read_block != at.number)
@@ -320,8 +320,8 @@ def _of_comet(market: Market, at: Block, answer: bytes | Reverted, words: int) -
 
 def _no_comet(market: Market, at: Block) -> ConfigError:
     return ConfigError(
-        f"{market.name}: the contract {market.pool} on chain {market.chain} is no Comet at "
-        f"block {at.number} (it has no numAssets, baseToken or getAssetInfo)"
+        f"{market.name}: the contract {market.pool} on chain {market.chain} is not a Comet at "
+        f"block {at.number} (it has no numAssets, baseToken or getAssetInfo); {FIX_MARKET}"
     )
 
 
@@ -365,8 +365,8 @@ async def _read_comet_state(
     labels = {f: symbols[token] for f, token in zip(feeds, tokens, strict=True)}
     resolved = await resolve(rpc, labels, at)
     exposures = {token: resolved[f] for f, token in zip(feeds, tokens, strict=True)}
-    # A base feed "… / USD" says USD. Any other (a constant of 1) says that prices are in the base
-    # asset itself; the market table may name a feed for it.
+    # With a base feed "… / USD" prices are in USD. With any other (a constant of 1) they are in the
+    # base asset itself; the market table may name a feed for it.
     in_usd = any(e.kind == "feed" for e in exposures[shape.base_asset])
     quote = "USD" if in_usd else symbols[shape.base_asset]
     quote_usd = 1.0 if in_usd else await read_answer(rpc, market.quote_feed, at)
@@ -403,7 +403,7 @@ async def _read_comet_state(
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
     if isinstance(answer, Reverted):
-        raise NetworkError(f"{what} reverted: the market does not answer as a Comet does")
+        raise NetworkError(f"{what} reverted: expected the answer of a Comet")
     return answer
 
 
@@ -466,7 +466,7 @@ def _reserve_rows(market: Market, comet: _CometState, stamp: Stamp) -> list[Rese
 
 
 def _base_usd(comet: _CometState, amount: int | None) -> float | None:
-    """What an amount of the base asset is worth; None where it, its price or the quote's is."""
+    """USD of an amount of the base asset; None where the amount or a price is None."""
     price = comet.prices[comet.shape.base_asset]
     if amount is None or price is None or comet.quote_usd is None:
         return None
@@ -483,7 +483,7 @@ def _bonus_bps(liquidation_factor: int) -> float:
 
 
 def _verdict(principal: int, base: Base, parts: Sequence[Collateral]) -> bool | None:
-    """isLiquidatable; None where it reverts, which it does not for every feed that fails."""
+    """isLiquidatable; None where it reverts (it does not ask every feed)."""
     try:
         return arithmetic.is_liquidatable(principal, base, parts)
     except ChainReverts:
@@ -587,7 +587,7 @@ def _account_rows(
     return row, legs
 
 
-# --- is it right --------------------------------------------------------------------------------
+# --- verification --------------------------------------------------------------------------------
 
 
 @verifier(PROTOCOL)
@@ -596,7 +596,7 @@ async def verify(
 ) -> tuple[Verification, list[Row]]:
     """Compare debts with `borrowBalanceOf` and the verdict with `isLiquidatable` at the block."""
     if independent:
-        raise UsageError("--with-web3 compares Aave markets only")
+        raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
     snapshot_sample = await load_sample(feed, sample)
     market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
     sampled = snapshot_sample.accounts
@@ -629,7 +629,7 @@ async def verify(
     return compare_figures(feed, snapshot_sample, figures, "borrowBalanceOf, isLiquidatable")
 
 
-# --- what was liquidated ------------------------------------------------------------------------
+# --- liquidations ------------------------------------------------------------------------
 
 
 class CometLiquidations:

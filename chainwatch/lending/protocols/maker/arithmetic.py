@@ -13,7 +13,7 @@ from chainwatch.lending.integers import RAY, WAD
 
 
 class Bark(msgspec.Struct, frozen=True):
-    """What a liquidation takes into auction: debt (wad), collateral (wad), due and tab (rad)."""
+    """What goes into auction: debt (wad), collateral (wad), due and tab (rad)."""
 
     debt: int
     collateral: int

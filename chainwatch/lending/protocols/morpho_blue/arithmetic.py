@@ -25,7 +25,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 def assets_up(shares: int, totals: Totals) -> int:
-    """What shares owe: rounded against the borrower."""
+    """The debt of shares, rounded up."""
     return ceil_div(shares * (totals.assets + VIRTUAL_ASSETS), totals.shares + VIRTUAL_SHARES)
 
 
@@ -62,6 +62,6 @@ def taylor_compounded(rate: int, seconds: int) -> int:
 
 
 def accrued(totals: Totals, rate: int, seconds: int) -> Totals:
-    """Morpho._accrueInterest as far as borrowers go; a fee takes shares of the supply only."""
+    """Morpho._accrueInterest for borrowers; a fee takes shares of the supply only."""
     interest = totals.assets * taylor_compounded(rate, seconds) // WAD
     return Totals(assets=totals.assets + interest, shares=totals.shares)

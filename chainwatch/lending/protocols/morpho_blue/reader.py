@@ -1,8 +1,8 @@
 """Morpho Blue: one contract, many markets of one loan and one collateral each, no close factor.
 
-A market of ours is the contract on one chain; a position is an address in one of its markets, and
-is named `0x…:0x…`, address and market id. Each counts in units of its own loan token, at the price
-of its market's own oracle. Interest is accrued to the block, as a liquidation does first.
+One market of the table is the contract on one chain; a position is an address in one of its
+markets, named `0x…:0x…` (address and market id). Each counts in units of its own loan token, at the
+price of its market's own oracle. Interest is accrued to the block, as a liquidation does first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainwatch.collect.source import Batch, Feed, source, verifier
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
 from chainwatch.lending.integers import WAD
-from chainwatch.lending.lender import NO_ADDRESS, Opened, Stamp, Watch, scoped_name
+from chainwatch.lending.lender import FIX_MARKET, NO_ADDRESS, Opened, Stamp, Watch, scoped_name
 from chainwatch.lending.liquidations import RawAmount, liquidation_row, record_liquidations
 from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.parts import in_parts
@@ -87,7 +87,7 @@ SAME = 1e-9
 
 
 class _MorphoPosition(msgspec.Struct, frozen=True):
-    """What is known of one position."""
+    """One position: collateral in token units, and borrow shares."""
 
     collateral: int
     shares: int
@@ -190,11 +190,11 @@ class Morpho:
     async def evidence_of_accounts(
         self, rpc: Rpc, market: Market, opened: Opened, first: int, at: Block
     ) -> str | None:
-        # Only events name the markets. The one that the contract emits when made must be there.
+        # Only events name the markets. The constructor emits SetOwner, so that event must be there.
         async for part in rpc.logs([market.pool], [[SET_OWNER]], first, at.number):
             if part.logs:
                 return None
-        return "not even the SetOwner of its making is among the events"
+        return "the SetOwner event of its constructor is missing, too"
 
     async def rows(
         self,
@@ -247,7 +247,7 @@ def collect_positions(feed: Feed) -> AsyncIterator[Batch]:
 
 
 async def _check(rpc: Rpc, market: Market, at: Block) -> None:
-    """ConfigError where the contract does not answer as Morpho does, for a market that is none."""
+    """Raise ConfigError where the contract does not answer as Morpho does for an unknown market."""
     pool = market.pool
     owner, enabled, params, totals = await rpc.read(
         [
@@ -266,8 +266,9 @@ async def _check(rpc: Rpc, market: Market, at: Block) -> None:
     )
     if not fits:
         raise ConfigError(
-            f"{market.name}: the contract {pool} on chain {market.chain} is no Morpho Blue at "
-            f"block {at.number} (it has no idToMarketParams, market or isLltvEnabled)"
+            f"{market.name}: the contract {pool} on chain {market.chain} is not a Morpho Blue at "
+            f"block {at.number} (it has no idToMarketParams, market or isLltvEnabled); "
+            f"{FIX_MARKET}"
         )
 
 
@@ -353,7 +354,7 @@ async def _read_tokens(rpc: Rpc, addresses: Iterable[str], at: Block) -> dict[st
 async def _read_oracles(
     rpc: Rpc, addresses: Iterable[str], at: Block
 ) -> tuple[dict[str, int | None], dict[str, tuple[str, ...]]]:
-    """Each oracle's price, and the feeds and vaults it names: none where it names none at all."""
+    """Each oracle's price, and the feeds and vaults it names (empty where it has no getters)."""
     wanted = sorted(addresses)
     getters = (PRICE, *ORACLE_GETTERS)
     answers = await rpc.read([(o, abi.call(g)) for o in wanted for g in getters], at)
@@ -390,7 +391,7 @@ async def _read_rates(
 
 
 def _word(answer: bytes | Reverted) -> int | None:
-    """The one word of an answer, None where it is no such answer."""
+    """The word of an answer of exactly one word, else None."""
     if isinstance(answer, Reverted) or len(answer) != abi.WORD:
         return None
     return abi.word(answer, 0)
@@ -403,11 +404,11 @@ def _words(answer: bytes | Reverted, count: int) -> tuple[int, ...]:
 
 def _answer(answer: bytes | Reverted, what: str) -> bytes:
     if isinstance(answer, Reverted):
-        raise NetworkError(f"{what} reverted: the contract does not answer as Morpho Blue does")
+        raise NetworkError(f"{what} reverted: expected the answer of Morpho Blue")
     return answer
 
 
-# --- what an oracle is made of ------------------------------------------------------------------
+# --- an oracle and its feeds ------------------------------------------------------------------
 # base feed 1 · base feed 2 / (quote feed 1 · quote feed 2), vaults' exchange rates beside them.
 
 
@@ -425,7 +426,7 @@ def _product(feeds: Iterable[str], quotes: Mapping[str, Quote]) -> float | None:
 
 
 def _explains(parts: Sequence[str], quotes: Mapping[str, Quote], worth: float | None) -> bool:
-    """Whether the price is what the parts say; a vault's rate may be anything."""
+    """Whether the price is what the oracle's feeds give; a vault's rate may be anything."""
     if not parts or worth is None:
         return False
     base, quote = _product(parts[:2], quotes), _product(parts[2:4], quotes)
@@ -436,8 +437,7 @@ def _explains(parts: Sequence[str], quotes: Mapping[str, Quote], worth: float | 
 
 
 def _unit(parts: Sequence[str], quotes: Mapping[str, Quote]) -> str | None:
-    """What the oracle counts in: without quote feeds the loan token stands for the unit that the
-    base feeds end in."""
+    """The unit of the oracle's price: that of its last base feed, else of its last quote feed."""
     ends = [f for f in parts[:2] if f != NO_ADDRESS] or [f for f in parts[2:4] if f != NO_ADDRESS]
     return quotes[ends[-1]].unit if ends else None
 
@@ -445,7 +445,7 @@ def _unit(parts: Sequence[str], quotes: Mapping[str, Quote]) -> str | None:
 def _loan_usd(
     parts: Sequence[str], quotes: Mapping[str, Quote], unit: str | None, own: Exposure | None
 ) -> float | None:
-    """USD per loan token, as the oracle has it; the market table's feed may say what a unit is."""
+    """USD per loan token by the oracle; the market table may name a feed for another unit."""
     value = _product(parts[2:4], quotes)
     if unit == "USD":
         return value
@@ -616,7 +616,7 @@ def _account_rows(
     return row, legs
 
 
-# --- is it right --------------------------------------------------------------------------------
+# --- verification --------------------------------------------------------------------------------
 
 
 @verifier(PROTOCOL)
@@ -625,11 +625,11 @@ async def verify(
 ) -> tuple[Verification, list[Row]]:
     """Compare balances with `position`, and the verdict with a simulated liquidation.
 
-    Morpho has no view of its own on health: `liquidate` of one unit of collateral says
-    "position is healthy", or fails later, for want of the loan token.
+    Morpho has no view of health. A simulated `liquidate` of one unit of collateral reverts with
+    "position is healthy", or fails later because the caller has no loan token.
     """
     if independent:
-        raise UsageError("--with-web3 compares Aave markets only")
+        raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
     snapshot_sample = await load_sample(feed, sample)
     market, rpc, at = snapshot_sample.market, snapshot_sample.rpc, snapshot_sample.at
     sampled = snapshot_sample.accounts
@@ -645,7 +645,7 @@ async def verify(
         calls = []
         for account in part:
             address, market_id = account.split(":")
-            # One unit to seize, no shares, and at the tail the empty `data`.
+            # One unit to seize, no shares, and the empty `data` at the end.
             rest = (address, 1, 0, (PARAMS_WORDS + 4) * abi.WORD, 0)
             calls.append((market.pool, abi.call(LIQUIDATE_CALL, *params[market_id], *rest)))
         for account, answer in zip(part, await rpc.read(calls, at), strict=True):
@@ -663,7 +663,7 @@ async def verify(
     return compare_figures(feed, snapshot_sample, figures, "position, liquidate (simulated)")
 
 
-# --- what was liquidated ------------------------------------------------------------------------
+# --- liquidations ------------------------------------------------------------------------
 
 
 class MorphoLiquidations:
