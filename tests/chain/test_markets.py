@@ -83,7 +83,7 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[markets.mine", "is not valid TOML"),
-        ("markets = 3", "must hold tables"),
+        ("markets = 3", "expected tables such as"),
         ("[markets]\nmine = 3", "market 'mine'"),
         (MINE.replace("markets.mine", "markets.Mine"), "expected a name of a-z"),
         (
@@ -135,7 +135,7 @@ def test_a_table_without_its_heading_is_one_line_of_the_listing(tmp_path: Path) 
     (tmp_path / "markets.toml").write_text(MINE.replace("markets.mine", "mine"))
     done = run("markets", home=tmp_path)
     assert (done.code, len(done.lines), done.out) == (Exit.USAGE, 1, "")
-    assert "markets.toml: got `mine`: write [markets.mine]" in done.err
+    assert "markets.toml: expected tables [markets.NAME], got `mine`: write" in done.err
 
 
 # --- endpoints ----------------------------------------------------------------------------------
