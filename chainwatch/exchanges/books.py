@@ -1,31 +1,23 @@
-"""What ccxt is good for: contracts, order books, open interest, candles and funding, over REST.
+"""What ccxt reads over REST: spot candles, spot order books, and the open interest of contracts.
 
-    async with Venues(settings) as venues:
-        book = await venues.book("okx", "BTC/USDT:USDT", depth=400)
+Symbols and venues go by ccxt's names (BTC/USDT:USDT, binance). Each function is an async generator
+that asks page by page with one client, and loads the venue's list of markets once. `base` replaces
+the scheme and host of the venue's endpoints; `timeout` counts per request, in seconds. ccxt is
+imported with the first request, and by this module only.
 
-Symbols are ccxt's (BTC/USDT:USDT); venues go by our names or by ccxt's. ccxt is imported with the
-first call, one client serves all calls of a venue, and the list of its contracts is kept for an
-hour. Each call ends within the time-out of the settings.
+They raise UsageError for a venue or symbol that does not exist, NetworkError where the venue does
+not answer, refuses, or answers something else than what was asked for.
 
-Raises UsageError for a venue, a symbol or a kind of data that there is none of, and NetworkError
-for everything that the venue or the way there did: `binance does not answer within 30 s`.
-
-Liquidations are read without ccxt: its streams lose frames in bursts. `spot_candles` reads a long
-past of candles page by page, each page with the document it came in; `spot_books` reads order books
-with what is traded in a day; `contract_bars` a past of open interest with prices. Nobody else
-imports ccxt.
+Liquidations are read without ccxt: its streams lose frames in bursts.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -34,28 +26,16 @@ from chainwatch.disclosures.indicators import INTERVALS, Prices
 from chainwatch.errors import ChainwatchError, NetworkError, UsageError
 from chainwatch.exchanges.contracts import contract_size
 from chainwatch.net.http import AGENT
-from chainwatch.net.urls import mask
-from chainwatch.settings import Settings
+from chainwatch.net.urls import mask, require_http
 from chainwatch.text import suggest, visible
 
-T = TypeVar("T")
-
-# Our names where ccxt's differ; of Binance its USD-M futures are meant.
-NAMES = {
-    "binance": "binanceusdm",
-    "binance-usdm": "binanceusdm",
-    "binance-coinm": "binancecoinm",
-    "kraken": "krakenfutures",
-    "kraken-futures": "krakenfutures",
-    "dydx-v4": "dydx",
-}
 # Contracts only: listing spot and options as well takes minutes on some venues.
 CONTRACT_TYPES = {"bybit": ["linear", "inverse"], "okx": ["swap", "future"], "gate": ["swap"]}
-MARKETS_SECONDS = 3_600.0
+TIMEOUT = 30.0
 _HOST = re.compile(r"^https?://[^/]+")
 
 
-class Market(msgspec.Struct, frozen=True):
+class ContractMarket(msgspec.Struct, frozen=True):
     """One contract (or spot pair). `contract_size` is in base (linear) or in quote (inverse)."""
 
     symbol: str
@@ -68,250 +48,13 @@ class Market(msgspec.Struct, frozen=True):
     active: bool | None
 
 
-class Book(msgspec.Struct, frozen=True):
-    """Best levels first: price in quote per base, amount as the venue counts (see `Market`)."""
-
-    symbol: str
-    time: datetime | None
-    bids: list[tuple[float, float]]
-    asks: list[tuple[float, float]]
-
-
-class OpenInterest(msgspec.Struct, frozen=True):
-    """Positions that are open. Venues differ in what they count: null is what one does not say.
-
-    `amount` is in contracts or in base, `value_quote` in quote; `raw` is the answer to tell by.
-    """
-
-    symbol: str
-    time: datetime | None
-    amount: float | None
-    value_quote: float | None
-    raw: dict[str, Any]
-
-
-class Candle(msgspec.Struct, frozen=True):
-    """Prices of one span that begins at `time`; one that is not `closed` still changes."""
-
-    time: datetime
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float | None
-    closed: bool
-
-
-class Funding(msgspec.Struct, frozen=True):
-    """The share of a position's value that longs pay to shorts at `time`."""
-
-    symbol: str
-    rate: float
-    time: datetime | None
-    mark_price: float | None
-    raw: dict[str, Any]
-
-
-class Venues:
-    """Clients for as many venues as are asked; leave the context to close their connections."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        seconds: float | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._settings = settings
-        self._seconds = settings.timeout if seconds is None else seconds
-        self._now = now
-        self._clients: dict[str, Any] = {}
-        self._loaded: dict[str, float] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
-        self._loaded.clear()
-
-    async def markets(self, venue: str) -> list[Market]:
-        """The contracts a venue lists."""
-        client = await self._listed(venue)
-        return [_market(found) for found in client.markets.values()]
-
-    async def book(self, venue: str, symbol: str, depth: int | None = None) -> Book:
-        """The order book; `depth` levels of each side, or what the venue gives unasked."""
-
-        def read(found: Any) -> Book:
-            return Book(
-                symbol=symbol,
-                time=_time(found.get("timestamp")),
-                bids=_levels(found["bids"]),
-                asks=_levels(found["asks"]),
-            )
-
-        return await self._ask(
-            venue, symbol, "fetchOrderBook", lambda c: c.fetch_order_book(symbol, depth), read
-        )
-
-    async def open_interest(self, venue: str, symbol: str) -> OpenInterest:
-        """The open interest now."""
-
-        def read(found: Any) -> OpenInterest:
-            return OpenInterest(
-                symbol=symbol,
-                time=_time(found.get("timestamp")),
-                amount=_number(found.get("openInterestAmount")),
-                value_quote=_number(found.get("openInterestValue")),
-                raw=found["info"],
-            )
-
-        return await self._ask(
-            venue, symbol, "fetchOpenInterest", lambda c: c.fetch_open_interest(symbol), read
-        )
-
-    async def candles(
-        self,
-        venue: str,
-        symbol: str,
-        span: str = "1h",
-        since: datetime | None = None,
-        limit: int | None = None,
-    ) -> list[Candle]:
-        """Candles of 1m, 5m, 1h, 1d …, oldest first; the last one may not be closed."""
-        start = None if since is None else round(since.timestamp() * 1000)
-        client = await self._listed(venue)
-        if span not in (client.timeframes or {}):
-            known = ", ".join(client.timeframes or {}) or "none"
-            raise UsageError(f"{venue} has no candles of {span!r}; it has {known}")
-        seconds = client.parse_timeframe(span)
-        now = self._now()
-
-        def read(found: Any) -> list[Candle]:
-            rows = [_prices(row, now) for row in found]
-            return [Candle(*row, row[0].timestamp() + seconds <= now.timestamp()) for row in rows]
-
-        return await self._ask(
-            venue, symbol, "fetchOHLCV", lambda c: c.fetch_ohlcv(symbol, span, start, limit), read
-        )
-
-    async def funding(self, venue: str, symbol: str) -> Funding:
-        """The funding rate of the span that runs."""
-
-        def read(found: Any) -> Funding:
-            rate = _number(found.get("fundingRate"))
-            if rate is None:
-                raise NetworkError(f"{venue} tells no funding rate of {symbol}")
-            return Funding(
-                symbol=symbol,
-                rate=rate,
-                time=_time(found.get("fundingTimestamp")),
-                mark_price=_number(found.get("markPrice")),
-                raw=found["info"],
-            )
-
-        return await self._ask(
-            venue, symbol, "fetchFundingRate", lambda c: c.fetch_funding_rate(symbol), read
-        )
-
-    # --- asking --------------------------------------------------------------------------
-
-    async def _ask(
-        self,
-        venue: str,
-        symbol: str,
-        what: str,
-        call: Callable[[Any], Awaitable[Any]],
-        read: Callable[[Any], T],
-    ) -> T:
-        client = await self._listed(venue)
-        if not client.has.get(what):
-            raise UsageError(f"{venue} has no {_WORDS[what]}")
-        if symbol not in client.markets:
-            raise UsageError(
-                f"{venue} lists no {symbol!r}; {suggest(symbol, client.markets)}"
-                "its documentation lists its markets"
-            )
-        found = await self._within(venue, call(client))
-        try:
-            if "bids" in found and not (found["bids"] or found["asks"]):
-                raise ValueError("a book without a level")
-            return read(found)
-        except NetworkError:
-            raise
-        except Exception:
-            # ccxt passes on what it could not read.
-            raise NetworkError(f"{venue} answers no {_WORDS[what]} that can be read") from None
-
-    async def _listed(self, venue: str) -> Any:
-        """The venue's client, its contracts not older than an hour."""
-        client = self._client(venue)
-        lock = self._locks.setdefault(client.id, asyncio.Lock())
-        async with lock:
-            loaded = self._loaded.get(client.id)
-            if loaded is None or time.monotonic() - loaded > MARKETS_SECONDS:
-                await self._within(venue, client.load_markets(loaded is not None))
-                self._loaded[client.id] = time.monotonic()
-        return client
-
-    async def _within(self, venue: str, call: Awaitable[T]) -> T:
-        """The call's answer, within the time-out and with our errors."""
-        import ccxt
-
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await call
-        except (TimeoutError, ccxt.RequestTimeout):
-            raise NetworkError(f"{venue} does not answer within {self._seconds:g} s") from None
-        except (ccxt.BadSymbol, ccxt.NotSupported, ccxt.ArgumentsRequired) as failure:
-            raise UsageError(f"{venue}: {_said(failure)}") from None
-        except ccxt.NetworkError as failure:
-            raise NetworkError(f"{venue} cannot be asked: {_said(failure)}") from None
-        except ccxt.BaseError as failure:
-            raise NetworkError(f"{venue} refuses: {_said(failure)}") from None
-        except Exception as failure:
-            # What ccxt stumbles over in an answer of another shape.
-            raise NetworkError(
-                f"{venue} answers what cannot be read ({type(failure).__name__})"
-            ) from None
-
-    def _client(self, venue: str) -> Any:
-        import ccxt.async_support as ccxt
-
-        name = NAMES.get(venue, venue)
-        if name in self._clients:
-            return self._clients[name]
-        if name not in ccxt.exchanges:
-            names = [*NAMES, *ccxt.exchanges]
-            raise UsageError(
-                f"no venue is called {venue!r}; {suggest(venue, names)}"
-                "the documentation of ccxt lists them"
-            )
-        client = getattr(ccxt, name)({"timeout": round(self._seconds * 1000)})
-        if name in CONTRACT_TYPES:
-            client.options["fetchMarkets"] = {"types": CONTRACT_TYPES[name]}
-        configured = self._settings.ccxt_url(venue)
-        if configured is not None:
-            client.urls["api"] = _elsewhere(client.urls["api"], configured.value)
-        self._clients[name] = client
-        return client
-
-
+# Candles of one request.
 PAGE = 1000
 # Levels asked for per side, as many as the venue gives without a key; 100 elsewhere.
 LEVELS = {"binance": 5000, "binanceus": 5000, "bybit": 200, "kraken": 500, "okx": 400}
 
 
-class Page(msgspec.Struct, frozen=True):
+class CandlePage(msgspec.Struct, frozen=True):
     """Candles of one request: (begin, open, high, low, close, volume), and what they came in."""
 
     candles: list[Prices]
@@ -326,29 +69,25 @@ async def spot_candles(
     since: datetime,
     *,
     base: str = "",
-    timeout: float = 30.0,  # noqa: ASYNC109 - ccxt's own, per request
-) -> AsyncIterator[Page]:
-    """Spot candles of a pair from a time on, page by page up to now; the last may be open.
-
-    `base` replaces the scheme and host of the venue's endpoints. Raises UsageError for a venue or
-    pair that does not exist, NetworkError where the venue does not answer, refuses or has none.
-    """
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - ccxt's own, per request
+) -> AsyncIterator[CandlePage]:
+    """Spot candles of a pair from a time on, page by page up to now; the last may be open."""
     async with _open(venue, base, timeout) as exchange:
         begin = since
         while True:
-            with _plain_errors(venue, symbol):
-                found = await exchange.fetch_ohlcv(
+            with _translated_errors(venue, symbol):
+                entries = await exchange.fetch_ohlcv(
                     symbol, interval, since=int(begin.timestamp() * 1000), limit=PAGE
                 )
-                rows = [_prices(entry) for entry in found]
-            if not rows and begin == since:
+                candles = [_prices(entry) for entry in entries]
+            if not candles and begin == since:
                 raise NetworkError(f"{venue} has no candles of {symbol} from {since:%Y-%m-%d} on")
-            if not rows:
+            if not candles:
                 return
             body = exchange.last_http_response or ""
-            yield Page(rows, body.encode(), str(exchange.last_request_url or venue))
-            after = rows[-1][0] + INTERVALS[interval]
-            if len(rows) < PAGE or after <= begin:
+            yield CandlePage(candles, body.encode(), str(exchange.last_request_url or venue))
+            after = candles[-1][0] + INTERVALS[interval]
+            if len(candles) < PAGE or after <= begin:
                 return
             begin = after
 
@@ -375,30 +114,29 @@ async def spot_books(
     symbols: Sequence[str],
     *,
     base: str = "",
-    timeout: float = 30.0,  # noqa: ASYNC109 - ccxt's own, per request
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - ccxt's own, per request
 ) -> AsyncIterator[SpotBook]:
-    """The order books of some spot pairs of a venue, with what was traded there in 24 hours.
-
-    Raises as `spot_candles` does; NetworkError also where an answer is of another pair.
-    """
+    """The order books of some spot pairs of a venue, with the volume of 24 hours."""
     async with _open(venue, base, timeout) as exchange:
         for symbol in symbols:
-            with _plain_errors(venue, symbol):
+            with _translated_errors(venue, symbol):
                 market = (await exchange.load_markets()).get(symbol)
                 if market is None or not market.get("spot"):
                     raise UsageError(f"{venue} has no spot pair {symbol}")
-                found = await exchange.fetch_order_book(symbol, LEVELS.get(venue, 100))
+                order_book = await exchange.fetch_order_book(symbol, LEVELS.get(venue, 100))
                 ticker = await exchange.fetch_ticker(symbol)
-                if {found.get("symbol", symbol), ticker.get("symbol", symbol)} != {symbol}:
-                    raise NetworkError(f"{venue} answered for another pair than {symbol}")
+                if {order_book.get("symbol", symbol), ticker.get("symbol", symbol)} != {symbol}:
+                    raise NetworkError(
+                        f"expected an answer for {symbol} from {venue}, got one for another pair"
+                    )
                 book = SpotBook(
                     venue=venue,
                     symbol=symbol,
                     base=str(market["base"]),
                     quote=str(market["quote"]),
-                    bids=_levels(found["bids"]),
-                    asks=_levels(found["asks"]),
-                    time=_time(found.get("timestamp")),
+                    bids=_levels(order_book["bids"]),
+                    asks=_levels(order_book["asks"]),
+                    time=_time(order_book.get("timestamp")),
                     volume_24h=_number(ticker.get("baseVolume")),
                     last=_number(ticker.get("last")),
                 )
@@ -420,7 +158,7 @@ class ContractBar(msgspec.Struct, frozen=True):
 class ContractBars(msgspec.Struct, frozen=True):
     """Bars of one request, oldest first, and the contract that they are of."""
 
-    market: Market
+    market: ContractMarket
     bars: list[ContractBar]
 
 
@@ -436,23 +174,22 @@ async def contract_bars(
     until: datetime,
     *,
     base: str = "",
-    timeout: float = 30.0,  # noqa: ASYNC109 - ccxt's own, per request
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - ccxt's own, per request
 ) -> AsyncIterator[ContractBars]:
     """Open interest of a contract from a time on, page by page, each with its bar's prices.
 
-    A reading without a bar that ended then is left out. Raises as `spot_candles` does, but nothing
-    where there are no readings.
+    A reading without a bar that ended then is left out; a contract without readings has no page.
     """
     async with _open(venue, base, timeout, "swap") as exchange:
-        with _plain_errors(venue, symbol):
-            listed = (await exchange.load_markets()).get(symbol)
-            if listed is None or not listed.get("contract"):
+        with _translated_errors(venue, symbol):
+            entry = (await exchange.load_markets()).get(symbol)
+            if entry is None or not entry.get("contract"):
                 raise UsageError(f"{venue} has no contract {symbol}")
-            market = _market(listed)
+            market = contract_market(entry)
             step = timedelta(seconds=exchange.parse_timeframe(interval))
         begin = since
         while begin <= until:
-            with _plain_errors(venue, symbol):
+            with _translated_errors(venue, symbol):
                 readings = await exchange.fetch_open_interest_history(
                     symbol, interval, since=_millis(begin), limit=INTEREST_PAGE
                 )
@@ -460,14 +197,14 @@ async def contract_bars(
                 entries = readings and await exchange.fetch_ohlcv(
                     symbol, interval, since=_millis(begin - step), limit=INTEREST_PAGE + 1
                 )
-                ended = {found[0] + step: found for found in map(_prices, entries)}
+                bars_by_end = {bar[0] + step: bar for bar in map(_prices, entries)}
                 bars = []
                 for reading in readings:
                     at = _time(reading.get("timestamp"))
-                    if at is not None and at in ended and at <= until:
+                    if at is not None and at in bars_by_end and at <= until:
                         amount = _number(reading.get("openInterestAmount"))
                         value = _number(reading.get("openInterestValue"))
-                        bars.append(ContractBar(at, amount, value, ended[at]))
+                        bars.append(ContractBar(at, amount, value, bars_by_end[at]))
             if bars:
                 yield ContractBars(market, bars)
             begin += step * INTEREST_PAGE
@@ -479,8 +216,11 @@ def _millis(at: datetime) -> int:
 
 @contextlib.asynccontextmanager
 async def _open(venue: str, base: str, seconds: float, kind: str = "spot") -> AsyncIterator[Any]:
+    """A client of ccxt for one venue, its connections closed at the end."""
     import ccxt.async_support as ccxt
 
+    if base:
+        require_http(base)
     if venue not in ccxt.exchanges:
         raise UsageError(
             f"ccxt has no venue {venue!r}; {suggest(venue, ccxt.exchanges)}"
@@ -502,7 +242,7 @@ async def _open(venue: str, base: str, seconds: float, kind: str = "spot") -> As
     )
     exchange.has["fetchCurrencies"] = False
     if base:
-        exchange.urls["api"] = _elsewhere(exchange.urls["api"], base.rstrip("/"))
+        exchange.urls["api"] = _moved(exchange.urls["api"], base.rstrip("/"))
     try:
         yield exchange
     finally:
@@ -510,7 +250,8 @@ async def _open(venue: str, base: str, seconds: float, kind: str = "spot") -> As
 
 
 @contextlib.contextmanager
-def _plain_errors(venue: str, symbol: str) -> Any:
+def _translated_errors(venue: str, symbol: str) -> Iterator[None]:
+    """Failures of ccxt as errors of ours."""
     import ccxt
 
     try:
@@ -518,17 +259,19 @@ def _plain_errors(venue: str, symbol: str) -> Any:
     except ccxt.BadSymbol:
         raise UsageError(f"{venue} has no pair {symbol}") from None
     except ccxt.NetworkError as failure:
-        raise NetworkError(f"{venue} did not answer: {_said(failure)}") from None
+        raise NetworkError(f"{venue} did not answer: {_short_reason(failure)}") from None
     except ChainwatchError:
         raise
     except Exception as failure:
-        raise NetworkError(f"{venue} answered something unusable: {_said(failure)}") from None
+        raise NetworkError(
+            f"{venue} answered something that cannot be parsed: {_short_reason(failure)}"
+        ) from None
 
 
-def _prices(entry: Any, now: datetime | None = None) -> Prices:
+def _prices(entry: Any) -> Prices:
     at, first, high, low, last, volume = entry
     return (
-        numbers.instant(at, "ms", now or datetime.now(UTC)),
+        numbers.instant(at, "ms", datetime.now(UTC)),
         numbers.real(first),
         numbers.real(high),
         numbers.real(low),
@@ -537,40 +280,33 @@ def _prices(entry: Any, now: datetime | None = None) -> Prices:
     )
 
 
-_WORDS = {
-    "fetchOrderBook": "order book",
-    "fetchOpenInterest": "open interest",
-    "fetchOHLCV": "candles",
-    "fetchFundingRate": "funding rate",
-}
-
-
-def _elsewhere(urls: Any, host: str) -> Any:
+def _moved(urls: Any, host: str) -> Any:
     """ccxt's addresses with another scheme and host."""
     if isinstance(urls, str):
         return _HOST.sub(host, urls)
     if isinstance(urls, dict):
-        return {name: _elsewhere(url, host) for name, url in urls.items()}
+        return {name: _moved(url, host) for name, url in urls.items()}
     return urls
 
 
-def _market(found: dict[str, Any]) -> Market:
-    kind = "linear" if found.get("linear") else "inverse" if found.get("inverse") else "spot"
-    return Market(
-        symbol=found["symbol"],
-        raw_symbol=found["id"],
-        base=found["base"],
-        quote=found["quote"],
-        settle=found.get("settle"),
+def contract_market(entry: dict[str, Any]) -> ContractMarket:
+    """A contract as ccxt lists it."""
+    kind = "linear" if entry.get("linear") else "inverse" if entry.get("inverse") else "spot"
+    return ContractMarket(
+        symbol=entry["symbol"],
+        raw_symbol=entry["id"],
+        base=entry["base"],
+        quote=entry["quote"],
+        settle=entry.get("settle"),
         kind=kind,
-        contract_size=contract_size(found.get("contractSize")),
-        active=found.get("active"),
+        contract_size=contract_size(entry.get("contractSize")),
+        active=entry.get("active"),
     )
 
 
-def _said(failure: Exception) -> str:
-    """What ccxt says, in one short line; it begins with the exchange and may hold addresses."""
-    text = re.sub(r"https?://\S+", lambda found: mask(found[0]), str(failure))
+def _short_reason(failure: Exception) -> str:
+    """The message of ccxt in one short line, without what a key may be in."""
+    text = re.sub(r"https?://\S+", lambda url: mask(url[0]), str(failure))
     return visible(" ".join(text.split()), 200)
 
 
@@ -578,13 +314,13 @@ def _time(value: object) -> datetime | None:
     return None if value is None else numbers.instant(value, "ms", datetime.now(UTC))
 
 
-def _levels(found: Any) -> list[tuple[float, float]]:
+def _levels(levels: Any) -> list[tuple[float, float]]:
     """Levels of a book; some venues put more beside price and amount."""
-    return [(numbers.real(level[0]), numbers.real(level[1])) for level in found]
+    return [(numbers.real(level[0]), numbers.real(level[1])) for level in levels]
 
 
 def _number(value: object) -> float | None:
-    """A figure that not every venue states; None where it is none."""
+    """A figure that not every venue states; None where it is not a number."""
     try:
         return numbers.real(value)
     except numbers.NotReadable:

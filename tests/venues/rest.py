@@ -97,6 +97,9 @@ def bybit(path: str, query: dict[str, str]) -> Any:
         case "/v5/market/orderbook":
             book = {"s": query["symbol"], "b": [["69999.5", "1"]], "a": [["70000.5", "2"]]}
             return answer({**book, "ts": BEGIN_MS, "u": 1})
+        case "/v5/market/tickers":
+            ticker = {"symbol": query["symbol"], "lastPrice": "70000", "volume24h": "12.5"}
+            return answer({"category": query["category"], "list": [ticker]})
         case "/v5/market/open-interest":
             first, last = int(query["startTime"]), int(query["endTime"])
             times = range(BEGIN_MS, BEGIN_MS + BARS * BAR_MS, BAR_MS)

@@ -44,17 +44,17 @@ async def depth(feed: Feed) -> AsyncIterator[Batch]:
     """Depth of spot order books within 10 % of the mid price, from five venues through ccxt."""
     pairs = select_pairs(feed.options.get("only", ""))
     failures: list[ChainwatchError] = []
-    found = await asyncio.gather(
+    by_venue = await asyncio.gather(
         *(_venue(feed, venue, symbols, failures) for venue, symbols in pairs.items())
     )
-    rows = [row for part in found for row in part]
+    rows = [row for venue_rows in by_venue for row in venue_rows]
     if rows:
         yield Batch(rows)
     if failures:
-        told = "; ".join(map(str, failures))
+        reasons = "; ".join(map(str, failures))
         if rows:
-            raise PartialError(f"some books are missing: {told}")
-        raise failures[0] if len(failures) == 1 else NetworkError(told)
+            raise PartialError(f"some books are missing: {reasons}")
+        raise failures[0] if len(failures) == 1 else NetworkError(reasons)
 
 
 def select_pairs(only: str) -> dict[str, tuple[str, ...]]:
@@ -89,9 +89,9 @@ async def _venue(
             try:
                 rows += parse(book, feed.now(), feed.provenance)
             except ValueError as failure:
-                told = f"{venue} {book.symbol}: {failure}"
-                feed.reject(str((book.bids[:5], book.asks[:5], book.last)), told)
-                failures.append(NetworkError(told))
+                reason = f"{venue} {book.symbol}: {failure}"
+                feed.reject(str((book.bids[:5], book.asks[:5], book.last)), reason)
+                failures.append(NetworkError(reason))
     except ChainwatchError as failure:
         failures.append(failure)
     return rows
@@ -155,11 +155,11 @@ def _added_up(
     away = [_away(price, mid_price) for price, _ in levels]
     units = [0.0, *accumulate(amount for _, amount in levels)]
     quote = [0.0, *accumulate(price * amount for price, amount in levels)]
-    found = []
+    steps = []
     for distance in (*(d for d in DISTANCES if d < reach), reach):
         n = bisect.bisect_right(away, distance)
-        found.append((distance, units[n], quote[n]))
-    return found
+        steps.append((distance, units[n], quote[n]))
+    return steps
 
 
 def _away(price: float, mid_price: float) -> float:

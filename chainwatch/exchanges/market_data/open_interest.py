@@ -15,7 +15,7 @@ from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.errors import ChainwatchError, NetworkError, PartialError
 from chainwatch.exchanges import books
-from chainwatch.exchanges.books import ContractBar, Market
+from chainwatch.exchanges.books import ContractBar, ContractMarket
 from chainwatch.tables.exchange import OpenInterest
 
 VENUE = "bybit"
@@ -60,14 +60,14 @@ async def open_interest(feed: Feed) -> AsyncIterator[Batch]:
         except ChainwatchError as failure:
             failures.append(failure)
     if failures:
-        told = "; ".join(map(str, failures))
+        reasons = "; ".join(map(str, failures))
         if done:
-            raise PartialError(f"some open interest is missing: {told}")
-        raise failures[0] if len(failures) == 1 else NetworkError(told)
+            raise PartialError(f"some open interest is missing: {reasons}")
+        raise failures[0] if len(failures) == 1 else NetworkError(reasons)
 
 
 def parse(
-    market: Market, bar: ContractBar, received: datetime, provenance: str = "live"
+    market: ContractMarket, bar: ContractBar, received: datetime, provenance: str = "live"
 ) -> OpenInterest:
     """One reading in base and in USD; ValueError for one that cannot be."""
     _, first, high, low, close, volume = bar.prices

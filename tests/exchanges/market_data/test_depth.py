@@ -133,7 +133,7 @@ def test_a_book_of_another_pair_is_rejected_and_kept_to_be_looked_at(
     assert "another pair" in str(outcome.failure)
     assert not store.rows(Depth)
     (reject,) = store.rows(Reject)
-    assert "far from its last trade at 90000" in reject.reason
+    assert "expected a mid price near the last trade at 90000" in reject.reason
 
 
 # --- books in, rows out -------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_without_a_time_of_the_venue_it_is_when_the_book_arrived() -> None:
         ({"bids": [(99.0, -1.0)]}, "is no offer"),
         ({"asks": [(inf, 1.0)]}, "is no offer"),
         ({"asks": [(0.0, 1.0)]}, "is no offer"),
-        ({"last": 3.0}, "another pair's book"),
+        ({"last": 3.0}, "the book of another pair"),
     ],
 )
 def test_a_book_that_cannot_be_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -15,7 +15,7 @@ from chainwatch.collect.feed import Job, Outcome
 from chainwatch.collect.registry import find
 from chainwatch.collect.selection import select
 from chainwatch.errors import NetworkError, PartialError, UsageError
-from chainwatch.exchanges.books import ContractBar, Market
+from chainwatch.exchanges.books import ContractBar, ContractMarket
 from chainwatch.exchanges.market_data.open_interest import SYMBOLS, WORDS, parse
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
@@ -27,8 +27,8 @@ from tests.venues.rest import BAR_MS, BARS, BEGIN_MS
 BEGIN = datetime.fromtimestamp(BEGIN_MS / 1000, UTC)
 STEP = timedelta(milliseconds=BAR_MS)
 END = BEGIN + (BARS - 1) * STEP
-LINEAR = Market("BTC/USDT:USDT", "BTCUSDT", "BTC", "USDT", "USDT", "linear", 1.0, True)
-INVERSE = Market("BTC/USD:BTC", "BTCUSD", "BTC", "USD", "BTC", "inverse", 1.0, True)
+LINEAR = ContractMarket("BTC/USDT:USDT", "BTCUSDT", "BTC", "USDT", "USDT", "linear", 1.0, True)
+INVERSE = ContractMarket("BTC/USD:BTC", "BTCUSD", "BTC", "USD", "BTC", "inverse", 1.0, True)
 BAR = ContractBar(BEGIN, 50.0, None, (BEGIN - STEP, 99.0, 110.0, 90.0, 100.0, 7.0))
 
 
@@ -110,7 +110,7 @@ def test_a_venue_that_does_not_answer_ends_in_one_plain_error(tmp_path: Path) ->
     ],
 )
 def test_a_reading_that_cannot_be_is_refused(
-    market: Market, changes: dict[str, object], words: str
+    market: ContractMarket, changes: dict[str, object], words: str
 ) -> None:
     assert parse(LINEAR, BAR, BEGIN).usd == 5_000
     with pytest.raises(ValueError, match=words):
