@@ -1,7 +1,7 @@
 """How much a test tries: few examples on every change, all of them in `make test-all`.
 
 `make test` runs with the amounts "quick", `make test-all` with "full" and `make torture` with
-"torture". A test that takes its size from `amount` carries the marker `sampled`: both of the
+"torture". A test that takes its size from `sample_size` carries the marker `sampled`: both of the
 first two runs execute it.
 """
 
@@ -24,6 +24,6 @@ def level() -> str:
     return _level
 
 
-def amount(*, quick: int, full: int, torture: int | None = None) -> int:
+def sample_size(*, quick: int, full: int, torture: int | None = None) -> int:
     """The number for the run that is under way; `torture` defaults to `full`."""
     return {QUICK: quick, FULL: full, TORTURE: full if torture is None else torture}[_level]

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,12 @@ def _mark_variants(items: list[pytest.Item]) -> None:
         variant = item.callspec.id if hasattr(item, "callspec") else ""
         named[test] = set(marker.args)
         found.setdefault(test, set()).add(variant)
-        if variant not in marker.args:
+        if not any(fnmatchcase(variant, pattern) for pattern in marker.args):
             item.add_marker("full")
     for test, variants in found.items():
         # Where one variant is asked for by its name, the others are not collected.
-        if len(variants) > 1 and (missing := named[test] - variants):
+        missing = {p for p in named[test] if not any(fnmatchcase(v, p) for v in variants)}
+        if len(variants) > 1 and missing:
             raise pytest.UsageError(
                 f"{test}: quick_variants names {', '.join(sorted(missing))}; "
                 f"expected some of {', '.join(sorted(variants))}"

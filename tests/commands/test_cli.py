@@ -125,6 +125,7 @@ def test_every_command_is_covered_by_these_tests() -> None:
     assert {*READING, *ASKING, *ELSEWHERE} == set(COMMANDS)
 
 
+@pytest.mark.quick_variants("collect", "walls", "sql", "nightly", "cascade")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself_in_one_screen(command: str) -> None:
     done = run(command, "-h" if command < "m" else "--help")
@@ -313,6 +314,7 @@ def rows_here(lake: Path, out: Path, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
+@pytest.mark.full
 def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path) -> None:
     """A report over both markets of the lake, named one by one, is the report over all."""
     out = tmp_path / "rows.jsonl"
@@ -493,6 +495,7 @@ cli.main()
 # --- streams ------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick_variants("health", "walls", "status", "sql", "cascade", "collect", "verify")
 @pytest.mark.parametrize("command", sorted({**READING, **ASKING}))
 def test_stdout_is_data_alone_in_every_machine_format(
     command: str, lake: Path, later_chain: dict[str, str], tmp_path: Path

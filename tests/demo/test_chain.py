@@ -266,6 +266,7 @@ def test_a_node_ends_with_the_process_that_started_it(toolchain: Toolchain) -> N
     until(lambda: not node._answers(port))
 
 
+@pytest.mark.full
 def test_the_compiled_contracts_are_what_the_sources_compile_to() -> None:
     root = ROOT
     solc = Path(os.environ.get("CHAINWATCH_SOLC") or root / "node_modules/solc")

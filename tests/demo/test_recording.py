@@ -103,6 +103,7 @@ def test_without_node_the_demo_plays_the_recording_and_says_so(
     assert "\x1b" not in done.out + done.err
 
 
+@pytest.mark.full
 def test_the_next_steps_that_the_demo_names_work(demo: tuple[Path, Done]) -> None:
     steps = re.findall(r"^  chainwatch (--home .*)$", demo[1].out, re.MULTILINE)
     assert len(steps) == 7
@@ -116,6 +117,7 @@ def test_the_next_steps_that_the_demo_names_work(demo: tuple[Path, Done]) -> Non
         assert again.returncode == Exit.OK, again.stderr
 
 
+@pytest.mark.full
 def test_a_second_demo_replaces_the_first(demo: tuple[Path, Done]) -> None:
     home = demo[0]
     before = {
@@ -281,6 +283,7 @@ class _Silent:
         pass
 
 
+@pytest.mark.full
 def test_recording_the_story_again_on_a_node_gives_the_same_bytes(
     toolchain: Toolchain, shipped: recording.Recording, tmp_path: Path
 ) -> None:

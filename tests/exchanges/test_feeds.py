@@ -155,6 +155,7 @@ async def test_a_feed_that_cannot_be_reached_is_exit_3_and_one_of_two_is_exit_4(
         assert "okx was not alive at the end: refuses the socket with HTTP 503" in done.lines[-1]
 
 
+@pytest.mark.full
 async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
     assert {s.state for s in Store(tmp_path).rows(Coverage)} == {"down"}
 
 
+@pytest.mark.full
 async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -302,6 +304,7 @@ async def test_a_recording_on_a_full_disk_ends_with_one_line(exchange: Loopback)
     assert done.lines == ["chainwatch: /dev/full cannot be written: No space left on device"]
 
 
+@pytest.mark.full
 async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_path: Path) -> None:
     env = exchange.environment(*SOURCES)
     path = tmp_path / "frames.jsonl"
@@ -358,6 +361,7 @@ def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> 
     assert "aave-v3 is not a stream" in done.lines[-1]
 
 
+@pytest.mark.full
 async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_terminal(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -380,6 +384,7 @@ async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_termin
     assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 6
 
 
+@pytest.mark.full
 async def test_watch_follows_what_another_process_collects(
     exchange: Loopback, tmp_path: Path
 ) -> None:

@@ -15,12 +15,15 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.errors import Exit
 from chainwatch.tables.lending import Scan, Snapshot, Touch
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import tables
+from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
@@ -31,7 +34,7 @@ from tests.builders import (
     sql,
 )
 
-KILLS = 50
+KILLS = sample_size(quick=5, full=50, torture=500)
 COLLECT = ("collect", "aave-v3", "--market", "local", "--accounts", "all", "--jsonl")
 # The command line in processes that need not load Python anew; each is killed for real.
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -82,6 +85,7 @@ def collect_and_kill(home: Path, after: float) -> tuple[int, list[dict[str, obje
     return code, [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.sampled
 def test_a_collector_killed_fifty_times_ends_at_the_same_state(
     aave_market: AaveMarket, tmp_path: Path
 ) -> None:

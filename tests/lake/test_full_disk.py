@@ -25,6 +25,7 @@ def assert_full(done: shell.Done) -> None:
         assert "is full" in line or "No space left" in line
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("left", [0, 60_000])
 def test_a_night_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
     with small_file_system(disk := tmp_path / "disk") as reason:

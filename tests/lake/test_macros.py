@@ -83,6 +83,7 @@ def answer(client: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]
     return sorted(table(names, cursor.fetchall()), key=in_order)
 
 
+@pytest.mark.quick_variants("claims", "snapshots_at", "health", "walls", "price_level")
 @pytest.mark.parametrize("name", WITH_PARAMS)
 def test_arguments_keep_their_meaning_under_the_macros_own_names(
     client: duckdb.DuckDBPyConnection, name: str
@@ -121,6 +122,7 @@ def test_arguments_keep_their_meaning_under_the_macros_own_names(
             same(answer(client, text), sorted(expected, key=in_order))
 
 
+@pytest.mark.quick_variants("snapshots_at", "health", "walls", "triggers")
 @pytest.mark.parametrize("name", list(QUERIES))
 def test_a_caller_may_have_ctes_named_as_what_a_macro_reads(
     client: duckdb.DuckDBPyConnection, name: str
@@ -131,6 +133,7 @@ def test_a_caller_may_have_ctes_named_as_what_a_macro_reads(
     same(answer(client, f"WITH {hiding} {plain}"), answer(client, plain))
 
 
+@pytest.mark.quick_variants("snapshots_at", "health", "walls", "triggers")
 @pytest.mark.parametrize("name", list(QUERIES))
 def test_parameters_are_bound_once_and_tables_by_their_schema(name: str) -> None:
     """Names of the caller are looked up where nothing of ours stands beside them."""

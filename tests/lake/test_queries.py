@@ -792,6 +792,7 @@ def table(names: list[str], rows: list[Any]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in MOVES_WITH_THE_CLOCK} for row in made]
 
 
+@pytest.mark.quick_variants("snapshots_at-*", "health-*", "walls-*", "depth_at-*", "triggers-*")
 @pytest.mark.parametrize(
     ("name", "defaults"),
     [
@@ -876,6 +877,7 @@ def test_unknown_parameters_and_wrong_values_are_refused(
         query.find("wals")
 
 
+@pytest.mark.quick_variants("snapshots_at", "health", "walls", "triggers", "claims")
 @pytest.mark.parametrize("name", REPORTS)
 def test_on_an_empty_lake_every_query_answers(store: Store, name: str) -> None:
     rows = ask(store, name)

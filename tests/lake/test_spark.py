@@ -84,6 +84,7 @@ def given(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k in {p.name for p in query.find(name).params}}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -112,11 +113,13 @@ def test_both_engines_agree_on_every_portable_query(
                 assert right[column] == value, column
 
 
+@pytest.mark.full
 def test_a_query_that_is_not_portable_is_refused(spark: Spark) -> None:
     with pytest.raises(UsageError, match=r"changes is not portable.*; these are: "):
         spark.run(query.find("changes"))
 
 
+@pytest.mark.full
 def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path: Path) -> None:
     from chainwatch.lake.spark import Spark as Engine
 

@@ -42,6 +42,7 @@ from chainwatch.tables.lending import Account, EMode, Leg, Orphan, Reserve, Scan
 from chainwatch.tables.log import Load, Reject
 from chainwatch.tables.registry import tables
 from tests import templates
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 from tests.places import ROOT
 
@@ -142,8 +143,9 @@ def test_the_tables_use_every_column_type_with_and_without_null() -> None:
     assert {("UINT", True), ("DOUBLE", True), ("VARCHAR", True), ("BIGINT", True)} <= kinds
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=10,
+    max_examples=sample_size(quick=2, full=10, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -453,6 +455,7 @@ def test_a_folder_that_was_moved_works_from_its_new_place(store: Store) -> None:
     assert not store.home.exists()
 
 
+@pytest.mark.quick_variants("garbage")
 @pytest.mark.own_catalog
 @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "flipped", "no catalog"])
 def test_a_catalog_file_that_is_damaged_is_made_anew(store: Store, damage: str) -> None:
@@ -668,6 +671,7 @@ def read_along(home: Path, rounds: int, results: Connection) -> None:
     results.send((dict(wrong), sorted(blocks)))
 
 
+@pytest.mark.full
 def test_open_readers_see_complete_loads_only(
     store: Store,
 ) -> None:
@@ -694,6 +698,8 @@ def test_open_readers_see_complete_loads_only(
         assert len(blocks) >= 3  # the open reader saw the new ones come
 
 
+@pytest.mark.full
+@pytest.mark.sampled
 def test_header_and_rows_of_a_report_are_of_one_snapshot(
     store: Store,
 ) -> None:
@@ -723,7 +729,7 @@ def test_header_and_rows_of_a_report_are_of_one_snapshot(
 
 # --- killed at any moment -----------------------------------------------------------------------
 
-KILLS = 50
+KILLS = sample_size(quick=5, full=50, torture=500)
 PER_LOAD = 40  # rows of each of three tables
 
 
@@ -827,6 +833,7 @@ def damage(path: Path, how: str) -> None:
             path.write_bytes(data[:60] + b"\xff" * 1_200 + data[1_260:])
 
 
+@pytest.mark.quick_variants("True-half", "False-empty")
 @pytest.mark.parametrize("how", ["empty", "half", "zeros", "some bytes"])
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_damaged_segment_is_named_wherever_it_is_read(
@@ -888,6 +895,7 @@ def test_a_damaged_segment_exits_with_5_and_wrong_sql_with_2(store: Store) -> No
         assert chainwatch(store.home, "sql", text).returncode == Exit.USAGE
 
 
+@pytest.mark.quick_variants("account_health-False", "legs-*")
 @pytest.mark.parametrize(
     ("table", "lost_row"),
     [
@@ -941,6 +949,7 @@ def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
         assert sum(row["accounts"] for row in made(store, "health").result.dicts()) == 1
 
 
+@pytest.mark.quick_variants("True-FROM ACCOUNT_HEALTH", "False-FROM query(*", "True-FROM HEALTH()")
 @pytest.mark.parametrize(
     "text",
     [
@@ -991,6 +1000,7 @@ def shorten(path: Path, rows: int) -> None:
     draft.replace(path)
 
 
+@pytest.mark.quick_variants("legs-1")
 @pytest.mark.parametrize(
     ("table", "rows"), [("legs", 1), ("reserves", 1), ("factors", 0), ("account_health", 0)]
 )
@@ -1042,6 +1052,7 @@ def test_a_segment_is_counted_again_when_it_changed(store: Store) -> None:
     assert sql(store, "SELECT count(*) FROM legs").rows == [(2,)]
 
 
+@pytest.mark.quick_variants("legs", "None")
 @pytest.mark.parametrize(
     "counts", ["", "legs", "[1]", '{"legs": null}', '{"legs": -1}', '{"legs": true}', "null", None]
 )
@@ -1149,6 +1160,7 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
     assert store.cursor("s", "t") == "on"
 
 
+@pytest.mark.quick_variants("0")
 @pytest.mark.parametrize("left", [0, 60_000, 200_000, 700_000])
 def test_on_a_full_disk_a_lake_without_a_catalog_is_read_all_the_same(
     small_disk: Path, left: int

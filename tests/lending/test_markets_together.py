@@ -145,6 +145,7 @@ def street(
     return Street(aave_market, spark, old, usdc, weth, made, lake)
 
 
+@pytest.mark.full
 def test_five_markets_of_four_protocols_are_read_verified_and_walled_together(
     street: Street,
 ) -> None:

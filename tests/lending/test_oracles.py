@@ -17,6 +17,7 @@ from chainwatch.lending import price_sources
 from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
 from chainwatch.lending.oracles import resolve
 from chainwatch.net.http import Http
+from tests.amounts import sample_size
 from tests.evm.rpc_proxy import Proxy, fault
 
 pytestmark = pytest.mark.contracts("plain")
@@ -264,8 +265,11 @@ def test_a_source_that_reads_no_storage_is_fixed(chain: Chain, resolved: Resolve
     assert (found.factor, found.kind) == ("REP/ETH", "ratio")
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=3, full=12, torture=200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_powers_are_those_of_moving_each_feed(

@@ -174,6 +174,7 @@ def test_a_market_not_read_that_day_has_no_rows(store: Store, tmp_path: Path) ->
     assert [s["market"] for s in done.manifest["snapshots"]] == ["m"]
 
 
+@pytest.mark.full
 def test_a_summer_time_date_is_a_day_of_24_utc_hours(store: Store, tmp_path: Path) -> None:
     """2026-03-29 has 23 hours in Berlin, 2026-11-01 has 25 in New York: neither matters."""
     for day in (datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)):
@@ -314,6 +315,7 @@ GROWN: dict[str, Callable[[Store], list[Row]]] = {
 }
 
 
+@pytest.mark.full
 def test_what_is_stored_of_a_day_later_makes_its_export_old(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"
@@ -338,6 +340,7 @@ def test_what_is_stored_of_a_day_later_makes_its_export_old(store: Store, tmp_pa
     assert faults(out, store) == {}
 
 
+@pytest.mark.quick_variants("event")
 @pytest.mark.parametrize("part", ExchangeLiquidation.key)
 def test_each_part_of_a_liquidations_identity_is_in_the_digest(tmp_path: Path, part: str) -> None:
     row = msgspec.structs.replace(order(1), time=MORNING)
@@ -352,6 +355,7 @@ def test_each_part_of_a_liquidations_identity_is_in_the_digest(tmp_path: Path, p
     assert digests[0] != digests[1]
 
 
+@pytest.mark.full
 def test_what_does_not_belong_to_a_day_leaves_its_export_alone(
     store: Store, tmp_path: Path
 ) -> None:
@@ -370,6 +374,7 @@ def test_what_does_not_belong_to_a_day_leaves_its_export_alone(
     assert faults(out, store) == {}
 
 
+@pytest.mark.full
 def test_a_block_that_left_the_chain_makes_its_day_old(store: Store, tmp_path: Path) -> None:
     """That is no loss: the snapshot before takes its place, also in what the next day compares."""
     fill(store)
@@ -385,6 +390,7 @@ def test_a_block_that_left_the_chain_makes_its_day_old(store: Store, tmp_path: P
     assert export.outdated(store, out) == {}
 
 
+@pytest.mark.full
 def test_a_manifest_that_does_not_say_what_it_was_made_from_is_old(
     store: Store, tmp_path: Path
 ) -> None:
@@ -403,6 +409,7 @@ def test_a_manifest_that_does_not_say_what_it_was_made_from_is_old(
 DEEP = "[" * 200_000
 
 
+@pytest.mark.quick_variants("<lambda>0")
 @pytest.mark.parametrize(
     "change",
     [
@@ -466,6 +473,7 @@ def test_a_name_that_is_no_file_is_a_fault_of_its_manifest(
     assert "manifest.json names " in done.lines[-1] or "is no whole" in done.lines[-1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("policy", ["hourly 1d, daily forever", "hourly 1d, daily 2d"])
 def test_retention_never_empties_what_was_exported(
     store: Store, tmp_path: Path, policy: str
@@ -530,6 +538,7 @@ def test_every_table_that_marts_read_is_among_what_a_day_is_made_from() -> None:
 # --- whole nights -------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) -> None:
     """A reader sees a complete night or none while days are written again."""
     fill(store)
@@ -569,6 +578,7 @@ def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) ->
     assert sorted(p.name for p in out.iterdir()) == ["day=2026-01-29"]
 
 
+@pytest.mark.full
 def test_a_night_killed_half_way_leaves_no_half_night(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"
@@ -657,6 +667,7 @@ def test_a_wrong_word_is_told(words: tuple[str, ...], message: str, tmp_path: Pa
     assert len(done.lines) == 1
 
 
+@pytest.mark.full
 def test_check_names_the_file_that_was_altered_lost_or_added(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"

@@ -243,6 +243,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
     assert record["steps"]["checks"]["state"] == "done"
 
 
+@pytest.mark.full
 def test_a_failed_step_sets_the_exit_code_and_is_tried_again(lake: Store, tmp_path: Path) -> None:
     """A failed step sets the exit code and is tried again the same night."""
     out = tmp_path / "marts"
@@ -301,6 +302,7 @@ def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
     assert all(night.done(name) for name in others)
 
 
+@pytest.mark.full
 def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
     lake: Store, tmp_path: Path
 ) -> None:
@@ -341,6 +343,7 @@ def exported(out: Path, day: str) -> int:
     return int(result)
 
 
+@pytest.mark.full
 def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path) -> None:
     """Of yesterday, and of an older day that a history is of."""
     out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
@@ -362,6 +365,7 @@ def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path)
     assert again.steps == night.steps, "nothing more was stored, nothing is done"
 
 
+@pytest.mark.full
 def test_an_export_killed_in_a_retried_night_is_done_by_the_next(
     lake: Store, tmp_path: Path
 ) -> None:
@@ -411,6 +415,8 @@ def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
     )
 
 
+@pytest.mark.full
+@pytest.mark.sampled
 def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     """A night killed thirty times ends where an undisturbed one does."""
     seed = int(os.environ.get("CHAINWATCH_CRASH_SEED") or random.SystemRandom().randrange(10**6))
@@ -505,6 +511,8 @@ NULL::VARCHAR AS replaces"""
 # --- compaction under a reader ------------------------------------------------------------------
 
 
+@pytest.mark.full
+@pytest.mark.sampled
 def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.create()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from chainwatch.lake.store import Store
 from tests import vectors
+from tests.amounts import sample_size
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, depth
 
 SPOT = 100_000.0
@@ -195,13 +196,14 @@ books = st.lists(
 )
 volumes = st.none() | st.integers(1_000, 200_000).map(float)
 reused = settings(
-    max_examples=8,
+    max_examples=sample_size(quick=2, full=8, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
 
 
+@pytest.mark.sampled
 @reused
 @given(
     steps=walls, book=books, adv=volumes, kappa=st.sampled_from([1.0, 0.5, 0.1]), seed=st.integers()
@@ -238,6 +240,7 @@ def test_break_levels_and_falls_equal_plain_iteration(
     assert len(set(falling)) == len(falling)
 
 
+@pytest.mark.sampled
 @reused
 @given(steps=walls, book=books, adv=volumes, seed=st.integers())
 def test_the_order_in_which_rows_are_stored_changes_nothing(
@@ -255,6 +258,7 @@ def test_the_order_in_which_rows_are_stored_changes_nothing(
     assert results[0] == results[1]
 
 
+@pytest.mark.sampled
 @reused
 @given(
     steps=walls,
@@ -303,6 +307,7 @@ def test_less_depth_or_more_units_never_leave_the_price_higher(
         assert after["landing_price"] <= before * (1 + 1e-12)
 
 
+@pytest.mark.sampled
 @reused
 @given(steps=walls, book=books, adv=volumes)
 def test_the_recentred_book_on_a_grid_equals_its_own_loop(
@@ -541,6 +546,7 @@ def test_bad_debt_of_several_collaterals_is_each_with_its_own_bonus(store: Store
     assert result["bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
 
 
+@pytest.mark.sampled
 @reused
 @given(
     debt=st.floats(60_000, 79_000),

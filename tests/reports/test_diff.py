@@ -20,6 +20,7 @@ from chainwatch.reports.diff import FIGURES, PARTS
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import ChainLiquidation, Reserve
 from tests import shell
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
 
 THEN = datetime(2026, 1, 29, tzinfo=UTC)
@@ -149,7 +150,12 @@ debts = st.one_of(st.just(0.0), st.floats(1.0, 90_000.0))
 people = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(amounts, debts), min_size=1)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.sampled
+@settings(
+    max_examples=sample_size(quick=1, full=6, torture=100),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(
     before=people,
     after=people,

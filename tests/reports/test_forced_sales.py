@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.reports import headers
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
 
 PRICES = {"BTC": 100_000.0, "tBTC": 99_000.0, "ETH": 4_000.0, "USD": 1.0}
@@ -158,7 +159,7 @@ worlds = st.lists(
 rules = st.sampled_from(["reserve-half", "reserve-half", "half", "whole", "absorb"])
 eth_betas = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, -0.5])
 reused = settings(
-    max_examples=12,
+    max_examples=sample_size(quick=3, full=12, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -189,6 +190,7 @@ def drawn(
     return made
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=worlds, rule=rules, beta=eth_betas)
 def test_steps_are_those_of_two_calls_and_take_what_is_there(
@@ -235,6 +237,7 @@ def undecided(called: Called) -> bool:
     return any(abs(called.health(x) - level) < 1e-5 for x in ends for level in (1.0, 0.95))
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=worlds, rule=rules, at=st.floats(0.05, 1.0))
 def test_no_single_liquidation_on_the_way_down_takes_more(
@@ -342,6 +345,7 @@ def test_just_above_and_just_below_one_the_same_is_sold(store: Store) -> None:
 FIGURES = ("cum_max_seizable_usd", "cum_seize_to_heal_usd", "cum_collateral_at_risk_usd")
 
 
+@pytest.mark.sampled
 @reused
 @given(
     draw=worlds,

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.lake.store import Store
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
 from tests.vectors import cases, read
 
@@ -477,13 +478,14 @@ def drawn(hf_rule: str, block: int, draw: Any, limits: list[int], exposures: lis
 
 
 reused = settings(
-    max_examples=15,
+    max_examples=sample_size(quick=3, full=15, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # the row that fails says it all
 )
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=portfolios, limits=thresholds, exposures=betas)
 def test_the_query_finds_what_bisection_finds(
@@ -500,6 +502,7 @@ def test_the_query_finds_what_bisection_finds(
             assert row["x"] == pytest.approx(x, rel=1e-6), row
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=portfolios, limits=thresholds, exposures=st.just([1.0, 1.0, 0.0, 0.0, 0.0]))
 def test_with_truncated_thresholds_the_first_step_below_one(

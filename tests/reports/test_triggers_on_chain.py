@@ -111,6 +111,7 @@ def below_one(market: AaveMarket, cases: Sequence[tuple[str, str, int]]) -> list
     return results
 
 
+@pytest.mark.quick_variants("calm-*")
 @pytest.mark.parametrize("factor", FACTORS)
 def test_the_chain_flips_exactly_where_the_query_says(scene: Scene, factor: str) -> None:
     feed, answer = scene.feed(factor), scene.answer(factor)
@@ -138,6 +139,7 @@ def test_the_chain_flips_exactly_where_the_query_says(scene: Scene, factor: str)
         assert row["tolerance"] < 1
 
 
+@pytest.mark.quick_variants("calm-*")
 @pytest.mark.parametrize("factor", FACTORS)
 def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, factor: str) -> None:
     feed, answer = scene.feed(factor), scene.answer(factor)
@@ -169,6 +171,7 @@ def test_over_a_grid_of_prices_the_chain_agrees_with_every_class(scene: Scene, f
     assert observed["outside"] <= (10 if factor == "wstETH/ETH" else 2)
 
 
+@pytest.mark.quick_variants("calm-*")
 @pytest.mark.parametrize("factor", ["ETH", "wstETH/ETH"])
 def test_now_is_what_the_chain_says_now(scene: Scene, factor: str) -> None:
     data = scene.market.account_data(scene.accounts)
@@ -230,6 +233,7 @@ def test_an_account_priced_by_its_category_ignores_the_asset(scene: Scene) -> No
             assert directions[account]["direction"] in ("flat", "never")
 
 
+@pytest.mark.quick_variants("calm-*")
 @pytest.mark.parametrize(("factor", "direction"), [("ETH", "down"), ("ETH", "up"), ("BTC", "down")])
 def test_the_feed_itself_is_moved_and_the_next_snapshot_says_now(
     scene: Scene, factor: str, direction: str

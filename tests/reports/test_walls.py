@@ -16,6 +16,7 @@ from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.reports import run
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
 
 REL = 1e-9
@@ -398,7 +399,7 @@ def test_a_market_without_the_factor_stands_on_the_axis_of_the_sum(store: Store)
 
 
 @settings(
-    max_examples=6,
+    max_examples=sample_size(quick=1, full=6, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -693,7 +694,7 @@ books = st.lists(
     st.tuples(sides, sides, st.floats(0.8, 2.5, allow_nan=False)), min_size=5, max_size=30
 )
 reused = settings(
-    max_examples=10,
+    max_examples=sample_size(quick=2, full=10, torture=500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -729,6 +730,7 @@ def drawn(store: Store, draw: Any, rule: str = "reserve-half") -> tuple[Book, li
     return book, positions
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=books, step=st.sampled_from([{}, {"step_abs": 700.0}, {"step_pct": 0.013}]))
 def test_the_measures_are_those_of_their_definitions(
@@ -742,6 +744,7 @@ small = st.dictionaries(
 )
 
 
+@pytest.mark.sampled
 @reused
 @given(
     draw=st.lists(
@@ -794,6 +797,7 @@ def measures_are_those_of_their_definitions(
         assert row["cum_units"] == pytest.approx(expected["units"], rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.sampled
 @reused
 @given(draw=books, limit=st.sampled_from(["weighted", "avg-lt"]))
 def test_nothing_is_dropped_and_everything_runs_up(store: Store, draw: Any, limit: str) -> None:

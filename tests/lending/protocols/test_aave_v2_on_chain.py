@@ -21,6 +21,7 @@ from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmeti
 from chainwatch.lending.protocols.aave_v3.arithmetic import Pair
 from chainwatch.tables.lending import Account, Leg, Snapshot
 from chainwatch.tables.lending import Reserve as ReserveRow
+from tests.amounts import sample_size
 from tests.builders import (
     ask,
     content,
@@ -92,6 +93,7 @@ def test_debt_without_logs_is_no_empty_market(market: AaveV2Market, lake: Lakes)
     )
 
 
+@pytest.mark.full
 def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_month_later(
     market: AaveV2Market, lake: Lakes
 ) -> None:
@@ -161,8 +163,11 @@ def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_mo
         assert ask(watched.store, name) == []
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=1, full=2, torture=50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one_row_for_row(

@@ -38,6 +38,7 @@ def market(chain: Chain, artifacts: Path) -> AaveV36Market:
     return aave_v36_market.deploy(chain, artifacts)
 
 
+@pytest.mark.full
 def test_a_thousand_accounts_of_aave_v36_equal_the_chain_calm_crashed_liquidated_and_a_month_later(
     market: AaveV36Market, tmp_path: Path
 ) -> None:

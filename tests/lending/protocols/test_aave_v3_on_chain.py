@@ -36,6 +36,7 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, EMode, Mismatch, Orphan, Scan, Snapshot, Verification
 from chainwatch.tables.lending import Reserve as ReserveRow
 from chainwatch.tables.log import Load
+from tests.amounts import sample_size
 from tests.builders import (
     BASE,
     Watched,
@@ -108,6 +109,7 @@ def borrower(market: AaveMarket, account: str = USER, debt_usd: int = 1_000) -> 
 # --- equal to the chain -------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_thousand_accounts_equal_the_chain_calm_crashed_liquidated_and_a_month_later(
     priced_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -170,8 +172,11 @@ def test_a_thousand_accounts_equal_the_chain_calm_crashed_liquidated_and_a_month
         assert ask(watched.store, name) == []
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=1, full=4, torture=50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_after_each_block_an_incremental_snapshot_equals_a_full_one_row_for_row(

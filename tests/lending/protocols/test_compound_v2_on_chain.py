@@ -24,6 +24,7 @@ from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_a
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
 from chainwatch.tables.lending import Reserve as ReserveRow
+from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
@@ -172,6 +173,7 @@ def open_position(market: CompoundMarket, account: str, symbol: str, held: int, 
 # --- equal to the stand-in ----------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_accounts_on_a_stand_in_equal_it_calm_fallen_liquidated_and_a_month_of_blocks_later(
     market: CompoundMarket, lake: Lakes
 ) -> None:
@@ -287,8 +289,11 @@ def act(market: CompoundMarket, accounts: Sequence[str], rng: Random) -> list[Tx
             return [market.leave(account, symbol)]
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=1, full=2, torture=50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(

@@ -34,6 +34,7 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Mismatch, Snapshot
 from chainwatch.tables.lending import Reserve as ReserveRow
 from chainwatch.tables.log import Load
+from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
@@ -417,8 +418,11 @@ def act(market: CometMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
             return [market.transfer(account, symbol, other, part)]
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=1, full=2, torture=50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(

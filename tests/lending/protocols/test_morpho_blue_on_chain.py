@@ -24,6 +24,7 @@ from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_a
 from chainwatch.lending.protocols.morpho_blue.arithmetic import Totals
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
+from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
@@ -223,8 +224,11 @@ def act(market: MorphoMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
             return market.liquidate(pair, account, rng.choice([collateral, collateral // 2]), 0)
 
 
+@pytest.mark.sampled
 @settings(
-    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=sample_size(quick=1, full=2, torture=50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
