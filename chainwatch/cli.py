@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainwatch import commands
-from chainwatch.commands.app import app, set_up
+from chainwatch.commands.app import app, session_or_none
 from chainwatch.errors import ChainwatchError, Exit, UsageError, named
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def _ended() -> Iterator[None]:
     try:
         yield
     finally:
-        if (current := set_up()) is not None:
-            current.teller.close()
+        if (session := session_or_none()) is not None:
+            session.teller.close()
 
 
 def _require_text(arguments: list[str]) -> None:
@@ -86,14 +86,14 @@ def _say(text: str) -> None:
 def _teller() -> Teller:
     from chainwatch.show.tell import Teller
 
-    current = set_up()
-    return current.teller if current is not None else Teller()
+    session = session_or_none()
+    return session.teller if session is not None else Teller()
 
 
 def _trace(failure: Exception) -> None:
     """With --debug, where it happened; endpoints stay masked there too."""
-    current = set_up()
-    if current is None or not current.debug:
+    session = session_or_none()
+    if session is None or not session.debug:
         return
     import traceback
 
@@ -107,8 +107,8 @@ def _scrubbed(text: str) -> str:
     from chainwatch.chain.markets import scrubbed
     from chainwatch.settings import Settings
 
-    current = set_up()
-    return scrubbed(text, current.settings if current is not None else Settings())
+    session = session_or_none()
+    return scrubbed(text, session.settings if session is not None else Settings())
 
 
 def _other(failure: Exception) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.values import span
 from chainwatch.errors import ChainwatchError, PartialError
@@ -39,13 +39,13 @@ def alert(
 
     seconds = span(timeout, "--timeout")
     found = channels()
-    with setup().teller:
+    with get_session().teller:
         if test:
             outcome = alerts.send_sample(found)
             output.emit(_report(outcome))
         else:
             outcome = alerts.run(
-                setup().store,
+                get_session().store,
                 found,
                 only=names or [],
                 seconds=seconds,
@@ -58,7 +58,7 @@ def channels() -> list[Notifier]:
     """The channels that are set: webhooks, and what apprise knows; several with spaces between."""
     from chainwatch.reports.notifiers import Apprise, Webhook
 
-    settings = setup().settings
+    settings = get_session().settings
     webhook, notify = settings.get("webhook"), settings.get("notify")
     found: list[Notifier] = [
         Webhook(url, settings.timeout) for url in (webhook.value.split() if webhook else [])

@@ -82,8 +82,8 @@ app = App(
 )
 
 
-class Setup:
-    """What the global flags say; made once per run."""
+class Session:
+    """What the global flags set, once per run."""
 
     def __init__(self, home: str | None, debug: bool, color: str, teller: Teller) -> None:
         from chainwatch.settings import Settings
@@ -100,19 +100,19 @@ class Setup:
         return Store(self.settings.home)
 
 
-_setup: Setup | None = None
+_session: Session | None = None
 
 
-def set_up() -> Setup | None:
-    """The set-up of this run, or None before the flags were read."""
-    return _setup
+def session_or_none() -> Session | None:
+    """The session of this run, or None before the flags were read."""
+    return _session
 
 
-def setup() -> Setup:
-    """The current run's set-up (the callback below has always run before a command)."""
-    if _setup is None:
+def get_session() -> Session:
+    """The session of this run: the callback below runs before every command."""
+    if _session is None:
         raise RuntimeError("no command is running")
-    return _setup
+    return _session
 
 
 def _print_version(wanted: bool) -> None:
@@ -142,12 +142,12 @@ def main_options(
 ) -> None:
     from chainwatch.show.tell import Teller
 
-    global _setup
+    global _session
     choice(color, "--color", ("auto", "always", "never"))
     if home == "":
         raise UsageError("--home: expected a folder, got an empty name")
-    _setup = Setup(home, debug, color, Teller(quiet=quiet, verbose=verbose, color=color))
+    _session = Session(home, debug, color, Teller(quiet=quiet, verbose=verbose, color=color))
     if verbose:
-        found = _setup.settings.get("home")
+        found = _session.settings.get("home")
         origin = found.origin if found else "default"
-        _setup.teller.detail(f"lake in {_setup.settings.home} ({origin})")
+        _session.teller.detail(f"lake in {_session.settings.home} ({origin})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
 from chainwatch.commands.running import RANKED_SHOWN, on_catalog, row_limit
 from chainwatch.commands.values import amount, choice, count, positive, share, span
@@ -132,7 +132,7 @@ def emit_cascade(
     output.emit(on_catalog(make))
     if chart_file is not None:
         chart.draw(on_catalog(lambda catalog: cascade.drawing(catalog, terms)), chart_file)
-        setup().teller.note(f"drawn: {chart_file}")
+        get_session().teller.note(f"drawn: {chart_file}")
 
 
 def _read_fall(to: str | None, drop: str | None, explain: str | None) -> Fall:

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import MarketsOption, Output, listing, scope
 from chainwatch.commands.running import emit_query, jobs_of, run
 from chainwatch.commands.values import choice, count, past, span
 from chainwatch.errors import CheckFailed, UsageError
+from chainwatch.text import suggest
 
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job
+    from chainwatch.collect.source import Source
     from chainwatch.lake.store import Store
     from chainwatch.settings import Settings
     from chainwatch.show.document import Report
     from chainwatch.tables.lending import Mismatch, Verification
+    from chainwatch.tables.log import Load
 
 
 @app.command(epilog="Example: chainwatch collect aave-v3 --market ethereum --verify")
@@ -58,53 +61,35 @@ def collect(
 ) -> None:
     """Read sources into the lake, resuming where it stopped."""
     from chainwatch.collect import runner
-    from chainwatch.show import terminal
     from chainwatch.show.document import Format
 
-    current = setup()
-    options = {"accounts": choice(accounts, "--accounts", ("borrowers", "all"))} | (
-        {"full": "yes"} if full else {}
-    )
-    if since is not None:
-        options["since"] = past(since, "--since").isoformat()
-    options |= {"only": ",".join(only)} if only else {}
+    session = get_session()
+    options = _job_options(accounts, full, since, only)
     jobs = jobs_of(sources, market or [], options)
     for_markets = {"--market": bool(market), "--accounts": accounts == "all", "--full": full}
     _require_use(jobs, [option for option, given in for_markets.items() if given], since)
-    verified = [job for job in jobs if job.source.verify is not None]
-    if verify_after and not verified:
-        names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
-        raise UsageError(f"--verify is for positions of lending markets, and {names} reads none")
+    if verify_after:
+        _require_positions(jobs)
     seconds = span(for_, "--for") if for_ is not None else None
-    store = current.store
+    store = session.store
     if dry_run:
-        output.emit(_plan(store, current.settings, jobs))
+        output.emit(_plan(store, session.settings, jobs))
         return
     streaming = output.form is Format.JSONL and output.to_stdout
-
-    def stored(load: Any) -> None:
-        if streaming:
-            import json
-
-            if terminal.terminal_width() is not None:
-                current.teller.close()
-            terminal.write(json.dumps(runner.load_line(load)) + "\n")
-
     results: list[Verification] = []
     mismatches: list[Mismatch] = []
-    with current.teller:
+    with session.teller:
         _announce(jobs)
         outcomes = run(
             runner.collect(
-                store, current.settings, jobs, current.teller, seconds=seconds, stored=stored
+                *(store, session.settings, jobs, session.teller),
+                seconds=seconds,
+                stored=_print_load if streaming else lambda load: None,
             )
         )
         try:
             if verify_after and not any(o.failure for o in outcomes):
-                results, mismatches = _compare(verified, None, False)
-                for job in jobs:
-                    if job not in verified:
-                        current.teller.note(f"{job.name}: nothing to verify")
+                results, mismatches = _verify_stored(jobs)
         finally:
             if not streaming:
                 output.emit(_outcome_report(outcomes, results if verify_after else None))
@@ -112,63 +97,94 @@ def collect(
         _raise_mismatches(results, mismatches)
 
 
-def _announce(jobs: list[Job]) -> None:
-    """Say whom is asked before the first answer, which may take a while."""
+def _job_options(
+    accounts: str, full: bool, since: str | None, only: list[str] | None
+) -> dict[str, str]:
+    options = {"accounts": choice(accounts, "--accounts", ("borrowers", "all"))}
+    if full:
+        options["full"] = "yes"
+    if since is not None:
+        options["since"] = past(since, "--since").isoformat()
+    if only:
+        options["only"] = ",".join(only)
+    return options
+
+
+def _print_load(load: Load) -> None:
+    """A stored load as a line of JSON."""
+    import json
+
+    from chainwatch.collect import runner
+    from chainwatch.show import terminal
+
+    if terminal.terminal_width() is not None:
+        get_session().teller.close()
+    terminal.write(json.dumps(runner.load_line(load)) + "\n")
+
+
+def _address(settings: Settings, source: Source, target: str) -> str | None:
+    """What is asked, as it may be shown: endpoints of a market or a socket; None for documents."""
     from chainwatch.chain.markets import endpoints, find_market
     from chainwatch.net.urls import mask
 
-    current = setup()
+    if source.protocol:
+        market = find_market(settings, source.protocol, target)
+        return ", ".join(mask(url) for url in endpoints(settings, market))
+    if source.socket:
+        configured = settings.feed_url("ws", source.name)
+        return mask(configured.value if configured else source.socket)
+    return None
+
+
+def _announce(jobs: list[Job]) -> None:
+    """Name what is asked before the first answer, which may take a while."""
+    session = get_session()
     for job in jobs:
-        if job.source.protocol:
-            market = find_market(current.settings, job.source.protocol, job.target)
-            where = ", ".join(mask(u) for u in endpoints(current.settings, market))
-            current.teller.note(f"{job.name}: asking {where}")
-        elif job.source.socket:
-            given = current.settings.feed_url("ws", job.source.name)
-            where = mask(given.value if given else job.source.socket)
-            current.teller.note(f"{job.name}: listening to {where}")
+        address = _address(session.settings, job.source, job.target)
+        if address is not None:
+            verb = "asking" if job.source.protocol else "listening to"
+            session.teller.note(f"{job.name}: {verb} {address}")
+
+
+def _names(jobs: list[Job]) -> str:
+    return ", ".join(dict.fromkeys(job.source.name for job in jobs))
+
+
+def _require_positions(jobs: list[Job]) -> None:
+    if all(job.source.verify is None for job in jobs):
+        raise UsageError(
+            f"--verify is for positions of lending markets, and {_names(jobs)} reads none"
+        )
 
 
 def _require_use(jobs: list[Job], for_markets: list[str], since: str | None) -> None:
     """An option that none of the sources looks at would be believed to have worked."""
     from chainwatch.collect.registry import discover
 
-    names = ", ".join(dict.fromkeys(job.source.name for job in jobs))
     if for_markets and not any(job.source.protocol for job in jobs):
-        raise UsageError(f"{for_markets[0]} is for lending markets, and {names} reads none")
+        raise UsageError(f"{for_markets[0]} is for lending markets, and {_names(jobs)} reads none")
     if since is not None and not any(job.source.takes_since for job in jobs):
-        pasts = [name for job in jobs if (name := f"{job.source.name}-history") in discover()]
-        hint = f": `chainwatch collect {' '.join(pasts)} --since …`" if pasts else ""
-        raise UsageError(f"--since is for histories, and {names} is none{hint}")
+        histories = [name for job in jobs if (name := f"{job.source.name}-history") in discover()]
+        hint = f": `chainwatch collect {' '.join(histories)} --since …`" if histories else ""
+        raise UsageError(f"--since is for histories, and {_names(jobs)} is none{hint}")
 
 
 def _plan(store: Store, settings: Settings, jobs: list[Job]) -> Report:
+    """What a run would read, from where, and where each job would go on."""
     import json
 
-    from chainwatch.chain.markets import endpoints, find_market
     from chainwatch.lake.engine import Result
-    from chainwatch.net.urls import mask
     from chainwatch.show.document import Report
 
     rows = []
     for job in jobs:
-        where = settings.url(job.source.name, job.source.base).shown or job.source.docs
-        if job.source.protocol:
-            found = find_market(settings, job.source.protocol, job.target)
-            where = ", ".join(mask(u) for u in endpoints(settings, found))
-        elif job.source.socket:
-            given = settings.feed_url("ws", job.source.name)
-            where = mask(given.value if given else job.source.socket)
+        address = _address(settings, job.source, job.target)
+        if address is None:
+            address = settings.url(job.source.name, job.source.base).shown or job.source.docs
         cursor = store.cursor(job.source.name, job.target) if store.exists else None
-        rows.append(
-            (
-                job.source.name,
-                job.target,
-                where,
-                json.dumps(cursor) if cursor else _BEGIN[job.source.mode],
-                ", ".join(t.table for t in job.source.tables),
-            )
-        )
+        resumes_at = json.dumps(cursor) if cursor else _BEGIN[job.source.mode]
+        tables = ", ".join(t.table for t in job.source.tables)
+        rows.append((job.source.name, job.target, address, resumes_at, tables))
     columns = ("source", "target", "endpoint", "resumes_at", "tables")
     return Report(Result(columns, ("VARCHAR",) * 5, rows), name="plan", title="Would read")
 
@@ -190,10 +206,10 @@ def _outcome_report(outcomes: Any, verified: list[Verification] | None) -> Repor
     if verified is not None:
         columns += ("block_number", "checked", "different")
         kinds += ("BIGINT",) * 3
-        found = {r.market: (r.block_number, r.checked, r.mismatched) for r in verified}
-        none = (None,) * 3
+        by_market = {r.market: (r.block_number, r.checked, r.mismatched) for r in verified}
+        nothing = (None,) * 3
         rows = [
-            (*row, *(found.get(row[1], none) if o.job.source.verify is not None else none))
+            (*row, *(by_market.get(row[1], nothing) if o.job.source.verify else nothing))
             for row, o in zip(rows, outcomes, strict=True)
         ]
     return Report(Result(columns, kinds, rows), name="collect")
@@ -216,31 +232,42 @@ def verify(
     output: Output,
 ) -> None:
     """Compare the newest snapshot with the chain, as integers."""
+    store = get_session().store
+    store.require()
+    jobs = _verifiable_jobs(store, market or [])
+    if not jobs:
+        raise UsageError("no market has been read yet: run `chainwatch collect` first")
+    with get_session().teller:
+        _announce(jobs)
+        results, mismatches = _compare(jobs, sample, with_web3)
+        emit_query("verification", scope(market, None), output)
+        _raise_mismatches(results, mismatches)
+
+
+def _verifiable_jobs(store: Store, markets: list[str]) -> list[Job]:
+    """A job for the newest snapshot of each market, or of these."""
     from chainwatch.collect.feed import Job
     from chainwatch.collect.registry import discover
     from chainwatch.tables.lending import Snapshot
 
-    current = setup()
-    store = current.store
-    store.require()
-    jobs = []
-    newest = {s.market: s.protocol for s in store.rows(Snapshot, "provenance <> 'imported'")}
-    for name in market or sorted(newest):
-        found = next(
-            (s for s in discover().values() if s.verify and s.protocol == newest.get(name)), None
-        )
-        if found is None:
-            known = ", ".join(sorted(newest)) or "none"
-            raise UsageError(f"no snapshot of market {name!r} to verify; stored: {known}")
-        jobs.append(Job(found, target=name))
-    if not jobs:
-        raise UsageError("no market has been read yet: run `chainwatch collect` first")
-    only: dict[str, object] = scope(market, None)
-    with current.teller:
-        _announce(jobs)
-        results, mismatches = _compare(jobs, sample, with_web3)
-        emit_query("verification", only, output)
-        _raise_mismatches(results, mismatches)
+    protocols = {s.market: s.protocol for s in store.rows(Snapshot, "provenance <> 'imported'")}
+    sources = {s.protocol: s for s in discover().values() if s.verify}
+    stored = sorted(protocols)
+    for name in markets or stored:
+        if protocols.get(name) not in sources:
+            raise UsageError(
+                f"no snapshot of market {name!r} to verify; {suggest(name, stored)}"
+                f"stored: {', '.join(stored) or 'none'}"
+            )
+    return [Job(sources[protocols[name]], target=name) for name in markets or stored]
+
+
+def _verify_stored(jobs: list[Job]) -> tuple[list[Verification], list[Mismatch]]:
+    """Compare what these jobs stored, as far as there is something to compare."""
+    for job in jobs:
+        if job.source.verify is None:
+            get_session().teller.note(f"{job.name}: nothing to verify")
+    return _compare([job for job in jobs if job.source.verify is not None], None, False)
 
 
 def _compare(
@@ -249,26 +276,23 @@ def _compare(
     from chainwatch.collect import runner
     from chainwatch.tables.lending import Mismatch
 
-    current = setup()
+    session = get_session()
     results, mismatches = [], []
     for job in jobs:
-        result, found = run(
+        result, rows = run(
             runner.verify(
-                current.store,
-                current.settings,
-                job,
-                current.teller,
+                *(session.store, session.settings, job, session.teller),
                 sample=sample,
                 independent=independent,
             )
         )
         results.append(result)
-        mismatches += [m for m in found if isinstance(m, Mismatch)]
+        mismatches += [row for row in rows if isinstance(row, Mismatch)]
     return results, mismatches
 
 
 def _raise_mismatches(results: list[Verification], mismatches: list[Mismatch]) -> None:
-    teller = setup().teller
+    teller = get_session().teller
     for m in mismatches[:20]:
         teller.note(f"{m.market} {m.account} {m.figure}: ours {m.ours}, chain {m.chain}")
     if len(mismatches) > 20:

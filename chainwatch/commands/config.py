@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def config(*, output: Output) -> None:
     from chainwatch.settings import CCXT_SETTING, RPC_SETTING, URL_SETTING, WS_SETTING
     from chainwatch.show.document import Report
 
-    settings = setup().settings
+    settings = get_session().settings
     rows = [
         *_plain_settings(settings),
         *_endpoints(settings),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.errors import CheckFailed
 
 if TYPE_CHECKING:
     from chainwatch.show.document import Report
 
 
-@app.command(epilog="Example: chainwatch demo")
-def demo(
+@app.command("demo", epilog="Example: chainwatch demo")
+def run_demo(
     recorded: Annotated[
         bool, typer.Option("--recorded", help="Play the shipped recording, start no node.")
     ] = False,
@@ -27,9 +27,9 @@ def demo(
     from chainwatch.show import render, terminal
     from chainwatch.show.document import Format
 
-    current = setup()
-    teller = current.teller
-    home = current.settings.home / "demo"
+    session = get_session()
+    teller = session.teller
+    home = session.settings.home / "demo"
 
     def emit(report: Report) -> None:
         teller.close()
@@ -37,14 +37,14 @@ def demo(
             report,
             Format.TABLE,
             width=terminal.terminal_width(),
-            color=terminal.wants_color(current.color),
+            color=terminal.wants_color(session.color),
         )
         terminal.write(text + "\n")
 
     with teller:
         if not recorded:
             try:
-                with story.live(current.settings.cache, teller.note) as node:
+                with story.live(session.settings.cache, teller.note) as node:
                     story.play(node, home, teller, emit)
             except ToolchainMissing as missing:
                 teller.note(f"{missing}; playing the recording instead")
@@ -59,17 +59,17 @@ def demo(
 def _exported(home: Path) -> str:
     """Export what the demo stored, check it, and say so."""
     from chainwatch.lake.store import Store
-    from chainwatch.nightly import export as exporting
+    from chainwatch.nightly import export
 
     store = Store(home)
-    day = exporting.choose_day(store, None)
-    done = exporting.export(store, home / "marts", day)
-    nights, faults = exporting.check(home / "marts")
+    day = export.choose_day(store, None)
+    exported = export.export(store, home / "marts", day)
+    nights, faults = export.check(home / "marts")
     if faults:
         raise CheckFailed(f"{faults[0].path} {faults[0].what}")
     return (
-        f"Exported {len(done.rows)} marts with {sum(done.rows.values()):,} rows to {done.folder}; "
-        f"{nights} day(s) checked, every file is what its manifest says.\n\n"
+        f"Exported {len(exported.rows)} marts with {sum(exported.rows.values()):,} rows to "
+        f"{exported.folder}; {nights} day(s) checked, every file is what its manifest says.\n\n"
     )
 
 

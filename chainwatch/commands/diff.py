@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import MarketOption, Output, listing, scope
 from chainwatch.commands.values import last_moment, share
 from chainwatch.errors import UsageError
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 MOVERS = 5  # accounts named per part with --explain
 
 
-@app.command(epilog="Example: chainwatch diff --from 2026-11-19 --to 2026-11-20 --factor ETH")
+@app.command(
+    "diff", epilog="Example: chainwatch diff --from 2026-11-19 --to 2026-11-20 --factor ETH"
+)
 @listing
-def diff(
+def emit_diff(
     since: Annotated[
         str, typer.Option("--from", metavar="DAY", help="The older day (its end), or a time.")
     ],
@@ -45,20 +47,20 @@ def diff(
     output: Output,
 ) -> None:
     """How a wall moved between two days, and why."""
-    from chainwatch.reports import diff as differing
+    from chainwatch.reports import diff
 
     if down is not None and up is not None:
         raise UsageError("the wall is either below or above the price: choose --down or --up")
     direction = "up" if up is not None else "down"
     reach = share(up, "--up", most=10.0) if up is not None else share(down or "30%", "--down")
-    store = setup().store
+    store = get_session().store
     store.require()
     begin = last_moment(since, "--from")
     end = datetime.now(UTC) if until is None else last_moment(until, "--to")
     if end <= begin:
         raise UsageError(f"--to must be later than --from: {until} is not after {since}")
-    with setup().teller:
-        found = differing.split(
+    with get_session().teller:
+        difference = diff.split(
             store,
             factor,
             begin,
@@ -68,10 +70,12 @@ def diff(
             reach=reach,
             movers=MOVERS if explain else 0,
         )
-    output.emit(_report(found, factor, direction, reach, explain))
+    output.emit(_report(difference, factor, direction, reach, explain))
 
 
-def _report(found: Difference, factor: str, direction: str, reach: float, explain: bool) -> Report:
+def _report(
+    difference: Difference, factor: str, direction: str, reach: float, explain: bool
+) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.reports.diff import FIGURES
     from chainwatch.reports.headers import no_sum_lines
@@ -80,21 +84,21 @@ def _report(found: Difference, factor: str, direction: str, reach: float, explai
     header = [
         f"{old.market}: block {old.block_number} of {old.block_time:%Y-%m-%d %H:%M:%S}Z → "
         f"block {new.block_number} of {new.block_time:%Y-%m-%d %H:%M:%S}Z"
-        for old, new in found.pairs
+        for old, new in difference.pairs
     ]
     header += [
         f"as of {row['as_of']:%Y-%m-%d %H:%M:%S}Z {line}"
-        for row in found.excluded_accounts
+        for row in difference.excluded_accounts
         for line in no_sum_lines([row])
     ]
-    meta = {"excluded_accounts": found.excluded_accounts}
+    meta = {"excluded_accounts": difference.excluded_accounts}
     title = (
         f"How the {factor} wall moved ({direction} to {reach:.0%} of the price then), part by part"
     )
     if explain:
         rows: list[tuple[object, ...]] = [
             (m.market, m.part, m.account, float(m.before_usd), float(m.change_usd))
-            for m in found.movers
+            for m in difference.movers
         ]
         names: tuple[str, ...] = ("market", "part", "account", "before_usd", "change_usd")
         kinds: tuple[str, ...] = ("VARCHAR",) * 3 + ("DOUBLE",) * 2
@@ -108,8 +112,8 @@ def _report(found: Difference, factor: str, direction: str, reach: float, explai
             notes=notes,
         )
     rows = []
-    for old, _ in found.pairs:
-        mine = [p for p in found.parts if p.market == old.market]
+    for old, _ in difference.pairs:
+        mine = [p for p in difference.parts if p.market == old.market]
         rows.append((old.market, "wall before", *(_number(mine[0].walls[f]) for f in FIGURES)))
         rows += [(old.market, p.part, *(_number(p.changes[f]) for f in FIGURES)) for p in mine[1:]]
         rows.append((old.market, "wall after", *(_number(mine[-1].walls[f]) for f in FIGURES)))

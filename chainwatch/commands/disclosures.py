@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chainwatch.commands.app import App, Group, app, setup
+from chainwatch.commands.app import App, Group, app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, on_catalog, run
 from chainwatch.commands.values import amount, choice, count, last_moment, moment
@@ -153,7 +153,7 @@ def import_indicator(
     """Read values or candles of one series from a CSV file."""
     from chainwatch.lake import query
 
-    store = setup().store
+    store = get_session().store
     store.create()
     known = on_catalog(lambda catalog: query.run(catalog, query.find("series")))
     names = sorted({str(row["series"]) for row in known.dicts()})
@@ -170,10 +170,10 @@ def _import(source: str, file: Path, options: dict[str, str], output: Output) ->
     from chainwatch.collect.feed import Job
     from chainwatch.collect.registry import find
 
-    current = setup()
+    session = get_session()
     job = Job(find(source), options={**options, "file": str(file)})
-    with current.teller:
-        outcomes = run(runner.collect(current.store, current.settings, [job], current.teller))
+    with session.teller:
+        outcomes = run(runner.collect(session.store, session.settings, [job], session.teller))
         runner.raise_failures(outcomes)
         emit_query("document_outcomes", {"p_source": source, "p_limit": 1}, output)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, jobs_of, row_limit, run
 from chainwatch.commands.values import choice, moment, span
 from chainwatch.errors import Unread, UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.collect.feed import Job
+    from chainwatch.collect.feed import Job, Outcome
+    from chainwatch.reports.watch import Board
+    from chainwatch.show.tell import Teller
+    from chainwatch.show.terminal import Screen
+    from chainwatch.tables.exchange import ExchangeLiquidation
 
 LARGEST_SHOWN = 20
 
@@ -82,8 +87,8 @@ def liquidations(
     if by is not None:
         choice(by, "--by", ("hour", "venue", "symbol", "side"))
     given = {"--by": by is not None, "--largest": largest, "--model": model}
-    if len(chosen := [option for option, is_given in given.items() if is_given]) > 1:
-        raise UsageError(f"choose one of {' and '.join(chosen)}")
+    if len(options := [option for option, is_given in given.items() if is_given]) > 1:
+        raise UsageError(f"choose one of {' and '.join(options)}")
     values = _window(since, until, venue)
     if model:
         emit_query("liquidation_estimate", values, output)
@@ -107,8 +112,8 @@ def feeds(
     emit_query("feeds", _window(since, until, venue), output)
 
 
-@app.command(epilog="Example: chainwatch watch binance okx")
-def watch(
+@app.command("watch", epilog="Example: chainwatch watch binance okx")
+def watch_feeds(
     venues: VenuesArgument = None,
     for_: ForOption = None,
     jsonl: Annotated[
@@ -116,72 +121,92 @@ def watch(
     ] = False,
 ) -> None:
     """Show liquidations as they come, and store them."""
-    import asyncio
-
-    import msgspec
-
     from chainwatch.collect import runner
-    from chainwatch.collect.feed import Outcome
-    from chainwatch.reports import watch as watching
     from chainwatch.show import terminal
     from chainwatch.show.tell import Teller
-    from chainwatch.show.terminal import Screen
 
-    current = setup()
+    session = get_session()
     jobs = _streams(venues)
     seconds = span(for_, "--for") if for_ is not None else None
-    store = current.store
+    store = session.store
     store.create()
     on_screen = terminal.terminal_width() is not None and not jsonl
-    board = watching.Board(
-        [job.source.name for job in jobs],
-        lambda: datetime.now(UTC),
-        (lambda row: None)
-        if on_screen
-        else lambda row: terminal.write(
-            (msgspec.json.encode(row).decode() if jsonl else watching.line(row)) + "\n"
-        ),
+    board = _board(jobs, on_screen, jsonl)
+    followed = [job for job in jobs if store.held(job.source.name)]
+    for job in followed:
+        session.teller.note(f"{job.source.name} is being collected: following what is stored")
+    collected = [job for job in jobs if job not in followed]
+    # Notes are on the screen as well: a line on stderr would tear it.
+    teller = Teller(quiet=session.teller.quiet or on_screen)
+    drawn: AbstractContextManager[Screen | None] = (
+        terminal.Screen(terminal.wants_color(session.color)) if on_screen else nullcontext()
     )
-    busy = [job for job in jobs if store.held(job.source.name)]
-    free = [job for job in jobs if job not in busy]
-    for job in busy:
-        current.teller.note(f"{job.source.name} is being collected: following what is stored")
-
-    async def look(screen: Screen | None) -> list[Outcome]:
-        async def redraw() -> None:
-            while screen is not None:
-                screen.draw(board.reports())
-                await asyncio.sleep(REDRAW_SECONDS)
-
-        beside = [asyncio.create_task(redraw())]
-        if busy:
-            names = [job.source.name for job in busy]
-            beside.append(asyncio.create_task(runner.follow(store, names, board)))
-        try:
-            if free:
-                return await runner.collect(
-                    store, current.settings, free, voice, seconds=seconds, listener=board
-                )
-            async with asyncio.timeout(seconds) as limit:
-                await asyncio.gather(*beside)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-        return []
-
-    # What the notes say is on the screen as well, where they would tear it.
-    voice = Teller(quiet=current.teller.quiet or on_screen)
-    with current.teller:
-        if on_screen:
-            with Screen(terminal.wants_color(current.color)) as screen:
-                outcomes = run(look(screen))
-        else:
-            outcomes = run(look(None))
+    with session.teller, drawn as screen:
+        outcomes = run(_collect_and_follow(collected, followed, board, teller, screen, seconds))
     runner.raise_failures(outcomes)
+
+
+async def _collect_and_follow(
+    collected: list[Job],
+    followed: list[Job],
+    board: Board,
+    teller: Teller,
+    screen: Screen | None,
+    seconds: float | None,
+) -> list[Outcome]:
+    """Collect some streams and follow those that another process collects, for `seconds`."""
+    import asyncio
+
+    from chainwatch.collect import runner
+
+    session = get_session()
+    beside = []
+    if screen is not None:
+        beside.append(asyncio.create_task(_redraw(screen, board)))
+    if followed:
+        names = [job.source.name for job in followed]
+        beside.append(asyncio.create_task(runner.follow(session.store, names, board)))
+    try:
+        if collected:
+            return await runner.collect(
+                *(session.store, session.settings, collected, teller),
+                seconds=seconds,
+                listener=board,
+            )
+        async with asyncio.timeout(seconds) as limit:
+            await asyncio.gather(*beside)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    return []
+
+
+async def _redraw(screen: Screen, board: Board) -> None:
+    import asyncio
+
+    while True:
+        screen.draw(board.reports())
+        await asyncio.sleep(REDRAW_SECONDS)
+
+
+def _board(jobs: list[Job], on_screen: bool, jsonl: bool) -> Board:
+    """What keeps the totals; without a screen each liquidation is a line on stdout."""
+    import msgspec
+
+    from chainwatch.reports import watch
+    from chainwatch.show import terminal
+
+    def print_row(row: ExchangeLiquidation) -> None:
+        text = msgspec.json.encode(row).decode() if jsonl else watch.line(row)
+        terminal.write(f"{text}\n")
+
+    names = [job.source.name for job in jobs]
+    show = (lambda row: None) if on_screen else print_row
+    return watch.Board(names, lambda: datetime.now(UTC), show)
 
 
 @app.command(epilog="Example: chainwatch record binance --for 10m --out frames.jsonl")
@@ -198,21 +223,21 @@ def record(
     from chainwatch.exchanges.frames import Recorder
     from chainwatch.show import terminal
 
-    current = setup()
+    session = get_session()
     jobs = _streams(venues)
     seconds = span(for_, "--for") if for_ is not None else None
-    with current.teller, terminal.appending(out) as file:
+    with session.teller, terminal.appending(out) as file:
         recorder = Recorder(file)
         outcomes = run(
-            runner.record(current.settings, jobs, current.teller, recorder, seconds=seconds)
+            runner.record(session.settings, jobs, session.teller, recorder, seconds=seconds)
         )
-    current.teller.note(f"{recorder.frames:,} frames recorded")
+    session.teller.note(f"{recorder.frames:,} frames recorded")
     runner.raise_failures(outcomes)
 
 
-@app.command(epilog="Example: chainwatch replay frames.jsonl")
+@app.command("replay", epilog="Example: chainwatch replay frames.jsonl")
 @listing
-def replay(
+def replay_file(
     file: Annotated[Path, typer.Argument(help="What `record` wrote.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read; store nothing.")] = False,
     *,
@@ -223,15 +248,15 @@ def replay(
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
-    current = setup()
+    session = get_session()
     unread: list[str] = []
 
     def rejected(line: str) -> None:
         unread.append(line)
-        current.teller.note(line)
+        session.teller.note(line)
 
-    found = replay_frames(None if dry_run else current.store, file, rejected)
-    rows = [(name, *counts) for name, counts in sorted(found.items())]
+    counts = replay_frames(None if dry_run else session.store, file, rejected)
+    rows = [(name, *numbers) for name, numbers in sorted(counts.items())]
     columns = ("source", "frames", "liquidations", "rejects", "heartbeats")
     kinds = ("VARCHAR", *("BIGINT",) * 4)
     output.emit(Report(Result(columns, kinds, list(rows)), "replay"))

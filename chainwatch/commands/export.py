@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.values import choice, named_folder, refusal, utc_day
 from chainwatch.errors import CheckFailed, PartialError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from chainwatch.lake.spark import Spark
+    from chainwatch.lake.store import Store
     from chainwatch.nightly.export import Exported
     from chainwatch.show.document import Report
 
 
-@app.command(epilog="Example: chainwatch export --out marts --day 2026-11-20 --format parquet,csv")
+@app.command(
+    "export", epilog="Example: chainwatch export --out marts --day 2026-11-20 --format parquet,csv"
+)
 @listing
-def export(
+def emit_export(
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -74,11 +79,11 @@ def export(
 
 def _check(folder: Path, output: Output) -> None:
     from chainwatch.lake.engine import Result
-    from chainwatch.nightly import export as exporting
+    from chainwatch.nightly import export
     from chainwatch.show.document import Report
 
-    store = setup().store
-    nights, faults = exporting.check(folder, store if store.exists else None)
+    store = get_session().store
+    nights, faults = export.check(folder, store if store.exists else None)
     rows = [(str(fault.path), fault.what) for fault in faults]
     output.emit(
         Report(
@@ -103,8 +108,8 @@ def engine_of(name: str, master: str) -> Iterator[Spark | None]:
         return
     from chainwatch.lake.spark import Spark
 
-    setup().teller.note(f"starting Spark at {master}")
-    with Spark(setup().store, master) as spark:
+    get_session().teller.note(f"starting Spark at {master}")
+    with Spark(get_session().store, master) as spark:
         yield spark
 
 
@@ -117,47 +122,55 @@ def _write(
     master: str,
     force: bool,
 ) -> None:
-    from chainwatch.nightly import export as exporting
+    from chainwatch.nightly import export
 
-    current = setup()
-    store = current.store
+    session = get_session()
+    store = session.store
     store.require()
-    chosen = (
-        exporting.stored_days(store)
-        if days == ["all"]
-        else [exporting.choose_day(store, utc_day(d, "--day")) for d in days]
-        or [exporting.choose_day(store, None)]
-    )
-    done, refused = [], []
-    with current.teller, engine_of(engine, master) as spark:
-        runner = None if spark is None else spark.run
-        for each in chosen:
-            tell = current.teller.progress
+    export_days = _days(store, days)
+    exports, refusals = [], []
+    with session.teller, engine_of(engine, master) as spark:
+        for day in export_days:
             try:
-                found = exporting.export(
-                    store, to, each, formats=formats, tell=tell, runner=runner, force=force
+                exported = export.export(
+                    *(store, to, day),
+                    formats=formats,
+                    tell=session.teller.progress,
+                    runner=None if spark is None else spark.run,
+                    force=force,
                 )
             except CheckFailed as failure:
-                refused.append(str(failure))
+                refusals.append(str(failure))
                 continue
-            if not found.changed:
-                current.teller.note(f"{found.folder} is as it was")
-            done.append(found)
-    if done or not refused:
-        output.emit(exported_report(done))
-    if refused:
-        kind = PartialError if done else CheckFailed
-        raise kind("; ".join(refused))
+            if not exported.changed:
+                session.teller.note(f"{exported.folder} is as it was")
+            exports.append(exported)
+    if exports or not refusals:
+        output.emit(exported_report(exports))
+    if refusals:
+        kind = PartialError if exports else CheckFailed
+        raise kind("; ".join(refusals))
 
 
-def exported_report(done: list[Exported]) -> Report:
+def _days(store: Store, days: list[str]) -> list[date]:
+    """The days to export: those named, every stored one for "all", the newest without a name."""
+    from chainwatch.nightly import export
+
+    if days == ["all"]:
+        return export.stored_days(store)
+    if not days:
+        return [export.choose_day(store, None)]
+    return [export.choose_day(store, utc_day(day, "--day")) for day in days]
+
+
+def exported_report(exports: list[Exported]) -> Report:
     """A row per mart and day: where it lies and how many rows it has."""
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
     rows = [
         (e.folder.name.removeprefix("day="), name, count, str(e.folder))
-        for e in done
+        for e in exports
         for name, count in e.rows.items()
     ]
     kinds = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR")

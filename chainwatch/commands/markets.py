@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainwatch import numbers
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
 from chainwatch.commands.running import emit_query, on_catalog
 from chainwatch.commands.values import pairs, past, positive, refusal
@@ -86,7 +86,7 @@ def import_positions(
         rows = imported_rows(found.columns, found.rows, mapping, options)
     except UsageError as failure:
         raise UsageError(f"{file}: {failure}") from None
-    store = setup().store
+    store = get_session().store
     _require_own_name(store, market)
     store.create()
     with store.hold("positions", market):
@@ -149,7 +149,7 @@ def _require_own_name(store: Store, market: str) -> None:
     from chainwatch.chain.markets import load_markets
     from chainwatch.tables.lending import Snapshot
 
-    taken = market in load_markets(setup().settings)
+    taken = market in load_markets(get_session().settings)
     if not taken and store.exists:
         where, values = "market = $market AND provenance <> 'imported'", {"market": market}
         taken = bool(store.rows(Snapshot, where, values))
@@ -175,15 +175,15 @@ def markets(*, output: Output) -> None:
     from chainwatch.net.urls import mask
     from chainwatch.show.document import Report
 
-    current = setup()
+    session = get_session()
     newest: dict[str, dict[str, Any]] = {}
-    if current.store.exists:
+    if session.store.exists:
         found = on_catalog(lambda catalog: query.run(catalog, query.find("provenance")))
         newest = {row["market"]: row for row in found.dicts()}
     rows = []
-    for market in load_markets(current.settings).values():
+    for market in load_markets(session.settings).values():
         try:
-            where = ", ".join(mask(u) for u in endpoints(current.settings, market))
+            where = ", ".join(mask(u) for u in endpoints(session.settings, market))
         except ConfigError as failure:
             where = f"n/a ({failure})"
         named = (market.name, market.protocol, market.chain, market.chain_id, market.pool)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.export import formats_of
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import run
@@ -20,6 +20,7 @@ from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError, unwritab
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job
     from chainwatch.nightly.night import Night
+    from chainwatch.nightly.retention import Retention
     from chainwatch.show.document import Report
 
 
@@ -59,14 +60,13 @@ def nightly(
     """Collect, verify, compact, thin, check and export, once."""
     from chainwatch.collect.registry import find
     from chainwatch.nightly import retention
-    from chainwatch.nightly.night import run, summary
-    from chainwatch.nightly.retention import KEEP
 
-    current = setup()
-    home = current.settings.home.expanduser().absolute()
+    session = get_session()
+    home = session.settings.home.expanduser().absolute()
     out = (folder or home / "marts").expanduser().absolute()
-    policy = retention.retention_of(keep or KEEP)
-    chosen = formats_of(formats)
+    policy = keep or retention.KEEP
+    parsed_policy = retention.retention_of(policy)
+    parsed_formats = formats_of(formats)
     for name in sources or []:
         find(name)
     if install or remove:
@@ -74,36 +74,36 @@ def nightly(
             raise UsageError("choose --install-systemd or --remove-systemd")
         if not user:
             raise UsageError("add --user: the timer belongs to you, not to the system")
-        words = [
-            "nightly",
-            "--out",
-            str(out),
-            "--format",
-            formats,
-            "--keep",
-            keep or KEEP,
-        ]
-        words += [part for name in sources or [] for part in ("--source", name)]
-        command = [sys.executable, "-m", "chainwatch.cli", "--home", str(home), *words]
-        output.emit(_install(command) if install else _remove())
+        arguments = ["--out", str(out), "--format", formats, "--keep", policy]
+        arguments += [part for name in sources or [] for part in ("--source", name)]
+        program = [sys.executable, "-m", "chainwatch.cli", "--home", str(home), "nightly"]
+        output.emit(_install([*program, *arguments]) if install else _remove())
         return
-    with current.teller:
+    _run(out, parsed_policy, parsed_formats, sources or [], output)
+
+
+def _run(
+    out: Path, policy: Retention, formats: list[str], sources: list[str], output: Output
+) -> None:
+    """Do what is due; the exit code is the night's."""
+    from chainwatch.nightly import night
+
+    session = get_session()
+    with session.teller:
         try:
-            night = run(
-                current.store,
-                out,
-                _Network(),
+            record = night.run(
+                *(session.store, out, _Network()),
                 policy=policy,
-                formats=chosen,
-                only=sources or [],
-                tell=lambda text: current.teller.note(text),
+                formats=formats,
+                only=sources,
+                tell=session.teller.note,
             )
         except StoreBusy as busy:
             raise StoreBusy(f"another nightly run is going on: {busy}") from None
-    current.teller.note(summary(night))
-    output.emit(_report(night))
-    if night.code:
-        raise typer.Exit(night.code)
+    session.teller.note(night.summary(record))
+    output.emit(_report(record))
+    if record.code:
+        raise typer.Exit(record.code)
 
 
 class _Network:
@@ -112,16 +112,16 @@ class _Network:
     def collect(self, job: Job) -> int:
         from chainwatch.collect import runner
 
-        current = setup()
-        outcomes = run(runner.collect(current.store, current.settings, [job], current.teller))
+        session = get_session()
+        outcomes = run(runner.collect(session.store, session.settings, [job], session.teller))
         runner.raise_failures(outcomes)
         return sum(o.rows for o in outcomes)
 
     def verify(self, job: Job) -> int:
         from chainwatch.collect import runner
 
-        current = setup()
-        result, _ = run(runner.verify(current.store, current.settings, job, current.teller))
+        session = get_session()
+        result, _ = run(runner.verify(session.store, session.settings, job, session.teller))
         if result.mismatched:
             raise CheckFailed(f"{result.mismatched} account(s) differ from the chain")
         return int(result.checked)
@@ -151,7 +151,7 @@ def _install(command: list[str]) -> Report:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as failure:
         raise unwritable(f"{folder}", failure) from None
-    return _told(
+    return _unit_report(
         [
             (str(folder / UNITS[0]), "written"),
             (str(folder / UNITS[1]), "written"),
@@ -171,25 +171,25 @@ def _remove() -> Report:
         there = (folder / name).exists()
         (folder / name).unlink(missing_ok=True)
         rows.append((str(folder / name), "removed" if there else "was not there"))
-    return _told([*stopped, *rows, *_systemctl(("daemon-reload",))])
+    return _unit_report([*stopped, *rows, *_systemctl(("daemon-reload",))])
 
 
 def _systemctl(*calls: tuple[str, ...]) -> list[tuple[str, str]]:
     """Tell systemd; where it cannot be reached, say what to type later."""
     program = shutil.which("systemctl")
-    found = []
+    states = []
     for call in calls:
         words = f"systemctl --user {' '.join(call)}"
         if program is None:
-            found.append((words, "n/a (no systemctl here): type it where there is one"))
+            states.append((words, "n/a (no systemctl here): type it where there is one"))
             continue
         done = subprocess.run([program, "--user", *call], capture_output=True, text=True)
-        said = " ".join(done.stderr.split())
-        found.append((words, "ok" if done.returncode == Exit.OK else f"n/a ({said})"))
-    return found
+        error = " ".join(done.stderr.split())
+        states.append((words, "ok" if done.returncode == Exit.OK else f"n/a ({error})"))
+    return states
 
 
-def _told(rows: list[tuple[str, str]]) -> Report:
+def _unit_report(rows: list[tuple[str, str]]) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.commands.app import setup
+from chainwatch.commands.app import get_session
 from chainwatch.commands.values import count, moment
 from chainwatch.errors import UsageError
 from chainwatch.reports.betas import betas_text, read_betas
@@ -79,7 +79,7 @@ class Output:
         from chainwatch.show import render, terminal
         from chainwatch.show.document import Format
 
-        teller = setup().teller
+        teller = get_session().teller
         teller.close()
         limit = limit if self.limit is None else self.limit
         result = report.result
@@ -96,7 +96,7 @@ class Output:
             report,
             self.form,
             width=terminal.terminal_width() if self.to_stdout else None,
-            color=self.to_stdout and terminal.wants_color(setup().color),
+            color=self.to_stdout and terminal.wants_color(get_session().color),
         )
         terminal.write(text, self.out)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chainwatch.commands.app import setup
+from chainwatch.commands.app import get_session
 from chainwatch.commands.options import Output
 from chainwatch.errors import UsageError
 
@@ -51,7 +51,7 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
     from chainwatch.lake import query
 
     begun = time.monotonic()
-    catalog = query.open_catalog(setup().store)
+    catalog = query.open_catalog(get_session().store)
     answer: Future[T] = Future()
 
     def read() -> None:
@@ -76,7 +76,7 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
         if not thread.is_alive():  # one that reads on is left behind, and its catalog with it
             catalog.close()
     found = answer.result()
-    setup().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
+    get_session().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
     return found
 
 
@@ -112,7 +112,7 @@ def jobs_of(sources: list[str], markets: list[str], options: dict[str, str]) -> 
     from chainwatch.collect.feed import Job
     from chainwatch.collect.registry import find_all
 
-    settings = setup().settings
+    settings = get_session().settings
     jobs = []
     named = {found.name: found for name in sources for found in find_all(name)}
     for name, found in named.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import on_catalog
 from chainwatch.commands.schema import clients, lines, report
@@ -65,7 +65,7 @@ def read_and_emit(
     from chainwatch.lake import readonly
     from chainwatch.show.document import Report
 
-    lake = setup().store.lake
+    lake = get_session().store.lake
     if explain and not readonly.is_explain(statement):
         statement = f"EXPLAIN {statement}"
 
@@ -119,7 +119,7 @@ def emit_clients(output: Output) -> None:
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
-    with query.open_catalog(setup().store) as catalog:
+    with query.open_catalog(get_session().store) as catalog:
         path = catalog.path
     output.emit(
         Report(
@@ -137,12 +137,12 @@ def converse(output: Output, seconds: float | None) -> None:
     from chainwatch.show import terminal
     from chainwatch.show.document import Format
 
-    current = setup()
-    current.store.require()
-    teller = current.teller
+    session = get_session()
+    session.store.require()
+    teller = session.teller
     state = {"seconds": seconds}
     names = {part for line in lines() for part in line[1:3] if part}
-    teller.note(f"{current.store.home / CATALOG_NAME}, read-only; .help says more, .quit leaves")
+    teller.note(f"{session.store.home / CATALOG_NAME}, read-only; .help says more, .quit leaves")
 
     def attempt(work: Callable[[], None]) -> None:
         try:
@@ -171,7 +171,7 @@ def converse(output: Output, seconds: float | None) -> None:
 
     prompt.converse(
         sorted(names),
-        current.store.home / "sql_history",
+        session.store.home / "sql_history",
         lambda text: attempt(lambda: read_and_emit(text, output, False, state["seconds"])),
         command,
         teller.note,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from chainwatch.commands.app import app, setup
+from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import on_catalog
 from chainwatch.errors import CheckFailed
@@ -21,7 +21,7 @@ def status(*, output: Output) -> None:
     from chainwatch.lake import query
     from chainwatch.show.document import Report
 
-    home = setup().store.home
+    home = get_session().store.home
     chosen = query.find("freshness")
     found, catalog = on_catalog(lambda catalog: (query.run(catalog, chosen), catalog.path))
     output.emit(
