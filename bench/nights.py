@@ -54,7 +54,7 @@ def exporting(folder: Path) -> dict[str, Any]:
     from chainwatch.nightly import export
 
     begun = time.perf_counter()
-    done = export.export(Store(folder), folder / "out", datetime.date(2026, 1, 1))
+    done = export.export_day(Store(folder), folder / "out", datetime.date(2026, 1, 1))
     seconds = time.perf_counter() - begun
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024

@@ -59,12 +59,13 @@ def run_demo(
 def _exported(home: Path) -> str:
     """Export what the demo stored, check it, and say so."""
     from chainwatch.lake.store import Store
-    from chainwatch.nightly import export
+    from chainwatch.nightly.export import choose_day, export_day
+    from chainwatch.nightly.verification import check_export
 
     store = Store(home)
-    day = export.choose_day(store, None)
-    exported = export.export(store, home / "marts", day)
-    nights, faults = export.check(home / "marts")
+    day = choose_day(store, None)
+    exported = export_day(store, home / "marts", day)
+    nights, faults = check_export(home / "marts")
     if faults:
         raise CheckFailed(f"{faults[0].path} {faults[0].what}")
     return (

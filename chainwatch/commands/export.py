@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from chainwatch.lake.spark import Spark
     from chainwatch.lake.store import Store
-    from chainwatch.nightly.export import Exported
+    from chainwatch.nightly.export import ExportedDay
     from chainwatch.show.document import Report
 
 
@@ -79,11 +79,11 @@ def emit_export(
 
 def _check(folder: Path, output: Output) -> None:
     from chainwatch.lake.engine import Result
-    from chainwatch.nightly import export
+    from chainwatch.nightly.verification import check_export
     from chainwatch.show.document import Report
 
     store = get_session().store
-    nights, faults = export.check(folder, store if store.exists else None)
+    nights, faults = check_export(folder, store if store.exists else None)
     rows = [(str(fault.path), fault.what) for fault in faults]
     output.emit(
         Report(
@@ -122,7 +122,7 @@ def _write(
     master: str,
     force: bool,
 ) -> None:
-    from chainwatch.nightly import export
+    from chainwatch.nightly.export import export_day
 
     session = get_session()
     store = session.store
@@ -132,10 +132,10 @@ def _write(
     with session.teller, engine_of(engine, master) as spark:
         for day in export_days:
             try:
-                exported = export.export(
+                exported = export_day(
                     *(store, to, day),
                     formats=formats,
-                    tell=session.teller.progress,
+                    progress=session.teller.progress,
                     runner=None if spark is None else spark.run,
                     force=force,
                 )
@@ -143,7 +143,7 @@ def _write(
                 refusals.append(str(failure))
                 continue
             if not exported.changed:
-                session.teller.note(f"{exported.folder} is as it was")
+                session.teller.note(f"{exported.folder} is unchanged")
             exports.append(exported)
     if exports or not refusals:
         output.emit(exported_report(exports))
@@ -154,16 +154,16 @@ def _write(
 
 def _days(store: Store, days: list[str]) -> list[date]:
     """The days to export: those named, every stored one for "all", the newest without a name."""
-    from chainwatch.nightly import export
+    from chainwatch.nightly.export import choose_day, stored_days
 
     if days == ["all"]:
-        return export.stored_days(store)
+        return stored_days(store)
     if not days:
-        return [export.choose_day(store, None)]
-    return [export.choose_day(store, utc_day(day, "--day")) for day in days]
+        return [choose_day(store, None)]
+    return [choose_day(store, utc_day(day, "--day")) for day in days]
 
 
-def exported_report(exports: list[Exported]) -> Report:
+def exported_report(exports: list[ExportedDay]) -> Report:
     """A row per mart and day: where it lies and how many rows it has."""
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report

@@ -19,7 +19,7 @@ from chainwatch.errors import CheckFailed, Exit, StoreBusy, UsageError, unwritab
 
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job
-    from chainwatch.nightly.night import Night
+    from chainwatch.nightly.record import Night
     from chainwatch.nightly.retention import Retention
     from chainwatch.show.document import Report
 
@@ -59,13 +59,13 @@ def nightly(
 ) -> None:
     """Collect, verify, compact, thin, check and export, once."""
     from chainwatch.collect.registry import find
-    from chainwatch.nightly import retention
+    from chainwatch.nightly.retention import KEEP, retention_of
 
     session = get_session()
     home = session.settings.home.expanduser().absolute()
     out = (folder or home / "marts").expanduser().absolute()
-    policy = keep or retention.KEEP
-    parsed_policy = retention.retention_of(policy)
+    policy = keep or KEEP
+    parsed_policy = retention_of(policy)
     parsed_formats = formats_of(formats)
     for name in sources or []:
         find(name)
@@ -86,21 +86,20 @@ def _run(
     out: Path, policy: Retention, formats: list[str], sources: list[str], output: Output
 ) -> None:
     """Do what is due; the exit code is the night's."""
-    from chainwatch.nightly import night
+    from chainwatch.nightly.night import NightOptions, run_night
+    from chainwatch.nightly.record import summary
 
     session = get_session()
     with session.teller:
         try:
-            record = night.run(
+            record = run_night(
                 *(session.store, out, _Network()),
-                policy=policy,
-                formats=formats,
-                only=sources,
-                tell=session.teller.note,
+                NightOptions(policy=policy, formats=formats, only=sources),
+                progress=session.teller.note,
             )
         except StoreBusy as busy:
-            raise StoreBusy(f"another nightly run is going on: {busy}") from None
-    session.teller.note(night.summary(record))
+            raise StoreBusy(f"another nightly run has not ended: {busy}") from None
+    session.teller.note(summary(record))
     output.emit(_report(record))
     if record.code:
         raise typer.Exit(record.code)

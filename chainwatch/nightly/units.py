@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# --- systemd --------------------------------------------------------------------------------------
-
 UNITS = ("chainwatch-nightly.service", "chainwatch-nightly.timer")
 
 

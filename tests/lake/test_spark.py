@@ -129,8 +129,8 @@ def test_an_export_by_spark_has_the_rows_of_one_by_duckdb(spark: Spark, tmp_path
         made.account(f"{n}", {"ETH": 1.0 + n / 10}, {"USD": 2_300.0})
     made.store(store)
     engine = Engine(store, "local[2]")  # the same session: the fixture ends it
-    ours = export.export(store, tmp_path / "one", AS_OF.date())
-    theirs = export.export(store, tmp_path / "two", AS_OF.date(), runner=engine.run)
+    ours = export.export_day(store, tmp_path / "one", AS_OF.date())
+    theirs = export.export_day(store, tmp_path / "two", AS_OF.date(), runner=engine.run)
     spark.refresh()
     assert theirs.rows == ours.rows
     for mart in ("walls", "health"):

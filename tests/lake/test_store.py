@@ -922,7 +922,7 @@ def test_a_lost_segment_is_named_and_no_figure_stands_on_the_rest(
         path.unlink()
 
     def exported() -> None:
-        export.export(store, store.home / "out", date(2026, 1, 29))
+        export.export_day(store, store.home / "out", date(2026, 1, 29))
 
     for read in (
         lambda: made(store, "walls"),
@@ -1011,7 +1011,7 @@ def test_a_segment_with_fewer_rows_than_stored_is_named(
     made_market(store)
     made_market(store)
     out = tmp_path / "out"
-    export.export(store, out, date(2026, 1, 29))
+    export.export_day(store, out, date(2026, 1, 29))
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     path = sorted((store.lake / table).glob("day=2*/*.parquet"))[-1]
     shorten(path, rows)
@@ -1024,7 +1024,7 @@ def test_a_segment_with_fewer_rows_than_stored_is_named(
         lambda: made(store, "walls"),
         lambda: sql(store, f"SELECT count(*) FROM {table.upper()}"),
         lambda: store.rows(tables()[table]),
-        lambda: export.export(store, out, date(2026, 1, 29)),
+        lambda: export.export_day(store, out, date(2026, 1, 29)),
         merge,
     ):
         with pytest.raises(StoreError) as caught:

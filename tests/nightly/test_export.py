@@ -30,6 +30,10 @@ from chainwatch.lake.merge import Merger
 from chainwatch.lake.segments import parquet_shape
 from chainwatch.lake.store import Store
 from chainwatch.nightly import export, retention
+from chainwatch.nightly.compaction import MergeTimes
+from chainwatch.nightly.manifest import inputs, outdated
+from chainwatch.nightly.marts import load_marts
+from chainwatch.nightly.verification import check_export
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Statement
 from chainwatch.tables.exchange import ExchangeLiquidation
@@ -117,7 +121,7 @@ def test_a_days_marts_are_what_the_reports_say_of_its_newest_snapshot(
     store: Store, tmp_path: Path
 ) -> None:
     fill(store)
-    done = export.export(store, tmp_path / "out", DAY)
+    done = export.export_day(store, tmp_path / "out", DAY)
     as_of = MORNING + timedelta(hours=12)
     health = ask(store, "health", as_of=as_of)
     rows = read(done.folder, "health")
@@ -146,10 +150,10 @@ def test_liquidations_are_counted_by_hour_within_the_utc_day(store: Store, tmp_p
     store.append(
         [liquidation(late, 900), liquidation(late + timedelta(microseconds=1), 901)], source="l"
     )
-    rows = read(export.export(store, tmp_path / "out", DAY).folder, "chain_liquidations")
+    rows = read(export.export_day(store, tmp_path / "out", DAY).folder, "chain_liquidations")
     assert [(r["hour"].hour, r["events"]) for r in rows] == [(6, 59), (7, 60), (8, 10), (23, 1)]
     assert rows[0]["debt_repaid_usd"] == pytest.approx(100.1 * sum(range(1, 60)))
-    (first,) = read(export.export(store, tmp_path / "out", NEXT).folder, "chain_liquidations")
+    (first,) = read(export.export_day(store, tmp_path / "out", NEXT).folder, "chain_liquidations")
     assert (first["hour"], first["events"]) == (datetime(2026, 1, 30, tzinfo=UTC), 1)
 
 
@@ -157,19 +161,19 @@ def test_parameters_that_changed_since_the_day_before_are_listed(
     store: Store, tmp_path: Path
 ) -> None:
     fill(store)
-    rows = read(export.export(store, tmp_path / "out", NEXT).folder, "parameter_changes")
+    rows = read(export.export_day(store, tmp_path / "out", NEXT).folder, "parameter_changes")
     assert [(r["symbol"], r["parameter"], r["before"], r["after"]) for r in rows] == [
         ("BTC", "lt_bps", "8000.0", "7800.0")
     ]
     assert (rows[0]["before_block"], rows[0]["after_block"]) == (200, 300)
-    assert read(export.export(store, tmp_path / "out", DAY).folder, "parameter_changes") == []
+    assert read(export.export_day(store, tmp_path / "out", DAY).folder, "parameter_changes") == []
 
 
 def test_a_market_not_read_that_day_has_no_rows(store: Store, tmp_path: Path) -> None:
     """A market that was not read that day has no rows, not even old ones."""
     fill(store)
     book(MORNING, 100, market="other").store(store)
-    done = export.export(store, tmp_path / "out", NEXT)
+    done = export.export_day(store, tmp_path / "out", NEXT)
     assert {row["market"] for row in read(done.folder, "health")} == {"m"}
     assert [s["market"] for s in done.manifest["snapshots"]] == ["m"]
 
@@ -185,7 +189,7 @@ def test_a_summer_time_date_is_a_day_of_24_utc_hours(store: Store, tmp_path: Pat
         code = (
             "import sys; from datetime import date; from pathlib import Path;"
             "from chainwatch.nightly import export; from chainwatch.lake.store import Store;"
-            "export.export(Store(Path(sys.argv[1])), Path(sys.argv[2]),"
+            "export.export_day(Store(Path(sys.argv[1])), Path(sys.argv[2]),"
             " date.fromisoformat(sys.argv[3]))"
         )
         for zone in ("Europe/Berlin", "America/New_York"):
@@ -210,7 +214,7 @@ def test_an_old_day_exported_again_has_the_same_bytes(store: Store, tmp_path: Pa
     """An old day exported again has the same bytes, whatever the size of its segments."""
     fill(store)
     formats = export.FORMATS
-    first = contents(export.export(store, tmp_path / "one", DAY, formats=formats).folder)
+    first = contents(export.export_day(store, tmp_path / "one", DAY, formats=formats).folder)
     # The same rows in other segments, in another order, some of them twice.
     other = Store(tmp_path / "home2")
     other.create()
@@ -224,8 +228,10 @@ def test_an_old_day_exported_again_has_the_same_bytes(store: Store, tmp_path: Pa
     other.append([r for r in rows if r.repeats], source="again")
     # A day that came later changes nothing of this one.
     book(MORNING + timedelta(days=3), 900).store(other)
-    assert contents(export.export(other, tmp_path / "two", DAY, formats=formats).folder) == first
-    done = export.export(store, tmp_path / "one", DAY, formats=formats)
+    assert (
+        contents(export.export_day(other, tmp_path / "two", DAY, formats=formats).folder) == first
+    )
+    done = export.export_day(store, tmp_path / "one", DAY, formats=formats)
     assert not done.changed
 
 
@@ -233,9 +239,9 @@ def test_every_mart_says_what_its_columns_mean_in_the_file_itself(
     store: Store, tmp_path: Path
 ) -> None:
     fill(store)
-    done = export.export(store, tmp_path / "out", DAY)
-    assert {m.name for m in export.marts()} == set(done.rows)
-    for mart in export.marts():
+    done = export.export_day(store, tmp_path / "out", DAY)
+    assert {m.name for m in load_marts()} == set(done.rows)
+    for mart in load_marts():
         count, shape, notes = parquet_shape(done.folder / f"{mart.name}.parquet")
         assert count == done.rows[mart.name]
         assert [name for name, _ in shape] == list(mart.columns)
@@ -248,7 +254,7 @@ def test_every_mart_says_what_its_columns_mean_in_the_file_itself(
 def test_the_days_are_hive_partitions_that_other_engines_read(store: Store, tmp_path: Path) -> None:
     fill(store)
     for day in (DAY, NEXT):
-        export.export(store, tmp_path / "out", day)
+        export.export_day(store, tmp_path / "out", day)
     frame = polars.read_parquet(f"{tmp_path}/out/day=*/totals.parquet", hive_partitioning=True)
     assert sorted(str(d) for d in frame["day"]) == ["2026-01-29", "2026-01-30"]
     assert frame.columns[:2] == ["market", "protocol"]
@@ -258,7 +264,7 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(store: Store, tmp_path: Path) -> N
     made = Book(Asset("=HYPERLINK(1)", 1.0, betas={"@SUM(A1)": 1.0}), time=MORNING)
     made.account("a", {"=HYPERLINK(1)": 5.0}, {"=HYPERLINK(1)": 1.0})
     made.store(store)
-    done = export.export(store, tmp_path / "out", DAY, formats=("csv", "json"))
+    done = export.export_day(store, tmp_path / "out", DAY, formats=("csv", "json"))
     for path in done.folder.glob("*.csv"):
         for row in csv.reader(io.StringIO(path.read_text("utf-8"))):
             for cell in row:
@@ -280,7 +286,7 @@ def manifest_of(out: Path, day: date) -> dict[str, Any]:
 
 
 def faults(out: Path, store: Store) -> dict[str, str]:
-    return {f.path.parent.name: f.what for f in export.check(out, store)[1]}
+    return {f.path.parent.name: f.what for f in check_export(out, store)[1]}
 
 
 def verification(store: Store) -> list[Row]:
@@ -319,24 +325,24 @@ GROWN: dict[str, Callable[[Store], list[Row]]] = {
 def test_what_is_stored_of_a_day_later_makes_its_export_old(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"
-    export.export(store, out, DAY)
+    export.export_day(store, out, DAY)
     assert faults(out, store) == {}
-    before = export.inputs(opened := query.open_catalog(store), DAY)[DAY]
+    before = inputs(opened := query.open_catalog(store), DAY)[DAY]
     opened.close()
     for what, later in GROWN.items():
         store.append(later(store), source="later")
         with query.open_catalog(store) as catalog:
-            after = export.inputs(catalog, DAY)[DAY]
+            after = inputs(catalog, DAY)[DAY]
         assert before.get(what) != after[what], what
         before = after
-        why = export.outdated(store, out)[DAY]
+        why = outdated(store, out)[DAY]
         assert what in why
         assert faults(out, store) == {"day=2026-01-29": why}
-        assert export.check(out)[1] == [], "the files themselves are what was written"
+        assert check_export(out)[1] == [], "the files themselves are what was written"
     done = shell.run("export", "--check", str(out), home=store.home)
     assert done.code == Exit.CHECK_FAILED
     assert "manifest.json is older than what is stored (chain_liquidations, " in done.lines[-1]
-    export.export(store, out, DAY)
+    export.export_day(store, out, DAY)
     assert faults(out, store) == {}
 
 
@@ -351,7 +357,7 @@ def test_each_part_of_a_liquidations_identity_is_in_the_digest(tmp_path: Path, p
         store.create()
         store.append([item], source="tiny")
         with query.open_catalog(store) as catalog:
-            digests.append(export.inputs(catalog, DAY)[DAY]["exchange_liquidations"]["digest"])
+            digests.append(inputs(catalog, DAY)[DAY]["exchange_liquidations"]["digest"])
     assert digests[0] != digests[1]
 
 
@@ -362,7 +368,7 @@ def test_what_does_not_belong_to_a_day_leaves_its_export_alone(
     fill(store)
     out = tmp_path / "out"
     for day in (DAY, NEXT):
-        export.export(store, out, day)
+        export.export_day(store, out, day)
     later = MORNING + timedelta(days=3)
     book(later, 900).store(store)
     store.append([liquidation(later, 6_000), *depth([(0.05, 1.0)], time=later)], source="later")
@@ -370,7 +376,7 @@ def test_what_does_not_belong_to_a_day_leaves_its_export_alone(
     with Merger(store, settle=0.0, grace=0.0) as merger:
         while merger.step("2099-01-01"):
             pass
-    assert sorted(export.outdated(store, out)) == [later.date()], "which is not there"
+    assert sorted(outdated(store, out)) == [later.date()], "which is not there"
     assert faults(out, store) == {}
 
 
@@ -380,14 +386,14 @@ def test_a_block_that_left_the_chain_makes_its_day_old(store: Store, tmp_path: P
     fill(store)
     out = tmp_path / "out"
     for day in (DAY, NEXT):
-        export.export(store, out, day)
+        export.export_day(store, out, day)
     store.append(orphaned(store), source="later")
-    assert sorted(export.outdated(store, out)) == [DAY, NEXT]
+    assert sorted(outdated(store, out)) == [DAY, NEXT]
     for day in (DAY, NEXT):
-        export.export(store, out, day)
+        export.export_day(store, out, day)
     assert [s["block_number"] for s in manifest_of(out, DAY)["snapshots"]] == [100]
     assert [s["block_number"] for s in manifest_of(out, NEXT)["compared_with"]] == [100]
-    assert export.outdated(store, out) == {}
+    assert outdated(store, out) == {}
 
 
 @pytest.mark.full
@@ -396,14 +402,14 @@ def test_a_manifest_that_does_not_say_what_it_was_made_from_is_old(
 ) -> None:
     fill(store)
     out = tmp_path / "out"
-    night = export.export(store, out, DAY).folder
+    night = export.export_day(store, out, DAY).folder
     text = json.dumps({k: v for k, v in manifest_of(out, DAY).items() if k != "inputs"})
     (night / "manifest.json").write_text(text)
-    assert "does not say what it was made from" in export.outdated(store, out)[DAY]
+    assert "does not list its inputs" in outdated(store, out)[DAY]
     for half in (text[:99], '{"snapshots": [1]}', "[]"):
         (night / "manifest.json").write_text(half)
-        assert export.outdated(store, out)[DAY] == "is no whole manifest"
-        assert "is no whole manifest" in faults(out, store)["day=2026-01-29"]
+        assert outdated(store, out)[DAY] == "cannot be parsed as a manifest"
+        assert "cannot be parsed as a manifest" in faults(out, store)["day=2026-01-29"]
 
 
 DEEP = "[" * 200_000
@@ -432,29 +438,31 @@ def test_a_damaged_manifest_is_named_and_the_marts_beside_it_stay(
 ) -> None:
     fill(store)
     out = tmp_path / "out"
-    night = export.export(store, out, DAY).folder
+    night = export.export_day(store, out, DAY).folder
     manifest = manifest_of(out, DAY)
     made = change(manifest)
     path = night / "manifest.json"
     path.write_text(made if isinstance(made, str) else json.dumps(manifest))
     before = contents(night)
-    assert [f.what for f in export.check(out, store)[1]] == ["is no whole manifest"]
-    assert export.outdated(store, out)[DAY] == "is no whole manifest"
-    with pytest.raises(CheckFailed, match=f"{path} is no whole manifest: .* --force replaces"):
-        export.export(store, out, DAY)
+    assert [f.what for f in check_export(out, store)[1]] == ["cannot be parsed as a manifest"]
+    assert outdated(store, out)[DAY] == "cannot be parsed as a manifest"
+    with pytest.raises(
+        CheckFailed, match=f"{path} cannot be parsed as a manifest: .* --force replaces"
+    ):
+        export.export_day(store, out, DAY)
     assert contents(night) == before
-    assert export.export(store, out, DAY, force=True).changed
-    assert export.check(out, store) == (1, [])
+    assert export.export_day(store, out, DAY, force=True).changed
+    assert check_export(out, store) == (1, [])
 
 
 def test_marts_without_a_manifest_are_not_replaced(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"
-    night = export.export(store, out, DAY).folder
+    night = export.export_day(store, out, DAY).folder
     (night / "manifest.json").unlink()
     before = contents(night)
     with pytest.raises(CheckFailed, match=r"manifest.json is missing: .* --force replaces"):
-        export.export(store, out, DAY)
+        export.export_day(store, out, DAY)
     assert contents(night) == before
 
 
@@ -464,13 +472,13 @@ def test_a_name_that_is_no_file_is_a_fault_of_its_manifest(
 ) -> None:
     fill(store)
     out = tmp_path / "out"
-    night = export.export(store, out, DAY).folder
+    night = export.export_day(store, out, DAY).folder
     manifest = manifest_of(out, DAY)
     manifest["marts"]["walls"]["files"][name] = {"bytes": 1, "sha256": "0"}
     (night / "manifest.json").write_text(json.dumps(manifest))
     done = shell.run("export", "--check", str(out), home=store.home)
     assert done.code == Exit.CHECK_FAILED
-    assert "manifest.json names " in done.lines[-1] or "is no whole" in done.lines[-1]
+    assert "manifest.json names " in done.lines[-1] or "cannot be parsed" in done.lines[-1]
 
 
 @pytest.mark.full
@@ -481,10 +489,10 @@ def test_retention_never_empties_what_was_exported(
     fill(store)
     book(MORNING + timedelta(days=9), 900).store(store)
     out = tmp_path / "out"
-    written = {day: contents(export.export(store, out, day).folder) for day in (DAY, NEXT)}
-    how: dict[str, Any] = {"settle": 0.0, "grace": 0.0, "patience": 5.0}
-    retention.thin(store, retention.retention_of(policy), MORNING + timedelta(days=9), **how)
-    assert export.outdated(store, out).keys() == {(MORNING + timedelta(days=9)).date()}
+    written = {day: contents(export.export_day(store, out, day).folder) for day in (DAY, NEXT)}
+    times = MergeTimes(settle=0.0, grace=0.0, patience=5.0)
+    retention.thin(store, retention.retention_of(policy), MORNING + timedelta(days=9), times)
+    assert outdated(store, out).keys() == {(MORNING + timedelta(days=9)).date()}
     assert faults(out, store) == {}, "what was removed on purpose is no fault"
     words = ("export", "--out", str(out), "--day", "2026-01-29", "--day", "2026-01-30")
     done = shell.run(*words, home=store.home)
@@ -497,7 +505,7 @@ def test_retention_never_empties_what_was_exported(
         done = shell.run(*words, home=store.home)
         assert done.code == Exit.CHECK_FAILED
         (line,) = done.lines
-        assert "stands on snapshots that are no longer stored" in line
+        assert "has marts of snapshots that are no longer stored" in line
         assert "--force replaces them" in line
         assert sorted(p.name for p in out.iterdir()) == ["day=2026-01-29", "day=2026-01-30"]
     for day, files in written.items():
@@ -525,7 +533,7 @@ def test_every_table_that_marts_read_is_among_what_a_day_is_made_from() -> None:
         return (words & tables().keys()).union(*below)
 
     covered = read("day_inputs", set())
-    for mart in export.marts():
+    for mart in load_marts():
         loose = {
             name
             for name in read(mart.query.name, set()) - covered
@@ -543,7 +551,7 @@ def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) ->
     """A reader sees a complete night or none while days are written again."""
     fill(store)
     out = tmp_path / "out"
-    export.export(store, out, DAY)
+    export.export_day(store, out, DAY)
     ended = threading.Event()
     wrong: list[object] = []
     looks = [0]
@@ -560,7 +568,7 @@ def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) ->
             # Emptied only once it is no longer the night.
             if (
                 names
-                and len(names) < len(export.marts()) + 1
+                and len(names) < len(load_marts()) + 1
                 and names == sorted(p.name for p in (out / "day=2026-01-29").iterdir())
             ):
                 wrong.append(names)
@@ -570,7 +578,7 @@ def test_a_reader_sees_a_complete_night_or_none(store: Store, tmp_path: Path) ->
     reader.start()
     for n in range(6):
         store.append([liquidation(MORNING + timedelta(hours=3), 2_000 + n)], source="more")
-        assert export.export(store, out, DAY).changed
+        assert export.export_day(store, out, DAY).changed
     ended.set()
     reader.join()
     assert wrong == []
@@ -586,7 +594,7 @@ def test_a_night_killed_half_way_leaves_no_half_night(store: Store, tmp_path: Pa
         "import sys; from datetime import date; from pathlib import Path;"
         "from chainwatch.nightly import export; from chainwatch.lake.store import Store;"
         "print('go', flush=True);"
-        "[export.export(Store(Path(sys.argv[1])), Path(sys.argv[2]), date(2026, 1, d)) "
+        "[export.export_day(Store(Path(sys.argv[1])), Path(sys.argv[2]), date(2026, 1, d)) "
         "for _ in range(9) for d in (29, 30)]"
     )
     for n in range(4):
@@ -600,10 +608,10 @@ def test_a_night_killed_half_way_leaves_no_half_night(store: Store, tmp_path: Pa
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if list(out.glob("day=*")):
-            assert export.check(out)[1] == []
+            assert check_export(out)[1] == []
     os.utime(next(out.glob(".chainwatch-*"), tmp_path), (0, 0))
-    export.export(store, out, DAY)
-    assert export.check(out)[1] == []
+    export.export_day(store, out, DAY)
+    assert check_export(out)[1] == []
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -672,8 +680,8 @@ def test_check_names_the_file_that_was_altered_lost_or_added(store: Store, tmp_p
     fill(store)
     out = tmp_path / "out"
     for day in (DAY, NEXT):
-        export.export(store, out, day, formats=("parquet", "csv"))
-    assert export.check(out) == (2, [])
+        export.export_day(store, out, day, formats=("parquet", "csv"))
+    assert check_export(out) == (2, [])
     night = out / "day=2026-01-29"
 
     def altered(path: Path, data: bytes | None) -> list[tuple[str, str]]:
@@ -681,7 +689,7 @@ def test_check_names_the_file_that_was_altered_lost_or_added(store: Store, tmp_p
         path.unlink(missing_ok=True)
         if data is not None:
             path.write_bytes(data)
-        faults = [(str(f.path.relative_to(out)), f.what) for f in export.check(out)[1]]
+        faults = [(str(f.path.relative_to(out)), f.what) for f in check_export(out)[1]]
         path.unlink(missing_ok=True)
         if before is not None:
             path.write_bytes(before)
@@ -703,14 +711,14 @@ def test_check_names_the_file_that_was_altered_lost_or_added(store: Store, tmp_p
     for half in (manifest[: len(manifest) // 2], b"", b"{}", b"[]", b'{"marts": 1}'):
         assert altered(night / "manifest.json", half)[0] == (
             "day=2026-01-29/manifest.json",
-            "is no whole manifest",
+            "cannot be parsed as a manifest",
         )
     assert altered(night / "manifest.json", None)[0][1] == "is missing"
     wrong_day = manifest.replace(b'"day": "2026-01-29"', b'"day": "2026-01-28"')
-    assert altered(night / "manifest.json", wrong_day)[0][1] == "is of 2026-01-28"
+    assert altered(night / "manifest.json", wrong_day)[0][1] == "is the manifest of 2026-01-28"
     outside = manifest.replace(b'"walls.csv"', b'"../walls.csv"')
     assert "is not beside it" in altered(night / "manifest.json", outside)[0][1]
-    assert export.check(night) == (1, [])
+    assert check_export(night) == (1, [])
     (night / "walls.csv").write_bytes(one_bit)
     done = shell.run("export", "--check", str(out), "--json", home=store.home)
     assert done.code == Exit.CHECK_FAILED
@@ -721,20 +729,20 @@ def test_check_names_the_file_that_was_altered_lost_or_added(store: Store, tmp_p
 
 def test_a_folder_without_an_export_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no export"):
-        export.check(tmp_path)
-    with pytest.raises(UsageError, match="is no folder"):
-        export.check(tmp_path / "x")
+        check_export(tmp_path)
+    with pytest.raises(UsageError, match="is not a folder"):
+        check_export(tmp_path / "x")
 
 
 def test_an_empty_lake_has_nothing_to_export(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing is stored that could be exported"):
+    with pytest.raises(UsageError, match="nothing is stored to export"):
         export.choose_day(store, None)
 
 
 def test_the_day_that_nobody_names_has_begun(store: Store) -> None:
     now = datetime.now(UTC)
     store.append([liquidation(now + timedelta(days=2), 1)], source="clock")
-    with pytest.raises(UsageError, match="all that is stored lies in the future: name its --day"):
+    with pytest.raises(UsageError, match="expected a day that has begun"):
         export.choose_day(store, None)
     store.append([liquidation(now - timedelta(days=3), 2), liquidation(now, 3)], source="l")
     assert export.choose_day(store, None) == now.date()
@@ -743,9 +751,9 @@ def test_the_day_that_nobody_names_has_begun(store: Store) -> None:
 
 
 def test_marts_are_queries_with_a_meaning_for_every_column() -> None:
-    for mart in export.marts():
+    for mart in load_marts():
         assert query.find(f"mart_{mart.name}").group == "marts"
         if mart.each is not None:
             assert mart.each[0] in {p.name for p in mart.query.params}
-    copied = msgspec.structs.replace(export.marts()[0], each=None)
-    assert copied.name == export.marts()[0].name
+    copied = msgspec.structs.replace(load_marts()[0], each=None)
+    assert copied.name == load_marts()[0].name

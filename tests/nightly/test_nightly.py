@@ -28,9 +28,12 @@ from chainwatch.errors import CheckFailed, Exit, NetworkError, UsageError
 from chainwatch.lake import query
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.store import Store
-from chainwatch.nightly import export, retention
-from chainwatch.nightly.night import compact, due_jobs, run, summary
+from chainwatch.nightly import retention
+from chainwatch.nightly.compaction import MergeTimes, compact
+from chainwatch.nightly.night import Collector, NightOptions, due_jobs, run_night
+from chainwatch.nightly.record import Night, summary
 from chainwatch.nightly.retention import KEEP, Retention
+from chainwatch.nightly.verification import check_export
 from chainwatch.settings import Settings
 from chainwatch.tables.lending import Leg, Orphan, Snapshot
 from chainwatch.tables.log import Load, Reject
@@ -41,7 +44,14 @@ from tests.nightly.test_export import liquidation
 NOW = datetime(2026, 2, 20, 0, 20, tzinfo=UTC)
 WEEK = retention.retention_of(KEEP)
 ONLY = ("aave-v3",)
-QUICK: dict[str, Any] = {"settle": 0.02, "grace": 0.05, "patience": 5.0}
+QUICK = MergeTimes(settle=0.02, grace=0.05, patience=5.0)
+
+
+def run(store: Store, out: Path, collector: Collector, *, now: datetime, **options: Any) -> Night:
+    """A night with short merge times; `options` are those of NightOptions."""
+    return run_night(store, out, collector, NightOptions(merge=QUICK, **options), now=now)
+
+
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(
     [
@@ -192,14 +202,14 @@ def test_dropped_snapshots_go_with_balances_and_others_stay(
     before = {
         leg.account + leg.side: leg for leg in store.rows(Leg) if leg.snapshot == left.snapshot
     }
-    message = retention.thin(store, WEEK, NOW, **QUICK)
+    message = retention.thin(store, WEEK, NOW, QUICK)
     assert message.startswith("5 of 6 snapshots dropped")
     assert [s.snapshot for s in store.rows(Snapshot)] == [left.snapshot]
     after = {leg.account + leg.side: leg for leg in store.rows(Leg)}
     assert after == before
     assert store.cursor("aave-v3", "m") == 5
     time.sleep(0.1)
-    compact(store, **QUICK)
+    compact(store, QUICK)
     with duckdb.connect() as client:
         files = f"{store.lake}/legs/day=2*/*.parquet"
         (count,) = client.execute(f"SELECT count(*) FROM read_parquet('{files}')").fetchall()[0]
@@ -219,7 +229,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
 ) -> None:
     out = tmp_path / "marts"
     with shell.recorded_chain(stop=1) as url:
-        how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
+        how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY}
         night = run(lake, out, Chain(lake, url), **how)
         assert night.code == 0, night.failed
         assert list(night.steps) == [
@@ -230,7 +240,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
             "checks",
             "export 2026-01-29",
         ]
-        assert export.check(out) == (1, [])
+        assert check_export(out) == (1, [])
         stored = sorted(p.name for p in lake.lake.rglob("*.parquet"))
         written = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
         again = run(lake, out, Chain(lake, url), **how)
@@ -247,7 +257,7 @@ def test_a_night_does_everything_and_a_second_run_nothing_twice(
 def test_a_failed_step_sets_the_exit_code_and_is_tried_again(lake: Store, tmp_path: Path) -> None:
     """A failed step sets the exit code and is tried again the same night."""
     out = tmp_path / "marts"
-    how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
+    how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY}
     night = run(lake, out, Nobody(), **how)
     assert night.code == Exit.NETWORK
     assert list(night.failed) == ["collect aave-v3 demo"]
@@ -290,7 +300,7 @@ def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
     lake: Store, tmp_path: Path
 ) -> None:
     broken = Breaking(ArithmeticError("1e9999999\nis no number"))
-    how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY, **QUICK}
+    how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY}
     night = run(lake, tmp_path / "marts", broken, **how)
     assert night.code == Exit.CHECK_FAILED
     assert set(night.failed.values()) == {
@@ -307,7 +317,7 @@ def test_a_night_for_some_sources_leaves_the_others_to_a_later_run(
     lake: Store, tmp_path: Path
 ) -> None:
     due = {job.name for job in due_jobs(lake, NOW, 0.0)}
-    how: dict[str, Any] = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, **QUICK}
+    how: dict[str, Any] = {"policy": WEEK, "now": NOW, "due_seconds": 0.0}
     values = []
     for only in (["cboe"], ["circle"], [], []):
         everybody = Everybody()
@@ -347,7 +357,7 @@ def exported(out: Path, day: str) -> int:
 def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path) -> None:
     """Of yesterday, and of an older day that a history is of."""
     out, now = tmp_path / "marts", datetime(2026, 1, 30, 0, 20, tzinfo=UTC)
-    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 0.0, **QUICK}
+    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 0.0}
     yesterday = datetime(2026, 1, 29, 15, tzinfo=UTC)
     run(lake, out, Bringing(lake, yesterday, up=False), only=["cboe"], **how)
     before = exported(out, "2026-01-29")
@@ -360,7 +370,7 @@ def test_what_a_second_run_collects_is_in_the_marts(lake: Store, tmp_path: Path)
     night = run(lake, out, Bringing(lake, now), only=["cboe"], **later)
     assert exported(out, "2026-01-29") == before + 3, "a history of a day that is long over"
     assert "export 2026-01-29" in night.steps
-    assert export.check(out, lake)[1] == []
+    assert check_export(out, lake)[1] == []
     again = run(lake, out, Bringing(lake, now), only=["cboe"], **later)
     assert again.steps == night.steps, "nothing more was stored, nothing is done"
 
@@ -385,18 +395,18 @@ def test_an_export_killed_in_a_retried_night_is_done_by_the_next(
         if process.exitcode is None and process.pid:
             os.kill(process.pid, signal.SIGKILL)
         process.join()
-        assert export.check(out)[1] == []
+        assert check_export(out)[1] == []
     process = CHILDREN.Process(target=night_without_sources, args=words)
     process.start()
     process.join()
     assert process.exitcode == 0
     assert exported(out, "2026-01-29") == before + 1
-    assert export.check(out, lake)[1] == []
+    assert check_export(out, lake)[1] == []
 
 
 def night_without_sources(home: Path, out: Path, now: datetime) -> None:
     """A night of which no source is due."""
-    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 1e12, **QUICK}
+    how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 1e12}
     run(Store(home), out, Nobody(), **how)
 
 
@@ -411,7 +421,6 @@ def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
         due_seconds=0.0,
         only=ONLY,
         formats=("parquet", "csv"),
-        **QUICK,
     )
 
 
@@ -450,7 +459,7 @@ def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) 
                 assert process.exitcode == -signal.SIGKILL
                 length = min(4.0, length * 1.1)
             if list(out.glob("day=*")):
-                assert export.check(out)[1] == []
+                assert check_export(out)[1] == []
         undisturbed = Store(shell.copied_lake(tmp_path / "other"))
         for lake, marts in ((store, out), (undisturbed, tmp_path / "others")):
             night_in_process(lake.home, marts, url, NOW + timedelta(days=nights + 1))
@@ -459,7 +468,7 @@ def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) 
     for table in ("snapshots", "legs", "account_health", "reserves"):
         text = f"SELECT * EXCLUDE (load, day) FROM {table} ORDER BY ALL"
         assert sql(store, text).rows == sql(undisturbed, text).rows
-    assert export.check(out) == (1, [])
+    assert check_export(out) == (1, [])
     for mart in ("walls", "health", "totals", "parameters"):
         name = f"day=2026-01-29/{mart}.parquet"
         assert (out / name).read_bytes() == (tmp_path / "others" / name).read_bytes()
@@ -472,7 +481,7 @@ def test_a_lock_says_who_holds_the_night(lake: Store, tmp_path: Path) -> None:
     with lake.hold("nightly"):
         done = shell.run("nightly", "--out", str(tmp_path / "m"), home=lake.home)
     assert (done.code, len(done.lines)) == (Exit.STORE, 1)
-    assert "another nightly run is going on" in done.err
+    assert "another nightly run has not ended" in done.err
     assert f"process {os.getpid()}" in done.err
 
 
@@ -583,7 +592,7 @@ def test_a_record_that_is_none_is_a_fresh_night(
     path = empty_lake.home / "nightly" / "2026-02-20.json"
     path.parent.mkdir()
     path.write_text("[" * 200_000 if entry is None else text)
-    night = run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW, **QUICK)
+    night = run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW)
     assert (night.code, night.failed, night.runs) == (0, {}, 1)
     assert set(night.steps) == {"compact", "retention", "checks"}
     assert json.loads(path.read_text())["runs"] == 1

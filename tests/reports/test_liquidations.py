@@ -603,7 +603,7 @@ def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
     assert (read["orders"], read["unpriced"], read["at_least_usd"]) == (2, 1, 1_000.0)
     assert {row["event"] for row in wrong} == {"e2", "e3"}
     for day in export.stored_days(store):
-        export.export(store, tmp_path / "marts", day, formats=export.FORMATS)
+        export.export_day(store, tmp_path / "marts", day, formats=export.FORMATS)
     rows = json.loads((tmp_path / "marts/day=2026-02-03/liquidations.json").read_text())["rows"]
     assert {row["origin"]: (row["unpriced"], row["at_least_usd"]) for row in rows} == {
         "exchange": (2, 100.0),

@@ -1,0 +1,101 @@
+"""Marts: SQL files of queries/marts, each of which gives one file per UTC day.
+
+A mart is one SQL file, `mart_walls.sql` for the file `walls`. Besides the headers of every query
+it has
+
+    -- each: p_factor = SELECT DISTINCT factor FROM …   run once per value, rows one below another
+    -- column: price_from  lower end of the bin, USD    the meaning of each column, in their order
+
+A mart gets the day through p_since (its beginning), p_until (its end, exclusive), p_as_of and
+p_known_at (the last microsecond of it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+import msgspec
+
+from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.engine import Result
+from chainwatch.lake.query import Query
+
+_EACH = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
+_COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
+
+# Computes a mart's rows for one set of parameters where DuckDB does not.
+Runner = Callable[[Query, Mapping[str, object]], Result]
+
+
+class Mart(msgspec.Struct, frozen=True):
+    """One file of an export.
+
+    `each` is the parameter whose values the query is run for, and the SELECT that lists them;
+    `columns` gives the meaning of each column.
+    """
+
+    query: Query
+    each: tuple[str, str] | None
+    columns: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.query.name.removeprefix("mart_")
+
+
+@cache
+def load_marts() -> tuple[Mart, ...]:
+    """Every mart by name. Raises ValueError where a file does not describe its columns."""
+    marts = []
+    for definition in query.load_all().values():
+        if definition.group != "marts":
+            continue
+        each = _EACH.search(definition.text)
+        columns = dict(_COLUMN.findall(definition.text))
+        if not columns or not definition.name.startswith("mart_"):
+            raise ValueError(f"{definition.path}: expected a name mart_… and `-- column:` lines")
+        marts.append(Mart(definition, (each[1], each[2]) if each else None, columns))
+    return tuple(sorted(marts, key=lambda mart: mart.name))
+
+
+def begin_of(day: date) -> datetime:
+    """Midnight UTC at which a day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def parameters_of(day: date) -> dict[str, object]:
+    """A UTC day as the parameters of a mart."""
+    begin = begin_of(day)
+    end = begin + timedelta(days=1)
+    last = end - timedelta(microseconds=1)
+    return {"p_since": begin, "p_until": end, "p_as_of": last, "p_known_at": last}
+
+
+def fill(
+    catalog: Catalog,
+    mart: Mart,
+    table: str,
+    limits: Mapping[str, object],
+    runner: Runner | None,
+) -> None:
+    """Keep the mart's rows as a table of the catalog; `limits`: see parameters_of."""
+    names = {p.name for p in mart.query.params}
+    fixed = {k: v for k, v in limits.items() if k in names}
+    runs = [fixed]
+    if mart.each is not None:
+        name, text = mart.each
+        used = {k: v for k, v in limits.items() if f"${k}" in text}
+        runs = [fixed | {name: row[0]} for row in catalog.run(text, used).rows]
+    # Without any run the table still has its columns.
+    bound = query.bind(catalog, mart.query.params, fixed)
+    catalog.keep(table, f"FROM (\n{mart.query.body}\n) LIMIT 0", bound)
+    for values in runs:
+        if runner is not None and mart.query.portable:
+            catalog.add(table, runner(mart.query, values))
+            continue
+        bound = query.bind(catalog, mart.query.params, values)
+        catalog.keep(table, mart.query.body, bound, append=True)
