@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Context, Decimal, localcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chainwatch import numbers
 from chainwatch.collect.document import SchemaChanged
@@ -15,25 +15,19 @@ from chainwatch.numbers import PLAIN, Form, NotReadable
 from chainwatch.tables.base import fits_decimal
 from chainwatch.text import visible
 
-if TYPE_CHECKING:
-    pass
-
 # Digits enough that no sum or difference of figures is rounded.
 EXACT = Context(prec=60)
-
-
-# --- reading values -------------------------------------------------------------------------
 
 
 def exact(value: Any, what: str, form: Form = PLAIN) -> Decimal:
     """A number of a document without loss; SchemaChanged where it is none or cannot be stored."""
     try:
-        found = numbers.decimal(value, form)
+        figure = numbers.decimal(value, form)
     except NotReadable as refusal:
         raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, {refusal}") from None
-    if not fits_decimal(found):
+    if not fits_decimal(figure):
         raise SchemaChanged(f"{what} is {visible(str(value), 40)!r}, not a usable number")
-    return found
+    return figure
 
 
 def number(value: Any, what: str, form: Form = PLAIN) -> float:
@@ -47,7 +41,7 @@ def number(value: Any, what: str, form: Form = PLAIN) -> float:
 def instant(value: Any, unit: numbers.Unit, what: str, now: datetime | None = None) -> datetime:
     """A Unix time of a document; SchemaChanged where it is none.
 
-    What a figure describes may not lie ahead (see `take`); any other time needs `now`.
+    The day of a figure may not lie in the future (documents.read_kept); other times need `now`.
     """
     try:
         return numbers.instant(value, unit, now)
@@ -73,7 +67,7 @@ def day(text: str, form: str, what: str = "a date") -> date:
 
 
 def end_of(when: date) -> datetime:
-    """The last second of a day, UTC: when something published on that day was out for sure."""
+    """The last second of a day, UTC: when what is published on that day is public."""
     return datetime.combine(when, clock(23, 59, 59), UTC)
 
 

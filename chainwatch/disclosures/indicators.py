@@ -1,4 +1,4 @@
-"""What sources of market indicators have in common: values by day, candles, and when each is known.
+"""Rows of market indicators: values by day and candles, and when each is published.
 
 A publisher that does not say when it published is dated by its usual lag, late rather than early:
 hours are UTC and those of winter, where UTC is furthest ahead of the publisher.
@@ -15,8 +15,8 @@ import msgspec
 
 from chainwatch import numbers
 from chainwatch.collect.document import Raw, SchemaChanged
-from chainwatch.disclosures import documents, formats
-from chainwatch.disclosures.documents import BY_RULE, BY_SOURCE
+from chainwatch.disclosures import formats
+from chainwatch.disclosures.vintages import BY_RULE, BY_SOURCE, provenance_columns
 from chainwatch.numbers import PLAIN, Form, NotReadable
 from chainwatch.tables.disclosure import IndicatorValue
 from chainwatch.tables.exchange import Candle
@@ -49,12 +49,14 @@ class Lag(msgspec.Struct, frozen=True):
         return datetime.combine(on, self.at, UTC)
 
 
-def gathered(pairs: Iterable[tuple[date, str]], what: str, form: Form = PLAIN) -> dict[date, float]:
-    """Values by day in the order of days; blanks are left out.
+def values_by_day(
+    pairs: Iterable[tuple[date, str]], what: str, form: Form = PLAIN
+) -> dict[date, float]:
+    """Values in the order of days; blanks are left out.
 
-    Raises SchemaChanged for a day with two values, and for what is neither number nor blank.
+    Raises SchemaChanged for a day with two values, and for a cell that is no number and not blank.
     """
-    found: dict[date, float] = {}
+    values: dict[date, float] = {}
     for as_of, text in pairs:
         if text.strip().lower() in _BLANK:
             continue
@@ -62,9 +64,9 @@ def gathered(pairs: Iterable[tuple[date, str]], what: str, form: Form = PLAIN) -
             value = formats.number(text, what, form)
         except SchemaChanged:
             value = formats.number(text, f"{what} of {as_of}", form)
-        if found.setdefault(as_of, value) != value:
-            raise SchemaChanged(f"{what} has two values for {as_of}: {found[as_of]} and {value}")
-    return dict(sorted(found.items()))
+        if values.setdefault(as_of, value) != value:
+            raise SchemaChanged(f"{what} has two values for {as_of}: {values[as_of]} and {value}")
+    return dict(sorted(values.items()))
 
 
 def rows(
@@ -77,27 +79,27 @@ def rows(
     """Values as rows, published when the source says, else by its usual lag."""
     days = list(values)
     following = dict(pairwise(days))
-    found = []
+    rows = []
     for as_of, value in values.items():
         stated = (published or {}).get(as_of)
         when = stated or lag.published(as_of, following.get(as_of))
-        found.append(
+        rows.append(
             IndicatorValue(
                 series=series,
                 as_of=as_of,
                 value=value,
-                **documents.seen(raw, when, BY_SOURCE if stated else BY_RULE),
+                **provenance_columns(raw, when, BY_SOURCE if stated else BY_RULE),
             )
         )
-    return found
+    return rows
 
 
 def candles(
-    raw: Raw, found: Iterable[Prices], *, asset: str, symbol: str, venue: str, interval: str
+    raw: Raw, prices: Iterable[Prices], *, asset: str, symbol: str, venue: str, interval: str
 ) -> list[Candle]:
-    """Candles as rows, those that are closed; SchemaChanged for prices that no candle can have."""
+    """Closed candles as rows. Raises SchemaChanged for prices that no candle can have."""
     rows = []
-    for begin, first, high, low, last, volume in found:
+    for begin, first, high, low, last, volume in prices:
         try:
             numbers.within(begin, raw.fetched_at)
         except NotReadable as refusal:
@@ -119,7 +121,7 @@ def candles(
                 low=low,
                 close=last,
                 volume=volume,
-                **documents.seen(raw, end, BY_RULE),
+                **provenance_columns(raw, end, BY_RULE),
             )
         )
     return rows

@@ -8,15 +8,15 @@ import logging
 from chainwatch.collect.document import Unreadable
 from chainwatch.errors import UsageError
 
-# A report has a dozen pages; one of a thousand is none.
+# A reserve report has a dozen pages.
 MAX_PAGES = 200
 
 
 def pages(body: bytes) -> list[str]:
     """The text of each page.
 
-    Raises Unreadable for what is no PDF, is locked, or holds pictures of text; UsageError where
-    pypdf is not installed.
+    Raises Unreadable for a file that is not a PDF, is locked, or has pictures of text, and
+    UsageError where pypdf is not installed.
     """
     try:
         import pypdf
@@ -24,15 +24,15 @@ def pages(body: bytes) -> list[str]:
         raise UsageError(
             "reading PDFs needs pypdf: install it with `pip install 'chainwatch[pdf]'`"
         ) from None
-    # It tells every font it does not like.
+    # It logs every font that it does not support.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     if not body.startswith(b"%PDF-"):
         raise Unreadable("not a PDF")
     try:
         reader = pypdf.PdfReader(io.BytesIO(body))
         if len(reader.pages) > MAX_PAGES:
-            raise Unreadable(f"a PDF of {len(reader.pages):,} pages is no reserve report")
-        found = [page.extract_text() for page in reader.pages]
+            raise Unreadable(f"a PDF of {len(reader.pages):,} pages is not a reserve report")
+        texts = [page.extract_text() for page in reader.pages]
     except pypdf.errors.FileNotDecryptedError:
         raise Unreadable("the PDF is locked with a password") from None
     except Unreadable:
@@ -40,6 +40,6 @@ def pages(body: bytes) -> list[str]:
     # Broken files fail anywhere inside the reader, with any exception.
     except Exception as failure:
         raise Unreadable(f"the PDF is broken ({type(failure).__name__})") from None
-    if not any(len(text.split()) > 40 for text in found):
+    if not any(len(text.split()) > 40 for text in texts):
         raise Unreadable("image PDF: its pages are pictures without text")
-    return found
+    return texts

@@ -1,4 +1,4 @@
-"""What disclosures of reserves have in common: classes of assets, and statements with their lines.
+"""Disclosures of reserves: classes of assets, statements with their lines, and supplies.
 
 A statement is accepted only where its own sums hold (`Line`s add up to the total it states); the
 identity that was checked is stored with it.
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chainwatch.collect.document import Irreconcilable, Raw
-from chainwatch.disclosures import documents, formats
-from chainwatch.disclosures.documents import BY_OBSERVATION
+from chainwatch.disclosures import formats
+from chainwatch.disclosures.vintages import BY_OBSERVATION, provenance_columns
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import ReserveItem, Statement, Supply
 
@@ -71,97 +71,99 @@ class Line(msgspec.Struct, frozen=True):
     unit: str | None = None
 
 
-def statement(
-    raw: Raw,
-    *,
-    token: str,
-    issuer: str,
-    kind: str,
-    evidence: str,
-    as_of: date,
-    assets: Decimal | None,
-    gate: str,
-    lines: Sequence[Line] = (),
-    liabilities: Decimal | None = None,
-    equity: Decimal | None = None,
-    unit: str = "USD",
-    citation: str = "",
-    published: datetime | None = None,
-    basis: str = BY_OBSERVATION,
-) -> list[Row]:
-    """A statement with its lines as rows. The sums are the caller's to check."""
-    figures = [assets, liabilities, equity, *((x.label, x.usd, x.unit_price) for x in lines)]
-    mark = formats.digest(figures)
-    name = f"{token}:{kind.replace(' ', '-')}:{as_of}:{mark}"
-    items = [
-        ReserveItem(
+class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document discloses of one token and day; its statement and supplies become rows.
+
+    `published` is None where the document does not say when it was published.
+    """
+
+    raw: Raw
+    token: str
+    issuer: str
+    kind: str
+    evidence: str
+    as_of: date
+    published: datetime | None = None
+    basis: str = BY_OBSERVATION
+
+    def statement(
+        self,
+        *,
+        assets: Decimal | None,
+        gate: str,
+        lines: Sequence[Line] = (),
+        liabilities: Decimal | None = None,
+        equity: Decimal | None = None,
+        unit: str = "USD",
+        citation: str = "",
+    ) -> list[Row]:
+        """A statement with its lines as rows. The sums are the caller's to check.
+
+        `gate` names the identities that were checked.
+        """
+        figures = [assets, liabilities, equity, *((x.label, x.usd, x.unit_price) for x in lines)]
+        mark = formats.digest(figures)
+        name = f"{self.token}:{self.kind.replace(' ', '-')}:{self.as_of}:{mark}"
+        items = [
+            ReserveItem(
+                statement=name,
+                line=number,
+                token=self.token,
+                as_of=self.as_of,
+                label=x.label,
+                asset_class=x.asset_class,
+                usd=x.usd,
+                quantity=None if not x.unit_price else ratio(x.usd, x.unit_price),
+                quantity_unit=x.unit if x.unit_price else None,
+                unit_price=x.unit_price,
+            )
+            for number, x in enumerate(lines, start=1)
+        ]
+        statement = Statement(
             statement=name,
-            line=number,
-            token=token,
-            as_of=as_of,
-            label=x.label,
-            asset_class=x.asset_class,
-            usd=x.usd,
-            quantity=None if not x.unit_price else ratio(x.usd, x.unit_price),
-            quantity_unit=x.unit if x.unit_price else None,
-            unit_price=x.unit_price,
+            token=self.token,
+            issuer=self.issuer,
+            kind=self.kind,
+            evidence=self.evidence,
+            as_of=self.as_of,
+            unit=unit,
+            assets=assets,
+            liabilities=liabilities,
+            equity=equity,
+            gate=gate,
+            citation=citation or f"{self.raw.name}, {self.raw.url}",
+            **provenance_columns(self.raw, self.published, self.basis),
         )
-        for number, x in enumerate(lines, start=1)
-    ]
-    whole = Statement(
-        statement=name,
-        token=token,
-        issuer=issuer,
-        kind=kind,
-        evidence=evidence,
-        as_of=as_of,
-        unit=unit,
-        assets=assets,
-        liabilities=liabilities,
-        equity=equity,
-        gate=gate,
-        citation=citation or f"{raw.name}, {raw.url}",
-        **documents.seen(raw, published, basis),
-    )
-    return [*items, whole]
+        return [*items, statement]
 
-
-def supply(
-    raw: Raw,
-    *,
-    token: str,
-    chain: str,
-    kind: str,
-    evidence: str,
-    as_of: date,
-    circulating: Decimal | None,
-    unit: str = "tokens",
-    authorized: Decimal | None = None,
-    not_issued: Decimal | None = None,
-    quarantined: Decimal | None = None,
-    held: Decimal | None = None,
-    other: Decimal | None = None,
-    listed: bool = True,
-    published: datetime | None = None,
-    basis: str = BY_OBSERVATION,
-) -> Supply:
-    """Tokens of one chain, or of all, as a row."""
-    return Supply(
-        token=token,
-        chain=chain,
-        kind=kind,
-        evidence=evidence,
-        as_of=as_of,
-        unit=unit,
-        authorized=authorized,
-        not_issued=not_issued,
-        quarantined=quarantined,
-        held=held,
-        other=other,
-        circulating=circulating,
-        listed=listed,
-        **documents.seen(raw, published, basis),
-    )
+    def supply(
+        self,
+        *,
+        circulating: Decimal | None,
+        chain: str = "all",
+        unit: str = "tokens",
+        authorized: Decimal | None = None,
+        not_issued: Decimal | None = None,
+        quarantined: Decimal | None = None,
+        held: Decimal | None = None,
+        listed: bool = True,
+    ) -> Supply:
+        """Tokens of one chain, or of all, as a row."""
+        return Supply(
+            token=self.token,
+            chain=chain,
+            kind=self.kind,
+            evidence=self.evidence,
+            as_of=self.as_of,
+            unit=unit,
+            authorized=authorized,
+            not_issued=not_issued,
+            quarantined=quarantined,
+            held=held,
+            circulating=circulating,
+            listed=listed,
+            **provenance_columns(self.raw, self.published, self.basis),
+        )
 
 
 def ratio(above: Decimal, below: Decimal) -> Decimal:
@@ -172,10 +174,10 @@ def ratio(above: Decimal, below: Decimal) -> Decimal:
 def require_sum(
     parts: Iterable[Decimal], stated: Decimal, what: str, tolerance: Decimal = Decimal(0)
 ) -> None:
-    """Raise Irreconcilable with both sums where parts do not add up to what is stated."""
-    found = formats.total(parts)
-    if abs(found - stated) > tolerance:
+    """Raise Irreconcilable with both sums where parts do not add up to the stated sum."""
+    total = formats.total(parts)
+    if abs(total - stated) > tolerance:
         raise Irreconcilable(
-            f"{what}: the parts add up to {found:,f}, stated are {stated:,f} "
-            f"(difference {found - stated:,f})"
+            f"{what}: the parts add up to {total:,f}, stated are {stated:,f} "
+            f"(difference {total - stated:,f})"
         )

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from chainwatch.collect.document import SchemaChanged
 from chainwatch.collect.runner import raise_failures
 from chainwatch.disclosures import formats
-from chainwatch.disclosures.documents import settle
 from chainwatch.disclosures.formats import exact
+from chainwatch.disclosures.vintages import new_version
 from chainwatch.errors import CheckFailed, NetworkError, PartialError, StoreError, UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
@@ -174,7 +174,7 @@ FAILURES = {
     "not a number": (say(HEAD + "09/15/2026,1,1,1,high\n"), "schema changed", "not a number"),
     "infinite": (say(HEAD + "09/15/2026,1,1,1,1e999999\n"), "schema changed", "usable number"),
     "not a date": (say(HEAD + "2026-09-15,1,1,1,1\n"), "schema changed", "%m/%d/%Y"),
-    "no rows": (say(HEAD), "schema changed", "no figure"),
+    "no rows": (say(HEAD), "schema changed", "expected figures, got none"),
     "two values for a day": (
         say(HEAD + "09/15/2026,1,1,1,1\n09/15/2026,1,1,1,2\n"),
         "schema changed",
@@ -271,7 +271,7 @@ async def test_a_history_that_got_shorter_is_a_cut_file(store: Store, publisher:
     publisher.instead[VIX] = vix_file((3, 20.5), (1, 18.25))
     raise_failures(await gather(store, publisher.url, "cboe"))
     publisher.instead[VIX] = vix_file((3, 20.5))
-    with pytest.raises(CheckFailed, match="was there before"):
+    with pytest.raises(CheckFailed, match="stored before"):
         raise_failures(await gather(store, publisher.url, "cboe"))
 
 
@@ -361,9 +361,9 @@ def test_a_correction_dated_by_its_publisher_counts_from_that_date() -> None:
         basis="source",
         known_at=datetime(2026, 3, 1, tzinfo=UTC),
     )
-    assert settle(new, old, None) == new
+    assert new_version(new, old, None) == new
     same_date = value("vix", date(2026, 1, 5), 15.5, basis="source")
-    assert settle(same_date, old, None).known_at == same_date.observed_at
+    assert new_version(same_date, old, None).known_at == same_date.observed_at
 
 
 # What a publisher states for one day, step by step: a figure, another one, or nothing.
@@ -402,7 +402,7 @@ class Watched:
                 observed_at=BEGIN + timedelta(days=step),
             )
             stored = [r for r in self.rows if r.as_of == day]
-            settled = settle(row, stored[-1] if stored else None, last)
+            settled = new_version(row, stored[-1] if stored else None, last)
             if settled is not None:
                 self.rows.append(settled)
 

@@ -20,7 +20,7 @@ from chainwatch.collect.feed import Job
 from chainwatch.collect.registry import discover
 from chainwatch.collect.source import Batch, Feed, Source
 from chainwatch.disclosures import documents
-from chainwatch.disclosures.documents import Ask, Parse
+from chainwatch.disclosures.documents import DocumentRequest, Parse
 from chainwatch.disclosures.publishers import (
     cboe,
     circle,
@@ -233,9 +233,11 @@ async def test_whatever_a_reader_raises_is_that_documents_outcome(
         done = []
         for item in ("broken", "well"):
             kept = feed.keep(fixture(name), name=item, url="file")
-            taken = await documents.take(feed, Ask(name=item, path="", parse=breaks), kept)
-            done.append(taken.document)
-            yield taken.batch
+            document = await documents.read_kept(
+                feed, DocumentRequest(name=item, path="", parse=breaks), kept
+            )
+            done.append(document.document)
+            yield document.batch
         documents.raise_failures(done)
 
     made = Source(
@@ -253,7 +255,7 @@ async def test_whatever_a_reader_raises_is_that_documents_outcome(
     assert isinstance(outcome.failure, PartialError)
     stored = {d.name: d for d in store.rows(Document)}
     assert {n: d.outcome for n, d in stored.items()} == {"broken": "schema changed", "well": "ok"}
-    assert stored["broken"].detail.startswith(f"its reader fails at it: {type(raised).__name__}")
+    assert stored["broken"].detail.startswith(f"its parser fails: {type(raised).__name__}")
     assert stored["broken"].detail.isprintable()
     assert len(voice.notes) == 1
 

@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
-from chainwatch.disclosures.reserves import BITCOIN, PRECIOUS_METALS, TREASURY_BILLS, Line
-from chainwatch.disclosures.reserves import statement as stated
+from chainwatch.disclosures.reserves import (
+    BITCOIN,
+    PRECIOUS_METALS,
+    TREASURY_BILLS,
+    Disclosure,
+    Line,
+)
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import IndicatorValue
@@ -676,13 +681,14 @@ def quarters(gold: tuple[int, int], bitcoin: tuple[int, int], prices: tuple[str,
             Line("bitcoin", BITCOIN, Decimal(bitcoin[n]), Decimal(prices[n]), "BTC"),
             Line("bills", TREASURY_BILLS, Decimal(1000 - gold[n] - bitcoin[n])),
         ]
-        rows += stated(
-            raw("", fetched_at=SEEN),
+        rows += Disclosure(
+            raw=raw("", fetched_at=SEEN),
             token="USDT",
             issuer="Tether",
             kind="quarterly report",
             evidence="attestation",
             as_of=as_of,
+        ).statement(
             assets=Decimal(1000),
             lines=lines,
             gate="test",

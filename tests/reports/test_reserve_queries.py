@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from chainwatch.disclosures.documents import BY_SOURCE
 from chainwatch.disclosures.formats import end_of
 from chainwatch.disclosures.publishers import circle, tether
 from chainwatch.disclosures.reserves import (
@@ -18,10 +17,10 @@ from chainwatch.disclosures.reserves import (
     LOANS,
     PRECIOUS_METALS,
     TREASURY_BILLS,
+    Disclosure,
     Line,
-    supply,
 )
-from chainwatch.disclosures.reserves import statement as stated
+from chainwatch.disclosures.vintages import BY_SOURCE
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
@@ -53,19 +52,20 @@ def report(
         )
         for name, (millions, price) in lines.items()
     ]
-    return stated(
-        raw("", fetched_at=observed, source=source, provenance=provenance),
+    return Disclosure(
+        raw=raw("", fetched_at=observed, source=source, provenance=provenance),
         token="USDT",
         issuer="Tether",
         kind="quarterly report",
         evidence="attestation",
         as_of=day,
+        published=end_of(published),
+        basis=BY_SOURCE,
+    ).statement(
         assets=sum((p.usd for p in parts), Decimal(0)),
         liabilities=None if liabilities is None else Decimal(liabilities) * 10**6,
         lines=parts,
         gate="test",
-        published=end_of(published),
-        basis=BY_SOURCE,
     )
 
 
@@ -260,15 +260,14 @@ def test_supply_against_liabilities_names_every_deduction(fill: Fill) -> None:
 def test_a_difference_to_the_page_is_a_difference_of_clocks(fill: Fill) -> None:
     store = fill([])
     put(store, tether.parse(raw(fixture("tether/transparency.json"))))
-    here = supply(
-        raw("", source="supply"),
+    here = Disclosure(
+        raw=raw("", source="supply"),
         token="USDT",
-        chain="ethereum",
+        issuer="Tether",
         kind="contract",
         evidence="on chain",
         as_of=date(2026, 10, 2),
-        circulating=Decimal("59100.123455"),
-    )
+    ).supply(chain="ethereum", circulating=Decimal("59100.123455"))
     put(store, [here])
     (difference,) = [r for r in ask(store, "reserve_supply") if "less the page" in r["term"]]
     assert difference["amount"] == pytest.approx(100.0)

@@ -8,7 +8,7 @@ from datetime import time
 from chainwatch.collect.document import Raw
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import day
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
@@ -26,7 +26,7 @@ async def vix(feed: Feed) -> AsyncIterator[Batch]:
     """VIX closes from the exchange that computes the index."""
     path = "/api/global/us_indices/daily_prices/VIX_History.csv"
     async for batch in documents.read(
-        feed, [Ask(name="VIX", path=path, parse=parse, max_age_days=5)]
+        feed, [DocumentRequest(name="VIX", path=path, parse=parse, max_age_days=5)]
     ):
         yield batch
 
@@ -36,4 +36,4 @@ def parse(raw: Raw) -> list[IndicatorValue]:
     pairs = (
         (day(row[0], "%m/%d/%Y"), row[4]) for row in raw.csv("DATE", "OPEN", "HIGH", "LOW", "CLOSE")
     )
-    return indicators.rows(raw, "vix", indicators.gathered(pairs, "VIX"), LAG)
+    return indicators.rows(raw, "vix", indicators.values_by_day(pairs, "VIX"), LAG)

@@ -23,7 +23,7 @@ from html.parser import HTMLParser
 from chainwatch.collect.document import Irreconcilable, Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, formats
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import day, exact
 from chainwatch.disclosures.reserves import (
     CASH,
@@ -32,9 +32,8 @@ from chainwatch.disclosures.reserves import (
     REPO,
     TREASURY_BILLS,
     UNCLASSIFIED,
+    Disclosure,
     Line,
-    statement,
-    supply,
 )
 from chainwatch.numbers import GROUPED
 from chainwatch.tables.base import Row
@@ -48,7 +47,7 @@ BUCKETS = {
     "data-usdc-cash": ("Deposits at systemic banks", CASH),
     "data-usdc-in-circulation": ("Deposits at other banks", CASH),
 }
-# What the buckets may be of what circulates, as the page rounds and counts at its own hours.
+# Bounds of buckets / circulation: the page rounds, and counts at its own hours.
 LEAST, MOST = Decimal("0.98"), Decimal("1.05")
 FUND_TYPES = {
     "U.S. Treasury Debt": TREASURY_BILLS,
@@ -73,10 +72,12 @@ FUND_COLUMNS = (
     docs="https://www.circle.com/transparency",
     base="https://www.circle.com",
 )
-async def page(feed: Feed) -> AsyncIterator[Batch]:
+async def weekly_page(feed: Feed) -> AsyncIterator[Batch]:
     """Circle's weekly page: USDC in circulation and the four buckets of its reserve."""
-    ask = Ask(name="transparency", path="/transparency", parse=parse_page, max_age_days=12)
-    async for batch in documents.read(feed, [ask]):
+    request = DocumentRequest(
+        name="transparency", path="/transparency", parse=parse_page, max_age_days=12
+    )
+    async for batch in documents.read(feed, [request]):
         yield batch
 
 
@@ -92,32 +93,32 @@ async def fund(feed: Feed) -> AsyncIterator[Batch]:
         "/cash/en-us/products/329365/circle-reserve-fund/1464253357814.ajax"
         "?fileType=csv&fileName=USDXX_holdings&dataType=fund"
     )
-    ask = Ask(name="USDXX", path=path, parse=parse_fund, max_age_days=6)
-    async for batch in documents.read(feed, [ask]):
+    request = DocumentRequest(name="USDXX", path=path, parse=parse_fund, max_age_days=6)
+    async for batch in documents.read(feed, [request]):
         yield batch
 
 
 def parse_page(raw: Raw) -> list[Row]:
-    """The page's statement; refused unless the buckets make up what circulates."""
-    found = _Page()
+    """The page's statement. Raises Irreconcilable unless the buckets add up to the circulation."""
+    page = _Page()
     try:
-        found.feed(raw.body.decode("utf-8"))
+        page.feed(raw.body.decode("utf-8"))
     except UnicodeDecodeError:
         raise SchemaChanged("the page is not utf-8 text") from None
-    if "data-point" not in found.span:
-        raise SchemaChanged("there is no <span id=usdc-in-circulation data-point=…>")
-    if set(BUCKETS) - set(found.canvas):
-        missing = ", ".join(sorted(set(BUCKETS) - set(found.canvas)))
+    if "data-point" not in page.span:
+        raise SchemaChanged("expected <span id=usdc-in-circulation data-point=…>, got none")
+    if set(BUCKETS) - set(page.canvas):
+        missing = ", ".join(sorted(set(BUCKETS) - set(page.canvas)))
         raise SchemaChanged(f"<canvas id=usdc_chartjs_canvas> has no {missing}")
-    if unknown := {a for a in found.canvas if a.startswith("data-usdc-")} - set(BUCKETS):
+    if unknown := {a for a in page.canvas if a.startswith("data-usdc-")} - set(BUCKETS):
         raise SchemaChanged(f"<canvas id=usdc_chartjs_canvas> has a new {', '.join(unknown)}")
-    stamp = re.search(r"As of\s+([A-Z][a-z]{2})[a-z]*\.?\s+(\d{1,2}),\s+(\d{4})", found.words)
+    stamp = re.search(r"As of\s+([A-Z][a-z]{2})[a-z]*\.?\s+(\d{1,2}),\s+(\d{4})", page.words)
     if stamp is None:
         raise SchemaChanged("there is no `As of Mon D, YYYY`")
     as_of = day(" ".join(stamp.groups()), "%b %d %Y", "the page's date")
-    circulating = exact(found.span["data-point"], "USDC in circulation") * BILLION
+    circulating = exact(page.span["data-point"], "USDC in circulation") * BILLION
     lines = [
-        Line(label, asset_class, exact(found.canvas[name], label) * BILLION)
+        Line(label, asset_class, exact(page.canvas[name], label) * BILLION)
         for name, (label, asset_class) in BUCKETS.items()
     ]
     assets = formats.total(x.usd for x in lines)
@@ -126,32 +127,21 @@ def parse_page(raw: Raw) -> list[Row]:
             f"the buckets add up to {assets:,f}, in circulation are {circulating:,f}: "
             f"not within {LEAST} … {MOST}"
         )
+    disclosure = Disclosure(
+        raw=raw, token="USDC", issuer="Circle", kind="weekly page", evidence=PAGE, as_of=as_of
+    )
     return [
-        *statement(
-            raw,
-            token="USDC",
-            issuer="Circle",
-            kind="weekly page",
-            evidence=PAGE,
-            as_of=as_of,
+        *disclosure.statement(
             assets=assets,
             lines=lines,
             gate=f"{LEAST} < buckets / circulation < {MOST}; figures rounded to 10 million",
         ),
-        supply(
-            raw,
-            token="USDC",
-            chain="all",
-            kind="weekly page",
-            evidence=PAGE,
-            as_of=as_of,
-            circulating=circulating,
-        ),
+        disclosure.supply(circulating=circulating),
     ]
 
 
 class _Page(HTMLParser):
-    """The attributes of the two elements that matter, and the page's words."""
+    """The attributes of the two elements with figures, and the page's text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -175,7 +165,7 @@ class _Page(HTMLParser):
 
 
 def parse_fund(raw: Raw) -> list[Row]:
-    """The fund's statement; refused unless the positions' shares add up to the whole."""
+    """The fund's statement. Raises Irreconcilable unless the positions' shares add up to 100 %."""
     rows = (row for row in raw.rows() if any(cell.strip() for cell in row))
     head = next(rows, [])
     if len(head) != 2 or not head[0].startswith("Fund Holdings as of"):
@@ -200,13 +190,15 @@ def parse_fund(raw: Raw) -> list[Row]:
     # Each share is rounded to a hundredth of a point.
     if abs(shares - 100) > Decimal("0.01") * len(lines):
         raise Irreconcilable(f"the positions' shares of par add up to {shares} %, not to 100 %")
-    return statement(
-        raw,
+    disclosure = Disclosure(
+        raw=raw,
         token="USDC",
         issuer="BlackRock for Circle",
         kind="fund file",
         evidence=FUND,
         as_of=as_of,
+    )
+    return disclosure.statement(
         assets=formats.total(x.usd for x in lines),
         lines=lines,
         gate="shares of par add up to 100 %",

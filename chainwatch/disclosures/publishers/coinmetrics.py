@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, formats, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
 
@@ -38,8 +38,8 @@ async def mvrv(feed: Feed) -> AsyncIterator[Batch]:
         f"{FOLDER}?assets=btc&metrics=CapMVRVCur,AssetEODCompletionTime"
         "&frequency=1d&page_size=10000&paging_from=start"
     )
-    ask = Ask(name="MVRV", path=path, parse=parse, max_age_days=3, follow=next_page)
-    async for batch in documents.read(feed, [ask]):
+    request = DocumentRequest(name="MVRV", path=path, parse=parse, max_age_days=3, follow=next_page)
+    async for batch in documents.read(feed, [request]):
         yield batch
 
 
@@ -54,7 +54,7 @@ def parse(raw: Raw) -> list[IndicatorValue]:
         if done := entry.get("AssetEODCompletionTime"):
             what = f"AssetEODCompletionTime of {as_of}"
             published[as_of] = formats.instant(done, "s", what, raw.fetched_at)
-    values = indicators.gathered(pairs, "CapMVRVCur")
+    values = indicators.values_by_day(pairs, "CapMVRVCur")
     return indicators.rows(raw, "btc_mvrv", values, LAG, published)
 
 
@@ -71,5 +71,5 @@ def _entries(body: Any) -> list[dict[str, Any]]:
     for entry in body["data"]:
         if not isinstance(entry, dict) or not {"time", "CapMVRVCur"} <= set(entry):
             raise SchemaChanged("an entry has no time and CapMVRVCur")
-    found: list[dict[str, Any]] = body["data"]
-    return found
+    entries: list[dict[str, Any]] = body["data"]
+    return entries

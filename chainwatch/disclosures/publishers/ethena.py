@@ -1,11 +1,11 @@
-"""Ethena's collateral pages: what backs USDe, as the protocol says.
+"""Ethena's collateral pages: the backing of USDe, as the protocol states it.
 
     /api/collateralization/status        {"timestamp": "2026-09-30 11:05:12.345 UTC",
         "totalBackingAssetsInUsd": …, "totalReserveFundInUsd": …, "totalTokenSupplyInUsd": …}
     /api/positions/current/collateral    {"totalBackingAssetsInUsd": …, "collateral":
         [{"asset": "BTC", "exchange": "…", "timestamp": …, "usdAmount": …}]}
 
-Neither is documented or promised to stay.
+Neither page is documented.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chainwatch import numbers
 from chainwatch.collect.document import Irreconcilable, Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, formats
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import exact
 from chainwatch.disclosures.reserves import (
     BITCOIN,
@@ -26,8 +26,8 @@ from chainwatch.disclosures.reserves import (
     OTHER_CRYPTO,
     PAGE,
     UNCLASSIFIED,
+    Disclosure,
     Line,
-    statement,
 )
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Document, ReserveItem, Statement
@@ -56,21 +56,21 @@ TOLERANCE = Decimal("0.005")
 )
 async def collateral(feed: Feed) -> AsyncIterator[Batch]:
     """Ethena's own figures for USDe: backing, reserve fund, supply, and collateral by asset."""
-    asks = [
-        Ask(
+    requests = [
+        DocumentRequest(
             name="status",
             path="/api/collateralization/status",
             parse=parse_status,
             max_age_days=2,
         ),
-        Ask(
+        DocumentRequest(
             name="collateral",
             path="/api/positions/current/collateral",
             parse=parse_collateral,
             max_age_days=2,
         ),
     ]
-    async for batch in documents.read(feed, asks):
+    async for batch in documents.read(feed, requests):
         yield batch
 
 
@@ -79,22 +79,24 @@ def parse_status(raw: Raw) -> list[Row]:
     body = raw.json()
     fields = ("totalBackingAssetsInUsd", "totalReserveFundInUsd", "totalTokenSupplyInUsd")
     if not isinstance(body, dict) or not all(f in body for f in (*fields, "timestamp")):
-        raise SchemaChanged(f"there are not {', '.join(fields)} and timestamp")
+        raise SchemaChanged(f"expected {', '.join(fields)} and timestamp")
     backing, fund, supplied = (exact(body[f], f) for f in fields)
-    told = str(body["timestamp"])
+    stamp = str(body["timestamp"])
     try:
-        if not told.endswith(" UTC"):
+        if not stamp.endswith(" UTC"):
             raise ValueError
-        when = numbers.moment(told.removesuffix(" UTC") + "Z", None)
+        when = numbers.moment(stamp.removesuffix(" UTC") + "Z", None)
     except ValueError:
-        raise SchemaChanged(f"timestamp is {visible(told, 40)!r}") from None
-    return statement(
-        raw,
+        raise SchemaChanged(f"timestamp is {visible(stamp, 40)!r}") from None
+    disclosure = Disclosure(
+        raw=raw,
         token="USDe",
         issuer="Ethena",
         kind="protocol status",
         evidence=PAGE,
         as_of=when.date(),
+    )
+    return disclosure.statement(
         assets=backing + fund,
         liabilities=supplied,
         lines=[
@@ -106,7 +108,7 @@ def parse_status(raw: Raw) -> list[Row]:
 
 
 def parse_collateral(raw: Raw) -> list[Row]:
-    """Collateral by asset and place; refused unless it makes up the backing that is stated."""
+    """Collateral by asset and place. Raises Irreconcilable unless it adds up to the backing."""
     body = raw.json()
     if not isinstance(body, dict) or not isinstance(body.get("collateral"), list):
         raise SchemaChanged("there is no list `collateral`")
@@ -134,13 +136,15 @@ def parse_collateral(raw: Raw) -> list[Row]:
             f"the collateral adds up to {assets:,f}, stated are {stated:,f}: "
             f"more than {TOLERANCE:.1%} apart"
         )
-    return statement(
-        raw,
+    disclosure = Disclosure(
+        raw=raw,
         token="USDe",
         issuer="Ethena",
         kind="protocol collateral",
         evidence=PAGE,
         as_of=max(stamps).date(),
+    )
+    return disclosure.statement(
         assets=assets,
         lines=lines,
         gate=f"collateral = stated backing within {TOLERANCE:.1%}",

@@ -15,7 +15,7 @@ import msgspec
 from chainwatch.collect.document import Raw
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import DAYS_AHEAD, Ask
+from chainwatch.disclosures.documents import DAYS_AHEAD, DocumentRequest
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
 
@@ -57,25 +57,27 @@ SERIES = {
 )
 async def series(feed: Feed) -> AsyncIterator[Batch]:
     """VIX, SOFR, IORB, IOER, US yields, dollar, mortgage rate, bank reserves, Nasdaq, Nikkei."""
-    asks = [
-        Ask(
-            name=found.code,
-            path=f"/graph/fredgraph.csv?id={found.code}",
+    requests = [
+        DocumentRequest(
+            name=definition.code,
+            path=f"/graph/fredgraph.csv?id={definition.code}",
             parse=partial(parse, series=name),
-            max_age_days=found.max_age_days,
-            days_ahead=found.days_ahead,
+            max_age_days=definition.max_age_days,
+            days_ahead=definition.days_ahead,
         )
-        for name, found in SERIES.items()
+        for name, definition in SERIES.items()
     ]
-    async for batch in documents.read(feed, asks):
+    async for batch in documents.read(feed, requests):
         yield batch
 
 
 def parse(raw: Raw, series: str) -> list[IndicatorValue]:
     """The values of one series."""
-    found = SERIES[series]
+    definition = SERIES[series]
     pairs = (
         (indicators.iso_day(day), value)
-        for day, value in raw.csv("observation_date|date", found.code)
+        for day, value in raw.csv("observation_date|date", definition.code)
     )
-    return indicators.rows(raw, series, indicators.gathered(pairs, found.code), found.lag)
+    return indicators.rows(
+        raw, series, indicators.values_by_day(pairs, definition.code), definition.lag
+    )

@@ -77,7 +77,7 @@ def parse(raw: Raw, series: str, form: Form = PLAIN) -> list[Row]:
         for (as_of, _), line in zip(pairs, lines, strict=True)
         if line.get("published", "").strip()
     }
-    values = indicators.gathered(pairs, series, form)
+    values = indicators.values_by_day(pairs, series, form)
     return list(indicators.rows(raw, series, values, LAG, published))
 
 
@@ -86,7 +86,7 @@ def _candles(
 ) -> list[Candle]:
     if missing := [c for c in _PRICES if c not in names]:
         raise SchemaChanged(f"candles need columns open, high, low, close; missing: {missing}")
-    found: dict[datetime, Prices] = {}
+    by_time: dict[datetime, Prices] = {}
     for line in lines:
         begin = _begin(line["date"], line.get("time", ""))
         first, high, low, last = (
@@ -95,12 +95,12 @@ def _candles(
         volume = line.get("volume", "")
         traded = number(volume, "volume", form) if volume.strip() else None
         candle = (begin, first, high, low, last, traded)
-        if found.setdefault(begin, candle) != candle:
+        if by_time.setdefault(begin, candle) != candle:
             raise SchemaChanged(f"{begin:%Y-%m-%d %H:%M} has two candles")
-    begins = sorted(found)
+    begins = sorted(by_time)
     return indicators.candles(
         raw,
-        [found[begin] for begin in begins],
+        [by_time[begin] for begin in begins],
         asset=asset,
         symbol=f"{asset}/USD",
         venue="import",

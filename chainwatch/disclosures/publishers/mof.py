@@ -12,7 +12,7 @@ from datetime import time
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import day
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
@@ -30,11 +30,11 @@ FOLDER = "/english/policy/jgbs/reference/interest_rate"
 )
 async def yields(feed: Feed) -> AsyncIterator[Batch]:
     """Yields of Japanese government bonds of 10 and 40 years."""
-    asks = [
-        Ask(name="history", path=f"{FOLDER}/historical/jgbcme_all.csv", parse=parse),
-        Ask(name="month", path=f"{FOLDER}/jgbcme.csv", parse=parse, max_age_days=11),
+    requests = [
+        DocumentRequest(name="history", path=f"{FOLDER}/historical/jgbcme_all.csv", parse=parse),
+        DocumentRequest(name="month", path=f"{FOLDER}/jgbcme.csv", parse=parse, max_age_days=11),
     ]
-    async for batch in documents.read(feed, asks):
+    async for batch in documents.read(feed, requests):
         yield batch
 
 
@@ -54,9 +54,9 @@ def parse(raw: Raw) -> list[IndicatorValue]:
         if len(row) != len(names):
             raise SchemaChanged(f"a line has {len(row)} fields, not {len(names)}")
         cells.append((day(row[0], "%Y/%m/%d"), row))
-    found: list[IndicatorValue] = []
+    rows: list[IndicatorValue] = []
     for series, column in COLUMNS.items():
         at = names.index(column)
         pairs = [(as_of, row[at]) for as_of, row in cells]
-        found += indicators.rows(raw, series, indicators.gathered(pairs, column), LAG)
-    return found
+        rows += indicators.rows(raw, series, indicators.values_by_day(pairs, column), LAG)
+    return rows

@@ -15,7 +15,7 @@ from datetime import time
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
 
@@ -35,7 +35,7 @@ async def sofr(feed: Feed) -> AsyncIterator[Batch]:
         f"/api/rates/secured/sofr/search.json?startDate={FIRST_DAY}&endDate={feed.now():%Y-%m-%d}"
     )
     async for batch in documents.read(
-        feed, [Ask(name="SOFR", path=path, parse=parse, max_age_days=6)]
+        feed, [DocumentRequest(name="SOFR", path=path, parse=parse, max_age_days=6)]
     ):
         yield batch
 
@@ -54,4 +54,4 @@ def parse(raw: Raw) -> list[IndicatorValue]:
             pairs.append(
                 (indicators.iso_day(str(entry["effectiveDate"])), "" if rate is None else str(rate))
             )
-    return indicators.rows(raw, "sofr", indicators.gathered(pairs, "SOFR"), LAG)
+    return indicators.rows(raw, "sofr", indicators.values_by_day(pairs, "SOFR"), LAG)

@@ -16,10 +16,11 @@ from pathlib import Path
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents
-from chainwatch.disclosures.documents import BY_SOURCE, Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import end_of, exact
 from chainwatch.disclosures.indicators import iso_day
-from chainwatch.disclosures.reserves import ATTESTED, CLASSES, Line, require_sum, statement, supply
+from chainwatch.disclosures.reserves import ATTESTED, CLASSES, Disclosure, Line, require_sum
+from chainwatch.disclosures.vintages import BY_SOURCE
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Document, ReserveItem, Statement, Supply
 
@@ -58,9 +59,11 @@ async def figures(feed: Feed) -> AsyncIterator[Batch]:
     done = []
     for path in sorted(FOLDER.glob("*.csv")):
         raw = feed.keep(path.read_bytes(), name=path.name, url=f"chainwatch/reference/{path.name}")
-        taken = await documents.take(feed, Ask(name=path.name, path="", parse=parse), raw)
-        done.append(taken.document)
-        yield taken.batch
+        document = await documents.read_kept(
+            feed, DocumentRequest(name=path.name, path="", parse=parse), raw
+        )
+        done.append(document.document)
+        yield document.batch
     documents.raise_failures(done)
 
 
@@ -76,14 +79,14 @@ def parse(raw: Raw) -> list[Row]:
 def _statement(raw: Raw, group: Sequence[Mapping[str, str]]) -> list[Row]:
     first = group[0]
     token, as_of = first["token"], iso_day(first["as_of"])
-    what = f"{token} {as_of}"
+    subject = f"{token} {as_of}"
     lines = []
     totals = {}
     for line in group:
-        usd = exact(line["usd"], f"{what} {line['label']}")
+        usd = exact(line["usd"], f"{subject} {line['label']}")
         if line["figure"] == "line":
             if line["asset_class"] not in CLASSES:
-                raise SchemaChanged(f"{what}: no class is called {line['asset_class']!r}")
+                raise SchemaChanged(f"{subject}: no class is called {line['asset_class']!r}")
             price = exact(line["unit_price"], "unit_price") if line["unit_price"] else None
             lines.append(
                 Line(line["label"], line["asset_class"], usd, price, "BTC" if price else None)
@@ -91,45 +94,38 @@ def _statement(raw: Raw, group: Sequence[Mapping[str, str]]) -> list[Row]:
         elif line["figure"] in TOTALS:
             totals[line["figure"]] = usd
         else:
-            raise SchemaChanged(f"{what}: no figure is called {line['figure']!r}")
+            raise SchemaChanged(f"{subject}: no figure is called {line['figure']!r}")
     if "assets" not in totals or token not in ISSUERS:
-        raise SchemaChanged(f"{what}: no assets, or a token that is not known")
+        raise SchemaChanged(f"{subject}: no assets, or an unknown token")
     assets, liabilities, excess = map(totals.get, ("assets", "liabilities", "excess"))
-    require_sum([x.usd for x in lines], totals["assets"], f"{what}: the lines")
+    require_sum([x.usd for x in lines], totals["assets"], f"{subject}: the lines")
     if excess is not None and liabilities is not None:
-        require_sum([totals["assets"], -liabilities], excess, f"{what}: the excess")
-    published = end_of(iso_day(first["published"]))
-    rows = statement(
-        raw,
+        require_sum([totals["assets"], -liabilities], excess, f"{subject}: the excess")
+    disclosure = Disclosure(
+        raw=raw,
         token=token,
         issuer=ISSUERS[token],
         kind=first["kind"],
         evidence=ATTESTED,
         as_of=as_of,
+        published=end_of(iso_day(first["published"])),
+        basis=BY_SOURCE,
+    )
+    rows = disclosure.statement(
         assets=assets,
         liabilities=liabilities,
         equity=excess,
         lines=lines,
         gate="lines = total, to the dollar",
         citation=first["report"],
-        published=published,
-        basis=BY_SOURCE,
     )
     if "token liabilities" in totals:
         rows.append(
-            supply(
-                raw,
-                token=token,
-                chain="all",
-                kind=first["kind"],
-                evidence=ATTESTED,
-                as_of=as_of,
+            disclosure.supply(
                 unit="USD at redemption",
                 authorized=totals.get("redemption value"),
                 held=totals.get("held by issuer"),
                 circulating=totals["token liabilities"],
-                published=published,
-                basis=BY_SOURCE,
             )
         )
     return rows

@@ -122,12 +122,12 @@ async def _read_token(feed: Feed, rpc: Rpc, at: Block, name: str, token: Token) 
 
 
 def _words(name: str, answers: Sequence[bytes | Reverted]) -> list[int]:
-    found = []
+    words = []
     for answer in answers:
         if isinstance(answer, Reverted) or len(answer) != abi.WORD:
             raise ConfigError(f"{name}: there is no token contract at that address")
-        found.append(abi.word(answer, 0))
-    return found
+        words.append(abi.word(answer, 0))
+    return words
 
 
 def _tokens(raw: int, decimals: int) -> Decimal:

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, formats
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import exact
-from chainwatch.disclosures.reserves import PAGE, require_sum, statement, supply
+from chainwatch.disclosures.reserves import PAGE, Disclosure, require_sum
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Document, ReserveItem, Statement, Supply
 from chainwatch.text import visible
@@ -43,13 +43,27 @@ TOKENS = {"usdt": ("USDT", "USD"), "xaut": ("XAUT", "XAU oz")}
 )
 async def transparency(feed: Feed) -> AsyncIterator[Batch]:
     """Tether's transparency page: assets, liabilities and tokens per chain of USDT and XAUT."""
-    ask = Ask(name="transparency", path="/transparency.json", parse=parse, max_age_days=4)
-    async for batch in documents.read(feed, [ask]):
+    request = DocumentRequest(
+        name="transparency", path="/transparency.json", parse=parse, max_age_days=4
+    )
+    async for batch in documents.read(feed, [request]):
         yield batch
 
 
+class ChainTokens(NamedTuple):
+    """Tokens of one chain."""
+
+    authorized: Decimal
+    not_issued: Decimal
+    quarantined: Decimal
+
+    @property
+    def circulating(self) -> Decimal:
+        return self.authorized - self.not_issued - self.quarantined
+
+
 def parse(raw: Raw) -> list[Row]:
-    """Statements and tokens per chain; refused unless every sum holds to a tenth of a cent."""
+    """Statements and tokens per chain. Raises Irreconcilable unless every sum holds to 0.001."""
     body = raw.json()
     if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
         raise SchemaChanged("there is no object `data`")
@@ -70,110 +84,112 @@ def parse(raw: Raw) -> list[Row]:
 
 
 def _as_data(token: str, listed: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of a token that `data` leaves out, in the shape of `data`."""
+    """A token of `data_formatted` that `data` leaves out, in the form of `data`."""
     chains = listed.get("blockChains")
     if not isinstance(chains, list) or not all(isinstance(c, dict) for c in chains):
         raise SchemaChanged(f"{token} has no list blockChains")
-    found = {k: v for k, v in listed.items() if not isinstance(v, list | dict)}
+    entry = {k: v for k, v in listed.items() if not isinstance(v, list | dict)}
     for chain in chains:
         name = chain.get("name")
-        found[f"totaltokens_{name}"] = chain.get("totalAuthorized")
-        found[f"reserve_balance_{name}"] = chain.get("notIssued")
-        found[f"quarantined_{name}"] = chain.get("quarantined")
-    return found
+        entry[f"totaltokens_{name}"] = chain.get("totalAuthorized")
+        entry[f"reserve_balance_{name}"] = chain.get("notIssued")
+        entry[f"quarantined_{name}"] = chain.get("quarantined")
+    return entry
 
 
 def _token(
     raw: Raw, token: str, unit: str, entry: Mapping[str, Any], listed: Mapping[str, Any] | None
 ) -> list[Row]:
-    def figure(name: str) -> Decimal:
-        if name not in entry:
-            raise SchemaChanged(f"{token} has no {name}")
-        return exact(entry[name], f"{token} {name}")
-
     as_of = _day(token, entry.get("id"))
-    assets, liabilities, equity = map(
-        figure, ("total_assets", "total_liabilities", "shareholder_eq")
+    assets, liabilities, equity = (
+        _figure(token, entry, name)
+        for name in ("total_assets", "total_liabilities", "shareholder_eq")
     )
     require_sum([assets, -liabilities], equity, f"{token} equity", TOLERANCE)
-    chains = {
-        name.removeprefix("totaltokens_"): (
-            figure(name),
-            figure(name.replace("totaltokens_", "reserve_balance_")),
-            figure(name.replace("totaltokens_", "quarantined_")),
-        )
-        for name in entry
-        if name.startswith("totaltokens_")
-    }
-    if not chains:
-        raise SchemaChanged(f"{token} has no chains")
+    chains = _chains(token, entry)
     gate = "assets - liabilities = equity"
     if token == "USDT":
-        circulating = [a - n - q for a, n, q in chains.values()]
+        circulating = [c.circulating for c in chains.values()]
         require_sum(circulating, liabilities, "USDT liabilities over all chains", TOLERANCE)
         gate += "; tokens of all chains = liabilities"
     names = _listed(token, listed, assets, equity)
-    rows = statement(
-        raw,
+    disclosure = Disclosure(
+        raw=raw,
         token=token,
         issuer="Tether",
         kind=KIND,
         evidence=PAGE,
         as_of=as_of,
-        unit=unit,
-        assets=assets,
-        liabilities=liabilities,
-        equity=equity,
-        gate=gate,
     )
-    for chain, (authorized, not_issued, quarantined) in chains.items():
-        same = names.get((authorized, not_issued, quarantined))
+    rows = disclosure.statement(
+        unit=unit, assets=assets, liabilities=liabilities, equity=equity, gate=gate
+    )
+    for chain, tokens in chains.items():
+        same = names.get(tokens)
         name = same.pop(0) if same else None
         rows.append(
-            supply(
-                raw,
-                token=token,
+            disclosure.supply(
                 chain=name or chain,
-                kind=KIND,
-                evidence=PAGE,
-                as_of=as_of,
-                authorized=authorized,
-                not_issued=not_issued,
-                quarantined=quarantined,
-                circulating=authorized - not_issued - quarantined,
+                authorized=tokens.authorized,
+                not_issued=tokens.not_issued,
+                quarantined=tokens.quarantined,
+                circulating=tokens.circulating,
                 listed=name is not None,
             )
         )
     return rows
 
 
+def _figure(token: str, entry: Mapping[str, Any], name: str) -> Decimal:
+    if name not in entry:
+        raise SchemaChanged(f"{token} has no {name}")
+    return exact(entry[name], f"{token} {name}")
+
+
+def _chains(token: str, entry: Mapping[str, Any]) -> dict[str, ChainTokens]:
+    """The tokens per chain of `data`, by the page's own name of the chain."""
+    chains = {
+        name.removeprefix("totaltokens_"): ChainTokens(
+            *(
+                _figure(token, entry, name.replace("totaltokens_", prefix))
+                for prefix in ("totaltokens_", "reserve_balance_", "quarantined_")
+            )
+        )
+        for name in entry
+        if name.startswith("totaltokens_")
+    }
+    if not chains:
+        raise SchemaChanged(f"{token} has no chains")
+    return chains
+
+
 def _listed(
     token: str, entry: Mapping[str, Any] | None, assets: Decimal, equity: Decimal
-) -> dict[tuple[Decimal, Decimal, Decimal], list[str]]:
+) -> dict[ChainTokens, list[str]]:
     """Names of the chains that the page shows, by their three figures.
 
-    The two halves name chains differently (statemint, Polkadot Asset Hub) and the shown one
-    leaves out chains that were given up: the figures say which is which.
+    `data` and `data_formatted` name chains differently (statemint, Polkadot Asset Hub), and the
+    second leaves out chains that were given up: equal figures identify a chain.
     """
     if entry is None:
         return {}
     chains = entry.get("blockChains")
     if not isinstance(chains, list) or not all(isinstance(c, dict) for c in chains):
         raise SchemaChanged(f"{token} has no list blockChains")
-    found: dict[tuple[Decimal, Decimal, Decimal], list[str]] = {}
+    by_tokens: dict[ChainTokens, list[str]] = {}
     for chain in chains:
         name = str(chain.get("name"))
         fields = ("totalAuthorized", "notIssued", "quarantined")
-        figures = tuple(exact(chain.get(f), f"{token} {f} of {name}") for f in fields)
-        found.setdefault((figures[0], figures[1], figures[2]), []).append(name)
+        tokens = ChainTokens(*(exact(chain.get(f), f"{token} {f} of {name}") for f in fields))
+        by_tokens.setdefault(tokens, []).append(name)
     for name, figure in (("total_assets", assets), ("shareholder_eq", equity)):
         stated = exact(entry.get(name), f"{token} {name} shown")
         require_sum([stated], figure, f"{token} {name}, shown against data", TOLERANCE)
     if token == "USDT":
-        circulating = [a - n - q for (a, n, q), names in found.items() for _ in names]
+        circulating = [t.circulating for t, names in by_tokens.items() for _ in names]
         stated = exact(entry.get("total_liabilities"), f"{token} total_liabilities shown")
         require_sum(circulating, stated, "USDT liabilities over the chains shown", TOLERANCE)
-    return found
+    return by_tokens
 
 
 def _day(token: str, stamp: Any) -> date:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from chainwatch.collect.document import Raw, SchemaChanged
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.indicators import Lag
 from chainwatch.tables.disclosure import Document, IndicatorValue
 
@@ -34,8 +34,8 @@ FIELDS = {"dgs10": "BC_10YEAR", "dgs30": "BC_30YEAR"}
 async def yields(feed: Feed) -> AsyncIterator[Batch]:
     """Treasury yields of 10 and 30 years, this year and the last, from the Treasury."""
     now = feed.now()
-    asks = [
-        Ask(
+    requests = [
+        DocumentRequest(
             name=str(year),
             path="/resource-center/data-chart-center/interest-rates/pages/xml"
             f"?data=daily_treasury_yield_curve&field_tdr_date_value={year}",
@@ -44,7 +44,7 @@ async def yields(feed: Feed) -> AsyncIterator[Batch]:
         )
         for year in (now.year - 1, now.year)
     ]
-    async for batch in documents.read(feed, asks):
+    async for batch in documents.read(feed, requests):
         yield batch
 
 
@@ -57,7 +57,7 @@ def parse(raw: Raw) -> list[IndicatorValue]:
         root = ElementTree.fromstring(raw.body)
     except (ElementTree.ParseError, ValueError) as failure:
         raise SchemaChanged(f"not XML: {failure}") from None
-    found: list[IndicatorValue] = []
+    rows: list[IndicatorValue] = []
     days = [
         (indicators.iso_day((stamp.text or "")[:10]), properties)
         for properties in root.iter()
@@ -70,5 +70,5 @@ def parse(raw: Raw) -> list[IndicatorValue]:
         if all(cell is None for _, cell in cells):
             raise SchemaChanged(f"the feed has no {field}")
         pairs = [(day, "" if cell is None else cell.text or "") for day, cell in cells]
-        found += indicators.rows(raw, series, indicators.gathered(pairs, field), LAG)
-    return found
+        rows += indicators.rows(raw, series, indicators.values_by_day(pairs, field), LAG)
+    return rows

@@ -14,7 +14,7 @@ from typing import Any
 from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures import documents, indicators
-from chainwatch.disclosures.documents import Ask
+from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.exchanges import books
 from chainwatch.tables.disclosure import Document
 from chainwatch.tables.exchange import Candle
@@ -53,13 +53,15 @@ async def candles(feed: Feed) -> AsyncIterator[Batch]:
             raw = feed.keep(page.body, name=f"{name} from {first:%Y-%m-%d %H:%M}", url=page.url)
             read = partial(
                 indicators.candles,
-                found=page.candles,
+                prices=page.candles,
                 asset=asset,
                 symbol=symbol,
                 venue=VENUE,
                 interval=interval,
             )
-            taken = await documents.take(feed, Ask(name=raw.name, path="", parse=read), raw)
+            taken = await documents.read_kept(
+                feed, DocumentRequest(name=raw.name, path="", parse=read), raw
+            )
             done.append(taken.document)
             cursor[name] = max(
                 (row.time.timestamp() for row in taken.rows if isinstance(row, Candle)),

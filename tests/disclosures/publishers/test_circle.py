@@ -45,7 +45,7 @@ def test_a_slipped_decimal_is_refused_with_both_sums() -> None:
     [
         ("data-usdc-months", "data-usdc-treasuries", "no data-usdc-months"),
         ('data-usdc-months="20.05"', 'data-usdc-months="20.05" data-usdc-bills="1"', "a new data"),
-        ('id="usdc-in-circulation"', 'id="circulation"', "no <span"),
+        ('id="usdc-in-circulation"', 'id="circulation"', "expected <span"),
         ('id="usdc_chartjs_canvas"', 'id="chart"', "has no data-usdc-cash"),
         ("As of Sep 17, 2026", "Yesterday", "no `As of"),
         ("As of Sep 17, 2026", "As of Sep 37, 2026", "page's date"),
@@ -59,7 +59,7 @@ def test_a_page_that_changed_is_refused(old: str, new: str, words: str) -> None:
 
 
 def test_a_captcha_is_no_page() -> None:
-    with pytest.raises(SchemaChanged, match="no <span"):
+    with pytest.raises(SchemaChanged, match="expected <span"):
         circle.parse_page(raw("<html><body>Are you human?</body></html>"))
 
 

@@ -44,7 +44,7 @@ def test_collateral_that_is_not_the_backing_is_refused() -> None:
 @pytest.mark.parametrize(
     ("parse", "body", "words"),
     [
-        (ethena.parse_status, "{}", "there are not"),
+        (ethena.parse_status, "{}", "expected totalBacking"),
         (ethena.parse_status, STATUS.replace("2026-09-17 ", ""), "timestamp is"),
         (ethena.parse_status, STATUS.replace("2026-09", "２０２６-09"), "timestamp is"),
         (ethena.parse_status, STATUS.replace("-17 08", "-17  08"), "timestamp is"),

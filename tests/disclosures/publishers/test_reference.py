@@ -52,7 +52,7 @@ def test_one_digit_altered_is_refused() -> None:
     [
         (",US treasuries,", ",bills,", "no class is called"),
         (",assets,", ",total,", "no figure is called"),
-        ("USDT,", "TUSD,", "not known"),
+        ("USDT,", "TUSD,", "an unknown token"),
     ],
 )
 def test_words_that_are_not_known_are_refused(old: str, new: str, words: str) -> None:

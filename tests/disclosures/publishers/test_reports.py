@@ -239,7 +239,11 @@ def test_a_section_without_its_own_sum_is_refused(layout: str, section: int) -> 
     ("old", "new", "words"),
     [
         ("Fixed Deposits Maturity Date", "Time accounts Maturity Date", "of another class"),
-        ("Held Pursuant to Overnight Reserve Repurchase", "lent overnight to others", "no heading"),
+        (
+            "Held Pursuant to Overnight Reserve Repurchase",
+            "lent overnight to others",
+            "no known heading",
+        ),
         ("(B) Sub-total", "Total Fixed Deposits", "is the sum of another class"),
         ("912797001", "912797001 Fixed Deposit", "several classes are known"),
     ],
@@ -306,7 +310,7 @@ def test_a_table_that_does_not_add_up_is_refused_with_both_sums() -> None:
         (CIRCLE.replace("TOTAL U.S. TREASURY", "ALL U.S. TREASURY"), "no TOTAL U.S."),
         (FIRST_DIGITAL.replace("Description", "Assets"), "no table from"),
         (FIRST_DIGITAL.replace("United States Treasury Bills", "Notes"), "no class is known"),
-        ("A report of somebody else, as of 31 March 2021", "not a report that is known"),
+        ("A report of another issuer, as of 31 March 2021", "expected a report of Tether"),
     ],
 )
 def test_another_shape_is_refused(text: str, words: str) -> None:
