@@ -1,19 +1,19 @@
 -- name: accounts
 -- title: Accounts, riskiest first
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
--- param: p_limit BIGINT = 50  rows at the most
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
+-- param: p_limit BIGINT = 50  most rows returned
 -- note: drop: how far all of an account's collateral must fall against its debt until the account is liquidatable
 -- note: accounts that the contract calls liquidatable come first, whatever their health factor, and have no drop
 -- show: market account status hf collateral_usd debt_usd liquidation_drop_share=drop top_collateral top_debt emode
-WITH chosen AS (
+WITH newest AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), biggest AS (
   SELECT l.snapshot, l.account,
          max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END) AS top_collateral,
          max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END) AS top_debt
-  FROM chosen AS s
+  FROM newest AS s
   JOIN legs AS l ON l.snapshot = s.snapshot
   JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
   GROUP BY l.snapshot, l.account
@@ -22,7 +22,7 @@ SELECT a.market, a.account, a.status, a.hf, a.collateral_usd, a.debt_usd,
        CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS liquidation_drop_share,
        b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.class = 1 AS liquidatable,
        a.block_number, a.read_block
-FROM chosen AS s
+FROM newest AS s
 JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
 LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account
 WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)

@@ -1,13 +1,13 @@
 -- name: at_risk_near_price
--- title: What triggers around a price: markets, collaterals, debts, loops and the largest account, as shares
+-- title: At risk near a price: shares of markets, collaterals, debts, loops and the largest account
 -- param: p_factor TEXT = 'BTC'  which factor falls
--- param: p_price DOUBLE = NULL  the price looked at; null: today's
--- param: p_width DOUBLE = 0.02  how far around it, as a share of it
+-- param: p_price DOUBLE = NULL  price in question; null: the price now
+-- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- show: part name accounts usd=USD units part_share=share
--- note: all, market, account, loops: what liquidators may take, at the triggers; collateral, debt: what the accounts hold and owe, at today's prices
+-- note: all, market, account, loops: collateral that liquidators may take, at the triggers; collateral, debt: balances at today's prices
 -- note: loops: accounts of which at least half of the debt moves with the same factor as their collateral
 WITH place AS (
   SELECT coalesce($p_price, max(factor_price)) AS price

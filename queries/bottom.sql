@@ -1,11 +1,11 @@
 -- name: bottom
 -- title: Checklist for a bottom: VIX back from its peak, MVRV at 1.0 or less, calm Treasury yields
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything, now
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all, as of now
 -- param: p_vix_drop DOUBLE = 0.2  how far VIX must be under its 20-day peak
 -- param: p_mvrv DOUBLE = 1.0  the most MVRV may be
 -- show: test state figure rule as_of age_seconds=age origin=source
--- note: pass only if all three pass; a figure that is missing or stale makes its row and the whole unknown
--- note: from an article of January 2026; it is a rule of thumb of its author, not a forecast of ours
+-- note: all three must pass; a missing or stale figure makes its row and the result unknown
+-- note: a rule of thumb from an article of January 2026, not a forecast
 WITH clock AS (
   SELECT coalesce($p_known_at, now()) AS time
 ), limit_days AS (
@@ -41,7 +41,7 @@ WITH clock AS (
          printf('%.1f bp a day, median %.1f bp, yield %.2f %%', y.vol_bp, y.median_bp, y.value),
          y.as_of, y.source, y.provenance, y.known_at, y.observed_at, y.document
   FROM clock LEFT JOIN yield AS y ON true
-), judged AS (
+), rated AS (
   SELECT t.*, date_diff('day', t.as_of, CAST(c.time AS DATE)) AS age_days, l.days AS max_age_days,
          CASE WHEN t.as_of IS NULL THEN 'unknown'
               WHEN date_diff('day', t.as_of, CAST(c.time AS DATE)) > l.days THEN 'unknown'
@@ -58,7 +58,7 @@ SELECT test, state, shown AS figure, rule, value, as_of, 86400 * age_days AS age
 FROM (
   SELECT n, test, state, shown, rule, value, as_of, age_days, source, provenance, counts, series,
          max_age_days, known_at, observed_at, document
-  FROM judged
+  FROM rated
   UNION ALL
   SELECT 9, 'all three',
          CASE WHEN bool_or(state = 'unknown') THEN 'unknown'
@@ -67,6 +67,6 @@ FROM (
          'every one of the three', CAST(count(*) FILTER (state = 'pass') AS DOUBLE), min(as_of),
          max(age_days), NULL, CASE WHEN bool_or(provenance = 'sample') THEN 'sample' END, true, NULL, NULL,
          max(known_at), max(observed_at), NULL
-  FROM judged WHERE counts
+  FROM rated WHERE counts
 ) AS listed
 ORDER BY n

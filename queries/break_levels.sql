@@ -1,25 +1,25 @@
 -- name: break_levels
--- title: Break levels: outside prices at which a fall starts to feed itself, and where it lands
+-- title: Break levels: outside prices at which forced sales set in, and where they land the price
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scales TEXT = '1'  multiples of the measured depth; 'inf': sales do not move the price
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- param: p_oracle_deviation DOUBLE = 0  how late an oracle may answer, as a share of the price
--- param: p_top BIGINT = NULL  only so many groups per depth, those with most USD; null: all
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- param: p_oracle_deviation DOUBLE = 0  how far the oracle may lag behind the price, as a share of it
+-- param: p_top BIGINT = NULL  most groups per depth, those with the most USD; null: all
 -- show: depth break_price trigger_price landing_price endogenous_share=own_drop loop_gain accounts steps
 -- show: units usd=seized_USD top1_share=top_1 cum_units=sum_units
 -- bar: usd
--- note: break: the outside price at which the group fires; trigger: the traded price then; landing: the traded price after all its sales
--- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop made by what triggers in the next 1 % below, without what fires at the trigger itself, over that 1 %: where it is 1 and above, sales carry the fall on
--- note: fed_accounts: accounts of the group that trigger below its trigger, so that not the outside price but the sales of others fire them: with none, the fall does not feed itself
--- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
+-- note: break: outside price at which the group triggers; trigger: traded price then; landing: traded price after all its sales
+-- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself; from 1 on, sales carry the fall on
+-- note: fed_accounts: accounts of the group that only the sales of others trigger; with none, the fall does not feed itself
+-- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
 WITH step AS (
   SELECT * FROM break_steps(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
@@ -50,8 +50,8 @@ WITH step AS (
 ), sold AS (
   SELECT depth_scale, trigger_price, max(q_after) AS q_after FROM step GROUP BY depth_scale, trigger_price
 ), outset AS (
-  -- What the outside price fires by itself is sold, at the trigger, before anything feeds the fall.
-  -- Triggers that only rounding tells apart are one.
+  -- Sales that the outside price alone triggers come first, before any that feed the fall.
+  -- Triggers that differ only by rounding count as equal.
   SELECT g.*, coalesce(f.accounts, 0) AS fed_accounts, s.q_after AS q_outset
   FROM grouped AS g
   ASOF JOIN sold AS s

@@ -1,14 +1,14 @@
 -- name: breaks
--- title: When a price level broke, by each definition; how often it was regained, and how long it held
+-- title: Breaks of a price level, by each definition: first and last, retests, and how long the last held
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
 -- param: p_direction TEXT = 'down'  down or up
 -- param: p_since TIMESTAMPTZ = NULL  only breaks from then on; null: all
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: definition breaks first_at last_at retests held_seconds=held state origin=source
 -- note: a break is a candle beyond the level after one that was not; touch: the low (up: high) reaches it; close: the close is beyond it
 -- note: retests: candles of the last break that came back to the level without ending it; held: how long the last break held, or holds
--- note: state: holds; to a day: it held to the newest candle stored, which is of that day; regained; never
+-- note: state: holds; to a day (the newest candle stored); regained; never
 WITH episode AS (
   SELECT * FROM break_episodes(p_asset := $p_asset, p_level := $p_level, p_direction := $p_direction, p_known_at := $p_known_at)
   WHERE $p_since IS NULL OR broke_at >= $p_since

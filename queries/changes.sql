@@ -1,7 +1,7 @@
 -- name: changes
--- title: What changed between the two newest snapshots of each market
+-- title: Changes between the two newest snapshots of each market
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market metric before after change change_share=relative before_block after_block
 -- param: p_since TIMESTAMPTZ = NULL  compare with the newest block up to this; null: the one before
 WITH newer AS (

@@ -1,13 +1,13 @@
 -- name: claims
--- title: What four articles of early 2026 say, against stored data
+-- title: Claims of four articles of early 2026, against stored data
 -- param: p_article TEXT = 'all'  A, B, C or D, or all
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: articles=in claim verdict finding as_of age_seconds=age origin=source
--- note: claims are quoted in short and never enter the tables of observations; causes, forecasts and figures of companies are not checkable here
--- note: supported, contradicted: by the instrument and the session that the claim speaks of, on a whole window; where the source, the session, the window or the measure decides: depends on it
--- note: proxy only: another instrument, or one of many venues where the claim names none; its figure decides nothing. n/a (k of n …): part of the window is stored
+-- note: claims are shortened and are not stored with observations; causes, forecasts and figures of companies cannot be checked here
+-- note: supported, contradicted: by the claim's own instrument and session, on a complete window; depends on …: the result changes with source, session, window or measure
+-- note: proxy only: another instrument, or one venue where the claim names none: no evidence. n/a (k of n …): part of the window is stored
 -- note: figures marked sample are invented and decide nothing
--- note: a finding that names no source is the claim's own arithmetic, which can contradict it and proves nothing
+-- note: a finding without a source is the claim's own arithmetic: it can contradict the claim and cannot support it
 WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   (1, 'A B', '12 March 2020: BTC fell more than 50 % within 24 hours', 'deepest fall within 24 hours that daily candles of 11 to 13 March allow', 'no daily candles of March 2020'),
   (2, 'B', 'May 2021: BTC from 58,000 down over 10,000 USD in 24 hours', 'on some day of May a fall by over 10,000 within 24 hours from within 2 % of 58,000, as far as daily candles tell', 'no daily candles of May 2021'),
@@ -97,7 +97,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   WHERE t.clock <> '' AND (t.clock <> 'session'
     OR (isodow(u.moment) < 6 AND CAST(u.moment AS DATE) NOT IN (SELECT day FROM closed)))
 ), candle AS (
-  -- Every venue by itself; what is sample is a source of its own.
+  -- Each venue by itself; sample data count as a source of their own.
   SELECT 'BTC ' || c.interval AS subject, CASE c.venue WHEN 'import' THEN 1 ELSE 0 END AS rank,
          c.venue || CASE c.provenance WHEN 'sample' THEN ' sample' ELSE '' END AS party,
          CASE c.venue WHEN 'import' THEN 'BTC as imported, venue not stated' ELSE c.symbol || ' on ' || c.venue END AS used,
@@ -316,13 +316,13 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
   LEFT JOIN source_of AS o ON o.n = t.n AND t.clock = ''
   LEFT JOIN fact AS f ON f.n = t.n AND f.party = coalesce(c.party, o.party) AND f.subject = coalesce(c.subject, '')
   WHERE c.n IS NOT NULL OR f.n IS NOT NULL
-), judged AS (
+), rated AS (
   SELECT *, count(*) FILTER (decided AND holds) OVER claim AS sources_for, count(*) FILTER (decided AND NOT holds) OVER claim AS sources_against,
          string_agg(party || ': ' || finding, '; ' ORDER BY party) FILTER (decided) OVER claim AS findings
   FROM heard
   WINDOW claim AS (PARTITION BY n)
   QUALIFY row_number() OVER (PARTITION BY n ORDER BY decided DESC, provenance = 'sample' NULLS FIRST, sessions DESC, rank, party) = 1
-), said AS (
+), answered AS (
   SELECT c.articles, c.claim, c.rule, c.lacking, c.n AS number, j.* EXCLUDE (n),
          CASE WHEN j.decided AND j.instrument = 'own arithmetic'
                 THEN CASE WHEN j.decides = 'refute' AND NOT j.holds THEN 'contradicted' ELSE 'not checkable' END
@@ -335,7 +335,7 @@ WITH claim(n, articles, claim, rule, lacking) AS (VALUES
               WHEN j.sessions < j.sessions_wanted AND j.provenance <> 'sample'
                 THEN format('n/a ({} of {} {}s)', j.sessions, j.sessions_wanted, j.clock)
               ELSE 'not checkable' END AS verdict
-  FROM claim AS c LEFT JOIN judged AS j ON j.n = c.n
+  FROM claim AS c LEFT JOIN rated AS j ON j.n = c.n
 )
 SELECT articles, claim, verdict,
        CASE WHEN provenance = 'sample' THEN 'n/a (sample data)'
@@ -349,6 +349,6 @@ SELECT articles, claim, verdict,
        source, CASE provenance WHEN 'sample' THEN 'SAMPLE' ELSE source END AS origin, provenance, observed_at, number,
        instrument, used, decides, nullif(first, '') AS window_from, nullif(last, '') AS window_to, sessions, sessions_wanted,
        holds, sources_for, sources_against
-FROM said
+FROM answered
 WHERE $p_article = 'all' OR contains(articles, $p_article)
 ORDER BY number

@@ -1,8 +1,8 @@
 -- name: crashes
 -- title: Five crashes side by side
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: metric e20200312=2020-03-12 e20210519=2021-05-19 e20251010=2025-10-10 e20260129=2026-01-29 e20260205=2026-02-05 origin=source
--- note: each figure is of the day above it (the window, the next day and the reserve excepted); `crashes --json` has day, source and age of each
+-- note: each figure is of the day in its heading, except window, next day and reserve; `crashes --json` gives day, source and age of each
 -- note: n/a (none): nothing is stored for that day, or nothing was published by then; n/a (hours): no hourly candles
 -- note: the reserve is the newest one that was published by the end of the window
 -- note: window: 2020-03-12 two days, 2021-05-19 one day, 2025-10-10 21:00-24:00, 2026-01-29 three days, 2026-02-05 two days (UTC), from its first price to its lowest

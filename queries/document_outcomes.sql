@@ -1,7 +1,7 @@
 -- name: document_outcomes
--- title: What became of each document, newest attempt first
+-- title: Outcome of the last attempt to read each document, newest first
 -- param: p_source TEXT = 'all'  one source, or all
--- param: p_limit BIGINT = NULL  rows at the most
+-- param: p_limit BIGINT = NULL  most rows returned
 -- show: source name outcome rows as_of fetched_at age_seconds=age sha256 detail
 -- note: the bytes of a document are kept under documents/ in the home folder, named by their SHA-256
 SELECT source, name, outcome, rows, as_of, fetched_at,

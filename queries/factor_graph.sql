@@ -1,18 +1,18 @@
 -- name: factor_graph
--- title: What moves each asset's price: asset, feeds and factors, as the price sources say on chain
+-- title: Factors and feeds behind each asset's price, as the price sources give them on chain
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market asset price_usd factor kind beta factor_price cap_price collateral_usd debt_usd feed
 -- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; inverse = the price is divided by it; fixed = never moves; unknown = a price source that is not understood, a factor of its own
 -- note: cap_price: the factor's value above which the price source stops following it
 -- portable: yes
-WITH chosen AS (
+WITH newest AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), held AS (
   SELECT l.snapshot, l.asset,
          sum(CASE WHEN l.side = 'collateral' THEN l.usd ELSE 0e0 END) AS collateral_usd,
          sum(CASE WHEN l.side = 'debt' THEN l.usd ELSE 0e0 END) AS debt_usd
-  FROM chosen AS c JOIN legs AS l ON l.snapshot = c.snapshot
+  FROM newest AS c JOIN legs AS l ON l.snapshot = c.snapshot
   GROUP BY l.snapshot, l.asset
 )
 SELECT f.market, f.symbol AS asset, f.price_usd, f.factor, f.kind, f.beta, f.factor_price,

@@ -1,14 +1,14 @@
 -- name: feeds
--- title: What each exchange feed covered of a span of time, and how it stands at its end
--- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
--- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- title: Coverage of each exchange feed in a time range, and its state at the end
+-- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue, or all
 -- show: source covered_share=covered state reason silence_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
--- note: covered: share of the time in which a feed was alive, by its last sign of life, times the share of contracts subscribed to
--- note: stale is not covered: the socket lives, but no liquidation came for longer than is believed
--- note: rejecting is not covered: frames came that cannot be read, until a liquidation could be; histories count for that time
--- note: rows: liquidations of the time looked at; frames, duplicates and rejects: of the whole spans that touch it
--- note: quiet for: from the newest liquidation to the end of the time looked at
+-- note: covered: share of the time in which a feed was up, times the share of contracts subscribed to
+-- note: stale is not covered: connected, without a liquidation for longer than is plausible
+-- note: rejecting is not covered: frames cannot be parsed; histories count for that time
+-- note: rows: liquidations in the time range; frames, duplicates and rejects: of all spans that overlap it
+-- note: silent for: from the newest liquidation to the end of the time range
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
 ), span AS (

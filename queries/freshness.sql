@@ -1,6 +1,6 @@
 -- name: freshness
--- title: How old everything is: each market's snapshot, each source's last load
--- note: age_seconds counts from the block's own time for a snapshot, from storing for a load, from the end of the last span for a feed
+-- title: Age of each market's snapshot, each source's last load and each feed
+-- note: age_seconds: from the block's time (snapshot), from storing (load), from the end of the last span (feed)
 SELECT 'snapshot' AS kind, market AS name, block_time AS time,
        date_diff('second', block_time, now()) AS age_seconds,
        CASE WHEN provenance = 'imported' THEN 'imported' ELSE 'block ' || block_number END AS detail, accounts AS rows,

@@ -1,11 +1,11 @@
 -- name: health
 -- title: Health-factor distribution: accounts, collateral and debt per bucket
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd
 -- note: {within_5pct_share} of all debt is within 5 % of liquidation (not liquidatable, health factor < 1.05)
--- note: the contract's verdict decides first: < 1 is whoever is liquidatable, 1 – 1.02 also who is not in spite of a health factor below 1
+-- note: the contract's verdict comes first: < 1 holds liquidatable accounts; 1 – 1.02 also those that are not liquidatable with a health factor below 1
 -- portable: yes
 WITH bucket AS (
   SELECT * FROM (VALUES
@@ -29,8 +29,8 @@ WITH bucket AS (
   SELECT place, count(*) AS accounts, sum(collateral_usd) AS collateral_usd,
          sum(debt_usd) AS debt_usd
   FROM account GROUP BY place
-), told AS (
-  -- Nobody has nothing; what somebody has may not be known.
+), listed AS (
+  -- A group without accounts holds 0; the balances of a group with accounts may be unknown.
   SELECT b.place, b.bucket, b.hf_from, b.hf_to, coalesce(s.accounts, 0) AS accounts,
          CASE WHEN s.accounts IS NULL THEN 0e0 ELSE s.collateral_usd END AS collateral_usd,
          CASE WHEN s.accounts IS NULL THEN 0e0 ELSE s.debt_usd END AS debt_usd
@@ -44,7 +44,7 @@ SELECT b.bucket, b.hf_from, CASE WHEN b.hf_to < 1e300 THEN b.hf_to END AS hf_to,
        CASE WHEN b.place < 11 THEN b.debt_usd / nullif(t.debt_usd, 0e0) END AS debt_share,
        t.near_usd / nullif(t.debt_usd, 0e0) AS within_5pct_share,
        t.unpriced AS unpriced_accounts
-FROM told AS b
+FROM listed AS b
 CROSS JOIN total AS t
 WHERE b.place < 11 OR b.accounts > 0
 ORDER BY b.place

@@ -1,6 +1,6 @@
 -- name: indicators
 -- title: Market indicators: newest value known, its day, age and source
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: series value unit as_of state age_seconds=age origin=source
 -- note: state: fresh, STALE (older than its publisher's rhythm allows), ended (a series that is no longer published) or n/a with the reason
 WITH value AS (

@@ -1,24 +1,24 @@
 -- name: landing_by_depth
--- title: Where outside falls come to rest: without impact, and with depth × 1, 0.5, 0.1 and 0.02
+-- title: Landing prices of outside drops: without impact, and with depth × 1, 0.5, 0.1 and 0.02
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_depth_scale DOUBLE = 1  depth times this, before the band's own 1, 0.5, 0.1 and 0.02
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_depth_scale DOUBLE = 1  multiple of the measured depth, applied before 1, 0.5, 0.1 and 0.02
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside falls, as shares of the price now
--- param: p_price DOUBLE = NULL  one outside price instead of these
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside drops, as shares of the price now
+-- param: p_price DOUBLE = NULL  one outside price instead of the drops
 -- show: drop_share=outside price_no_impact=no_impact price_full=×_1 price_half=×_0.5
 -- show: price_tenth=×_0.1 price_fiftieth=×_0.02 amplification_full=amplification_×_1
 -- show: amplification_tenth=×_0.1_ wall_units=wall_units wall_usd=wall_USD
 -- show: toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
--- note: no impact: the outside price itself; × 1 … × 0.02: where it lands with so much of the measured depth; wall: what fires at the outside price alone
--- note: amplification: whole fall over outside fall; toxic and bad debt at the landing with depth × 1: debt that the collateral does not pay for with its bonus, and what is left of it if it is liquidated there; as if nobody was liquidated on the way, which only makes them less
+-- note: no impact: the outside price; × 1 … × 0.02: landing price with that multiple of the measured depth; wall: collateral that the outside price alone triggers
+-- note: amplification: total drop over outside drop; toxic and bad debt at the landing with depth × 1: debt that the collateral does not pay for with the bonus, and the debt left after its liquidation; upper bounds, as earlier liquidations on the path are ignored
 WITH fall AS (
   SELECT *, dense_rank() OVER (ORDER BY coalesce(depth_scale, 'inf') DESC) AS place
   FROM landing_prices(

@@ -1,17 +1,17 @@
 -- name: landing_by_round
--- title: Where outside falls come to rest, round by round, with the order book re-centred at the outside price
+-- title: Landing prices of outside drops, round by round, with the order book re-centred at the outside price
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scale DOUBLE = 1  depth times this
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scale DOUBLE = 1  multiple of the measured depth
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- note: on a grid of 0.1 % of the price now, rounded down: at most 0.1 % per round below the break levels' fixed point
--- note: rounds: how often sales had to push the price until nothing more fired
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- note: prices on a grid of 0.1 %, rounded down: at most 0.1 % per round below the fixed point of break_levels
+-- note: rounds: repetitions until no further account triggers
 WITH RECURSIVE wall AS (
   SELECT CAST(floor(f.x * 1000 + 1e-9) AS INT) AS g,
          sum(CASE WHEN f.close_rule = 'absorb' THEN 0e0 ELSE coalesce(f.units, 0e0) END)

@@ -1,23 +1,23 @@
 -- name: landing_prices
--- title: Where the price comes to rest after an outside fall, once forced sales meet the order books
+-- title: Landing prices after outside drops, with forced sales into the order books
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scales TEXT = 'inf,1,0.5,0.1,0.02'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scales TEXT = 'inf,1,0.5,0.1,0.02'  multiples of the measured depth; 'inf': sales do not move the price
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside falls, as shares of the price now
--- param: p_price DOUBLE = NULL  one outside price instead of these
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside drops, as shares of the price now
+-- param: p_price DOUBLE = NULL  one outside price instead of the drops
 -- show: depth drop_share=outside_drop outside_price landing_price total_drop_share=total_drop amplification accounts
 -- show: sold_units usd=seized_USD unsold_units=not_sold toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
--- note: landing price: largest fixed point of price = outside price × (1 - impact of all that fires at it); amplification: whole fall over outside fall
--- note: toxic debt: debt of accounts that are liquidatable at the landing price and whose collateral does not pay for it with the bonus; bad debt: what is left of it if they are liquidated there; both as if nobody was liquidated on the way, which only makes them less
--- note: MODEL: sales walk the stored order books; beyond them square root of volume; all of it sold at once and permanently
+-- note: landing price: largest fixed point of price = outside price × (1 - impact of all sales at that price); amplification: total drop over outside drop
+-- note: toxic debt: debt of accounts that are liquidatable at the landing price and whose collateral does not pay for it with the bonus; bad debt: the debt left after their liquidation; upper bounds, as earlier liquidations on the path are ignored
+-- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
 WITH level AS (
   SELECT * FROM break_levels(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
@@ -30,7 +30,7 @@ WITH level AS (
 ), outside AS (
   SELECT CAST(trim(value) AS DOUBLE) AS drop_share
   FROM (SELECT unnest(string_split($p_drops, ',')) AS value) AS given
-), asked AS (
+), scenario AS (
   SELECT DISTINCT c.depth_scale,
          CASE WHEN $p_price IS NULL THEN o.drop_share ELSE 1e0 - $p_price / s.spot END AS drop_share,
          CASE WHEN $p_price IS NULL THEN s.spot * (1e0 - o.drop_share) ELSE $p_price END AS outside_price,
@@ -44,7 +44,7 @@ WITH level AS (
          coalesce(l.cum_sold_units, 0e0) AS sold_units,
          coalesce(l.cum_unsold_units, 0e0) AS unsold_units,
          coalesce(l.cum_usd, 0e0) AS usd, coalesce(l.cum_accounts, 0) AS accounts
-  FROM asked AS a
+  FROM scenario AS a
   ASOF LEFT JOIN level AS l
     ON l.depth_scale = a.depth_scale AND a.outside_price <= l.break_price
 ), account AS (

@@ -1,11 +1,11 @@
 -- name: leverage_levels
--- title: MODEL: where positions opened in each bar would be liquidated, per leverage tier and side
+-- title: MODEL: liquidation prices of positions opened in each bar, per leverage tier and side
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_tiers TEXT = '5,10,25,50,100'  leverage tiers
 -- param: p_mmr DOUBLE = 0.005  maintenance margin as a share of the position
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
 -- show: venue symbol to_time tier side entry_price liquidation_price added_units
--- note: MODEL: a rise of open interest adds to both sides, for every contract has a long and a short; each tier is shown as if all of it were opened with that leverage
+-- note: MODEL: a rise of open interest adds to both sides, as every contract has a long and a short; each tier is shown as if all had that leverage
 -- note: isolated margin, one-way: long entry × (1 - 1/tier) / (1 - MMR), short entry × (1 + 1/tier) / (1 + MMR); the bracket's deduction is taken as 0
 WITH tier AS (
   SELECT CAST(trim(t) AS DOUBLE) AS tier FROM unnest(string_split($p_tiers, ',')) AS u(t)

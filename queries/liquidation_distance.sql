@@ -1,17 +1,17 @@
 -- name: liquidation_distance
--- title: MODEL: how many daily moves accounts' margins are away from liquidation, all factors moving together
+-- title: MODEL: distance of accounts from liquidation in daily moves, all factors moving together
 -- param: p_days DOUBLE = 30  horizon of the probability-like figure, in days
 -- param: p_window BIGINT = 90  days of closes that the covariance is of
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
--- param: p_limit BIGINT = 50  rows at the most
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and closes not later than this; null: newest of all
+-- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
+-- param: p_limit BIGINT = 50  most rows returned
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and closes up to this time; null: the newest
 -- show: market account distance hit_share=within_horizon hf margin_usd=margin_USD
 -- show: daily_move_usd=daily_move_USD debt_usd=debt_USD unmodelled_share=not_modelled days=closes
 -- note: MODEL: margin = collateral × threshold - debt; daily move: its standard deviation from the covariance of daily log returns of BTC and ETH, of adjoining days only; distance = margin / daily move
--- note: within horizon: 2Φ(-distance / √days), a diffusion without drift that is reflected: for ranking, not a forecast; jumps, interest and rescues are left out
--- note: not modelled: share of collateral and debt that moves with factors without stored closes (stablecoins, staking ratios); they are taken to stand still
--- note: {not_ranked_accounts} of {all_accounts} accounts with debt, {not_ranked_debt_usd} USD of it, are not ranked (distance n/a, after all others): no closes of what moves them, or no price
+-- note: within horizon: 2Φ(-distance / √days), the reflection principle without drift: for ranking, not a forecast; jumps, interest and new collateral are left out
+-- note: not modelled: share of collateral and debt that moves with factors without stored closes (stablecoins, staking ratios), which are assumed to be constant
+-- note: {not_ranked_accounts} of {all_accounts} accounts with debt, {not_ranked_debt_usd} USD of it, are not ranked (distance n/a, listed last): no closes of their factors, or no price
 -- on: closes
 WITH move AS (
   SELECT asset, time, r, provenance FROM daily_moves(p_window := $p_window, p_as_of := $p_as_of)
@@ -21,12 +21,12 @@ WITH move AS (
   FROM move AS a JOIN move AS b ON b.time = a.time
   WHERE a.r IS NOT NULL AND b.r IS NOT NULL
   GROUP BY a.asset, b.asset HAVING count(*) >= 2
-), chosen AS (
+), newest AS (
   SELECT snapshot, market FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), leg AS (
   SELECT c.market, l.snapshot, l.account, l.asset, l.side, l.usd, l.category_priced,
          CASE WHEN l.side = 'debt' THEN -l.usd ELSE l.usd * l.lt_bps / 10000e0 END AS weight
-  FROM chosen AS c JOIN legs AS l ON l.snapshot = c.snapshot AND l.side <> 'idle'
+  FROM newest AS c JOIN legs AS l ON l.snapshot = c.snapshot AND l.side <> 'idle'
 ), margin AS (
   SELECT market, account, sum(weight) AS margin_usd,
          sum(CASE WHEN side = 'debt' THEN usd ELSE 0e0 END) AS debt_usd, sum(usd) AS all_usd,

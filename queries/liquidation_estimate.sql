@@ -1,15 +1,15 @@
 -- name: liquidation_estimate
--- title: MODEL: how much sampled venues may have left out, if liquidations came at random
--- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
--- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- title: MODEL: liquidations that sampled venues may have left out, if they come at random
+-- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue, or all
 -- on: feeds
 -- show: venue market orders occupied_share=seconds_with_one at_least_usd=published_USD model_orders=MODEL_orders model_usd=MODEL_USD model_factor=MODEL_factor model_rule=what_it_is
--- note: MODEL: with at the most one order per contract and second published, a share p of seconds with one means -ln(1 - p) orders per second
--- note: assumes that orders of a contract come independently of each other and, for USD, that the published ones are as large as the others
--- note: where the largest order of a second is published it is larger than the others: their number times its size was 1.11 to 2.28 of the truth in simulation, so that USD is n/a there
--- note: liquidations come in cascades: in simulation the model then finds 0.47 of the orders at 3 per second and 0.24 at 10; of USD it is no bound in either direction
--- note: not a fact and in no sum; venues that publish everything are left out
+-- note: MODEL: at most one order per contract and second is published; a share p of seconds with an order means -ln(1 - p) orders per second
+-- note: assumes independent orders of each contract and, for USD, that published orders are as large as the others
+-- note: USD is n/a where venues publish the largest order of a second: the estimate was 1.11 to 2.28 of the truth in simulation
+-- note: in simulated cascades the model finds 0.47 of the orders at 3 per second and 0.24 at 10; for USD it is neither an upper nor a lower bound
+-- note: an estimate that is in no sum; venues that publish everything are left out
 WITH sampled AS (
   SELECT f.source, f.venue, f.market, f.covered_seconds,
          starts_with(f.sampling, 'sampled: the largest') AS largest

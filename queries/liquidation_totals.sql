@@ -1,12 +1,12 @@
 -- name: liquidation_totals
--- title: Liquidations on chain: debt repaid and collateral seized, at the oracle's prices then
+-- title: Liquidations on chain: debt repaid and collateral seized, at oracle prices of the time
 -- param: p_by TEXT = 'day'  hour, day, market, asset (collateral) or kind
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
 -- bar: coll_seized_usd
--- note: a sale of absorbed collateral (Compound III) is a row of its own kind and counted in neither sum
--- note: by asset, debt that was absorbed (Compound III) is a row of its own: the event names no collateral
+-- note: a sale of absorbed collateral (Compound III) has its own kind and is in neither sum
+-- note: by asset, absorbed debt (Compound III) has a row of its own: its event names no collateral
 -- note: unpriced: events without a price at their block; their USD is not in the sums
 SELECT CASE $p_by
          WHEN 'hour' THEN strftime(date_trunc('hour', block_time), '%Y-%m-%d %H:00Z')

@@ -1,16 +1,16 @@
 -- name: liquidations
--- title: Liquidations on exchanges and on chain: lower bounds, with how much of the time was watched
+-- title: Liquidations on exchanges and on chain: lower bounds, with coverage
 -- param: p_by TEXT = 'venue'  hour, venue, symbol or side
--- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
--- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue or protocol, or all
 -- on: feeds
 -- show: origin bucket=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
 -- bar: at_least_usd
--- note: ≥: venues publish samples and feeds have gaps, so that every sum is a lower bound; n/a: nobody looked, or no value is known
--- note: covered: share of the time in which the feeds of a row were alive; on chain: n/a, `chainwatch checks` finds blocks that were not read
--- note: exchanges at their order, bankruptcy or fill prices, a dollar stablecoin at 1 USD; chain at the oracle's price, collateral seized
--- note: unpriced: liquidations whose value in USD is not known; they are in no sum
+-- note: ≥: every sum is a lower bound, as venues publish samples and feeds have gaps; n/a: not collected, or no value known
+-- note: covered: share of the time in which the feeds of a row were up; on chain n/a, `chainwatch checks` finds blocks that were not read
+-- note: exchanges: at order, bankruptcy or fill prices, a dollar stablecoin at 1 USD; chain: seized collateral at oracle prices
+-- note: unpriced: liquidations without a known value in USD; they are in no sum
 -- note: exchanges {at_least_exchange_usd} USD, chain {at_least_chain_usd} USD
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
@@ -42,7 +42,7 @@ WITH bounds AS (
                                 INTERVAL 1 HOUR)) AS hour, since, until
   FROM bounds WHERE $p_by = 'hour'
 ), piece AS (
-  -- the parts of each watched span that lie in one group, and how long that group lasts in all
+  -- the parts of each span that lie in one bucket, and the length of that bucket
   SELECT CASE WHEN $p_by = 'venue' THEN w.venue ELSE 'all' END AS bucket, w.source, w.sampling,
          w.weight * epoch(w.ended - w.begun) AS seconds, epoch(b.until - b.since) AS lasts
   FROM span AS w, bounds AS b WHERE $p_by <> 'hour'
@@ -56,7 +56,7 @@ WITH bounds AS (
   SELECT bucket, source, sum(seconds) / nullif(max(lasts), 0) AS share, max(sampling) AS sampling
   FROM piece GROUP BY bucket, source
 ), several AS (
-  -- an hour in which a feed was not watched at all counts it as well
+  -- an hour without any span of a feed counts as not covered
   SELECT count(DISTINCT source) AS feeds FROM span WHERE $p_by = 'hour'
 ), feed AS (
   SELECT bucket, sum(share) / greatest(count(*), (SELECT feeds FROM several)) AS covered_share,
@@ -89,7 +89,7 @@ WITH bounds AS (
   WHERE $p_by = 'side'
 )
 SELECT g.origin, g.bucket, coalesce(s.orders, 0) AS orders,
-       -- Of what was seen, the sum may not be known; where nothing was, it is at least 0.
+       -- The sum of known orders may be unknown; where none was published, it is at least 0.
        CASE WHEN s.orders > 0 THEN s.usd WHEN f.covered_share > 0 THEN 0e0 END AS at_least_usd,
        CASE WHEN s.longs > 0 THEN s.long_usd
             WHEN s.orders > 0 OR f.covered_share > 0 THEN 0e0 END AS at_least_long_usd,

@@ -3,10 +3,10 @@
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_direction TEXT = 'all'  now, down, up or all of these
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_min_debt_usd DOUBLE = 0  leave out accounts with less debt
--- param: p_limit BIGINT = 50  rows at the most
+-- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
+-- param: p_limit BIGINT = 50  most rows returned
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market account direction x trigger_price hf collateral_usd debt_usd tolerance
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 SELECT market, account, factor, direction, x, trigger_price, tolerance, hf, collateral_usd, debt_usd,

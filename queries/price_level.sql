@@ -1,19 +1,19 @@
 -- name: price_level
--- title: What the order books held as far below their mid price as a price is below today's, and what the outside price had to do to bring it there
+-- title: Bid depth down to a price, and the outside price that brings the market there
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scales TEXT = '1'  multiples of the measured depth; 'inf': sales do not move the price
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- param: p_price DOUBLE = NULL  the price looked at; null: today's
--- param: p_width DOUBLE = 0.02  how far around it, as a share of it
--- note: bid_units: bids within drop_share below the books' own mid price, times the depth; the mid price may lie elsewhere than spot_price
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- param: p_price DOUBLE = NULL  price in question; null: the price now
+-- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it
+-- note: bid_units: bids within drop_share below the books' own mid price, times the depth scale; the mid price may differ from spot_price
 WITH spot AS (
   SELECT max(factor_price) AS spot, coalesce($p_price, max(factor_price)) AS price
   FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)

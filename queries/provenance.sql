@@ -1,7 +1,7 @@
 -- name: provenance
--- title: What the reports stand on: block, age, coverage and verification of each market
+-- title: Basis of reports: block, age, coverage and verification of each market
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market protocol provenance block_number block_time age_seconds accounts accounts_failed checked mismatched
 SELECT market, protocol, provenance, block_number, block_time,
        date_diff('second', block_time, now()) AS age_seconds,

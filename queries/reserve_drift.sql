@@ -1,11 +1,11 @@
 -- name: reserve_drift
--- title: Classes whose share of a reserve moved by more than so many points between two disclosures
+-- title: Classes whose share of a reserve moved by more than p_points between two disclosures
 -- param: p_token TEXT = 'all'  one token, or all
 -- param: p_points DOUBLE = 1.0  percentage points
 -- param: p_since DATE = NULL  disclosures of days from then on; null: all
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: as_of token evidence asset_class=class total_share=share points change_bn=change_bn_USD growth_share=of_whole_change age_seconds=age origin=source
--- note: of whole change: the class's change over the whole reserve's, negative where they go opposite ways
+-- note: of whole change: the class's change over the whole reserve's, negative where the directions differ
 WITH class AS (
   SELECT c.token, c.kind, c.evidence, c.as_of, c.statement, c.previous, c.source, c.provenance,
          c.citation, c.document, CAST(c.assets AS DOUBLE) AS assets, i.asset_class,

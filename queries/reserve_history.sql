@@ -2,9 +2,9 @@
 -- title: Composition of a reserve over time: share of each class per disclosure
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1000  how many of the newest disclosures of each kind
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: as_of evidence assets_bn treasuries_share repo_share gold_share bitcoin_share loans_share cash_share rest_share lag_days=lag origin=source
--- note: gold is within `rest` in 2022, where the reports state bonds, funds and metals as one row
+-- note: in 2022 gold is within `rest`: the reports state bonds, funds and metals as one row
 -- note: assets in billions of USD; lag: days from the day described to publication
 WITH share AS (
   SELECT statement, asset_class, sum(CAST(usd AS DOUBLE)) AS usd FROM reserve_items GROUP BY ALL

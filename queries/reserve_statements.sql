@@ -1,13 +1,13 @@
 -- name: reserve_statements
--- title: Disclosures of a token's reserve: totals as stated, lag, and the document behind each
+-- title: Disclosures of a token's reserve: stated totals, lag and document
 -- param: p_token TEXT = 'USDT'  token, or all
 -- param: p_last BIGINT = 4  how many of the newest of each kind
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: as_of evidence assets_usd=assets liabilities_usd=liabilities ratio btc_break_share=btc_break lag_days=lag age_seconds=age sha256 origin=source
--- note: ratio and excess compare figures of one and the same document only; in troy ounces for XAUT
+-- note: ratio and excess compare figures of the same document only; XAUT in troy ounces
 -- note: lag: days from the day described to publication
--- note: BTC break: the fall of bitcoin that would use up the excess
-WITH chosen AS (
+-- note: BTC break: drop of bitcoin that would use up the excess
+WITH selected AS (
   SELECT * FROM statements_at(p_token := $p_token, p_known_at := $p_known_at)
 )
 SELECT c.token, c.as_of, b.as_of AS previous_as_of, c.evidence, c.kind, c.unit, CAST(c.assets AS DOUBLE) AS assets_usd,
@@ -23,6 +23,6 @@ SELECT c.token, c.as_of, b.as_of AS previous_as_of, c.evidence, c.kind, c.unit, 
        left(c.document, 8) AS sha256, c.source,
        CASE c.provenance WHEN 'sample' THEN 'SAMPLE' ELSE c.source END AS origin, c.provenance, c.gate, c.citation, c.document,
        c.published_basis, c.known_at, c.observed_at
-FROM chosen AS c LEFT JOIN chosen AS b ON b.statement = c.previous
+FROM selected AS c LEFT JOIN selected AS b ON b.statement = c.previous
 WHERE c.recency <= $p_last
 ORDER BY c.token, c.kind, c.as_of DESC

@@ -1,13 +1,13 @@
 -- name: reserve_supply
--- title: Tokens against liabilities: what is deducted from all tokens, by name, and what remains unexplained
+-- title: Tokens against liabilities: each deduction from all tokens, and the unexplained rest
 -- param: p_token TEXT = 'USDT'  token
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: evidence term amount as_of age_seconds=age note origin=source
--- note: each kind of evidence is added up by itself; a line that compares two kinds says so, and both have their own day
--- note: at the 10 bp redemption fee a report counts a token as 0.999 USD
+-- note: each kind of evidence has its own sum; lines that compare two kinds say so, with the day of each
+-- note: the report counts a token as 0.999 USD, after the redemption fee of 10 bp
 WITH chain AS (
   SELECT * FROM supplies_at(p_token := $p_token, p_known_at := $p_known_at)
-), whole AS (
+), all_tokens AS (
   SELECT token, kind, evidence, as_of, any_value(unit) AS unit, sum(CAST(authorized AS DOUBLE)) AS authorized,
          sum(CAST(not_issued AS DOUBLE)) AS not_issued, sum(CAST(quarantined AS DOUBLE)) AS quarantined,
          sum(CAST(held AS DOUBLE)) AS held, sum(CAST(other AS DOUBLE)) AS other,
@@ -18,26 +18,26 @@ WITH chain AS (
          string_agg(chain, ', ' ORDER BY chain) AS names,
          any_value(source) AS source, any_value(provenance) AS provenance, max(observed_at) AS observed_at
   FROM chain WHERE kind <> 'contract' GROUP BY token, kind, evidence, as_of
-), said AS (
+), stated AS (
   SELECT w.*, CAST(s.liabilities AS DOUBLE) AS liabilities, CAST(s.assets AS DOUBLE) AS assets, s.document
-  FROM whole AS w
+  FROM all_tokens AS w
   LEFT JOIN statements_at(p_token := $p_token, p_known_at := $p_known_at) AS s
     ON s.kind = w.kind AND s.as_of = w.as_of
 ), term AS (
   SELECT kind, evidence, 1 AS n, 'tokens that exist' AS term, authorized AS amount, as_of,
-         CASE WHEN unit = 'tokens' THEN chains || ' chains' ELSE 'as ' || unit END AS note, source, provenance, observed_at FROM said
-  UNION ALL SELECT kind, evidence, 2, '- authorised, not issued', -not_issued, as_of, 'in the treasury', source, provenance, observed_at FROM said
-  UNION ALL SELECT kind, evidence, 3, '- quarantined', -quarantined, as_of, 'frozen for good', source, provenance, observed_at FROM said
-  UNION ALL SELECT kind, evidence, 4, '- held by the issuer', -held, as_of, 'outside its treasury', source, provenance, observed_at FROM said
-  UNION ALL SELECT kind, evidence, 5, '- other deductions', -other, as_of, '', source, provenance, observed_at FROM said
+         CASE WHEN unit = 'tokens' THEN chains || ' chains' ELSE 'as ' || unit END AS note, source, provenance, observed_at FROM stated
+  UNION ALL SELECT kind, evidence, 2, '- authorised, not issued', -not_issued, as_of, 'in the treasury', source, provenance, observed_at FROM stated
+  UNION ALL SELECT kind, evidence, 3, '- quarantined', -quarantined, as_of, 'frozen for good', source, provenance, observed_at FROM stated
+  UNION ALL SELECT kind, evidence, 4, '- held by the issuer', -held, as_of, 'outside its treasury', source, provenance, observed_at FROM stated
+  UNION ALL SELECT kind, evidence, 5, '- other deductions', -other, as_of, '', source, provenance, observed_at FROM stated
   UNION ALL SELECT kind, evidence, 6, '= in circulation', circulating, as_of,
-                   CASE WHEN authorized IS NULL THEN 'as stated' ELSE '' END, source, provenance, observed_at FROM said
+                   CASE WHEN authorized IS NULL THEN 'as stated' ELSE '' END, source, provenance, observed_at FROM stated
   UNION ALL SELECT kind, evidence, 7, 'of it on chains not listed', unlisted, as_of, unlisted_names, source, provenance, observed_at
-            FROM said WHERE unlisted_chains > 0
-  UNION ALL SELECT kind, evidence, 8, 'liabilities as stated', liabilities, as_of, '', source, provenance, observed_at FROM said WHERE liabilities IS NOT NULL
+            FROM stated WHERE unlisted_chains > 0
+  UNION ALL SELECT kind, evidence, 8, 'liabilities as stated', liabilities, as_of, '', source, provenance, observed_at FROM stated WHERE liabilities IS NOT NULL
   UNION ALL SELECT kind, evidence, 9, 'liabilities - circulation', liabilities - circulating, as_of,
                    CASE WHEN abs(liabilities - circulating) < 1 THEN 'nothing unexplained' ELSE 'not for tokens, or unexplained' END,
-                   source, provenance, observed_at FROM said WHERE liabilities IS NOT NULL
+                   source, provenance, observed_at FROM stated WHERE liabilities IS NOT NULL
 ), contract AS (
   SELECT c.chain, CAST(c.circulating AS DOUBLE) AS ours, CAST(p.circulating AS DOUBLE) AS page,
          c.as_of, p.as_of AS page_as_of, c.block_number, c.source, c.provenance, c.observed_at

@@ -2,12 +2,12 @@
 -- title: Composition of a reserve by class, and what changed since the disclosure before
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1  how many of the newest disclosures of each kind
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: as_of evidence asset_class=class usd_bn=bn_USD total_share=share change_bn=change points quantity_effect_bn=by_quantity price_effect_bn=by_price row
 -- note: points: change of the share in percentage points; a new or a vanished row is marked, not counted as a change
--- note: by quantity + by price = change of gold and bitcoin, at the price the report states; where it states none: MODEL, at a stored price of the day, or n/a
+-- note: by quantity + by price = change of gold and bitcoin, at the stated price; without one MODEL, at a stored price of the day, or n/a
 -- note: each kind of disclosure is compared with its own predecessor only
-WITH chosen AS (
+WITH selected AS (
   SELECT * FROM statements_at(p_token := $p_token, p_known_at := $p_known_at)
 ), priced AS (
   SELECT statement, asset_class, sum(usd) AS usd, max(unit_price) AS unit_price,
@@ -25,7 +25,7 @@ WITH chosen AS (
          coalesce(CAST(p.unit_price AS DOUBLE), m.value) AS price,
          coalesce(CAST(p.quantity AS DOUBLE), CAST(p.usd AS DOUBLE) / m.value) AS quantity,
          coalesce(p.quantity_unit, m.unit) AS quantity_unit
-  FROM chosen AS c
+  FROM selected AS c
   JOIN priced AS p ON p.statement = c.statement
   LEFT JOIN model AS m ON m.asset_class = p.asset_class AND m.as_of = c.as_of
 ), pair AS (
@@ -37,7 +37,7 @@ WITH chosen AS (
   UNION ALL
   SELECT c.statement, old.asset_class, NULL, 0, NULL, NULL, NULL, old.usd, old.assets,
          old.quantity, old.quantity_unit, old.price, 'gone'
-  FROM chosen AS c JOIN class AS old ON old.statement = c.previous
+  FROM selected AS c JOIN class AS old ON old.statement = c.previous
   WHERE c.statement IN (SELECT statement FROM class)
     AND NOT EXISTS (SELECT 1 FROM class AS now
                     WHERE now.statement = c.statement AND now.asset_class = old.asset_class)
@@ -64,7 +64,7 @@ SELECT c.token, c.as_of, c.evidence, c.kind, p.asset_class,
        86400 * date_diff('day', c.as_of, CAST(coalesce($p_known_at, now()) AS DATE)) AS age_seconds,
        c.source, c.provenance, c.citation, c.document
 FROM pair AS p
-JOIN chosen AS c ON c.statement = p.statement
-LEFT JOIN chosen AS b ON b.statement = c.previous
+JOIN selected AS c ON c.statement = p.statement
+LEFT JOIN selected AS b ON b.statement = c.previous
 WHERE c.recency <= $p_last
 ORDER BY c.kind, c.as_of DESC, p.usd DESC NULLS LAST, p.asset_class

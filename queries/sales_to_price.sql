@@ -1,18 +1,18 @@
 -- name: sales_to_price
 -- title: Forced sales of all accounts that trigger on a straight path down to given prices, and their market impact on one factor
--- param: p_factor TEXT = 'BTC'  whose books are asked
+-- param: p_factor TEXT = 'BTC'  factor whose order books take the sales
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scale DOUBLE = 1  depth times this
--- param: p_x DOUBLE = 0.9  where the factor is, as a multiple of its price now
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scale DOUBLE = 1  multiple of the measured depth
+-- param: p_x DOUBLE = 0.9  value of the factor over its value now
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
--- note: sold less bought meets the bids, bought less sold the asks; impact: share of the outside price, negative where it rises
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- note: net sales meet the bids, net purchases the asks; impact: share of the outside price, negative where the price rises
 WITH fired AS (
   SELECT count(DISTINCT f.market || f.account) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,
          coalesce(sum(CASE WHEN f.close_rule = 'absorb'

@@ -1,7 +1,7 @@
 -- name: spreads
 -- title: SOFR against the rate the Fed pays on reserves, in basis points, newest days first
 -- param: p_last BIGINT = 10  how many of the newest days
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- show: as_of sofr_pct=sofr_% paid_pct=paid_% administered_rate=rate_paid spread_bp percentile_share=percentile percentile_without_month_ends_share=without_month_ends month_end age_seconds=age origin=source
 -- note: percentile: share of all days from {since} up to that day with a smaller spread (to the newest: {days} days); then the same without the days around month ends
 -- note: rate paid: IOER up to 2021-07-28, IORB from then on

@@ -1,20 +1,20 @@
 -- name: triggers
--- title: Where each account becomes liquidatable as one factor moves (x = price / price now)
+-- title: Trigger of each account as one factor moves (x = price / price now)
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: direction: now = liquidatable already, by the contract's verdict where there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear any more (negative, or above a cap); n/a = no price, or one that is divided by the factor
--- note: x_full: where its health factor is 0.95 (1 if it is there already), with nobody liquidated before; full_outside: only where prices are not linear any more
--- note: cover0 + cover1 · x: the debt that all of its collateral pays for, each with its own bonus; x_min, x_max: between them prices are linear
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, or above a cap); n/a = no price, or a price divided by the factor
+-- note: x_full: x at health factor 0.95 (1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
+-- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
 -- show: market account factor direction x trigger_price hf collateral_usd debt_usd tolerance
 WITH asset_move AS (
   SELECT snapshot, asset, beta, own_beta, cap_x, factor, factor_price, unit_usd
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
-), chosen AS (
-  -- The snapshots are chosen once, in `moves`: chosen again they may be newer, while one is stored.
+), newest AS (
+  -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
   SELECT s.snapshot, s.market, s.hf_rule, s.close_rule, s.block_number, s.block_time
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
   JOIN snapshots AS s ON s.snapshot = m.snapshot
@@ -34,7 +34,7 @@ WITH asset_move AS (
          -- Of balances worth the same, the one with the higher threshold counts as the largest.
          l.usd * (1e0 + 1e-12 * l.lt_bps / 10000e0 + 1e-13 * coalesce(m.beta, 0e0)
                   + 1e-14 * coalesce(m.own_beta, 0e0)) + 1e-12 * l.lt_bps / 10000e0 AS rank_usd
-  FROM chosen AS c
+  FROM newest AS c
   JOIN legs AS l ON l.snapshot = c.snapshot
   LEFT JOIN moved AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
   LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
@@ -59,7 +59,7 @@ WITH asset_move AS (
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
     max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
     max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
-    -- Who owes may hold nothing: that is a collateral of 0, and no unknown one.
+    -- An account with debt may hold nothing: its collateral is 0, not unknown.
     coalesce(max_by(moving_usd, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_moving_usd,
     coalesce(max_by(own_usd, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_own_usd,
     coalesce(max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_lt,
@@ -76,7 +76,7 @@ WITH asset_move AS (
     CASE WHEN c.hf_rule = 'avg-lt' AND p.lt_max > p.lt_min
       THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
   FROM pos AS p
-  JOIN chosen AS c ON c.snapshot = p.snapshot
+  JOIN newest AS c ON c.snapshot = p.snapshot
   LEFT JOIN spot AS s ON s.snapshot = p.snapshot
 ), truncated AS (
   -- w0 + w1 · x: what the thresholds make of the collateral. Where all or none of it moves, the
@@ -138,7 +138,7 @@ WITH asset_move AS (
   LEFT JOIN account_health AS e
     ON e.snapshot = s.snapshot AND e.account = s.account
 ), placed AS (
-  -- Who is past the threshold and not liquidatable all the same is so at the next move.
+  -- An account past the threshold that is not liquidatable becomes so at the next move.
   SELECT *,
     CASE direction WHEN 'now' THEN 1e0 WHEN 'down' THEN least(x_raw, 1e0) WHEN 'up' THEN greatest(x_raw, 1e0)
       END AS x_hit

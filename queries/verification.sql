@@ -1,7 +1,7 @@
 -- name: verification
 -- title: The newest snapshot of each market against the chain's own figures
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market block_number accounts checked equal different max_abs_error method endpoint
 -- note: collateral, debt and health factor of each account are compared as integers
 SELECT s.market, s.block_number, v.accounts, v.checked, v.checked - v.mismatched AS equal,

@@ -8,20 +8,20 @@
 -- param: p_step_abs DOUBLE = NULL  bin width in USD (or units of a ratio); bins are its multiples
 -- param: p_step_pct DOUBLE = NULL  bin width as a share of the price now; neither: a round number near 1 %
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
--- note: collateral_at_risk: all flagged collateral of the accounts whose trigger lies in the bin, at their trigger
--- note: max_seizable: what the close factor lets liquidators take: Aave v3 for half of a debt (all of a small one) at health factor 1, what that leaves at 0.95 (of the account as it is now); Aave v2 and Compound v2 for half; Morpho Blue for all of it; Aave v4 up to its target health factor; Compound III absorbs all collateral at once
--- note: max_seizable: of no asset more than the account holds; a call that lies where prices are not linear any more is in no row
+-- note: collateral_at_risk: all collateral of the accounts whose trigger lies in the bin, valued at their trigger
+-- note: max_seizable: collateral that the close factor allows: Aave v3 for half of a debt (all of a small one) at health factor 1, the rest at 0.95; Aave v2 and Compound v2 for half; Morpho Blue for all; Aave v4 up to the target health factor; Compound III absorbs all collateral at once
+-- note: max_seizable: never more of an asset than the account holds; liquidations where prices are not linear are left out
 -- note: seize_to_heal: collateral for the smallest repayments that bring health factors back to 1; all of it where accounts are absorbed
--- note: now: what is liquidatable at today's prices; what a move adds to it stands in the rows of that move
--- note: units: max_seizable that moves with the factor, in units of the factor (of the token, for a ratio) at the trigger
--- note: down: whoever a fall liquidates, having as collateral what moves; up: whoever a rise does, owing it
--- note: axis_market, axis_price: whose price of the factor the bins are of; rows of one market stand at its own, sums at the highest, each trigger as far from it as from its own market's price
--- note: now: without what a paused reserve keeps from liquidators, which stays at risk
--- note: the account's largest collateral is taken to pay its largest debt first, then the same share of all that is left; liquidators may choose otherwise, and call more often
+-- note: now: liquidatable at today's prices; what a move adds is in the rows of that move
+-- note: units: part of max_seizable in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
+-- note: down: accounts whose collateral moves with the factor; up: accounts whose debt does
+-- note: axis_market, axis_price: market and price of the price axis; rows of one market use its own price, sums the highest; triggers keep their distance in per cent
+-- note: now: collateral of paused reserves is at risk and not seizable
+-- note: assumed: the largest collateral pays the largest debt first, then the same share of the rest; liquidators may choose otherwise and act more often
 -- portable: yes
 WITH step AS (
   SELECT direction AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_direction := $p_direction,
@@ -46,8 +46,8 @@ WITH step AS (
     ) AS scaled_price
   ) AS stepped WHERE step > 0e0
 ), placed AS (
-  -- The number of a bin, counted from the price now; far beyond the last one it is cut, as a price
-  -- that a grain of dust triggers at fits no integer.
+  -- The number of a bin, counted from the price now; far beyond the last one it is limited, as the price
+  -- at which a dust position triggers may not fit an integer.
   SELECT p.*,
     CASE WHEN p.kind = 'now' THEN 0 ELSE CAST(least(greatest(p.place_exact, 1e0), 1e6) AS INT) END
       AS place

@@ -17,7 +17,7 @@ class Depth(Row, frozen=True, kw_only=True):
     table = "depths"
     key = ("venue", "symbol", "kind", "time", "side", "distance")
 
-    factor: Annotated[str, "what is bought and sold, as factors name it: BTC, or wstETH/ETH"]
+    factor: Annotated[str, "traded asset, as factors name it: BTC, or wstETH/ETH"]
     venue: Annotated[str, "exchange or pool"]
     symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
     kind: Annotated[str, "spot or swap (order books); room for pools on chain"]

@@ -71,7 +71,7 @@ class Snapshot(Row, frozen=True, kw_only=True):
     ] = 1.0
     scope: Annotated[str, "accounts known: borrowers (who ever borrowed) or all"]
     accounts: Annotated[int, "accounts in the snapshot"]
-    accounts_read: Annotated[int, "accounts whose balances were read for it; others were carried"]
+    accounts_read: Annotated[int, "accounts whose balances were read for this snapshot; others are carried over"]
     accounts_failed: Annotated[int, "accounts whose health factor is n/a"]
     reserves_usd: Annotated[
         float | None, "Compound III: the protocol's own reserves; null if unknown or not used"

@@ -1,5 +1,5 @@
 -- name: alert_feed_rejecting
--- title: A feed of an exchange sent what cannot be read in the last day that was watched
+-- title: A feed of an exchange sent messages that cannot be parsed in its last day
 SELECT source AS subject, 'raise' AS state,
        source || ' is not covered for ' || printf('%.1f', rejecting_seconds) || ' s of the last day: ' || rejecting_reason AS message,
        rejecting_share AS value

@@ -1,7 +1,7 @@
 -- name: alert_health_share
--- title: Much debt near liquidation or past it: the share with a health factor below 1.05
+-- title: Large share of debt with a health factor below 1.05
 -- param: p_share DOUBLE = 0.1  raised from this share of all debt
--- param: p_hold DOUBLE = 0.8  and held until it is below this share of that
+-- param: p_hold DOUBLE = 0.8  stays raised down to this share of it
 WITH near AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) FILTER (a.class IN (1, 2, 3)) / nullif(sum(a.debt_usd), 0e0) AS part

@@ -1,9 +1,9 @@
 -- name: alert_liquidatable_debt
--- title: Debt that may be liquidated now, as the contract says, and nobody has liquidated
+-- title: Debt that may be liquidated now, as the contract says, and is not liquidated
 -- param: p_share DOUBLE = 0.01  raised from this share of all debt of a market
--- param: p_usd DOUBLE = 5e6  or from so many USD
--- param: p_hold DOUBLE = 0.8  and held until it is below this share of both
-WITH told AS (
+-- param: p_usd DOUBLE = 5e6  or raised from so many USD
+-- param: p_hold DOUBLE = 0.8  stays raised down to this share of both
+WITH market_debt AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) AS debt_usd,
          sum(a.debt_usd) FILTER (a.class = 1) AS usd,
@@ -19,4 +19,4 @@ SELECT market AS subject,
          || CASE WHEN unpriced > 0 THEN printf('; %d more without a price in USD', unpriced) ELSE '' END
          || CASE WHEN failed > 0 THEN printf('; %d accounts are n/a', failed) ELSE '' END AS message,
        usd AS value
-FROM told WHERE usd > 0e0 AND (usd >= $p_usd * $p_hold OR usd >= $p_share * $p_hold * debt_usd)
+FROM market_debt WHERE usd > 0e0 AND (usd >= $p_usd * $p_hold OR usd >= $p_share * $p_hold * debt_usd)

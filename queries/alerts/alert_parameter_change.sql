@@ -1,7 +1,7 @@
 -- name: alert_parameter_change
--- title: A parameter of a market is not what it was at the snapshot before
+-- title: A parameter of a market changed since the snapshot before
 -- param: p_now TIMESTAMPTZ = NULL  time of the run
--- param: p_days DOUBLE = 7.0  changes of snapshots that are older are no news
+-- param: p_days DOUBLE = 7.0  ignore changes of older snapshots
 -- once: yes
 SELECT c.market || ' ' || c.asset || ' ' || c.parameter || ' ' || c.after_block AS subject, 'raise' AS state,
        printf('%s on %s: %s was %s and is %s', c.symbol, c.market, c.parameter,

@@ -1,11 +1,11 @@
 -- name: alert_reserve_drift
--- title: A class of a stablecoin's reserve moved by more than so many points since the disclosure before
+-- title: A class of a stablecoin's reserve moved by many points since the disclosure before
 -- param: p_points DOUBLE = 5.0  percentage points
 -- param: p_now TIMESTAMPTZ = NULL  time of the run
--- param: p_days BIGINT = 120  older disclosures are no news
+-- param: p_days BIGINT = 120  ignore older disclosures
 -- once: yes
 WITH composed AS (
-  -- Totals without classes are another kind of disclosure: they take nobody's place here.
+  -- Totals without classes are another kind of disclosure: they replace none with classes.
   SELECT s.token, s.statement, s.as_of
   FROM statements_at() AS s
   WHERE s.statement IN (SELECT statement FROM reserve_items)

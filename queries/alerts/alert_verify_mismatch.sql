@@ -1,7 +1,7 @@
 -- name: alert_verify_mismatch
 -- title: The newest snapshot of a market differs from the chain
 -- param: p_now TIMESTAMPTZ = NULL  time of the run
--- param: p_days DOUBLE = 7.0  raised by no snapshot that is older
+-- param: p_days DOUBLE = 7.0  ignore older snapshots
 SELECT market AS subject,
        CASE WHEN epoch(coalesce($p_now, now())) - epoch(block_time) <= 86400 * $p_days THEN 'raise' ELSE 'hold' END
          AS state,

@@ -1,8 +1,8 @@
 -- name: alert_wall
--- title: A wall near the price: more than so many USD liquidate now or within a small fall of BTC or ETH
--- param: p_within DOUBLE = 0.05  how near, as a share of the price
+-- title: A wall near the price: many USD liquidate now or within a small drop of BTC or ETH
+-- param: p_within DOUBLE = 0.05  distance from the price, as a share of it
 -- param: p_usd DOUBLE = 50e6  raised from so many USD of seizable collateral
--- param: p_hold DOUBLE = 0.8  and held until it is below this share of that
+-- param: p_hold DOUBLE = 0.8  stays raised down to this share of it
 WITH wall AS (
   SELECT 'BTC' AS factor, direction, max_seizable_usd, accounts
   FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')

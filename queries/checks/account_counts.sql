@@ -1,5 +1,5 @@
 -- name: account_counts
--- title: Snapshots that do not hold the number of accounts they say
+-- title: Snapshots whose number of accounts differs from their rows
 SELECT n.market, n.snapshot, n.accounts, count(a.account) AS stored,
        count(DISTINCT a.account) AS distinct_accounts
 FROM snapshots_at() AS n

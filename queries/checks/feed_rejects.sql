@@ -1,6 +1,6 @@
 -- name: feed_rejects
--- title: Spans of a feed in which something could not be read: not covered, and those that claim to be
--- note: rejecting: not covered, until its history is read after that (`chainwatch collect …-history`), for 7 days of the feed at the most; any other state: claimed as covered although something could not be read
+-- title: Spans of a feed with messages that cannot be parsed, covered or not
+-- note: rejecting: not covered until its history is read (`chainwatch collect …-history`), for at most 7 days; any other state: covered although messages cannot be parsed
 WITH newest AS (
   SELECT source, max(to_time) AS until FROM coverage GROUP BY source
 ), past AS (

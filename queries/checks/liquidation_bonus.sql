@@ -1,6 +1,6 @@
 -- name: liquidation_bonus
--- title: Liquidations in which seized over repaid is not the reserve's bonus, fee taken off
--- note: a price that moved between the liquidation and the end of its block lists it here, too
+-- title: Liquidations whose seized over repaid value is not the reserve's bonus less the fee
+-- note: a price that moved between the liquidation and the end of its block is listed, too
 SELECT market, block_number, tx_hash, account, debt_symbol, coll_symbol,
        coll_seized_usd / debt_repaid_usd AS ratio,
        1e0 + bonus_bps / 1e4 * (1e0 - protocol_fee_bps / 1e4) AS expected

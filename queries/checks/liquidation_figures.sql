@@ -1,5 +1,5 @@
 -- name: liquidation_figures
--- title: Exchange liquidations whose side, size or value cannot be
+-- title: Exchange liquidations with an impossible side, size or value
 SELECT venue, market, symbol, event, side, price, contracts, quantity_base, notional_quote,
        notional_usd, usd_rule
 FROM exchange_liquidations

@@ -1,5 +1,5 @@
 -- name: look_ahead
--- title: Figures that count as known before they were published, or corrections before they were seen
+-- title: Figures that count as known before their publication, or before a correction was observed
 SELECT kind, subject, as_of, published_basis, published_at, known_at, observed_at
 FROM (
   SELECT 'indicator' AS kind, series AS subject, as_of, published_basis, published_at, known_at, observed_at FROM indicator_values

@@ -1,6 +1,6 @@
 -- name: reserve_sums
 -- title: Accepted disclosures whose own figures do not add up, to a cent
--- note: lines make up the assets where a composition is stated; assets less liabilities are the equity where that is stated
+-- note: stated lines must sum to the assets, and assets less liabilities to the stated equity
 WITH line AS (
   SELECT statement, sum(CAST(usd AS DOUBLE)) AS usd, count(*) AS lines FROM reserve_items GROUP BY statement
 )

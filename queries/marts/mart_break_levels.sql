@@ -1,6 +1,6 @@
 -- name: mart_break_levels
--- title: Break levels of BTC and ETH: outside prices at which a fall starts to feed itself (MODEL)
--- param: p_factor TEXT = 'BTC'  the factor, one after the other
+-- title: Break levels of BTC and ETH: outside prices at which forced sales set in (MODEL)
+-- param: p_factor TEXT = 'BTC'  factor; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor IN ('BTC', 'ETH') AND factor_price > 0e0 ORDER BY factor
 -- column: factor  what falls
@@ -10,7 +10,7 @@
 -- column: trigger_price  traded price then
 -- column: landing_price  traded price after all its sales
 -- column: endogenous_share  how far below its trigger the group's own sales push the price
--- column: loop_gain  price drop by what triggers in the next 1 % below, without what fires at the trigger itself, over that 1 %
+-- column: loop_gain  price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself
 -- column: accounts  accounts in the group
 -- column: units  units seized
 -- column: usd  their value in USD

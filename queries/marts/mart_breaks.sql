@@ -1,14 +1,14 @@
 -- name: mart_breaks
 -- title: Break levels of BTC: every 2,000 USD within 20 % of the last close, by each definition
--- param: p_level DOUBLE = 88000  the level, one after the other
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then
+-- param: p_level DOUBLE = 88000  price level; a mart runs once for each
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time
 -- each: p_level = SELECT CAST(unnest(generate_series(ceil(0.8 * close / 2000)::BIGINT, floor(1.2 * close / 2000)::BIGINT)) * 2000 AS DOUBLE) FROM (SELECT arg_max(close, time) AS close FROM candles_at(p_known_at := $p_known_at)) WHERE close IS NOT NULL ORDER BY 1
 -- column: level  price in USD
 -- column: definition  what counts as a break
 -- column: breaks  breaks that are stored
 -- column: first_at  first break
 -- column: last_at  last break
--- column: last_price  price at which the last one was seen
+-- column: last_price  first price of the last break
 -- column: held_seconds  how long the last break held, or holds
 -- column: retests  candles of the last break that came back without ending it
 -- column: extreme_price  furthest price of the last break

@@ -1,5 +1,5 @@
 -- name: mart_chain_liquidations
--- title: Liquidations on chain by hour, market and kind, at the oracle's prices then
+-- title: Liquidations on chain by hour, market and kind, at oracle prices of the time
 -- param: p_since TIMESTAMPTZ = NULL  beginning of the day
 -- param: p_until TIMESTAMPTZ = NULL  end of the day, exclusive
 -- column: hour  beginning of the hour, UTC

@@ -1,5 +1,5 @@
 -- name: mart_coverage
--- title: What each market's figures cover: accounts known, read and failed, and from where
+-- title: Scope of each market's figures: accounts found, read and failed, and their origin
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market  market
 -- column: protocol  protocol family
@@ -10,7 +10,7 @@
 -- column: block_time  time stamp of that block
 -- column: scope  accounts known: borrowers (who ever borrowed) or all
 -- column: accounts  accounts in the snapshot
--- column: accounts_read  accounts whose balances were read for it; others were carried
+-- column: accounts_read  accounts whose balances were read for this snapshot; others are carried over
 -- column: accounts_failed  accounts whose figures are n/a
 -- column: profile  rule set used for the integers
 -- column: endpoint  host that answered, keys removed

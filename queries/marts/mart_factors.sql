@@ -1,5 +1,5 @@
 -- name: mart_factors
--- title: What moves with each factor: price(x) = price · (1 - beta + beta x)
+-- title: Assets that move with each factor: price(x) = price · (1 - beta + beta x)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market  market
 -- column: factor  what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…

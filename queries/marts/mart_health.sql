@@ -1,6 +1,6 @@
 -- name: mart_health
 -- title: Health-factor distribution of each market: accounts, collateral and debt per bucket
--- param: p_market TEXT = 'all'  the market, one after the other
+-- param: p_market TEXT = 'all'  market; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- portable: yes
 -- each: p_market = SELECT market FROM snapshots_at(p_as_of := $p_as_of) ORDER BY market

@@ -1,6 +1,6 @@
 -- name: mart_indicators
 -- title: Market indicators: the newest value known that day
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time
 -- column: series  series
 -- column: title  what it measures
 -- column: value  newest value; null where there is none

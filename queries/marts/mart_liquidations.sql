@@ -6,7 +6,7 @@
 -- column: origin  exchange or chain
 -- column: venue  exchange, or protocol family
 -- column: side  long, short or n/a
--- column: events  liquidations that were seen
+-- column: events  number of liquidations
 -- column: at_least_usd  their value in USD: venues publish samples and feeds have gaps
 -- column: largest_usd  the largest of them in USD
 -- column: unpriced  liquidations whose value in USD is not known; they are in no sum

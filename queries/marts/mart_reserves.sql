@@ -1,12 +1,12 @@
 -- name: mart_reserves
 -- title: Composition of the stablecoin reserves by class: the newest disclosures known that day
--- param: p_token TEXT = 'USDT'  the token, one after the other
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then
+-- param: p_token TEXT = 'USDT'  token; a mart runs once for each
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time
 -- each: p_token = SELECT DISTINCT token FROM statements_at(p_known_at := $p_known_at) ORDER BY token
 -- column: token  token
 -- column: kind  kind of disclosure; each is compared with its own predecessor only
--- column: as_of  day the disclosure speaks of
--- column: evidence  what the disclosure is worth as evidence
+-- column: as_of  day that the disclosure describes
+-- column: evidence  kind of evidence: issuer page, fund file, attestation or on chain
 -- column: asset_class  class of the reserve
 -- column: usd  its value in USD
 -- column: total_share  its part of all assets

@@ -1,10 +1,10 @@
 -- name: mart_verification
--- title: What the chain itself says of each market's snapshot
+-- title: Comparison of each market's snapshot with the chain
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market  market
 -- column: block_number  block of the snapshot
 -- column: accounts  accounts in the snapshot
--- column: checked  accounts compared with the chain as integers; null: nobody compared
+-- column: checked  accounts compared with the chain as integers; null: not verified
 -- column: equal  accounts in which all figures are equal
 -- column: different  accounts in which any figure differs
 -- column: method  the chain's function and the codec that read it

@@ -1,6 +1,6 @@
 -- name: mart_walls
--- title: Walls of each factor and market: what becomes liquidatable per 1 % of the factor's price
--- param: p_factor TEXT = 'BTC'  the factor, one after the other
+-- title: Walls of each factor and market: collateral that becomes liquidatable per 1 % of the price
+-- param: p_factor TEXT = 'BTC'  factor; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- portable: yes
 -- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor_price > 0e0 ORDER BY factor

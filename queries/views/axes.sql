@@ -1,10 +1,10 @@
 -- name: axes
--- title: The price of a factor that rows of a market stand at: its own, and for sums the highest one
+-- title: Price axis of a factor per market: the market's own price, and for sums the highest
 -- param: p_factor TEXT = 'BTC'  which factor, or MARKET (1 = prices now)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: market: one of them, or all for the axis of their sum; a market without a price of its own stands on that one, too
--- note: axis_market: whose price it is; all where several markets have the same one
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- note: market: one market, or all for the axis of sums, which also serves markets without a price of the factor
+-- note: axis_market: market that has this price; all where several have the same
 -- portable: yes
 WITH own AS (
   SELECT s.market,
@@ -14,14 +14,14 @@ WITH own AS (
   GROUP BY s.market
 ), span AS (
   SELECT max(price) AS high, min(price) AS low, count(price) AS priced FROM own
-), whole AS (
+), shared AS (
   SELECT max(s.high) AS price,
          CASE WHEN max(s.priced) > 1 AND max(s.high) = max(s.low) THEN 'all'
               ELSE min(CASE WHEN o.price = s.high THEN o.market END) END AS axis_market
   FROM span AS s CROSS JOIN own AS o
 )
-SELECT 'all' AS market, axis_market, price FROM whole
+SELECT 'all' AS market, axis_market, price FROM shared
 UNION ALL
 SELECT o.market, CASE WHEN o.price IS NULL THEN w.axis_market ELSE o.market END,
        coalesce(o.price, w.price)
-FROM own AS o CROSS JOIN whole AS w
+FROM own AS o CROSS JOIN shared AS w

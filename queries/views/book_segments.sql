@@ -1,15 +1,15 @@
 -- name: book_segments
--- title: How far a sale moves the price: the order books of all venues as straight segments, units to distance
--- param: p_factor TEXT = 'BTC'  what is sold
--- param: p_as_of TIMESTAMPTZ = NULL  newest books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
+-- title: Market impact: the order books of all venues as straight segments of units against distance
+-- param: p_factor TEXT = 'BTC'  factor that is sold
+-- param: p_as_of TIMESTAMPTZ = NULL  newest order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
 -- param: p_side TEXT = 'bid'  bid (takes sales) or ask (takes purchases)
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- note: impact of q units = distance_from + (q - units_from) · slope + law · (√q - √units_from), in the segment that begins below q
--- note: the last segment has no end: square root of volume, y · sigma · √(q / adv), set on top of where the books end, so that it never lies below the law nor below the books; without a volume the books' last slope goes on
--- note: beyond what a venue showed, nothing more of it is counted: depth is a lower bound
+-- note: the last segment has no end: square root of volume, y · sigma · √(q / adv), added where the books end, so that it is never below the law or the books; without a volume the last slope continues
+-- note: depth is a lower bound: nothing is counted beyond the reach of a venue's book
 WITH book AS (
   SELECT venue, symbol, kind, distance, units
   FROM depth_at(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age)
@@ -18,8 +18,8 @@ WITH book AS (
   SELECT DISTINCT venue, symbol, kind FROM book
 ), place AS (
   SELECT DISTINCT distance FROM book
-), known AS (
-  -- The nearest known points of each venue around each distance, itself where it is one.
+), nearest AS (
+  -- The nearest stored points of each venue below and above each distance.
   SELECT v.venue, v.symbol, v.kind, p.distance,
     coalesce(last_value(b.distance IGNORE NULLS) OVER before, 0e0) AS d0,
     coalesce(last_value(b.units IGNORE NULLS) OVER before, 0e0) AS u0,
@@ -35,14 +35,14 @@ WITH book AS (
 ), summed AS (
   SELECT distance, sum(CASE WHEN d1 IS NULL OR d1 <= d0 THEN u0
                             ELSE u0 + (u1 - u0) * (distance - d0) / (d1 - d0) END) AS units
-  FROM known GROUP BY distance
+  FROM nearest GROUP BY distance
 ), span AS (
   SELECT coalesce(lag(units) OVER (ORDER BY distance), 0e0) AS units_from, units AS units_to,
          coalesce(lag(distance) OVER (ORDER BY distance), 0e0) AS distance_from,
          distance AS distance_to
   FROM summed
 ), filled AS (
-  -- Where a book has a hole, the next sale begins behind it.
+  -- Where a book has a hole, the next sale starts beyond it.
   SELECT *, (distance_to - distance_from) / (units_to - units_from) AS slope
   FROM span WHERE units_to > units_from
 )

@@ -1,8 +1,8 @@
 -- name: books_at
--- title: The newest order book of each venue, one row each: age, mid price, how far it was shown, what it held
--- param: p_factor TEXT = 'BTC'  what is bought and sold
--- param: p_as_of TIMESTAMPTZ = NULL  newest book not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds (as of then, or now)
+-- title: The newest order book of each venue in one row: age, mid price, reach and depth
+-- param: p_factor TEXT = 'BTC'  factor that is traded
+-- param: p_as_of TIMESTAMPTZ = NULL  newest order book up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds at p_as_of, or now
 SELECT factor, venue, symbol, kind, provenance, max(time) AS time, max(age_seconds) AS age_seconds,
        max(mid_price) AS mid_price, max(CASE WHEN side = 'bid' THEN reach END) AS bid_reach,
        max(CASE WHEN side = 'bid' THEN units END) AS bid_units,

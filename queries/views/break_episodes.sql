@@ -1,9 +1,9 @@
 -- name: break_episodes
--- title: Every time a price level broke, by each definition: when, for how long, how far, how often it was tested
+-- title: Every break of a price level, by each definition: time, duration, extreme price and retests
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
 -- param: p_direction TEXT = 'down'  down or up
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 WITH candle AS (
   SELECT *, INTERVAL 1 HOUR AS length FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)
   UNION ALL

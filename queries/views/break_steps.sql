@@ -1,22 +1,22 @@
 -- name: break_steps
--- title: The outside price at which each step of the wall fires, given what fired above it
+-- title: The outside price at which each step of the wall fires, given the sales above it
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block and books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- param: p_scales TEXT = '1'  depth times each of these; 'inf' is a market that no sale moves
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- param: p_scales TEXT = '1'  multiples of the measured depth; 'inf': sales do not move the price
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
--- param: p_adv DOUBLE = NULL  units traded per day; null: what the venues state
--- param: p_sold_share DOUBLE = 1  share of what is seized that is sold at once
--- param: p_absorbed TEXT = 'later'  what Compound III absorbs: sold later, or at once
--- param: p_betas TEXT = ''  how other factors move with it, e.g. 'eth=1.2'
+-- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
--- note: steps with one level fire together: the first of them pulls the others with it
+-- note: steps with the same level fire together
 WITH sale AS (
   SELECT f.market, f.account, f.close_rule, f.direction, f.step, f.trigger_price, f.is_account,
          f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
-         -- What a protocol absorbs, it sells itself: later, and not while its reserves suffice.
+         -- A protocol sells absorbed collateral itself, later, and not while its reserves suffice.
          CASE WHEN f.close_rule = 'absorb'
                AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
               ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units

@@ -2,7 +2,7 @@
 -- title: Closed candles of an asset: the newest version known, from one venue (an exchange before an import)
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_interval TEXT = '1d'  1h or 1d
--- param: p_known_at TIMESTAMPTZ = NULL  only what counted as known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 SELECT c.asset, c.symbol, c.venue, c.interval, c.time, c.open, c.high, c.low, c.close, c.volume,
        c.source, c.provenance, c.known_at, c.observed_at, c.document
 FROM candles AS c

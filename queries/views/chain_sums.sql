@@ -1,6 +1,6 @@
 -- name: chain_sums
--- title: What lending protocols seized in each crash's window, as far as their events are stored
--- note: only markets whose liquidations were read, none of a demo's chain; how much of the window that covers is not known
+-- title: Collateral that lending protocols seized in each crash's window, from stored events
+-- note: only markets whose liquidations were read, without demos; the coverage of the window is unknown
 SELECT e.event, sum(l.coll_seized_usd) AS usd, count(l.tx_hash) AS events,
        string_agg(DISTINCT l.market, ', ' ORDER BY l.market) AS markets,
        CASE WHEN count(l.tx_hash) = 0 THEN 'n/a (none stored)'

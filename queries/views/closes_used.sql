@@ -1,7 +1,7 @@
 -- name: closes_used
--- title: Which daily closes of BTC and ETH a covariance is of: from where, from when to when, how many
+-- title: Daily closes of BTC and ETH behind a covariance: source, first and last day, number
 -- param: p_window BIGINT = 90  days of closes
--- param: p_as_of TIMESTAMPTZ = NULL  newest closes not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
 -- note: moves: returns between closes of adjoining days
 SELECT a.asset, d.venue, d.source, d.provenance, CAST(min(d.time) AS DATE) AS from_day,
        CAST(max(d.time) AS DATE) AS to_day, count(d.close) AS closes, count(d.r) AS moves

@@ -1,17 +1,17 @@
 -- name: counted_liquidations
--- title: Liquidations of exchanges that count: orders and fills, of a history those that its stream did not see
+-- title: Exchange liquidations that count: orders and fills; of a history those that the stream missed
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: all
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: all
--- note: triggers announce fills and adl rids a liquidator of what it took over: neither counts
--- note: a history counts where no stream of the venue was alive, and where it rejected frames, from 2 s before: what cannot be read may be that old when it comes
--- note: of such a time, a history counts for no second, contract and side of which the stream told, for one liquidation may be two rows there
+-- note: triggers (they announce fills) and auto-deleveraging (adl) do not count
+-- note: a history counts where no stream of the venue was up, and where the stream rejected frames, from 2 s before: a message may be that old when it arrives
+-- note: in such a time, a history does not count for a second, contract and side that the stream has: one liquidation may be two rows there
 WITH of_history AS (
   SELECT source, symbol, side, min(time) AS since, max(time) AS until
   FROM exchange_liquidations
   WHERE delivery = 'history' AND ($p_since IS NULL OR time >= $p_since)
     AND ($p_until IS NULL OR time < $p_until)
   GROUP BY source, symbol, side
-), told AS (
+), streamed AS (
   SELECT DISTINCT l.source || '-history' AS source, l.symbol, l.side,
          date_trunc('second', l.time) AS second
   FROM exchange_liquidations AS l
@@ -26,7 +26,7 @@ WHERE l.kind IN ('order', 'fill') AND ($p_since IS NULL OR l.time >= $p_since)
   AND ($p_until IS NULL OR l.time < $p_until)
   AND (l.delivery <> 'history' OR (
     NOT EXISTS (
-      FROM told AS t WHERE t.source = l.source AND t.symbol = l.symbol AND t.side = l.side
+      FROM streamed AS t WHERE t.source = l.source AND t.symbol = l.symbol AND t.side = l.side
        AND t.second = date_trunc('second', l.time))
     AND (NOT EXISTS (
       FROM coverage AS c

@@ -1,6 +1,6 @@
 -- name: crash_figures
 -- title: Five crashes, one row per figure: value, unit, day, source, age
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 WITH move AS (
   SELECT * FROM price_moves(p_asset := 'BTC', p_known_at := $p_known_at)
 ), ether AS (
@@ -42,7 +42,7 @@ WITH move AS (
             FROM crash_events() AS e LEFT JOIN value AS v ON v.series = 'nasdaq' AND v.as_of = e.as_of
   UNION ALL SELECT e.event, 15, 'USDT reserve, bn USD', r.value, 'bn USD', r.as_of, r.source, r.provenance, r.observed_at
             FROM crash_events() AS e LEFT JOIN reserve AS r ON r.event = e.event
-), told AS (
+), written AS (
   SELECT f.*, CASE WHEN f.value IS NOT NULL THEN NULL
                    WHEN f.metric = 'BTC in the window' THEN m.window_basis
                    WHEN f.metric = 'VIX z-score' AND f.as_of IS NOT NULL THEN 'n/a (not 252 days before)'
@@ -70,5 +70,5 @@ SELECT event, metric, value, unit,
             ELSE printf('%.2f', value) END AS figure,
        as_of, 86400 * date_diff('day', as_of, CAST(coalesce($p_known_at, now()) AS DATE)) AS age_seconds,
        source, provenance, observed_at, n AS position
-FROM told
+FROM written
 ORDER BY position, event

@@ -1,7 +1,7 @@
 -- name: daily_moves
 -- title: The newest daily closes of BTC and ETH, and the log return of each from the day before
 -- param: p_window BIGINT = 90  days of closes
--- param: p_as_of TIMESTAMPTZ = NULL  newest closes not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
 -- note: r: null where the close of the day before is not stored
 WITH daily AS (
   SELECT * FROM candles_at(p_asset := 'BTC', p_interval := '1d')

@@ -1,7 +1,7 @@
 -- name: day_inputs
--- title: What the marts of each UTC day are made from: rows per table, and a digest of their keys
--- param: p_day DATE = NULL  one day; null: every day of which anything is stored
--- note: digest: it depends on which rows there are, not on their order or on the segments they lie in
+-- title: Inputs of each UTC day's marts: rows per table, and a digest of their keys
+-- param: p_day DATE = NULL  one day; null: every day with stored rows
+-- note: digest: of the set of rows; their order and their segments do not matter
 WITH stored AS (
   SELECT d.day FROM stored_days() AS d WHERE $p_day IS NULL OR d.day = $p_day
 ), standing AS (
@@ -25,7 +25,7 @@ WITH stored AS (
   FROM stored AS s JOIN coverage AS c
     ON c.from_time < CAST(s.day + 1 AS TIMESTAMPTZ) AND c.to_time > CAST(s.day AS TIMESTAMPTZ)
 ), input_so_far AS (
-  -- Of these a day's marts read all that was known at its end.
+  -- Of these tables a day's marts read all rows that were known at its end.
   SELECT CAST(c.known_at AS DATE) AS day, 'candles' AS input,
          concat_ws(' ', c.asset, c.venue, c.interval, epoch_us(c.time), epoch_us(c.observed_at)) AS key
   FROM candles AS c

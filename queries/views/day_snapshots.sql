@@ -1,5 +1,5 @@
 -- name: day_snapshots
--- title: The snapshot each market's marts of a UTC day stand on, and the one before that they are compared with
+-- title: Snapshot of each market that the marts of a UTC day use, and the one before it
 WITH newest AS (
   SELECT CAST(s.block_time AS DATE) AS day, s.market, s.snapshot, s.block_number, s.block_time
   FROM snapshots AS s

@@ -1,8 +1,8 @@
 -- name: depth_at
--- title: The newest order book of each venue for what a factor is sold as
--- param: p_factor TEXT = 'BTC'  what is bought and sold
--- param: p_as_of TIMESTAMPTZ = NULL  newest book not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds (as of then, or now)
+-- title: The newest order book of each venue for a factor
+-- param: p_factor TEXT = 'BTC'  factor that is traded
+-- param: p_as_of TIMESTAMPTZ = NULL  newest order book up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds at p_as_of, or now
 SELECT factor, venue, symbol, kind, side, distance, units, quote_amount, mid_price, best_bid, best_ask,
        reach, volume_24h, time, received_at, provenance,
        CAST(epoch(coalesce($p_as_of, now())) - epoch(time) AS BIGINT) AS age_seconds

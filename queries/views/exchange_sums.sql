@@ -1,6 +1,6 @@
 -- name: exchange_sums
--- title: What exchanges reported as liquidated in each crash's window: a lower bound, with its coverage
--- note: covered: share of the window in which the feeds that were collected at all were alive, their mean; figures of a demo do not count
+-- title: Liquidations that exchanges published in each crash's window: a lower bound, with coverage
+-- note: covered: mean share of the window in which the collected feeds were up, without feeds of a demo
 WITH reported AS (
   SELECT e.event, sum(l.notional_usd) FILTER (abs(l.notional_usd) <= 1e18) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,
          string_agg(DISTINCT l.venue, ', ' ORDER BY l.venue) AS names

@@ -3,10 +3,10 @@
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: missing: all = in no sum; part = paused: liquidatable, but the reserve of the largest collateral or debt is paused: at risk, and nothing of it seizable now; full close …: the first call is counted, what the full close factor adds is not
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- note: missing: all = in no sum; part = only the first liquidation counts (full close …), or at risk and not seizable now (paused: the reserve of the largest collateral or debt is paused)
 WITH priced AS (
-  -- Without a price of the factor a wall has no place for anybody.
+  -- Without a price of the factor a wall has no bins.
   SELECT max(price) > 0e0 AS has_price
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
@@ -21,7 +21,7 @@ WITH priced AS (
                 THEN 'full close where prices are not linear' END AS reason
   FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS t
   CROSS JOIN priced AS p
-  -- Whose balances have no value is told of without triggers.
+  -- Accounts whose balances have no value are listed by unvalued().
   LEFT JOIN account_health AS a
     ON a.snapshot = t.snapshot AND a.account = t.account AND t.direction = 'n/a'
   WHERE t.direction <> 'n/a' OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)

@@ -1,7 +1,7 @@
 -- name: factors_at
--- title: What moves with each factor at the newest snapshot of each market
+-- title: Assets that move with each factor at the newest snapshot of each market
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- portable: yes
 SELECT s.market, f.factor, f.kind, f.beta, r.symbol, r.price_usd, f.factor_price, f.cap_x, f.feed,
        f.description, f.asset, s.block_number, s.block_time, s.snapshot

@@ -1,15 +1,15 @@
 -- name: forced_sales
--- title: What liquidators may take from each account as a factor moves: one row per step of the wall
+-- title: Collateral that liquidators may take from each account as a factor moves, one row per step
 -- param: p_factor TEXT = 'BTC'  which factor moves
--- param: p_direction TEXT = 'down'  down, up or both; what is liquidatable already is always there
+-- param: p_direction TEXT = 'down'  down, up or both; accounts that are liquidatable now are always included
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
--- note: step: trigger = the first liquidation; rest = what the full close factor adds where the health factor would be 0.95 had nobody called before: the same share of all that is left; nothing is sold by the others: heal = from here on healing takes more of what is liquidatable already, heal-cap = it takes no more (all collateral, or prices are not linear any more)
--- note: of no asset more is taken than the account holds, nor bought than it owes; a step that lies where prices are not linear any more is in no row (full_outside in triggers)
--- note: units: what is seized of the factor's own assets, in units of the factor (of the token, for a ratio) at the trigger
--- note: trigger_price: x times the factor's highest price in any market, so that markets whose prices differ are on one axis
--- note: paused: of what is liquidatable already, nothing is seized where the reserve of the largest collateral or debt is paused
+-- note: step: trigger = first liquidation; rest = what the full close factor adds at health factor 0.95, the same share of all that is left; heal, heal-cap = no sale: start and end of the range in which healing takes more collateral
+-- note: never more of an asset is taken than held, nor bought than owed; steps where prices are not linear are left out (full_outside in triggers)
+-- note: units: seized collateral in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
+-- note: trigger_price: x times the highest price of the factor in any market, so that all markets share one axis
+-- note: paused: nothing is seized from accounts that are liquidatable now where the reserve of their largest collateral or debt is paused
 -- portable: yes
 WITH spot AS (
   SELECT price AS factor_price

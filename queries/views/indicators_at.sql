@@ -1,6 +1,6 @@
 -- name: indicators_at
--- title: Each indicator's value per day: the newest version known, from the source believed most
--- param: p_known_at TIMESTAMPTZ = NULL  only what counted as known then; null: everything
+-- title: Each indicator's value per day: newest version known, from the first source that has one
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 SELECT v.series, v.as_of, v.value, v.source, v.provenance, v.published_at, v.published_basis,
        v.known_at, v.observed_at, v.document
 FROM indicator_values AS v

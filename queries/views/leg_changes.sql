@@ -1,9 +1,9 @@
 -- name: leg_changes
 -- title: Every balance of two snapshots of each market: what interest, liquidations and owners did to it
--- param: p_from TIMESTAMPTZ = NULL  the older snapshot: newest block not later than this; null: oldest of all
--- param: p_to TIMESTAMPTZ = NULL  the newer snapshot: newest block not later than this; null: newest of all
--- note: interest: what the index made of the older balance; liquidated: from the events between the two blocks
--- note: moved: what is left, borrowed or supplied above 0, repaid or withdrawn below; both within the span net out
+-- param: p_from TIMESTAMPTZ = NULL  the older snapshot: its newest block up to this time; null: the oldest
+-- param: p_to TIMESTAMPTZ = NULL  the newer snapshot: its newest block up to this time; null: the newest
+-- note: interest: growth of the older balance by its index; liquidated: from events between the two blocks
+-- note: moved: the remaining change, above 0 borrowed or supplied, below 0 repaid or withdrawn, net
 WITH older AS (
   SELECT s.market, s.snapshot, s.block_number
   FROM snapshots AS s LEFT JOIN orphans AS o ON o.snapshot = s.snapshot
@@ -30,7 +30,7 @@ WITH older AS (
 ), reserve AS (
   SELECT p.market, r.asset, r.price_usd, r.debt_index, r.liquidity_index
   FROM pair AS p JOIN reserves AS r ON r.snapshot = p.after_id
-), taken AS (
+), seized AS (
   -- What the collateral lost is what the liquidator got and the protocol's part of the bonus.
   SELECT p.market, e.account, e.debt_asset AS asset, 'debt' AS side, sum(e.debt_repaid) AS amount
   FROM pair AS p
@@ -68,12 +68,12 @@ SELECT b.market, b.account, b.asset, b.side, b.before_amount, b.after_amount,
          CAST(CASE WHEN b.side = 'debt' THEN r.debt_index ELSE r.liquidity_index END AS DOUBLE)
          / nullif(CAST(b.grown AS DOUBLE), 0e0), 1e0) + coalesce(t.amount, 0e0) AS moved,
        b.before_usd, b.after_usd, b.before_price,
-       -- a category's own price stands where the balance is gone with which it was told
+       -- a category's own price is used where the balance that had it is gone
        coalesce(b.after_price, CASE WHEN b.before_category_priced THEN b.before_price ELSE r.price_usd END)
          AS after_price,
        b.before_lt_bps, b.after_lt_bps, b.before_bonus_bps, b.after_bonus_bps,
        b.before_category_priced, b.after_category_priced
 FROM both_sides AS b
 LEFT JOIN reserve AS r ON r.market = b.market AND r.asset = b.asset
-LEFT JOIN taken AS t
+LEFT JOIN seized AS t
   ON t.market = b.market AND t.account = b.account AND t.asset = b.asset AND t.side = b.side

@@ -1,10 +1,10 @@
 -- name: liquidation_events
--- title: Every liquidation that counts, of exchanges and of lending protocols, in one shape
--- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
--- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
--- note: what of exchanges counts: see counted_liquidations; of Compound III the absorbed collateral counts
--- note: a value beyond 1e18 USD is none, and has no price
--- note: on chain, long: a dollar was owed; short: a dollar was the collateral; else n/a
+-- title: All liquidations that count, of exchanges and of lending protocols, with the same columns
+-- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
+-- note: exchanges: see counted_liquidations; Compound III: the absorbed collateral
+-- note: a value above 1e18 USD is not plausible: the position has no price
+-- note: on chain: long where the debt is a dollar token, short where the collateral is, else n/a
 WITH bounds AS (
   SELECT since, until FROM liquidation_window(p_since := $p_since, p_until := $p_until)
 ), dollars AS (

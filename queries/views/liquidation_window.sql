@@ -1,7 +1,7 @@
 -- name: liquidation_window
--- title: From when to when liquidations are looked at: by default the last day that is stored
--- param: p_since TIMESTAMPTZ = NULL  from this time on; null: a day before the end
--- param: p_until TIMESTAMPTZ = NULL  before this time; null: the newest thing stored
+-- title: Time range of liquidations: by default the last stored day
+-- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
+-- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 WITH newest AS (
   SELECT greatest((SELECT max(to_time) FROM coverage),
                   (SELECT max(time) FROM exchange_liquidations) + INTERVAL 1 MICROSECOND,

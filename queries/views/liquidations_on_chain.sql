@@ -1,9 +1,9 @@
 -- name: liquidations_on_chain
--- title: Every liquidation event of the lending protocols that still stands
+-- title: Liquidation events of the lending protocols, without blocks that left the chain
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
--- note: a value beyond 1e18 USD is none: it is n/a, and its status says so
+-- note: a value above 1e18 USD is not plausible: it is n/a, and the status says so
 SELECT l.* EXCLUDE (load, day) REPLACE (
          CASE WHEN abs(l.debt_repaid_usd) <= 1e18 THEN l.debt_repaid_usd END AS debt_repaid_usd,
          CASE WHEN abs(l.coll_seized_usd) <= 1e18 THEN l.coll_seized_usd END AS coll_seized_usd,

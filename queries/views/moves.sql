@@ -1,14 +1,14 @@
 -- name: moves
--- title: What one factor moves, or MARKET: all volatile ones at once, and by how much
+-- title: Assets that one factor moves, or MARKET (all volatile ones at once), with their betas
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: every volatile one, by its beta
 -- param: p_betas TEXT = ''  betas of factors: 'eth=1.3,xau=0.2'; without, for MARKET 1 if volatile, 0 if not, else 0
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- note: volatile: a feed in USD of anything but money (a feed that names a currency or a token of one) and metals; ratios, fixed prices and unknown sources stay unless given a beta
--- note: own_beta: the part of beta that is of the named factor itself (none for MARKET)
--- note: betas of an asset whose price is a product of several moving factors add up; beta is null where the price is divided by what moves, as it is not linear then
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- note: volatile: feeds in USD, except currencies, tokens of currencies and metals; ratios, fixed prices and unknown sources are constant unless given a beta
+-- note: own_beta: part of beta that belongs to the named factor itself (none for MARKET)
+-- note: betas add up where an asset's price is a product of several factors; beta is null where the price is divided by the factor, as it is not linear then
 -- portable: yes
-WITH seen AS (
+WITH asset_factor AS (
   SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
          f.factor, f.kind, f.beta, f.cap_x, lower(f.factor) = lower($p_factor) AS is_own,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor END AS own_factor,
@@ -19,25 +19,25 @@ WITH seen AS (
                    ELSE f.factor_price END END AS own_unit_usd,
          lower($p_factor) = 'market' AS whole_market,
          split_part(split_part(',' || lower(replace($p_betas, ' ', '')) || ',',
-                               ',' || lower(f.factor) || '=', 2), ',', 1) AS told
+                               ',' || lower(f.factor) || '=', 2), ',', 1) AS given_beta
   FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
   JOIN factors AS f ON f.snapshot = s.snapshot
   JOIN reserves AS r ON r.snapshot = f.snapshot AND r.asset = f.asset
 ), moving AS (
   SELECT *,
     CASE WHEN is_own AND NOT whole_market THEN 1e0
-         WHEN told <> '' THEN CAST(told AS DOUBLE)
+         WHEN given_beta <> '' THEN CAST(given_beta AS DOUBLE)
          WHEN NOT whole_market THEN 0e0
          WHEN kind NOT IN ('feed', 'inverse') OR factor LIKE '%/%' THEN 0e0
          WHEN regexp_matches(upper(factor), 'USD|^(AG)?EUR|^DAI$|^GHO$|^FRAX$|^MIM$|^FEI$|^MAI$|^DOLA$|^BOLD$|^(GBP|CHF|JPY|AUD|CAD|SGD|NZD|CNY|KRW|BRL|MXN|TRY|ZAR|IDR|PHP|NGN|KES|XOF|COP)|^(XAU|XAG|PAXG)')
            THEN 0e0
          ELSE 1e0 END AS moved_by,
-    -- The named factor as this market has it; where it has none, as another has it.
+    -- The factor's price in this market; without one, the price in another market.
     coalesce(max(own_factor) OVER here, max(own_factor) OVER ()) AS named,
     coalesce(max(own_kind) OVER here, max(own_kind) OVER ()) AS named_kind,
     coalesce(max(own_price) OVER here, max(own_price) OVER ()) AS named_price,
     coalesce(max(own_unit_usd) OVER here, max(own_unit_usd) OVER ()) AS named_unit_usd
-  FROM seen
+  FROM asset_factor
   WINDOW here AS (PARTITION BY snapshot)
 )
 SELECT market, symbol, asset,

@@ -1,5 +1,5 @@
 -- name: open_interest_bars
--- title: Linear contracts of a coin bar by bar: open interest and its change, prices, and what a full feed saw liquidated
+-- title: Linear contracts of a coin per bar: open interest, its change, prices, and liquidations of full feeds
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
 -- note: entry price: (high + low + close) / 3, in place of the bar's VWAP, which is not published
@@ -18,7 +18,7 @@ WITH bar AS (
          coalesce(epoch(to_time) - epoch(lag(to_time) OVER w) > seconds, false) AS gap
   FROM bar
   WINDOW w AS (PARTITION BY venue, market, symbol ORDER BY to_time)
-), seen AS (
+), up_time AS (
   SELECT n.venue, n.market, n.symbol, n.bar,
          sum(epoch(least(c.to_time, n.to_time)) - epoch(greatest(c.from_time, n.from_time))) AS up
   FROM numbered AS n
@@ -44,7 +44,7 @@ SELECT n.base, n.venue, n.market, n.symbol, n.bar, n.from_time, n.to_time, n.uni
        coalesce(l.short_units, 0e0) AS liquidated_short_units,
        n.provenance
 FROM numbered AS n
-LEFT JOIN seen AS s ON s.venue = n.venue AND s.market = n.market AND s.symbol = n.symbol
+LEFT JOIN up_time AS s ON s.venue = n.venue AND s.market = n.market AND s.symbol = n.symbol
                    AND s.bar = n.bar
 LEFT JOIN liquidated AS l ON l.venue = n.venue AND l.market = n.market AND l.symbol = n.symbol
                          AND l.bar = n.bar

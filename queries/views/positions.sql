@@ -1,7 +1,7 @@
 -- name: positions
 -- title: Every balance at the newest snapshot of each market, with symbol, price and block
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- portable: yes
 SELECT s.market, s.block_number, s.block_time, l.account, l.side, r.symbol, l.asset, l.amount,
        r.price_usd, l.usd, l.lt_bps, l.bonus_bps, l.snapshot

@@ -1,8 +1,8 @@
 -- name: price_moves
 -- title: BTC in each crash: its day, and the stated window
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
--- note: window: from the first price in it to the lowest one; hours where they are stored without a gap, else whole days
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- note: window: from its first to its lowest price; by hours where all are stored, else by days
 WITH daily AS (
   SELECT *, CAST(time AS DATE) AS as_of, lag(close) OVER (ORDER BY time) AS close_before,
          lag(time) OVER (ORDER BY time) AS time_before,

@@ -1,6 +1,6 @@
 -- name: sampling_eras
--- title: What each venue published when: sums of different eras do not compare
--- note: from_time: at the latest since then, where documents changed their date; to_time null: still so; unknown: the venue documents no limit and nobody has measured one
+-- title: Sampling of each venue over time: sums of different eras cannot be compared
+-- note: from_time: latest date at which the rule began; to_time null: still valid; unknown: the venue documents no limit and none was measured
 SELECT * FROM (VALUES
   ('binance', 'usdm', TIMESTAMPTZ '2019-09-13 00:00Z', TIMESTAMPTZ '2021-04-27 00:00Z', 'full',
    'full: every order, at once'),

@@ -1,5 +1,5 @@
 -- name: series
--- title: The indicators: unit, sources in the order in which they are believed, how old each may be, and what is quoted
+-- title: The indicators: unit, sources in order of preference, greatest age, and instrument
 SELECT s.series, s.title, s.unit, s.max_age_days, o.rank, o.source, s.terms, s.instrument
 FROM (VALUES
   ('vix', 'Cboe volatility index, close', 'points', 5, 'cboe fred', 'Cboe; history PDDL', 'VIX, Cboe close'),

@@ -1,12 +1,12 @@
 -- name: snapshots_at
--- title: The newest snapshot of each market, with what is known of its verification
+-- title: The newest snapshot of each market, with its verification
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- portable: yes
 WITH checked AS (
   SELECT snapshot, checked, mismatched, verified_at, method
   FROM verifications
-  -- A difference that was found is told whatever else was found equal; else the widest comparison.
+  -- A verification with a mismatch comes first; else the one of the most accounts.
   QUALIFY row_number() OVER (PARTITION BY snapshot ORDER BY least(mismatched, 1) DESC, checked DESC,
                                                             verified_at DESC) = 1
 )

@@ -1,13 +1,13 @@
 -- name: spread_days
 -- title: SOFR less what the Fed pays on reserves, per day, in basis points
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- note: the Fed's rate is IOER up to 2021-07-28 and IORB from then on, the newest of the seven days up to the day
-WITH known AS (
+WITH indicator AS (
   SELECT * FROM indicators_at(p_known_at := $p_known_at) WHERE series IN ('sofr', 'iorb', 'ioer')
 ), sofr AS (
-  SELECT * FROM known WHERE series = 'sofr' AND as_of >= DATE '2018-04-02'
+  SELECT * FROM indicator WHERE series = 'sofr' AND as_of >= DATE '2018-04-02'
 ), paid AS (
-  SELECT * FROM known
+  SELECT * FROM indicator
   WHERE (series = 'ioer' AND as_of < DATE '2021-07-29') OR (series = 'iorb' AND as_of >= DATE '2021-07-29')
 ), joined AS (
   SELECT s.as_of, s.value AS sofr, p.value AS paid, p.series AS administered_rate, p.as_of AS administered_rate_as_of,

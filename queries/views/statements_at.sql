@@ -1,7 +1,7 @@
 -- name: statements_at
--- title: Each disclosure of reserves: the newest version known; a report of one's own before the shipped figures
+-- title: Each disclosure of reserves, newest version known; imported reports come before shipped figures
 -- param: p_token TEXT = 'all'  one token, or all
--- param: p_known_at TIMESTAMPTZ = NULL  only what counted as known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 SELECT * EXCLUDE (load, day),
        lag(statement) OVER (PARTITION BY token, kind ORDER BY as_of) AS previous,
        row_number() OVER (PARTITION BY token, kind ORDER BY as_of DESC) AS recency

@@ -1,5 +1,5 @@
 -- name: stored_days
--- title: UTC days of which anything is stored that a nightly export could hold
+-- title: UTC days with stored rows that an export may hold
 SELECT DISTINCT CAST(block_time AS DATE) AS day FROM snapshots
 UNION
 SELECT DISTINCT CAST(block_time AS DATE) FROM liquidations_on_chain()

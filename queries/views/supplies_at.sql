@@ -1,7 +1,7 @@
 -- name: supplies_at
 -- title: Tokens per chain at the newest day of each kind of evidence: the newest version known
 -- param: p_token TEXT = 'all'  one token, or all
--- param: p_known_at TIMESTAMPTZ = NULL  only what counted as known then; null: everything
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 SELECT * EXCLUDE (load, day) FROM supplies
 WHERE ($p_token = 'all' OR lower(token) = lower($p_token))
   AND ($p_known_at IS NULL OR known_at <= $p_known_at)

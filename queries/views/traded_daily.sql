@@ -1,9 +1,9 @@
 -- name: traded_daily
--- title: Units of a factor traded in a day on the venues whose books are known
--- param: p_factor TEXT = 'BTC'  what is traded
--- param: p_as_of TIMESTAMPTZ = NULL  newest books not later than this; null: newest of all
--- param: p_max_age DOUBLE = NULL  leave out books older than this many seconds
--- note: units: null where no venue states it; venues that do not are left out: a lower bound
+-- title: Units of a factor traded per day on the venues with stored order books
+-- param: p_factor TEXT = 'BTC'  factor that is traded
+-- param: p_as_of TIMESTAMPTZ = NULL  newest order books up to this time; null: the newest
+-- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- note: units: a lower bound, venues that do not state it are left out; null: none states it
 SELECT sum(volume_24h) AS units, count(volume_24h) AS venues
 FROM (
   SELECT venue, symbol, kind, max(volume_24h) AS volume_24h

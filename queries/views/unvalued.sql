@@ -1,8 +1,8 @@
 -- name: unvalued
 -- title: Accounts whose balances have no value in USD, which no sum counts, by reason
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
--- param: p_as_of TIMESTAMPTZ = NULL  newest block not later than this; null: newest of all
--- param: p_owing BOOLEAN = false  true: only those that may have debt, as the others have no trigger
+-- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- param: p_owing BOOLEAN = false  true: only accounts that may have debt (the others have no trigger)
 SELECT market, 'all' AS missing, reason, count(*) AS accounts, sum(debt_usd) AS debt_usd
 FROM (
   SELECT s.market, a.debt_usd,

@@ -1,6 +1,6 @@
 -- name: vix_days
--- title: VIX per day: z-score against the 252 closes before, and how far it is off its 20-day peak
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
+-- title: VIX per day: z-score against the 252 closes before, and its drop from the 20-day peak
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 SELECT as_of, value AS vix, source, provenance, known_at, observed_at, document,
        CASE WHEN count(*) OVER before = 252
             THEN (value - avg(value) OVER before) / stddev_samp(value) OVER before END AS z,

@@ -1,7 +1,7 @@
 -- name: yield_days
 -- title: 10-year Treasury yield per day, and how much it moves: standard deviation of 20 daily changes in bp
--- param: p_known_at TIMESTAMPTZ = NULL  only what was known then; null: everything
--- note: a day without a yield is passed over: the change then spans more than a day, and is never 0 for want of data
+-- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- note: a day without a yield is skipped: the change then spans more than a day, and is never 0 because data are missing
 SELECT *, CASE WHEN count(vol_bp) OVER year = 252 THEN median(vol_bp) OVER year END AS median_bp
 FROM (
   SELECT *, CASE WHEN count(change_bp) OVER month = 20 THEN stddev_samp(change_bp) OVER month END AS vol_bp
