@@ -9,9 +9,9 @@ from chainwatch.tables.base import Row
 
 
 class Depth(Row, frozen=True, kw_only=True):
-    """What one venue would take at once, summed from the mid price of its order book outwards.
+    """Depth of one venue's order book, summed from the mid price of its order book outwards.
 
-    One row per side and distance; distances beyond what the venue showed have no row.
+    One row per side and distance; distances beyond the reach of the book have no row.
     """
 
     table = "depths"
@@ -21,18 +21,21 @@ class Depth(Row, frozen=True, kw_only=True):
     venue: Annotated[str, "exchange or pool"]
     symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
     kind: Annotated[str, "spot or swap (order books); room for pools on chain"]
-    side: Annotated[str, "bid (what takes sales) or ask"]
+    side: Annotated[str, "bid (takes sales) or ask (takes purchases)"]
     distance: Annotated[float, "distance from the mid price as a share of it, e.g. 0.01"]
-    units: Annotated[float, "units of the factor on offer up to that distance"]
+    units: Annotated[float, "units of the factor on offer up to this distance"]
     quote_amount: Annotated[float, "the same in units of the quote currency"]
     mid_price: Annotated[float, "mean of best bid and best ask, in the quote currency"]
     best_bid: Annotated[float, "highest bid"]
     best_ask: Annotated[float, "lowest ask"]
-    reach: Annotated[float, "how far from the mid price the venue showed this side, at most 0.1"]
+    reach: Annotated[
+        float,
+        "greatest distance from the mid price that the venue showed on this side, at most 0.1",
+    ]
     volume_24h: Annotated[
         float | None, "units traded there in the last 24 hours; null if not stated"
     ] = None
-    time: Annotated[datetime, "the venue's own time of the book, else when it arrived"]
+    time: Annotated[datetime, "the venue's own time of the book, else the time of arrival"]
     received_at: Annotated[datetime, "when it arrived"]
     provenance: Annotated[str, "live, or demo"] = "live"
 
@@ -49,7 +52,7 @@ class Retraction(Row, frozen=True, kw_only=True):
     detected_at: Annotated[datetime, "when the replacement was noticed"]
 
 
-# --- what exchanges said --------------------------------------------------------------------
+# --- liquidations and coverage ----------------------------------------------------------------
 
 
 class Instrument(Row, frozen=True, kw_only=True):
@@ -67,7 +70,7 @@ class Instrument(Row, frozen=True, kw_only=True):
     settle: Annotated[str, "currency of margin and profit"]
     kind: Annotated[str, "linear (size in base), inverse (size in quote) or quanto (neither)"]
     contract_size: Annotated[
-        float | None, "one contract in base (linear) or quote (inverse); null if not told"
+        float | None, "one contract in base (linear) or quote (inverse); null if not stated"
     ]
     valid_from: Annotated[datetime, "when this specification was first read"]
 
@@ -85,8 +88,8 @@ class ExchangeLiquidation(Row, frozen=True, kw_only=True):
     market: Annotated[str, "market of the venue, e.g. usdm, inverse, swap"]
     event: Annotated[
         str,
-        "with symbol and time its identity: the venue's own id, else what tells it from others, "
-        "with its twin's number",
+        "with symbol and time its identity: the venue's own id, else its distinguishing fields "
+        "and the number among equal ones",
     ]
     symbol: Annotated[str, "contract as the venue writes it"]
     base: Annotated[str | None, "coin that is priced; null if the contract is not listed"]
@@ -118,7 +121,7 @@ class ExchangeLiquidation(Row, frozen=True, kw_only=True):
 class OpenInterest(Row, frozen=True, kw_only=True):
     """One contract's open interest at the end of a bar, with the bar's prices.
 
-    Every contract has a long and a short, so that it counts either side once.
+    Every contract has one long and one short, so that either side has this size.
     """
 
     table = "open_interest"
@@ -129,7 +132,7 @@ class OpenInterest(Row, frozen=True, kw_only=True):
     market: Annotated[str, "market of the venue, as there: linear or inverse"]
     symbol: Annotated[str, "contract as the venue writes it, as there"]
     interval: Annotated[str, "length of the bar, e.g. 5m"]
-    time: Annotated[datetime, "end of the bar, when the open interest was that"]
+    time: Annotated[datetime, "end of the bar, the time of the open interest"]
     contracts: Annotated[float, "as the venue counts: Bybit linear in base, inverse in USD"]
     units: Annotated[float, "the same in base; of an inverse contract at the close"]
     usd: Annotated[float, "the same in USD at the close, a dollar token for 1 USD"]
@@ -143,10 +146,10 @@ class OpenInterest(Row, frozen=True, kw_only=True):
 
 
 class Coverage(Row, frozen=True, kw_only=True):
-    """A span of time and what a feed was in it: without `up`, no liquidation means nothing.
+    """A span of time with the state of a feed. Outside `up`, no liquidation means nothing.
 
-    Spans of one source adjoin and never overlap. `up` ends at the last sign of life, so that a
-    silence that was not noticed yet is never claimed as covered.
+    Spans of one source adjoin and never overlap. `up` ends at the last heartbeat or message, so
+    that a silence that was not noticed yet never counts as covered.
     """
 
     table = "coverage"
@@ -155,25 +158,26 @@ class Coverage(Row, frozen=True, kw_only=True):
     source: Annotated[str, "source, e.g. binance-usdm"]
     venue: Annotated[str, "venue"]
     market: Annotated[str, "market of the venue"]
-    run: Annotated[str, "id of the process run that watched"]
+    run: Annotated[str, "id of the process that collected"]
     from_time: Annotated[datetime, "start of the span"]
     to_time: Annotated[datetime, "end of the span, not part of it"]
     state: Annotated[
         str,
         "up, partial (some connections), stale (alive but no event for long), rejecting (frames "
-        "cannot be read), down or off",
+        "cannot be parsed), down or off",
     ]
     reason: Annotated[str, "why it is in that state, or why the span ended"]
-    subscribed: Annotated[int | None, "contracts whose feed was alive; null if not counted"]
-    listed: Annotated[int | None, "contracts the venue lists; null if it did not say"]
-    connections: Annotated[int, "connections alive"]
+    subscribed: Annotated[int | None, "contracts subscribed to; null if not counted"]
+    listed: Annotated[int | None, "contracts that the venue lists; null if not stated"]
+    connections: Annotated[int, "open connections"]
     frames: Annotated[int, "frames received"]
     rows: Annotated[int, "liquidations kept"]
-    duplicates: Annotated[int, "liquidations seen before in this run, not kept again"]
-    rejects: Annotated[int, "frames or rows that could not be read"]
+    duplicates: Annotated[int, "liquidations received before in this run, not stored again"]
+    rejects: Annotated[int, "frames or rows that cannot be parsed"]
     heartbeats: Annotated[int, "frames of the heartbeat: the stream that is never silent"]
     sampling: Annotated[
-        str, "what the venue publishes: full, sampled, partial or unknown, with its rule"
+        str,
+        "what the venue publishes: full, sampled, partial or unknown, with its rule",
     ]
     last_event: Annotated[datetime | None, "time of the newest liquidation so far in this run"]
     provenance: Annotated[str, "live, or demo"]
@@ -192,7 +196,7 @@ class Candle(Row, frozen=True, kw_only=True):
     symbol: Annotated[str, "the venue's pair, e.g. BTC/USDT"]
     venue: Annotated[str, "exchange, or import"]
     interval: Annotated[str, "1h or 1d"]
-    time: Annotated[datetime, "begin of the candle"]
+    time: Annotated[datetime, "start of the candle"]
     open: Annotated[float, "first price"]
     high: Annotated[float, "highest price"]
     low: Annotated[float, "lowest price"]
@@ -203,5 +207,5 @@ class Candle(Row, frozen=True, kw_only=True):
     provenance: Annotated[str, "live, imported or sample"]
     published_at: Annotated[datetime | None, "end of the candle"] = None
     published_basis: Annotated[str, "rule, or observed for a revision"]
-    known_at: Annotated[datetime, "from when on it counts as known"]
-    observed_at: Annotated[datetime, "when this version was first seen here"]
+    known_at: Annotated[datetime, "time from which it counts as known"]
+    observed_at: Annotated[datetime, "when this version was first observed here"]

@@ -8,7 +8,7 @@ from typing import Annotated
 from chainwatch.tables import close_rules
 from chainwatch.tables.base import Row, Uint
 
-# --- what was read of a chain ---------------------------------------------------------------
+# --- snapshots --------------------------------------------------------------------------------
 
 
 class Scan(Row, frozen=True, kw_only=True):
@@ -22,11 +22,11 @@ class Scan(Row, frozen=True, kw_only=True):
     from_block: Annotated[int, "first block of the range"]
     to_block: Annotated[int, "last block of the range"]
     to_hash: Annotated[str, "hash of the last block when it was read"]
-    events: Annotated[int, "logs found"]
+    events: Annotated[int, "number of event logs"]
 
 
 class Touch(Row, frozen=True, kw_only=True):
-    """An account that events of one range of blocks name: known from then on, and to be re-read."""
+    """An account that events in a range of blocks name: it is in scope and is read again."""
 
     table = "touches"
     key = ("market", "account", "block_number", "to_hash")
@@ -39,7 +39,7 @@ class Touch(Row, frozen=True, kw_only=True):
 
 
 class Snapshot(Row, frozen=True, kw_only=True):
-    """One market read at one block; what belongs to it counts only if this row is there."""
+    """One market read at one block; rows that belong to it count only if this row is there."""
 
     table = "snapshots"
     key = ("snapshot",)
@@ -69,9 +69,11 @@ class Snapshot(Row, frozen=True, kw_only=True):
     quote_usd: Annotated[
         float | None, "USD per unit of the base currency; null if no feed for it is known"
     ] = 1.0
-    scope: Annotated[str, "accounts known: borrowers (who ever borrowed) or all"]
+    scope: Annotated[str, "accounts in scope: borrowers (all that ever borrowed) or all"]
     accounts: Annotated[int, "accounts in the snapshot"]
-    accounts_read: Annotated[int, "accounts whose balances were read for this snapshot; others are carried over"]
+    accounts_read: Annotated[
+        int, "accounts whose balances were read for this snapshot; others are carried over"
+    ]
     accounts_failed: Annotated[int, "accounts whose health factor is n/a"]
     reserves_usd: Annotated[
         float | None, "Compound III: the protocol's own reserves; null if unknown or not used"
@@ -170,11 +172,15 @@ class Factor(Row, frozen=True, kw_only=True):
     market: Annotated[str, "market"]
     block_number: Annotated[int, "block of the snapshot"]
     asset: Annotated[str, "address of the underlying token"]
-    factor: Annotated[str, "what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x… "]
+    factor: Annotated[
+        str, "name of the factor: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x… "
+    ]
     beta: Annotated[float, "move of the price per move of the factor, 1 = one to one"]
-    kind: Annotated[str, "feed, ratio, inverse, fixed or unknown: how the oracle was resolved"]
+    kind: Annotated[
+        str, "feed, ratio, inverse, fixed or unknown: how the price source was resolved"
+    ]
     feed: Annotated[str, "address of the contract that carries the factor"]
-    description: Annotated[str, "what that contract says of itself"]
+    description: Annotated[str, "description that this contract returns"]
     factor_price: Annotated[float | None, "the factor's value now: USD for a feed, else the ratio"]
     cap_x: Annotated[
         float | None, "multiple of the factor's value above which the price stops following it"
@@ -202,7 +208,7 @@ class Account(Row, frozen=True, kw_only=True):
         Uint | None, "health factor, 1e18 = 1; null without debt or if n/a; derived for Compound"
     ]
     liquidatable: Annotated[
-        bool | None, "may be liquidated, exactly as the contract says at the block; null if n/a"
+        bool | None, "may be liquidated, as the contract itself says at the block; null if n/a"
     ] = None
     liquidatable_accrued: Annotated[
         bool | None, "Compound: the same once interest is accrued, as a liquidation does first"
@@ -233,9 +239,12 @@ class Leg(Row, frozen=True, kw_only=True):
     stable_since: Annotated[int | None, "stable debt: time of its last update, Unix seconds"] = None
     premium_shares: Annotated[Uint | None, "Aave v4 debt: premium shares"] = None
     premium_offset: Annotated[
-        Uint | None, "Aave v4 debt: what of the premium shares is not owed, token units and ray"
+        Uint | None,
+        "Aave v4 debt: part of the premium shares that is not owed, token units and ray",
     ] = None
-    config_key: Annotated[int | None, "Aave v4: key of the terms the account has on record"] = None
+    config_key: Annotated[
+        int | None, "Aave v4: key of the reserve's terms that apply to the account"
+    ] = None
     raw: Annotated[Uint, "balance at the block in token units, interest included"]
     value: Annotated[Uint | None, "balance in base units as the contract counts it; null if n/a"]
     amount: Annotated[float, "balance in whole tokens"]
@@ -248,11 +257,11 @@ class Leg(Row, frozen=True, kw_only=True):
 
 
 class ChainLiquidation(Row, frozen=True, kw_only=True):
-    """One liquidation event of a lending protocol: what was repaid and what was seized.
+    """One liquidation event of a lending protocol: debt repaid and collateral seized.
 
     Compound III has the two sides in separate events (absorb-debt, absorb-collateral) and sells
-    the collateral later (sale); a deficit is debt that no collateral was left for. Morpho Blue
-    tells of both in one event, which makes two rows.
+    the collateral later (sale); a deficit is debt without any collateral left. Morpho Blue has both
+    in one event, which makes two rows.
     """
 
     table = "chain_liquidations"
@@ -268,7 +277,7 @@ class ChainLiquidation(Row, frozen=True, kw_only=True):
     log_index: Annotated[int, "position of the log in its block"]
     kind: Annotated[str, "liquidation, absorb-debt, absorb-collateral, sale or deficit"]
     account: Annotated[str, "account that was liquidated; empty for a sale"]
-    liquidator: Annotated[str, "who repaid, absorbed or bought; empty if the event does not say"]
+    liquidator: Annotated[str, "address that repaid, absorbed or bought; empty if not in the event"]
     debt_asset: Annotated[str | None, "asset that was repaid"] = None
     debt_symbol: Annotated[str | None, "its symbol, a label"] = None
     debt_repaid_raw: Annotated[Uint | None, "debt repaid (deficit: debt written off), token units"]
@@ -281,16 +290,16 @@ class ChainLiquidation(Row, frozen=True, kw_only=True):
     coll_seized_usd: Annotated[float | None, "the same at the oracle price of that block"] = None
     bonus_bps: Annotated[float | None, "bonus the protocol allowed, basis points"] = None
     protocol_fee_bps: Annotated[
-        float | None, "protocol's share of the bonus, which is not in what the liquidator got"
+        float | None, "protocol's share of the bonus, which the liquidator does not get"
     ] = None
     status: Annotated[str, "ok, or why a figure is n/a"] = "ok"
 
 
-# --- what was checked -----------------------------------------------------------------------
+# --- verification -----------------------------------------------------------------------------
 
 
 class Verification(Row, frozen=True, kw_only=True):
-    """One comparison of a snapshot with the chain's own answer at the same block."""
+    """One comparison of a snapshot with the chain's own answers at the same block."""
 
     table = "verifications"
     key = ("snapshot", "verified_at")
@@ -319,5 +328,5 @@ class Mismatch(Row, frozen=True, kw_only=True):
     verified_at: Annotated[datetime, "when the check ended"]
     account: Annotated[str, "account address"]
     figure: Annotated[str, "collateral, debt or health factor"]
-    ours: Annotated[str, "our integer, or n/a (reason)"]
-    chain: Annotated[str, "the chain's integer, or what its call failed with"]
+    ours: Annotated[str, "integer computed here, or n/a (reason)"]
+    chain: Annotated[str, "the chain's integer, or the error of its call"]
