@@ -34,7 +34,7 @@ CHANNELS = (binance.USDM, bybit.LINEAR, okx.OKX)
 def run(cache: Path) -> list[dict[str, Any]]:
     lines = []
     with Loopback() as exchange:
-        for channel in (*CHANNELS, binance.COINM, bybit.INVERSE, *OTHERS):
+        for channel in (*CHANNELS, *OTHERS):
             lines.append(asyncio.run(_received(exchange, channel)))
         lines += asyncio.run(_against_ccxt(exchange))
         lines += [asyncio.run(_parsed(exchange, channel)) for channel in CHANNELS]

@@ -12,7 +12,7 @@ import pytest
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.tables.log import Reject
 from tests.exchanges.test_stream import states
-from tests.venues.client import OTHERS, Collecting, Loopback, quick
+from tests.venues.client import OTHERS, Collecting, Loopback, discovered, quick
 from tests.venues.others import ALL
 from tests.venues.protocols import BASE_MS
 
@@ -34,6 +34,11 @@ async def exchange(server: Loopback) -> Loopback:
 
 async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
     await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+
+
+def test_the_loopback_exchange_plays_every_venue() -> None:
+    """A venue without a protocol fails here, and with it every test of faults."""
+    assert {c.source for c in discovered()} == ALL.keys()
 
 
 async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(

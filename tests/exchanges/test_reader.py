@@ -27,6 +27,7 @@ from chainwatch.exchanges.venues import (
     okx,
 )
 from chainwatch.tables.exchange import ExchangeLiquidation
+from tests.venues.client import discovered
 from tests.venues.others import ALL
 
 CHANNELS = (binance.USDM, binance.COINM, bybit.LINEAR, bybit.INVERSE, okx.OKX)
@@ -52,14 +53,18 @@ def frames(channel: Channel) -> list[str]:
     return [text for n in range(6) for _, text in ALL[channel.source].frames(n, 0)]
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.source)
+@pytest.mark.parametrize("channel", discovered(), ids=lambda c: c.source)
 def test_a_frame_means_the_same_however_its_json_is_written(channel: Channel) -> None:
     for text in frames(channel):
         other = json.dumps(turned(json.loads(text)), indent=1)
         one, two = (channel.parse(t.encode(), reader_of(channel)) for t in (text, other))
         assert len(one.rows) == 1
         assert content(one.rows) == content(two.rows)
-        assert (one.rows[0].raw, two.rows[0].raw) == (text, other)
+        raw = (one.rows[0].raw, two.rows[0].raw)
+        if channel.source in ("deribit", "dydx-v4"):  # of a frame with other trades only its part
+            assert json.loads(raw[0]) == json.loads(raw[1])
+        else:
+            assert raw == (text, other)
 
 
 UNUSABLE = [

@@ -698,7 +698,9 @@ def test_open_readers_see_complete_loads_only(
         assert len(blocks) >= 3  # the open reader saw the new ones come
 
 
-@pytest.mark.full
+ROUNDS = sample_size(quick=4, full=25, torture=500)
+
+
 @pytest.mark.sampled
 def test_header_and_rows_of_a_report_are_of_one_snapshot(
     store: Store,
@@ -706,14 +708,14 @@ def test_header_and_rows_of_a_report_are_of_one_snapshot(
     """A report's header and rows are of one snapshot, also while a collector writes."""
     prices(1).store(store)
     stop = CHILDREN.Event()
-    writer = CHILDREN.Process(target=write_snapshots, args=(store.home, 0.1, stop))
+    writer = CHILDREN.Process(target=write_snapshots, args=(store.home, 0.5, stop))
     writer.start()
     blocks: set[int] = set()
     reads = 0
     patience = time.monotonic() + 60
     try:
         with query.open_catalog(store) as catalog:
-            while reads < 25 or (len(blocks) < 4 and time.monotonic() < patience):
+            while reads < ROUNDS or (len(blocks) < 4 and time.monotonic() < patience):
                 reads += 1
                 made = run.make(catalog, "accounts", {"p_limit": 5})
                 (market,) = made.meta["markets"]
@@ -751,6 +753,7 @@ def append_forever(home: Path, worker: int, acknowledged: Connection) -> None:
         acknowledged.send((number, receipt.stored_at))
 
 
+@pytest.mark.sampled
 def test_a_killed_writer_loses_nothing_and_shows_nothing_half(
     store: Store,
 ) -> None:

@@ -19,39 +19,35 @@ import msgspec
 
 from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.registry import discover
 from chainwatch.collect.source import Batch, Feed, Source
 from chainwatch.exchanges import stream
 from chainwatch.exchanges.channel import Channel, Timing
-from chainwatch.exchanges.venues import (
-    aster,
-    bitfinex,
-    bitget,
-    deribit,
-    dydx,
-    gate,
-    htx,
-    hyperliquid,
-    kraken_futures,
-)
+from chainwatch.exchanges.feeds import channels
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
 from tests.places import ROOT
+from tests.venues.others import ALL
 
-# The streams of all venues but Binance, Bybit and OKX.
-OTHERS = (
-    aster.ASTER,
-    bitfinex.BITFINEX,
-    bitget.BITGET,
-    deribit.DERIBIT,
-    dydx.DYDX,
-    gate.BTC,
-    gate.USDT,
-    htx.COIN,
-    htx.FUTURES,
-    htx.LINEAR,
-    hyperliquid.HYPERLIQUID,
-    kraken_futures.KRAKEN,
+
+def discovered() -> tuple[Channel, ...]:
+    """Every stream that the registry finds. Each is played by the loopback exchange."""
+    discover()
+    if channels.keys() != ALL.keys():
+        difference = ", ".join(sorted(channels.keys() ^ ALL.keys()))
+        raise LookupError(
+            f"expected one protocol in tests/venues/others.py for each stream, got {difference} in "
+            "one of the two only; add the protocol: faults of all venues are tried on it"
+        )
+    return tuple(channels[name] for name in sorted(channels))
+
+
+# The streams of all venues but those of which tests know more: see tests/exchanges/test_stream.py.
+OTHERS = tuple(
+    channel
+    for channel in discovered()
+    if channel.source not in ("binance-usdm", "bybit-linear", "okx")
 )
 
 
