@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainwatch import commands
 from chainwatch.commands.app import app, session_or_none
-from chainwatch.errors import ChainwatchError, Exit, UsageError, named
+from chainwatch.errors import ChainwatchError, Exit, UsageError, as_chainwatch_error
 
 if TYPE_CHECKING:
     from chainwatch.show.tell import Teller
@@ -123,7 +123,7 @@ def _other(failure: Exception) -> int:
             terminal.write("")
         except ChainwatchError as refused:
             return _tell(refused)
-    return _tell(named(failure, _scrubbed))
+    return _tell(as_chainwatch_error(failure, _scrubbed))
 
 
 def _flags(failure: Any) -> int:

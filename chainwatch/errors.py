@@ -1,15 +1,15 @@
-"""Every failure the program names, and the exit code each one ends with.
+"""Every kind of failure, and the exit code each one ends with.
 
 ChainwatchError
 ├── CheckFailed        1   a check ran and found a difference
 ├── UsageError         2   a wrong flag, name or value
 │   └── ConfigError    2   a wrong setting, file or endpoint
 ├── NetworkError       3   nothing usable came back
-│   ├── RpcError       3   a JSON-RPC endpoint refused or answered nonsense
+│   ├── RpcError       3   a JSON-RPC endpoint refused, or its answer cannot be used
 │   └── Reorged        3   the chain changed under a read; reading again is safe
-├── Unexpected         1   what nobody foresaw, of one job or step; the others go on
+├── Unexpected         1   an exception of another kind ended one job or step; the others go on
 ├── PartialError       4   some of what was asked for was done, some not
-│   └── Unread         4   an exchange sent frames or rows that cannot be read
+│   └── Unparsed       4   an exchange sent frames or rows that cannot be parsed
 └── StoreError         5   the lake cannot be read or written
     └── StoreBusy      5   another process holds it
 """
@@ -43,7 +43,7 @@ EXIT_MEANING = {
 
 
 class ChainwatchError(Exception):
-    """A failure told in one line: what is wrong, where, what to do."""
+    """A failure with a message of one line: what is wrong, where, what to do."""
 
     code = Exit.CHECK_FAILED
 
@@ -55,13 +55,13 @@ class CheckFailed(ChainwatchError):
 
 
 class UsageError(ChainwatchError):
-    """The command was asked for something that does not exist or make sense."""
+    """An option, name or value that does not exist or does not fit the others."""
 
     code = Exit.USAGE
 
 
 class ConfigError(UsageError):
-    """A setting, a file of settings or an endpoint does not fit what is asked."""
+    """A setting, a file of settings or an endpoint that does not fit the command."""
 
 
 class NetworkError(ChainwatchError):
@@ -71,7 +71,7 @@ class NetworkError(ChainwatchError):
 
 
 class RpcError(NetworkError):
-    """A JSON-RPC endpoint refused a request or answered something unusable."""
+    """A JSON-RPC endpoint refused a request, or its answer cannot be used."""
 
 
 class Reorged(NetworkError):
@@ -79,7 +79,7 @@ class Reorged(NetworkError):
 
 
 class Unexpected(ChainwatchError):
-    """What nobody foresaw ended one job or step; its cause is the exception itself."""
+    """An exception of another kind ended one job or step; it is the cause of this one."""
 
 
 class PartialError(ChainwatchError):
@@ -88,8 +88,8 @@ class PartialError(ChainwatchError):
     code = Exit.PARTIAL
 
 
-class Unread(PartialError):
-    """Some frames or rows of an exchange could not be read; the others are stored."""
+class Unparsed(PartialError):
+    """Some frames or rows of an exchange could not be parsed; the others are stored."""
 
 
 class StoreError(ChainwatchError):
@@ -108,24 +108,26 @@ def is_full(failure: BaseException) -> bool:
 
 
 def unwritable(name: str, failure: OSError) -> ChainwatchError:
-    """Why a file that somebody named could not be written: a full disk is nobody's wrong word."""
+    """Why a file that the user named could not be written: a full disk is not a wrong name."""
     kind = StoreError if is_full(failure) else UsageError
     return kind(f"{name} cannot be written: {failure.strerror or failure}")
 
 
-def named(failure: Exception, scrub: Callable[[str], str] = lambda text: text) -> ChainwatchError:
-    """Any exception as one of these: itself, a full disk as StoreError, all else as Unexpected.
+def as_chainwatch_error(
+    failure: Exception, scrub: Callable[[str], str] = lambda text: text
+) -> ChainwatchError:
+    """Any exception as a ChainwatchError: itself, a full disk as StoreError, else Unexpected.
 
-    `scrub` takes the secrets out of text that nobody foresaw.
+    `scrub` takes the secrets out of the text of another kind of exception.
     """
     if isinstance(failure, ChainwatchError):
         return failure
     if isinstance(failure, OSError) and (is_full(failure) or failure.filename is not None):
         where = f"{failure.filename}: " if failure.filename is not None else ""
         todo = ": free some space and run again" if is_full(failure) else ""
-        found: ChainwatchError = StoreError(f"{where}{failure.strerror}{todo}")
+        error: ChainwatchError = StoreError(f"{where}{failure.strerror}{todo}")
     else:
         words = scrub(" ".join(str(failure).split()))
-        found = Unexpected(f"unexpected {type(failure).__name__}: {words} (run again with --debug)")
-    found.__cause__ = failure
-    return found
+        error = Unexpected(f"unexpected {type(failure).__name__}: {words} (run again with --debug)")
+    error.__cause__ = failure
+    return error

@@ -33,11 +33,11 @@ PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000
 
 
 class NotReadable(ValueError):
-    """Why something is no number or time that counts; the value is the caller's to name."""
+    """Why something cannot be used as a number or time; the caller adds the value."""
 
 
 class OutOfRange(NotReadable):
-    """A number that is infinite, too large or too close to 0, or none at all (NaN)."""
+    """A number that is infinite, NaN, too large or too close to 0."""
 
 
 class OutOfBounds(NotReadable):
@@ -76,21 +76,21 @@ _at = datetime.fromtimestamp
 def decimal(value: object, form: Form = PLAIN) -> Decimal:
     """The exact number; NotReadable says why there is none."""
     if isinstance(value, str):
-        found = Decimal(_plain(value, form))
+        number = Decimal(_plain(value, form))
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise NotReadable("not a number")
     elif isinstance(value, int) and abs(value) > _MOST_WHOLE:
         raise OutOfRange(_beyond(abs(value)))
     else:
-        found = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    if not found.is_finite():
+        number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not number.is_finite():
         raise OutOfRange("not a usable number: not finite")
-    if not found:
+    if not number:
         return Decimal(0)
-    size = found.copy_abs()  # abs() would round
+    size = number.copy_abs()  # abs() would round
     if not _EDGES[0] <= size <= _EDGES[1]:
         raise OutOfRange(_beyond(size))
-    return found
+    return number
 
 
 def real(value: object, form: Form = PLAIN) -> float:
@@ -103,9 +103,9 @@ def real(value: object, form: Form = PLAIN) -> float:
             and value.replace(".", "", 1).isdigit()
             and len(value) <= LENGTH
         ):
-            found = float(value)
-            if LEAST <= found <= MOST or found == 0:
-                return found
+            number = float(value)
+            if LEAST <= number <= MOST or number == 0:
+                return number
     elif type(value) is float and (value == 0 or LEAST <= abs(value) <= MOST):
         return value
     return float(decimal(value, form))
@@ -117,10 +117,10 @@ def whole(value: object) -> int:
         return value
     if type(value) is str and _is_count(value):
         return int(value)
-    found = decimal(value)
-    if found != found.to_integral_value():
+    number = decimal(value)
+    if number != number.to_integral_value():
         raise NotReadable("not a whole number")
-    return int(found)
+    return int(number)
 
 
 def instant(value: object, unit: Unit, now: datetime | None, ahead: timedelta = AHEAD) -> datetime:
@@ -131,8 +131,8 @@ def instant(value: object, unit: Unit, now: datetime | None, ahead: timedelta = 
     count = value if type(value) is int else whole(value)
     per, first, last = _BOUNDS[unit]
     if not first <= count < last:
-        told = "before 2009" if 0 <= count < last else "out of range"
-        raise NotReadable(f"not a time in {unit}: {told}")
+        reason = "before 2009" if 0 <= count < last else "out of range"
+        raise NotReadable(f"not a time in {unit}: {reason}")
     time = _at(count / per, UTC)
     if now is not None and time > now and time > now + ahead:
         raise NotReadable(f"not a time in {unit}: in the future")
@@ -144,10 +144,10 @@ def moment(text: str, now: datetime | None, ahead: timedelta = AHEAD) -> datetim
     if len(text) > LENGTH or not _MOMENT.fullmatch(text):
         raise NotReadable("not a time written like 2026-01-29 or 2026-01-29T02:00Z")
     try:
-        found = datetime.fromisoformat(text.upper())
+        time = datetime.fromisoformat(text.upper())
     except ValueError:
-        raise NotReadable("no day or hour of the calendar") from None
-    return within(found, now, ahead)
+        raise NotReadable("not a day or hour of the calendar") from None
+    return within(time, now, ahead)
 
 
 def within(time: datetime, now: datetime | None, ahead: timedelta = AHEAD) -> datetime:
@@ -165,11 +165,11 @@ def within(time: datetime, now: datetime | None, ahead: timedelta = AHEAD) -> da
 def day(text: str) -> date:
     """A day written YYYY-MM-DD; NotReadable where it is none."""
     if not _DAY.fullmatch(text):
-        raise NotReadable("no day as YYYY-MM-DD")
+        raise NotReadable("not a day written YYYY-MM-DD")
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise NotReadable("no day of the calendar") from None
+        raise NotReadable("not a day of the calendar") from None
 
 
 def _plain(text: str, form: Form) -> str:
@@ -183,12 +183,12 @@ def _plain(text: str, form: Form) -> str:
         text = text.translate({ord(form.point): ".", ord("."): form.group and ","})
     if form.group and _IN_GROUPS.fullmatch(text):
         return text.replace(",", "")
-    found = _NUMBER.fullmatch(text)
-    if found is None and text.lstrip("+-").lower() in _NOT_FINITE:
+    match = _NUMBER.fullmatch(text)
+    if match is None and text.lstrip("+-").lower() in _NOT_FINITE:
         raise OutOfRange("not a usable number: not finite")
-    if found is None:
+    if match is None:
         raise NotReadable(f"not a number written like 1234{form.point}56")
-    if len(found["power"] or "") > 4:
+    if len(match["power"] or "") > 4:
         raise OutOfRange("not a usable number: its exponent is out of range")
     return text
 

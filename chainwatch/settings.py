@@ -105,46 +105,47 @@ class Settings:
 
     @property
     def home(self) -> Path:
-        if found := self.get("home"):
-            return Path(found.value).expanduser()
+        if configured := self.get("home"):
+            return Path(configured.value).expanduser()
         from platformdirs import user_data_path
 
         return user_data_path("chainwatch", appauthor=False)
 
     @property
     def cache(self) -> Path:
-        found = self.get("cache")
-        return Path(found.value).expanduser() if found else self.home / "cache"
+        configured = self.get("cache")
+        return Path(configured.value).expanduser() if configured else self.home / "cache"
 
     @property
     def markets(self) -> Path:
-        found = self.get("markets")
-        return Path(found.value).expanduser() if found else self.home / "markets.toml"
+        configured = self.get("markets")
+        return Path(configured.value).expanduser() if configured else self.home / "markets.toml"
 
     @property
     def tokens(self) -> Path:
-        found = self.get("tokens")
-        return Path(found.value).expanduser() if found else self.home / "tokens.toml"
+        configured = self.get("tokens")
+        return Path(configured.value).expanduser() if configured else self.home / "tokens.toml"
 
     @property
     def timeout(self) -> float:
-        found = self.get("timeout")
-        if found is None:
+        configured = self.get("timeout")
+        if configured is None:
             return 30.0
         try:
-            seconds = numbers.real(found.value)
+            seconds = numbers.real(configured.value)
         except numbers.NotReadable:
             seconds = 0.0
         if not 0 < seconds < 86_400:
             raise ConfigError(
-                f"timeout must be a number of seconds, not {found.value!r} (set by {found.origin})"
+                f"timeout: expected seconds above 0 and below 86400, got {configured.value!r} "
+                f"(set by {configured.origin})"
             )
         return seconds
 
     @property
     def ca_file(self) -> Path | None:
-        found = self.get("ca_file")
-        return Path(found.value).expanduser() if found else None
+        configured = self.get("ca_file")
+        return Path(configured.value).expanduser() if configured else None
 
     def feed_url(self, kind: str, name: str) -> Value | None:
         """The address set for an exchange source: kind ws (socket) or url (REST)."""
@@ -176,12 +177,12 @@ class Settings:
 
     def _names(self, pattern: str) -> list[str]:
         """What the pattern's first group finds in the names that are set, in lower case."""
-        found = set()
+        names = set()
         for source in (self._environ, self._dotenv):
             for name in source:
                 if match := re.fullmatch(pattern, name):
-                    found.add(match[1].lower())
-        return sorted(found)
+                    names.add(match[1].lower())
+        return sorted(names)
 
 
 def _base_url(configured: Value, name: str) -> Value:
@@ -215,7 +216,7 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         name, equals, value = line.removeprefix("export ").partition("=")
         name, value = name.strip(), value.strip()
         if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ConfigError(f"{path} line {number} is not NAME=value")
+            raise ConfigError(f"{path} line {number}: expected NAME=value")
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         elif " #" in value:

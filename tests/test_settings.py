@@ -108,15 +108,15 @@ CHAINWATCH_RPC_F=a=b=c
 
 @pytest.mark.parametrize("line", ["CHAINWATCH_HOME", "=value", "1A=b", "A B=c", "home: /x"])
 def test_a_line_that_is_none_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
-    with pytest.raises(ConfigError, match=r"\.env line 2 is not NAME=value") as told:
+    with pytest.raises(ConfigError, match=r"\.env line 2: expected NAME=value") as refused:
         made(tmp_path, dotenv=f"# first\n{line}\n")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_refused_line_is_not_repeated_since_it_may_be_a_secret(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as refused:
         made(tmp_path, dotenv="https://host/v2/SECRETKEY")
-    assert "SECRET" not in str(told.value)
+    assert "SECRET" not in str(refused.value)
 
 
 def test_an_env_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_a_secret_is_read_from_the_file_that_name_file_names(tmp_path: Path) -> 
     secret = tmp_path / "secret"
     secret.write_text("https://host.example/key\n")
     settings = made(tmp_path, environ={"CHAINWATCH_RPC_ETHEREUM_FILE": str(secret)})
-    found = settings.rpc_urls("ethereum")
-    assert found == Value(
+    configured = settings.rpc_urls("ethereum")
+    assert configured == Value(
         "https://host.example/key", "file named by environment CHAINWATCH_RPC_ETHEREUM_FILE"
     )
     assert settings.rpc_chains() == ["ethereum"]
@@ -157,9 +157,9 @@ def test_a_secret_is_read_from_the_file_that_name_file_names(tmp_path: Path) -> 
 
 def test_the_value_itself_goes_before_its_file(tmp_path: Path) -> None:
     environ = {"CHAINWATCH_RPC_A": "https://direct", "CHAINWATCH_RPC_A_FILE": "/nowhere"}
-    found = made(tmp_path, environ=environ).rpc_urls("a")
-    assert found is not None
-    assert found.value == "https://direct"
+    configured = made(tmp_path, environ=environ).rpc_urls("a")
+    assert configured is not None
+    assert configured.value == "https://direct"
 
 
 def test_a_missing_secret_file_is_told_with_its_variable(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chainwatch.collect.writer import (
     flushing,
     utc_now,
 )
-from chainwatch.errors import ChainwatchError, PartialError, Reorged, named
+from chainwatch.errors import ChainwatchError, PartialError, Reorged, as_chainwatch_error
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.store import Store
 from chainwatch.net.http import Http
@@ -226,7 +226,7 @@ async def _collect(run: Run, http: Http, job: Job, seconds: float | None) -> Out
     except ChainwatchError as expected:
         failure = expected
     except Exception as unexpected:
-        failure = named(unexpected, lambda text: scrubbed(text, run.settings))
+        failure = as_chainwatch_error(unexpected, lambda text: scrubbed(text, run.settings))
     # Streams share a writer: it counts what all of them stored, `rows` what this one delivered.
     stored = rows if streaming else writer.rows
     return Outcome(job=job, rows=stored, loads=writer.loads, failure=failure)

@@ -38,15 +38,15 @@ def alert(
     from chainwatch.reports import alerts
 
     seconds = span(timeout, "--timeout")
-    found = channels()
+    notifiers = configured_notifiers()
     with get_session().teller:
         if test:
-            outcome = alerts.send_sample(found)
+            outcome = alerts.send_sample(notifiers)
             output.emit(_report(outcome))
         else:
             outcome = alerts.run(
                 get_session().store,
-                found,
+                notifiers,
                 only=names or [],
                 seconds=seconds,
                 show=lambda o: output.emit(_report(o)),
@@ -54,16 +54,16 @@ def alert(
     raise_failures(outcome.failures)
 
 
-def channels() -> list[Notifier]:
+def configured_notifiers() -> list[Notifier]:
     """The channels that are set: webhooks, and what apprise knows; several with spaces between."""
     from chainwatch.reports.notifiers import Apprise, Webhook
 
     settings = get_session().settings
     webhook, notify = settings.get("webhook"), settings.get("notify")
-    found: list[Notifier] = [
+    notifiers: list[Notifier] = [
         Webhook(url, settings.timeout) for url in (webhook.value.split() if webhook else [])
     ]
-    return found + [Apprise(url) for url in (notify.value.split() if notify else [])]
+    return notifiers + [Apprise(url) for url in (notify.value.split() if notify else [])]
 
 
 def raise_failures(failures: list[ChainwatchError]) -> None:

@@ -148,6 +148,6 @@ def main_options(
         raise UsageError("--home: expected a folder, got an empty name")
     _session = Session(home, debug, color, Teller(quiet=quiet, verbose=verbose, color=color))
     if verbose:
-        found = _session.settings.get("home")
-        origin = found.origin if found else "default"
+        configured = _session.settings.get("home")
+        origin = configured.origin if configured else "default"
         _session.teller.detail(f"lake in {_session.settings.home} ({origin})")

@@ -109,5 +109,5 @@ def _feed_urls(settings: Settings) -> Iterator[Row]:
 def _masked(settings: Settings, name: str) -> str:
     from chainwatch.net.urls import mask
 
-    found = settings.get(name)
-    return " ".join(mask(url) for url in found.value.split()) if found else "none"
+    configured = settings.get(name)
+    return " ".join(mask(url) for url in configured.value.split()) if configured else "none"

@@ -57,7 +57,7 @@ KnownOption = Annotated[
 ]
 
 
-def _known(text: str | None) -> dict[str, object]:
+def _known_on(text: str | None) -> dict[str, object]:
     """The parameter for "as known on"."""
     return {} if text is None else {"p_known_at": last_moment(text, "--known-on")}
 
@@ -92,17 +92,17 @@ def show_reserves(
     output: Output,
 ) -> None:
     """Composition of a token's reserve, class by class, and what moved."""
-    chosen = {
+    flags = {
         "reserve_history": history,
         "reserve_statements": statements,
         "reserve_supply": supply,
         "reserve_drift": drift is not None,
     }
-    wanted = [name for name, flag in chosen.items() if flag]
+    wanted = [name for name, flag in flags.items() if flag]
     if len(wanted) > 1:
         raise UsageError("choose one of --history, --statements, --supply and --drift")
     name = wanted[0] if wanted else "reserves"
-    values: dict[str, object] = {"p_token": token, **_known(known_on)}
+    values: dict[str, object] = {"p_token": token, **_known_on(known_on)}
     if drift is not None:
         values["p_points"] = drift
     if last is not None:
@@ -127,7 +127,7 @@ def import_pdf(
 @listing
 def show_indicators(known_on: KnownOption = None, *, output: Output) -> None:
     """Newest value of each indicator, its day, age and source."""
-    emit_query("indicators", _known(known_on), output)
+    emit_query("indicators", _known_on(known_on), output)
 
 
 @indicators_app.command(
@@ -155,8 +155,8 @@ def import_indicator(
 
     store = get_session().store
     store.create()
-    known = on_catalog(lambda catalog: query.run(catalog, query.find("series")))
-    names = sorted({str(row["series"]) for row in known.dicts()})
+    listed = on_catalog(lambda catalog: query.run(catalog, query.find("series")))
+    names = sorted({str(row["series"]) for row in listed.dicts()})
     if series not in names:
         raise UsageError(
             f"no series is called {series!r}; {suggest(series, names)}known: {', '.join(names)}"
@@ -187,21 +187,21 @@ def spreads(
     output: Output,
 ) -> None:
     """SOFR against what the Fed pays on reserves."""
-    emit_query("spreads", {"p_last": last, **_known(known_on)}, output)
+    emit_query("spreads", {"p_last": last, **_known_on(known_on)}, output)
 
 
 @app.command(epilog="Example: chainwatch bottom --known-on 2026-02-06")
 @listing
 def bottom(known_on: KnownOption = None, *, output: Output) -> None:
     """The three-indicator checklist for a bottom."""
-    emit_query("bottom", _known(known_on), output)
+    emit_query("bottom", _known_on(known_on), output)
 
 
 @app.command(epilog="Example: chainwatch crashes")
 @listing
 def crashes(known_on: KnownOption = None, *, output: Output) -> None:
     """Five crashes side by side; --json: figure by figure."""
-    emit_query("crashes" if output.for_people else "crash_figures", _known(known_on), output)
+    emit_query("crashes" if output.for_people else "crash_figures", _known_on(known_on), output)
 
 
 @app.command(epilog="Example: chainwatch breaks BTC 88000 --since 2026-01-01")
@@ -222,7 +222,7 @@ def breaks(
         "p_asset": choice(asset.upper(), "ASSET", ASSETS),
         "p_level": level,
         "p_direction": "up" if up else "down",
-        **_known(known_on),
+        **_known_on(known_on),
     }
     if since is not None:
         values["p_since"] = moment(since, "--since")
@@ -240,7 +240,7 @@ def claims(
     output: Output,
 ) -> None:
     """What the articles of the day say, against stored data."""
-    values = _known(known_on)
+    values = _known_on(known_on)
     if article is not None:
         values["p_article"] = choice(article.upper(), "--article", ("A", "B", "C", "D"))
     emit_query("claims", values, output)

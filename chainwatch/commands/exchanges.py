@@ -13,7 +13,7 @@ from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, jobs_of, row_limit, run
 from chainwatch.commands.values import choice, moment, span
-from chainwatch.errors import Unread, UsageError
+from chainwatch.errors import Unparsed, UsageError
 
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job, Outcome
@@ -261,4 +261,4 @@ def replay_file(
     kinds = ("VARCHAR", *("BIGINT",) * 4)
     output.emit(Report(Result(columns, kinds, list(rows)), "replay"))
     if unread:
-        raise Unread(f"some frames or rows cannot be parsed: {'; '.join(unread)}")
+        raise Unparsed(f"some frames or rows cannot be parsed: {'; '.join(unread)}")

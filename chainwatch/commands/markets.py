@@ -81,9 +81,9 @@ def import_positions(
     options = _import_options(
         file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN
     )
-    found = read_file(file)
+    table = read_file(file)
     try:
-        rows = imported_rows(found.columns, found.rows, mapping, options)
+        rows = imported_rows(table.columns, table.rows, mapping, options)
     except UsageError as failure:
         raise UsageError(f"{file}: {failure}") from None
     store = get_session().store
@@ -178,8 +178,8 @@ def markets(*, output: Output) -> None:
     session = get_session()
     newest: dict[str, dict[str, Any]] = {}
     if session.store.exists:
-        found = on_catalog(lambda catalog: query.run(catalog, query.find("provenance")))
-        newest = {row["market"]: row for row in found.dicts()}
+        provenance = on_catalog(lambda catalog: query.run(catalog, query.find("provenance")))
+        newest = {row["market"]: row for row in provenance.dicts()}
     rows = []
     for market in load_markets(session.settings).values():
         try:

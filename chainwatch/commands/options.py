@@ -35,7 +35,7 @@ class Output:
     ) -> None:
         from chainwatch.show.document import Format
 
-        chosen = [
+        forms = [
             form
             for form, wanted in (
                 (Format.JSON, json),
@@ -45,9 +45,9 @@ class Output:
             )
             if wanted
         ]
-        if len(chosen) > 1:
-            raise UsageError(f"choose one of --{' and --'.join(chosen)}")
-        self.form = chosen[0] if chosen else Format.TABLE
+        if len(forms) > 1:
+            raise UsageError(f"choose one of --{' and --'.join(forms)}")
+        self.form = forms[0] if forms else Format.TABLE
         self.out = out
         self.limit = limit
 
@@ -132,8 +132,8 @@ def listing(command: Callable[..., None]) -> Callable[..., None]:
     offered = {k: v for k, v in _OUTPUT_OPTIONS.items() if k != "out" or "folder" not in own_names}
 
     def wrapped(**arguments: Any) -> None:
-        chosen = {name: arguments.pop(name) for name in offered}
-        command(output=Output(**{"out": None, **chosen}), **arguments)
+        given_options = {name: arguments.pop(name) for name in offered}
+        command(output=Output(**{"out": None, **given_options}), **arguments)
 
     own = inspect.signature(command, eval_str=True)
     parameters = [p for p in own.parameters.values() if p.name != "output"]

@@ -27,9 +27,11 @@ _KEYWORDS = tuple(
 
 def completions(start: str, names: Sequence[str]) -> list[str]:
     """What a word that begins so may become: names first, then keywords."""
-    found = [n for n in sorted(set(names)) if n.startswith(start.lower())]
+    matching = [n for n in sorted(set(names)) if n.startswith(start.lower())]
     words = [w for w in _KEYWORDS if start and w.startswith(start.upper())]
-    return [n for n in found if start] + (words if start.isupper() else [w.lower() for w in words])
+    return [n for n in matching if start] + (
+        words if start.isupper() else [w.lower() for w in words]
+    )
 
 
 def converse(
@@ -88,12 +90,12 @@ def _prepare(names: Sequence[str], history: Path):  # type: ignore[no-untyped-de
         return None
     with contextlib.suppress(OSError):
         readline.read_history_file(str(history))
-    found: list[str] = []
+    candidates: list[str] = []
 
     def complete(text: str, state: int) -> str | None:
         if state == 0:
-            found[:] = completions(text, names)
-        return found[state] if state < len(found) else None
+            candidates[:] = completions(text, names)
+        return candidates[state] if state < len(candidates) else None
 
     readline.set_completer(complete)
     readline.set_completer_delims(" \t\n,;()<>=+-*/'\":")

@@ -69,7 +69,7 @@ def queries(
     if name is not None and output.form is Format.TABLE:
         terminal.write(query.find(name).text + "\n", output.out)
         return
-    chosen = list(query.load_all().values()) if name is None else [query.find(name)]
+    listed = list(query.load_all().values()) if name is None else [query.find(name)]
     columns: tuple[str, ...] = ("query", "kind", "title", "parameters")
     rows: list[tuple[str, ...]] = [
         (
@@ -78,9 +78,9 @@ def queries(
             q.title,
             ", ".join(f"{p.name} = {p.default}" for p in q.params),
         )
-        for q in sorted(chosen, key=lambda q: (q.group, q.name))
+        for q in sorted(listed, key=lambda q: (q.group, q.name))
     ]
     if name is not None:
         columns = (*columns, "sql")
-        rows = [(*rows[0], chosen[0].text)]
+        rows = [(*rows[0], listed[0].text)]
     output.emit(Report(Result(columns, ("VARCHAR",) * len(columns), rows), "queries"))

@@ -66,7 +66,7 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
         wait([answer])
         thread.join()
     except KeyboardInterrupt:
-        # A query that has not begun yet does not notice that it is interrupted: it is told again.
+        # A query that has not begun yet does not notice an interrupt: repeat it.
         until = time.monotonic() + INTERRUPT_SECONDS
         while thread.is_alive() and time.monotonic() < until:
             catalog.interrupt()
@@ -75,9 +75,9 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
     finally:
         if not thread.is_alive():  # one that reads on is left behind, and its catalog with it
             catalog.close()
-    found = answer.result()
+    result = answer.result()
     get_session().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
-    return found
+    return result
 
 
 def run(coroutine: Any) -> Any:
@@ -114,23 +114,23 @@ def jobs_of(sources: list[str], markets: list[str], options: dict[str, str]) -> 
 
     settings = get_session().settings
     jobs = []
-    named = {found.name: found for name in sources for found in find_all(name)}
-    for name, found in named.items():
-        if found.mode == "file":
+    named = {source.name: source for name in sources for source in find_all(name)}
+    for name, source in named.items():
+        if source.mode == "file":
             raise UsageError(
                 f"{name} reads a file: `chainwatch reserves import-pdf FILE` or "
                 "`chainwatch indicators import FILE --series NAME`"
             )
-        if found.base:
-            settings.url(found.name, found.base)  # a bad one is told before anything is read
-        if not found.protocol:
-            jobs.append(Job(found, options=options))
+        if source.base:
+            settings.url(source.name, source.base)  # a wrong one is refused before anything is read
+        if not source.protocol:
+            jobs.append(Job(source, options=options))
             continue
-        known = markets_of(settings, found.protocol)
+        in_market_file = markets_of(settings, source.protocol)
         if not markets:
-            names = ", ".join(known) or f"none, {settings.markets} may name some"
+            names = ", ".join(in_market_file) or f"none, {settings.markets} may name some"
             raise UsageError(f"{name} needs --market NAME (it may be repeated); known: {names}")
         for market in dict.fromkeys(markets):
-            find_market(settings, found.protocol, market)
-            jobs.append(Job(found, target=market, options=options))
+            find_market(settings, source.protocol, market)
+            jobs.append(Job(source, target=market, options=options))
     return jobs

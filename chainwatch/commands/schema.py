@@ -42,41 +42,43 @@ def report(name: str | None = None) -> Any:
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
-    found = lines()
+    shown = lines()
     if name is not None:
-        known = sorted({line[1] for line in found})
-        if name not in known:
+        known_names = sorted({line[1] for line in shown})
+        if name not in known_names:
             raise UsageError(
-                f"no table or query is called {name!r}; {suggest(name, known)}"
+                f"no table or query is called {name!r}; {suggest(name, known_names)}"
                 "`chainwatch schema` lists them"
             )
-        found = [line for line in found if line[1] == name]
+        shown = [line for line in shown if line[1] == name]
     names = ("kind", "name", "part", "type", "meaning")
-    return Report(Result(names, ("VARCHAR",) * 5, list(found)), name="schema")
+    return Report(Result(names, ("VARCHAR",) * 5, list(shown)), name="schema")
 
 
 def lines() -> list[Line]:
-    """(kind, name, column or parameter, type, meaning); a line without a part is the whole."""
+    """(kind, name, column or parameter, type, meaning); a line without a part is of all of it."""
     from chainwatch.lake import query
     from chainwatch.tables.base import columns
     from chainwatch.tables.registry import tables
 
-    found: list[Line] = []
+    described: list[Line] = []
     for name, row in tables().items():
-        found.append(("table", name, "", "", " ".join((row.__doc__ or "").split())))
+        described.append(("table", name, "", "", " ".join((row.__doc__ or "").split())))
         for column in columns(row):
             kind = "DECIMAL(38,0)" if column.type == "UINT" else column.type
             key = " (key)" if column.name in row.key else ""
             null = "" if column.nullable else " NOT NULL"
-            found.append(("column", name, column.name, kind + null, column.meaning + key))
-    for chosen in sorted(query.load_all().values(), key=lambda q: (q.group, q.name)):
-        kind = {"checks": "check", "marts": "mart", "alerts": "alert"}.get(chosen.group, "query")
-        found.append((kind, chosen.name, "", "", chosen.title))
-        for p in chosen.params:
-            found.append(
-                ("parameter", chosen.name, p.name, p.type, f"{p.meaning} (default {p.default})")
+            described.append(("column", name, column.name, kind + null, column.meaning + key))
+    for definition in sorted(query.load_all().values(), key=lambda q: (q.group, q.name)):
+        kind = {"checks": "check", "marts": "mart", "alerts": "alert"}.get(
+            definition.group, "query"
+        )
+        described.append((kind, definition.name, "", "", definition.title))
+        for p in definition.params:
+            described.append(
+                ("parameter", definition.name, p.name, p.type, f"{p.meaning} (default {p.default})")
             )
-    return found
+    return described
 
 
 def diagram_text() -> str:
@@ -85,20 +87,20 @@ def diagram_text() -> str:
     from chainwatch.tables.registry import tables
 
     text = ["erDiagram"]
-    found = tables()
-    for name, row in found.items():
+    rows = tables()
+    for name, row in rows.items():
         types = {c.name: "DECIMAL" if c.type == "UINT" else c.type for c in columns(row)}
         text.append(f"  {name} {{")
         text += [f"    {types.get(part, 'VARCHAR')} {part} PK" for part in row.key]
         text.append("  }")
-    for name, row in found.items():
+    for name, row in rows.items():
         names = row.__struct_fields__
         if "snapshot" in names and name != "snapshots":
             text.append(f"  snapshots ||--o{{ {name} : snapshot")
         if name == "legs":
             text.append("  account_health ||--o{ legs : account")
             text.append("  reserves ||--o{ legs : asset")
-        if "statement" in names and name != "statements" and "statements" in found:
+        if "statement" in names and name != "statements" and "statements" in rows:
             text.append(f"  statements ||--o{{ {name} : statement")
     return "\n".join(text) + "\n"
 

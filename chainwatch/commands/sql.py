@@ -78,10 +78,10 @@ def read_and_emit(
         with readonly.explained("`chainwatch sql`"):
             return readonly.within(seconds, catalog, lambda: catalog.run(statement)), explains
 
-    found, explains = on_catalog(read)
+    result, explains = on_catalog(read)
     if explains and output.for_people:
-        found = _plan_lines(found)
-    output.emit(Report(found, name="sql"))
+        result = _plan_lines(result)
+    output.emit(Report(result, name="sql"))
 
 
 def _plan_lines(explained: Result) -> Result:

@@ -22,16 +22,16 @@ def status(*, output: Output) -> None:
     from chainwatch.show.document import Report
 
     home = get_session().store.home
-    chosen = query.find("freshness")
-    found, catalog = on_catalog(lambda catalog: (query.run(catalog, chosen), catalog.path))
+    freshness = query.find("freshness")
+    result, catalog = on_catalog(lambda catalog: (query.run(catalog, freshness), catalog.path))
     output.emit(
         Report(
-            found,
+            result,
             name="status",
-            title=chosen.title,
+            title=freshness.title,
             header=[f"lake: {home}", f"catalog: duckdb -readonly {shlex.quote(str(catalog))}"],
             meta={"home": str(home), "catalog": str(catalog)},
-            notes=chosen.notes,
+            notes=freshness.notes,
         )
     )
 
@@ -45,12 +45,12 @@ def checks(*, output: Output) -> None:
     from chainwatch.show.document import Report
 
     def run_all(catalog: Catalog) -> list[tuple[object, ...]]:
-        found: list[tuple[object, ...]] = []
+        states: list[tuple[object, ...]] = []
         for check in query.load_all().values():
             if check.group == "checks":
                 wrong = len(query.run(catalog, check).rows)
-                found.append((check.name, wrong, "wrong" if wrong else "ok", check.title))
-        return found
+                states.append((check.name, wrong, "wrong" if wrong else "ok", check.title))
+        return states
 
     rows = on_catalog(run_all)
     output.emit(

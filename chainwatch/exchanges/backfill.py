@@ -3,7 +3,7 @@
 It resumes where it stopped, and begins where the option `since` says, or a day ago. What it finds
 counts only where no stream of the venue was alive and could be read; it claims no coverage, because
 no venue says how complete its history is. A window of which something cannot be read is kept in the
-cursor and asked for again by the next run, as long as that is so; the run ends with `Unread`.
+cursor and asked for again by the next run, as long as that is so; the run ends with `Unparsed`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from chainwatch import numbers
 from chainwatch.collect.source import Batch, Feed
-from chainwatch.errors import ChainwatchError, Unread, UsageError
+from chainwatch.errors import ChainwatchError, Unparsed, UsageError
 from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract
 from chainwatch.exchanges.reader import ParsedMessage, Reader, describe_reject, reason_of
@@ -96,7 +96,7 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
         if window in left:
             yield await read(window)
     if first:
-        raise Unread(
+        raise Unparsed(
             f"{first[0]} ({len(first):,} windows hold such, and are asked for again by the next "
             "run)"
         )

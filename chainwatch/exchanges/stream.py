@@ -5,7 +5,7 @@
             yield batch
 
 A frame goes one way: `Connection` receives it, `Stream` parses it and keeps its rows, and
-`CoverageLog` counts it. A run in which something could not be parsed ends with `Unread`.
+`CoverageLog` counts it. A run in which something could not be parsed ends with `Unparsed`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from chainwatch.collect.source import Batch, Feed
-from chainwatch.errors import NetworkError, Unread
+from chainwatch.errors import NetworkError, Unparsed
 from chainwatch.exchanges.channel import Channel, Timing
 from chainwatch.exchanges.connection import Connection
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract, contract_of, instrument
@@ -45,7 +45,7 @@ class Silent(NetworkError):
 async def run(feed: Feed, channel: Channel, timing: Timing | None = None) -> AsyncGenerator[Batch]:
     """Batches of a channel until `feed.stopped`.
 
-    Raises `Silent` if it is not alive then, and `Unread` if something could not be parsed.
+    Raises `Silent` if it is not alive then, and `Unparsed` if something could not be parsed.
     """
     batches = Stream(feed, channel, timing or Timing()).batches()
     async with contextlib.aclosing(batches):
@@ -98,7 +98,7 @@ class Stream:
         if not alive:
             raise Silent(f"{self._channel.source} was not alive at the end: {reason}")
         if rejected := self.coverage.rejected:
-            raise Unread(rejected)
+            raise Unparsed(rejected)
 
     async def _next(self, stopping: asyncio.Future[Any], tasks: set[asyncio.Task[None]]) -> None:
         """Wait until there is something to store, or a span is due."""

@@ -13,7 +13,7 @@ import msgspec
 
 from chainwatch.collect.feed import Job
 from chainwatch.collect.registry import discover
-from chainwatch.errors import CheckFailed, named
+from chainwatch.errors import CheckFailed, as_chainwatch_error
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.nightly.compaction import MergeTimes, compact
@@ -142,7 +142,7 @@ def _do(step: Step) -> dict[str, Any]:
     try:
         entry: dict[str, Any] = {"state": "done", "detail": step.work()}
     except Exception as failure:
-        error = named(failure)
+        error = as_chainwatch_error(failure)
         entry = {"state": "failed", "detail": str(error), "code": int(error.code)}
     return entry | {"ended_at": now_text(), "seconds": round(time.monotonic() - begin, 3)}
 

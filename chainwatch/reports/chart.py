@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainwatch.errors import ConfigError, UsageError, unwritable
-from chainwatch.show.values import price_text, text_cell
+from chainwatch.show.values import cell_text, price_text
 from chainwatch.text import ScriptJson, visible
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _now(drawing: Drawing, axis: Any) -> list[Any]:
     usd = drawing.now["max_seizable_usd"]
     if not usd:
         return []
-    words = f"liquidatable now: {text_cell('usd', usd)} USD"
+    words = f"liquidatable now: {cell_text('usd', usd)} USD"
     bar = {"from": drawing.spot, "to": drawing.spot * 1.01, "usd": usd, "zero": 0, "words": words}
     data = _data([bar])
     return [

@@ -33,7 +33,7 @@ from chainwatch.reports.validation import (
     require_markets,
 )
 from chainwatch.show.document import Report
-from chainwatch.show.values import filled
+from chainwatch.show.values import fill_notes
 
 ATTEMPTS = 20  # to read header and rows of one snapshot while snapshots are being stored
 
@@ -102,7 +102,7 @@ def _make(
         meta=meta,
         shown=definition.shown,
         bar=definition.bar,
-        notes=filled(definition.notes, result),
+        notes=fill_notes(definition.notes, result),
     )
 
 

@@ -156,8 +156,8 @@ class Board:
 
 def line(row: ExchangeLiquidation) -> str:
     """One liquidation on one line."""
-    usd = values.text_cell("usd", row.notional_usd)
-    size = values.text_cell("quantity_base", row.quantity_base)
+    usd = values.cell_text("usd", row.notional_usd)
+    size = values.cell_text("quantity_base", row.quantity_base)
     return (
         f"{row.time:%Y-%m-%d %H:%M:%S.%f}"[:-3]
         + f"Z {row.venue} {row.market} {row.symbol} {row.side} {usd} USD "

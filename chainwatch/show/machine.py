@@ -25,14 +25,14 @@ def plain_rows(result: Result) -> list[dict[str, Any]]:
 
 def _distinct(columns: Sequence[str]) -> list[str]:
     """Names for an object's members: a second "a" is "a_1", as DuckDB calls it in a subquery."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for column in map(visible, columns):
         name, n = column, 0
-        while name in found:
+        while name in names:
             n += 1
             name = f"{column}_{n}"
-        found[name] = None
-    return list(found)
+        names[name] = None
+    return list(names)
 
 
 def json_text(report: Report) -> str:

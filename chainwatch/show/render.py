@@ -24,4 +24,4 @@ def text_of(report: Report, form: Format, *, width: int | None = None, color: bo
         case Format.MARKDOWN:
             return "\n".join(map(markdown_text, (report, *report.parts)))
         case Format.TABLE:
-            return "\n".join(table_text(each, width, color) for each in (report, *report.parts))
+            return "\n".join(table_text(part, width, color) for part in (report, *report.parts))

@@ -34,19 +34,19 @@ def columns_shown(report: Report) -> list[tuple[int, str]]:
     result = report.result
     if not report.shown:
         return [(i, heading(name)) for i, name in enumerate(result.columns)]
-    found = []
+    shown = []
     for name, _, title in (entry.partition("=") for entry in report.shown):
         if name not in result.columns:
             continue
         i = result.columns.index(name)
         if not result.rows or any(row[i] != "all" for row in result.rows):
-            found.append((i, title.replace("_", " ") or heading(name)))
-    return found
+            shown.append((i, title.replace("_", " ") or heading(name)))
+    return shown
 
 
 def table_text(report: Report, width: int | None, color: bool) -> str:
-    lines = [_painted(visible(report.title), _BOLD, color)] if report.title else []
-    lines += [_painted(line, _DIM, color) for line in _wrapped(report.header, width)]
+    lines = [_paint(visible(report.title), _BOLD, color)] if report.title else []
+    lines += [_paint(line, _DIM, color) for line in _wrap(report.header, width)]
     if lines:
         lines.append("")
     grid, hidden = _grid(report, width, color) if report.result.rows else (["no rows"], [])
@@ -56,7 +56,7 @@ def table_text(report: Report, width: int | None, color: bool) -> str:
         notes.append(f"no room for: {', '.join(hidden)} (a wider terminal or --csv has them)")
     if notes:
         lines.append("")
-    lines += [_painted(line, _DIM, color) for line in _wrapped(notes, width)]
+    lines += [_paint(line, _DIM, color) for line in _wrap(notes, width)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -70,37 +70,36 @@ def _grid(report: Report, width: int | None, color: bool) -> tuple[list[str], li
     shown = columns_shown(report)
     right = [is_number(result.types[i]) for i, _ in shown]
     rows = [[cell_text(result.columns[i], row[i]) for i, _ in shown] for row in result.rows]
-    longest = [max(map(_room, column)) for column in zip(*rows, strict=True)]
+    longest = [max(map(_columns_of, column)) for column in zip(*rows, strict=True)]
     heads = [[title] for _, title in shown]
     widths = _widths(heads, longest)
     gap, hidden = 2, []
     if width is not None and sum(widths) + gap * (len(widths) - 1) > width:
         gap = 1
-        heads = [_broken(title) for _, title in shown]
-        widths = _fitted(_widths(heads, longest), right, width)
+        heads = [_break_in_two(title) for _, title in shown]
+        widths = _fit(_widths(heads, longest), right, width)
         hidden = [title for _, title in shown[len(widths) :]]
     depth = max(map(len, heads[: len(widths)]))
     padded = [[""] * (depth - len(head)) + head for head in heads[: len(widths)]]
     lines = [
-        _painted(_joined(line, widths, right, gap), _BOLD, color)
-        for line in zip(*padded, strict=True)
+        _paint(_join(line, widths, right, gap), _BOLD, color) for line in zip(*padded, strict=True)
     ]
     used = sum(widths) + gap * len(widths)
     bars = _bars(report, BAR_WIDTH if width is None else min(BAR_WIDTH, width - used))
     for n, row in enumerate(rows):
-        first, *more = _folded(row, widths)
-        line = _joined(first, widths, right, gap)
+        first, *more = _fold(row, widths)
+        line = _join(first, widths, right, gap)
         if bars is not None and bars[n]:
-            line += " " * (used - _room(line)) + _painted(bars[n], _CYAN, color)
-        lines += [line, *(_joined(part, widths, right, gap) for part in more)]
+            line += " " * (used - _columns_of(line)) + _paint(bars[n], _CYAN, color)
+        lines += [line, *(_join(part, widths, right, gap) for part in more)]
     return lines, hidden
 
 
 def _widths(heads: Sequence[Sequence[str]], longest: Sequence[int]) -> list[int]:
-    return [max(*map(_room, head), w) for head, w in zip(heads, longest, strict=True)]
+    return [max(*map(_columns_of, head), w) for head, w in zip(heads, longest, strict=True)]
 
 
-def _room(text: str) -> int:
+def _columns_of(text: str) -> int:
     """Columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
@@ -109,14 +108,14 @@ def _room(text: str) -> int:
     return cell_len(text)
 
 
-def _broken(title: str) -> list[str]:
+def _break_in_two(title: str) -> list[str]:
     """A heading on two lines, as even as its words allow."""
     words = title.split(" ")
     splits = [[" ".join(words[:n]), " ".join(words[n:])] for n in range(1, len(words))]
-    return min(splits, key=lambda lines: max(map(_room, lines)), default=[title])
+    return min(splits, key=lambda lines: max(map(_columns_of, lines)), default=[title])
 
 
-def _fitted(widths: Sequence[int], right: Sequence[bool], room: int) -> list[int]:
+def _fit(widths: Sequence[int], right: Sequence[bool], room: int) -> list[int]:
     """Widths of the columns that fit, from the left; long text may be folded, numbers may not."""
     for fold in FOLD_WIDTHS:
         least = [w if number else min(w, fold) for w, number in zip(widths, right, strict=True)]
@@ -126,46 +125,46 @@ def _fitted(widths: Sequence[int], right: Sequence[bool], room: int) -> list[int
     while count > 1 and sum(least[:count]) + count - 1 > room:
         count -= 1
     spare = room - sum(least[:count]) - count + 1
-    found = []
+    fitted = []
     for wanted, given in zip(widths[:count], least, strict=False):
         more = max(0, min(wanted - given, spare))
         spare -= more
-        found.append(given + more)
-    return found
+        fitted.append(given + more)
+    return fitted
 
 
-def _folded(row: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+def _fold(row: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
     """A row as one line of cells, or several where a cell is longer than its column."""
     cells = row[: len(widths)]
-    if all(_room(c) <= w for c, w in zip(cells, widths, strict=True)):
+    if all(_columns_of(c) <= w for c, w in zip(cells, widths, strict=True)):
         return [list(cells)]
-    parts = [_chopped(c, w) for c, w in zip(cells, widths, strict=True)]
+    parts = [_chop(c, w) for c, w in zip(cells, widths, strict=True)]
     return [
         [part[n] if n < len(part) else "" for part in parts] for n in range(max(map(len, parts)))
     ]
 
 
-def _chopped(text: str, width: int) -> list[str]:
-    if _room(text) == len(text):
+def _chop(text: str, width: int) -> list[str]:
+    if _columns_of(text) == len(text):
         return textwrap.wrap(text, width) or [""]
     from rich.cells import chop_cells
 
     return chop_cells(text, width)
 
 
-def _joined(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> str:
+def _join(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> str:
     padded = []
     for text, width, number in zip(cells, widths, right, strict=False):
-        fill = " " * (width - _room(text))
+        fill = " " * (width - _columns_of(text))
         padded.append(fill + text if number else text + fill)
     return (" " * gap).join(padded).rstrip(" ")
 
 
-def _painted(text: str, code: str, color: bool) -> str:
+def _paint(text: str, code: str, color: bool) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if color and text else text
 
 
-def _wrapped(lines: Iterable[str], width: int | None) -> list[str]:
+def _wrap(lines: Iterable[str], width: int | None) -> list[str]:
     """Lines of words for a terminal of that width; unchanged without one."""
     if width is None:
         return [visible(line) for line in lines]

@@ -54,7 +54,7 @@ def _iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def filled(notes: Sequence[str], result: Result) -> list[str]:
+def fill_notes(notes: Sequence[str], result: Result) -> list[str]:
     """Notes with each {column} replaced by the first row's value as people read it."""
     first = result.dicts()[0] if result.rows else {}
     return [
@@ -67,11 +67,6 @@ def filled(notes: Sequence[str], result: Result) -> list[str]:
 
 
 # --- for people ---------------------------------------------------------------------------------
-
-
-def text_cell(column: str, value: Any) -> str:
-    """A value as people read it; the column's name says what it is."""
-    return cell_text(column, value)
 
 
 def cell_text(column: str, value: Any) -> str:

@@ -1175,7 +1175,7 @@ def test_config_shows_each_value_and_where_it_came_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"CHAINWATCH_TIMEOUT": "soon"}, ["timeout must be a number", "CHAINWATCH_TIMEOUT"]),
+        ({"CHAINWATCH_TIMEOUT": "soon"}, ["timeout: expected seconds", "CHAINWATCH_TIMEOUT"]),
         ({"CHAINWATCH_RPC_BASE_FILE": "/no/key"}, ["CHAINWATCH_RPC_BASE_FILE", "/no/key"]),
         ({"CHAINWATCH_HOME": "/a*b"}, ["/a*b", "must not contain"]),
     ],

@@ -411,10 +411,10 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
     ("words", "message"),
     [
         (["BCT"], "no factor is called 'BCT'; did you mean BTC?"),
-        (["BTC", "--to", "95000"], "not below today's price of BTC, 90,000.00"),
+        (["BTC", "--to", "95000"], "expected a price below 90,000.00, today's price of BTC"),
         (["BTC", "--explain", ""], "--explain: expected a number above 0, got ''"),
         (["BTC", "--to", ""], "--to: expected a number above 0, got ''"),
-        (["BTC", "--explain", "95000"], "not below today's price of BTC, 90,000.00"),
+        (["BTC", "--explain", "95000"], "expected a price below 90,000.00, today's price of BTC"),
         (["BTC", "--to", "-5"], "--to: expected a number above 0"),
         (["BTC", "--to", "soon"], "--to: expected a number above 0, got 'soon'"),
         (["BTC", "--drop", "120%"], "--drop: expected a share above 0"),

@@ -383,8 +383,8 @@ def test_a_number_is_rounded_by_what_its_column_means(column: str, value: Any, s
 def test_a_note_quotes_the_first_rows_value_and_is_dropped_without_one() -> None:
     result = Result(("near_share",), ("DOUBLE",), [(0.383,)])
     notes = ["{near_share} is near", "plain", "{nosuch} stays"]
-    assert values.filled(notes, result) == ["38.3 % is near", "plain", "{nosuch} stays"]
-    assert values.filled(notes, Result(("near_share",), ("DOUBLE",), [])) == ["plain"]
+    assert values.fill_notes(notes, result) == ["38.3 % is near", "plain", "{nosuch} stays"]
+    assert values.fill_notes(notes, Result(("near_share",), ("DOUBLE",), [])) == ["plain"]
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ async def test_a_metric_that_is_not_free_says_so_in_the_status(tmp_path: Path) -
         (BODY.replace('"CapMVRVCur"', '"CapMVRV"'), "CapMVRVCur"),
         (BODY.replace("1.31", "high"), "not a number"),
         (BODY.replace("1789434300", "1"), "AssetEODCompletionTime of 2026-09-14"),
-        (BODY.replace("2026-09-14T", "14-09-2026T"), "no day"),
+        (BODY.replace("2026-09-14T", "14-09-2026T"), "not a day"),
     ],
 )
 def test_another_shape_is_refused(body: str, words: str) -> None:

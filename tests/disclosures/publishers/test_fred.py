@@ -65,7 +65,7 @@ def test_each_series_has_its_usual_lag(series: str, as_of: str, known_at: dateti
     [
         (SOFR.replace("SOFR", "IORB"), "columns are observation_date,IORB"),
         (SOFR.replace("3.71", "3.7l"), "not a number"),
-        (SOFR.replace("2026-09-16", "16 Sep"), "no day"),
+        (SOFR.replace("2026-09-16", "16 Sep"), "not a day"),
         (SOFR.replace("2026-09-16", "2026-09-11"), "two values"),
         ("<!DOCTYPE html>\n<html>Invalid series\n", "HTML page"),
     ],

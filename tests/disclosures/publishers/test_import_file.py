@@ -60,7 +60,7 @@ def test_a_candle_that_is_not_closed_yet_is_left_out() -> None:
     [
         ("gold", "day,value\n2026-09-15,1\n", "no column `date`"),
         ("gold", "date,price\n2026-09-15,1\n", "neither a column `value` nor `close`"),
-        ("gold", "date,value\n15.09.2026,1\n", "no day as YYYY-MM-DD"),
+        ("gold", "date,value\n15.09.2026,1\n", "not a day written YYYY-MM-DD"),
         ("gold", "date,value\n2026-09-15,1,2\n", "3 fields, the header 2"),
         ("gold", "date,value\n2026-09-15,one\n", "not a number"),
         ("gold", "date,value\n2026-09-15,1\n2026-09-15,2\n", "two values"),
