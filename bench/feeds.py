@@ -22,7 +22,7 @@ from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.net.http import Http, Rest
 from tests.venues.client import OTHERS, Collecting, Loopback, quick
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 FRAMES = 200_000
 BURST = 1_000

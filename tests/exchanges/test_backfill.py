@@ -27,7 +27,7 @@ from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
 from chainwatch.tables.log import Reject
 from tests import shell
 from tests.venues.client import Collecting, Loopback, Notes, quick
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 HISTORIES = [s for s in discover().values() if s.name.endswith("-history")]
 NOW = datetime(2026, 2, 3, 12, 0, 30, tzinfo=UTC)

@@ -20,7 +20,7 @@ from chainwatch.exchanges.venues import htx
 from chainwatch.tables.log import Reject
 from tests import shell
 from tests.venues.client import ROOT, Collecting, Loopback, quick, until
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 PER_SECOND = 50
 SECONDS = 3_600
@@ -42,7 +42,7 @@ from chainwatch.lake.store import Store
 from chainwatch.net.socket import SocketFrame
 from chainwatch.settings import Settings
 from tests.venues.client import Notes
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 home, per_second, seconds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 stream.REMEMBERED = 50_000  # else the hour ends before anything is forgotten

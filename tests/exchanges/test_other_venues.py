@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from chainwatch.exchanges.contracts import Contract
+from chainwatch.exchanges.feeds import channels
 from chainwatch.tables.log import Reject
 from tests.exchanges.test_stream import states
+from tests.places import FIXTURES
 from tests.venues.client import OTHERS, Collecting, Loopback, discovered, quick
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 from tests.venues.protocols import BASE_MS
 
 CHANNELS = [quick(channel) for channel in OTHERS]
@@ -39,6 +41,11 @@ async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
 def test_the_loopback_exchange_plays_every_venue() -> None:
     """A venue without a protocol fails here, and with it every test of faults."""
     assert {c.source for c in discovered()} == ALL.keys()
+
+
+def test_every_stream_has_a_fixture_of_frames() -> None:
+    missing = [name for name in channels if not (FIXTURES / name / "frames.jsonl").exists()]
+    assert missing == []
 
 
 async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,23 +13,12 @@ import pytest
 
 from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import Contract, contract_size
+from chainwatch.exchanges.feeds import channels
 from chainwatch.exchanges.reader import Reader, VenueLiquidation
-from chainwatch.exchanges.venues import (
-    binance,
-    bitfinex,
-    bitget,
-    bybit,
-    deribit,
-    dydx,
-    gate,
-    htx,
-    hyperliquid,
-    kraken_futures,
-    okx,
-)
+from chainwatch.exchanges.venues import binance, bybit, okx
 from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.venues.client import discovered
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 CHANNELS = (binance.USDM, binance.COINM, bybit.LINEAR, bybit.INVERSE, okx.OKX)
 
@@ -173,76 +163,71 @@ def test_a_size_in_a_list_that_is_no_number_is_unknown() -> None:
     assert contract_size("0.01") == 0.01
 
 
-LISTS: list[tuple[str, str, str, Any]] = [
-    ("okx", "/api/v5/public/instruments?instType=SWAP", "data", okx.parse_listing),
-    (
-        "gate-usdt",
-        "/api/v4/futures/usdt/contracts",
-        "",
-        lambda b: gate.parse_listing(b, "USDT"),
-    ),
-    ("htx-linear", "/x_contract_info", "data", lambda b: htx.parse_listing(b, linear=True)),
-    (
-        "binance-usdm",
-        "/v1/exchangeInfo",
-        "symbols",
-        lambda b: binance.parse_listing(b, "linear"),
-    ),
-    (
-        "binance-coinm",
-        "/v1/exchangeInfo",
-        "symbols",
-        lambda b: binance.parse_listing(b, "inverse"),
-    ),
-    (
-        "bybit-linear",
-        "/v5/market/instruments-info?category=linear",
-        "result.list",
-        lambda b: bybit.parse_listing(b)[0],
-    ),
-    (
-        "bitget",
-        "/api/v3/market/instruments?category=USDT-FUTURES",
-        "data",
-        lambda b: bitget.parse_listing(b, "usdt-futures"),
-    ),
-    ("deribit", "/get_instruments", "result", deribit.parse_listing),
-    ("bitfinex", "/v2/conf/", "0", bitfinex.parse_listing),
-    ("kraken-futures", "/instruments", "instruments", kraken_futures.parse_listing),
-    ("dydx-v4", "/v4/perpetualMarkets", "markets", dydx.parse_listing),
-    ("hyperliquid", "/info", "universe", hyperliquid.parse_listing),
-]
+class StoredRest:
+    """The loopback protocol's list of contracts, each answer changed on its way."""
+
+    def __init__(self, source: str, change: Callable[[Any], None]) -> None:
+        self._protocol = ALL[source]
+        self._change = change
+
+    async def get(self, path: str, **params: object) -> bytes:
+        query = {name: f"{value}" for name, value in params.items() if value is not None}
+        return self._changed(self._protocol.rest(path, query, b"", []))
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        return self._changed(self._protocol.rest(path, {}, body, []))
+
+    def _changed(self, text: str | None) -> bytes:
+        assert text is not None
+        answer = json.loads(text)
+        for entries in entry_lists(answer, [s.removeprefix("t") for s in self._protocol.symbols]):
+            self._change(entries)
+        return json.dumps(answer).encode()
 
 
-@pytest.mark.parametrize(("source", "path", "place", "listed"), LISTS, ids=lambda v: str(v)[:14])
+def entry_lists(answer: Any, symbols: list[str]) -> list[Any]:
+    """The innermost lists (or objects) in an answer whose elements each name a contract."""
+    if not isinstance(answer, dict | list):
+        return []
+    elements = list(answer.values()) if isinstance(answer, dict) else answer
+    if inner := [entries for element in elements for entries in entry_lists(element, symbols)]:
+        return inner
+    if isinstance(answer, dict) and not all(isinstance(element, dict) for element in elements):
+        return []
+    names = [json.dumps(element).upper() for element in elements]
+    if names and all(any(symbol.upper() in name for symbol in symbols) for name in names):
+        return [answer]
+    return []
+
+
+@pytest.mark.parametrize("source", sorted(channels))
 @pytest.mark.parametrize("bad", [{}, {"symbol": 7, "name": None}, None, 7, []])
-def test_a_contract_that_cannot_be_read_costs_only_itself(
-    source: str, path: str, place: str, listed: Any, bad: Any
-) -> None:
-    where, _, query = path.partition("?")
-    given = dict([query.split("=")]) if query else {}
-    text = ALL[source].rest(where, given, b'{"type":"meta"}', [])
-    assert text is not None
-    good = listed(text.encode())
-    assert good
-    answer = json.loads(text)
-    entries: Any = answer
-    for name in filter(None, place.split(".")):
-        entries = entries[int(name)] if isinstance(entries, list) else entries[name]
-    if isinstance(entries, dict):
-        entries["X"] = bad
-    else:
-        entries.append(bad)
-    assert listed(json.dumps(answer).encode()) == good
-    # A list of which nothing can be read is of a form that nobody knows.
-    if isinstance(entries, dict):
-        entries |= dict.fromkeys(entries, bad)
-    else:
-        entries[:] = [bad] * len(entries)
-    if source == "bitfinex":
-        answer[1:] = []
+async def test_a_contract_that_cannot_be_parsed_costs_only_itself(source: str, bad: Any) -> None:
+    changed = []
+
+    def add(entries: Any) -> None:
+        changed.append(len(entries))
+        if isinstance(entries, dict):
+            entries["X"] = bad
+        else:
+            entries.append(bad)
+
+    def spoil(entries: Any) -> None:
+        if isinstance(entries, dict):
+            entries |= dict.fromkeys(entries, bad)
+        else:
+            entries[:] = [bad] * len(entries)
+
+    async def contracts(change: Callable[[Any], None]) -> list[Contract]:
+        return await channels[source].contracts(StoredRest(source, change))  # type: ignore[arg-type]
+
+    listed = await contracts(lambda entries: None)
+    assert listed
+    assert await contracts(add) == listed
+    assert sum(changed) >= len(listed)
+    # A list of which nothing can be parsed has a form that is not documented.
     with pytest.raises((msgspec.DecodeError, ValueError)):
-        listed(json.dumps(answer).encode())
+        await contracts(spoil)
 
 
 @pytest.mark.parametrize("size", [0.0, -10.0, float("nan"), float("inf"), 1e31])

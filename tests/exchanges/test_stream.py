@@ -18,8 +18,8 @@ from chainwatch.exchanges.venues import binance, bybit, okx
 from chainwatch.tables.exchange import Coverage
 from chainwatch.tables.log import Reject
 from tests.venues.client import FAST, HEARTBEAT_SECONDS, OTHERS, Collecting, Loopback, quick, until
-from tests.venues.others import ALL
-from tests.venues.protocols import BASE_MS, PROTOCOLS, dump
+from tests.venues.discovery import ALL
+from tests.venues.protocols import BASE_MS, dump
 
 USDM = quick(binance.USDM)
 LINEAR = quick(bybit.LINEAR)
@@ -40,7 +40,7 @@ async def exchange(server: Loopback) -> Loopback:
     """The exchange, behaving."""
     await at_once(server, "fault")
     for channel in LARGE:
-        await server.tell("list", channel.source, symbols=PROTOCOLS[channel.source].symbols)
+        await server.tell("list", channel.source, symbols=ALL[channel.source].symbols)
     return server
 
 
@@ -176,7 +176,7 @@ async def test_identical_rows_in_one_frame_are_events_of_their_own_and_survive_a
 
 
 async def test_a_message_in_many_pieces_is_one_frame(exchange: Loopback, tmp_path: Path) -> None:
-    text = dump(PROTOCOLS["binance-usdm"].order(7, 0))  # type: ignore[attr-defined]
+    text = dump(ALL["binance-usdm"].order(7, 0))  # type: ignore[attr-defined]
     pieces = [text[i : i + 40] for i in range(0, len(text), 40)]
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
@@ -483,9 +483,7 @@ async def test_a_contract_listed_later_is_subscribed_to(exchange: Loopback, tmp_
     )
     async with Collecting(exchange, tmp_path, LINEAR, timing=often) as running:
         await running.alive()
-        await exchange.tell(
-            "list", LINEAR.source, symbols=[*PROTOCOLS[LINEAR.source].symbols, "NEWUSDT"]
-        )
+        await exchange.tell("list", LINEAR.source, symbols=[*ALL[LINEAR.source].symbols, "NEWUSDT"])
         await running.stands(LINEAR, lambda span: span.subscribed == 6)
         await exchange.tell("burst", LINEAR.source, count=6)
         await running.counted(rows=6)
@@ -531,7 +529,7 @@ async def test_a_feed_by_contract_without_any_list_is_down_and_says_so(
 
 def bad_frames() -> list[tuple[dict[str, Any], str]]:
     """Frames that cannot be read, each with a word of the reason."""
-    good: dict[str, Any] = PROTOCOLS["binance-usdm"].order(1, 0)  # type: ignore[attr-defined]
+    good: dict[str, Any] = ALL["binance-usdm"].order(1, 0)  # type: ignore[attr-defined]
 
     def order(**changes: Any) -> dict[str, Any]:
         return {"text": dump({**good, "o": {**good["o"], **changes}})}

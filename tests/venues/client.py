@@ -28,7 +28,7 @@ from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
 from tests.places import ROOT
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 
 
 def discovered() -> tuple[Channel, ...]:
@@ -37,8 +37,9 @@ def discovered() -> tuple[Channel, ...]:
     if channels.keys() != ALL.keys():
         difference = ", ".join(sorted(channels.keys() ^ ALL.keys()))
         raise LookupError(
-            f"expected one protocol in tests/venues/others.py for each stream, got {difference} in "
-            "one of the two only; add the protocol: faults of all venues are tried on it"
+            f"expected a protocol in LOOPBACK of tests/exchanges/venues/test_<venue>.py for each "
+            f"stream, got {difference} in one of the two only; add the protocol: faults of all "
+            "venues are tried on it"
         )
     return tuple(channels[name] for name in sorted(channels))
 

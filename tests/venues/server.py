@@ -26,7 +26,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.venues import rest
-from tests.venues.others import ALL
+from tests.venues.discovery import ALL
 from tests.venues.protocols import Past, Protocol
 
 

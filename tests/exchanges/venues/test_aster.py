@@ -1,6 +1,7 @@
 """Aster: Binance's frames, raw or of a combined stream, on its own addresses."""
 
 from chainwatch.exchanges.venues import aster, binance
+from tests.exchanges.venues.test_binance import BinanceUsdm
 from tests.venues.fixtures import check_figures, messages, rows
 
 
@@ -21,3 +22,9 @@ def test_the_protocol_is_binances_and_nothing_else_is() -> None:
     assert "unknown stream" in messages("aster")[-1].refused
     assert aster.ASTER.ws != binance.USDM.ws
     assert aster.ASTER.sampling.startswith("unknown")
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+LOOPBACK = {"aster": BinanceUsdm()}

@@ -1,10 +1,14 @@
 """Binance: the order's side is the reverse of the position's, z is the size, COIN-M counts USD."""
 
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import binance
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.protocols import BinanceCoinm, BinanceUsdm, dump
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_usdm_sides_sizes_and_values() -> None:
@@ -89,3 +93,83 @@ def test_the_subscription_names_both_streams_and_the_route_is_the_one_that_deliv
     )
     assert request.tokens == ("4",)
     assert "/market/" in binance.USDM.ws
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class BinanceUsdm(Protocol):
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        refused = [p for p in order["params"] if p in denied]
+        if refused:
+            error = {"code": 2, "msg": f"Invalid request: unknown stream {refused[0]}"}
+            return Answer([dump({"error": error, "id": order["id"]})], subscribes=True)
+        return Answer([dump({"result": None, "id": order["id"]})], set(order["params"]), True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for topic in topics:
+            if "@markPrice" in topic:
+                symbol = topic.partition("@")[0].upper()
+                yield dump({"e": "markPriceUpdate", "E": now_ms(), "s": symbol, "p": "20011.25"})
+
+    def order(self, n: int, at_ms: int) -> dict[str, Any]:
+        at = (at_ms or BASE_MS) + n
+        filled = self.size(n)
+        order = {
+            "s": self.symbol(n),
+            "S": "SELL" if n % 2 == 0 else "BUY",
+            "o": "LIMIT",
+            "f": "IOC",
+            "q": filled,
+            "p": "19876.1",
+            "ap": self.price(n),
+            "X": "FILLED",
+            "l": "0.001",
+            "z": filled,
+            "T": at,
+        }
+        return {"e": "forceOrder", "E": at + 3, "o": order}
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        yield "!forceOrder@arr", dump(self.order(n, at_ms))
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if not path.endswith("/v1/exchangeInfo"):
+            return None
+        return dump({"symbols": [self.listed(symbol) for symbol in self.symbols]})
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        return {
+            "symbol": symbol,
+            "pair": symbol,
+            "contractType": "PERPETUAL",
+            "status": "TRADING",
+            "baseAsset": symbol.removesuffix("USDT"),
+            "quoteAsset": "USDT",
+            "marginAsset": "USDT",
+        }
+
+
+class BinanceCoinm(BinanceUsdm):
+    symbols = ("BTCUSD_PERP", "ETHUSD_PERP")
+
+    def size(self, n: int) -> str:
+        return f"{n % 97 + 1}"
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        base = symbol.partition("USD")[0]
+        return {
+            "symbol": symbol,
+            "pair": f"{base}USD",
+            "contractStatus": "TRADING",
+            "contractSize": 100 if base == "BTC" else 10,
+            "baseAsset": base,
+            "quoteAsset": "USD",
+            "marginAsset": base,
+        }
+
+
+LOOPBACK = {"binance-usdm": BinanceUsdm(), "binance-coinm": BinanceCoinm()}

@@ -1,13 +1,15 @@
 """Bitfinex: triggers are kept and not summed, matches count at the price of acquisition."""
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import bitfinex
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.others import Bitfinex
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump
 
 
 def test_matches_have_the_acquired_price_and_triggers_the_entry_price() -> None:
@@ -68,3 +70,63 @@ def test_the_names_of_pairs_give_base_and_quote() -> None:
         ("tETHF0:USTF0", "ETH", "USDT"),
         ("tBTCUSD", "BTC", "USD"),
     ]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Bitfinex(Protocol):
+    symbols = ("BTCF0:USTF0", "ETHF0:USTF0", "BTCUSD")
+    page = 500
+
+    def welcome(self) -> list[str]:
+        return [dump({"event": "info", "version": 2, "platform": {"status": 1}})]
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        key = order["key"]
+        if key in denied:
+            error = {"event": "error", "msg": f"key: invalid {key}", "code": 10300, "key": key}
+            return Answer([dump(error)], subscribes=True)
+        reply = {"event": "subscribed", "channel": "status", "chanId": 91, "key": key}
+        return Answer([dump(reply)], {key}, True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for _ in topics:
+            yield '[91,"hb"]'
+
+    def row(self, n: int, at: int, match: int = 1) -> list[Any]:
+        amount = (n % 90 + 1) / 8 * (1 if n % 2 == 0 else -1)
+        price = float(self.price(n)) if match else None
+        symbol = f"t{self.symbol(n)}"
+        return [
+            "pos",
+            7_000_000 + n,
+            at,
+            None,
+            symbol,
+            amount,
+            20_400.5,
+            None,
+            match,
+            1,
+            None,
+            price,
+        ]
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        at = (at_ms or BASE_MS) + n
+        yield "liq:global", dump([91, [self.row(n, at)]])
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path.startswith("/v2/conf/"):
+            return dump([list(self.symbols[:2]), list(self.symbols[2:])])
+        if path == "/v2/liquidations/hist":
+            found = self.past(history, int(query["start"]), int(query["end"]) + 1)
+            return dump([[self.row(n, ms)] for n, ms in found[: self.page]])
+        return None
+
+
+LOOPBACK = {"bitfinex": Bitfinex()}

@@ -1,11 +1,14 @@
 """Bybit: S is the position's side, a frame holds many rows, inverse sizes are dollars."""
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from chainwatch.exchanges.venues import bybit
 from tests.venues.fixtures import check_figures, messages, rows
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_linear_sides_sizes_and_values_of_every_row_of_a_frame() -> None:
@@ -85,3 +88,83 @@ def test_arguments_of_one_connection_stay_below_the_documented_21_000_characters
     text = bybit.subscribe([f"allLiquidation.C{i}USDT" for i in range(10)], 3).text
     assert json.loads(text)["req_id"] == "3"
     assert len(json.loads(text)["args"]) == 10
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Bybit(Protocol):
+    page = 2
+
+    def __init__(self, category: str, symbols: list[str]) -> None:
+        self.category = category
+        self.symbols = symbols
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        if order["op"] == "ping":
+            return Answer(
+                [dump({"success": True, "ret_msg": "pong", "conn_id": "a1", "op": "ping"})]
+            )
+        refused = [t for t in order["args"] if t in denied]
+        reply = {
+            "success": not refused,
+            "ret_msg": f"error:handler not found,topic:{refused[0]}" if refused else "",
+            "conn_id": "a1",
+            "req_id": order.get("req_id", ""),
+            "op": "subscribe",
+        }
+        return Answer([dump(reply)], set() if refused else set(order["args"]), True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for topic in topics:
+            if topic.startswith("tickers."):
+                data = {"symbol": topic.partition(".")[2], "lastPrice": "20010.5"}
+                yield dump({"topic": topic, "type": "delta", "data": data, "ts": now_ms()})
+
+    def detail(self, n: int, at_ms: int) -> dict[str, Any]:
+        return {
+            "T": (at_ms or BASE_MS) + n,
+            "s": self.symbol(n),
+            "S": "Buy" if n % 2 == 0 else "Sell",
+            "v": self.size(n) if self.category == "linear" else f"{n % 9_000 + 1}",
+            "p": self.price(n),
+        }
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        row = self.detail(n, at_ms)
+        topic = f"allLiquidation.{row['s']}"
+        yield topic, dump({"topic": topic, "type": "snapshot", "ts": row["T"] + 4, "data": [row]})
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path != "/v5/market/instruments-info" or query.get("category") != self.category:
+            return None
+        start = int(query.get("cursor") or 0)
+        page = self.symbols[start : start + self.page]
+        end = start + self.page
+        result = {
+            "category": self.category,
+            "list": [self.listed(symbol) for symbol in page],
+            "nextPageCursor": str(end) if end < len(self.symbols) else "",
+        }
+        return dump({"retCode": 0, "retMsg": "OK", "result": result, "time": now_ms()})
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        linear = self.category == "linear"
+        base = symbol.removesuffix("USDT" if linear else "USD")
+        return {
+            "symbol": symbol,
+            "contractType": "LinearPerpetual" if linear else "InversePerpetual",
+            "status": "Trading",
+            "baseCoin": base,
+            "quoteCoin": "USDT" if linear else "USD",
+            "settleCoin": "USDT" if linear else base,
+        }
+
+
+LOOPBACK = {
+    "bybit-linear": Bybit("linear", ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT"]),
+    "bybit-inverse": Bybit("inverse", ["BTCUSD", "ETHUSD"]),
+}

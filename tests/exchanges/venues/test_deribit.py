@@ -1,11 +1,15 @@
 """Deribit: whose position was liquidated is told by T, M and MT, not by the direction alone."""
 
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import deribit
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.others import Deribit
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_a_makers_liquidation_is_the_other_side_and_both_are_two_rows() -> None:
@@ -69,3 +73,87 @@ def test_the_list_of_contracts_tells_inverse_from_linear() -> None:
         ("ETH-PERPETUAL", "inverse", "USD", "ETH"),
         ("SOL_USDC-PERPETUAL", "linear", "USDC", "USDC"),
     ]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Deribit(Protocol):
+    symbols = ("BTC-PERPETUAL", "ETH-PERPETUAL", "SOL_USDC-PERPETUAL")
+    page = 1_000
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        head = {"jsonrpc": "2.0", "id": order["id"]}
+        if order["method"] == "public/set_heartbeat":
+            return Answer([dump({**head, "result": "ok"})])
+        if order["method"] == "public/test":
+            return Answer([dump({**head, "result": {"version": "1.2.26"}})])
+        channels = order["params"]["channels"]
+        if refused := [channel for channel in channels if channel in denied]:
+            error = {"code": 11050, "message": f"bad_request {refused[0]}"}
+            return Answer([dump({**head, "error": error})], subscribes=True)
+        return Answer([dump({**head, "result": channels})], set(channels), True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        head = {"jsonrpc": "2.0", "method": "subscription"}
+        for topic in topics:
+            if topic.startswith("deribit_price_index."):
+                data = {"index_name": "btc_usd", "price": 20010.5, "timestamp": now_ms()}
+                yield dump({**head, "params": {"channel": topic, "data": data}})
+        yield dump({"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "test_request"}})
+
+    def trade(self, n: int, at: int) -> dict[str, Any]:
+        return {
+            "trade_seq": n,
+            "trade_id": f"{self.symbol(n)[:3]}-{n}",
+            "timestamp": at,
+            "tick_direction": 3,
+            "price": float(self.price(n)),
+            "liquidation": "T",
+            "instrument_name": self.symbol(n),
+            "index_price": 20_000.5,
+            "direction": "sell" if n % 2 == 0 else "buy",
+            "amount": float((n % 50 + 1) * 10),
+        }
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        channel = "trades.future.any.100ms"
+        plain = {**self.trade(n, BASE_MS), "trade_id": f"plain-{n}"}
+        del plain["liquidation"]
+        data = [plain, self.trade(n, (at_ms or BASE_MS) + n)]
+        head = {"jsonrpc": "2.0", "method": "subscription"}
+        yield channel, dump({**head, "params": {"channel": channel, "data": data}})
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path.endswith("/get_instruments"):
+            return dump({"jsonrpc": "2.0", "result": [self.listed(s) for s in self.symbols]})
+        if path.endswith("/get_last_trades_by_currency_and_time"):
+            start, end = int(query["start_timestamp"]), int(query["end_timestamp"]) + 1
+            found = [
+                self.trade(n, ms)
+                for n, ms in self.past(history, start, end)
+                if self.currency(self.symbol(n)) == query["currency"]
+            ]
+            page = found[: self.page]
+            result = {"trades": page, "has_more": len(found) > len(page)}
+            return dump({"jsonrpc": "2.0", "result": result})
+        return None
+
+    def currency(self, symbol: str) -> str:
+        return "USDC" if "_USDC" in symbol else symbol[:3]
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        linear = "_" in symbol
+        return {
+            "instrument_name": symbol,
+            "base_currency": symbol[:3],
+            "quote_currency": "USDC" if linear else "USD",
+            "settlement_currency": "USDC" if linear else symbol[:3],
+            "instrument_type": "linear" if linear else "reversed",
+        }
+
+
+LOOPBACK = {"deribit": Deribit()}

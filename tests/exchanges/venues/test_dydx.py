@@ -1,8 +1,13 @@
 """dYdX: trades of the type LIQUIDATED; a deleveraging is none."""
 
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import dydx
 from tests.venues.fixtures import check_figures, messages, rows
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, iso, of_iso
 
 
 def test_only_liquidations_become_rows_also_of_the_first_answer() -> None:
@@ -43,3 +48,69 @@ def test_the_list_of_markets_leaves_out_what_is_settled() -> None:
     assert [(c.symbol, c.base, c.quote, c.settle) for c in dydx.parse_listing(body)] == [
         ("BTC-USD", "BTC", "USD", "USDC")
     ]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Dydx(Protocol):
+    symbols = ("BTC-USD", "ETH-USD", "SOL-USD")
+    page = 1_000
+
+    def welcome(self) -> list[str]:
+        return [dump({"type": "connected", "connection_id": "c9", "message_id": 0})]
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        topic = f"{order['channel']} {order['id']}"
+        if topic in denied:
+            error = {"type": "error", "message": f"Invalid subscription id {topic}"}
+            return Answer([dump(error)], subscribes=True)
+        sides: tuple[str, ...] = (
+            ("trades",) if order["channel"] == "v4_trades" else ("bids", "asks")
+        )
+        contents: dict[str, list[Any]] = {side: [] for side in sides}
+        reply = self.wrapped("subscribed", order["channel"], order["id"], contents)
+        return Answer([reply], {topic}, True)
+
+    def wrapped(self, kind: str, channel: str, symbol: str, contents: Any) -> str:
+        head = {"type": kind, "connection_id": "c9", "message_id": 1, "id": symbol}
+        return dump({**head, "channel": channel, "version": "2.1.0", "contents": contents})
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for topic in topics:
+            channel, _, symbol = topic.partition(" ")
+            if channel == "v4_orderbook":
+                contents = [{"bids": [["20010.5", "1"]]}]
+                yield self.wrapped("channel_batch_data", channel, symbol, contents)
+
+    def trade(self, n: int, at: int) -> dict[str, Any]:
+        return {
+            "id": f"{n:024x}",
+            "size": self.size(n),
+            "price": self.price(n),
+            "side": "SELL" if n % 2 == 0 else "BUY",
+            "createdAt": iso(at),
+            "type": "LIQUIDATED",
+        }
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        plain = {**self.trade(n, BASE_MS), "type": "LIMIT", "id": "f" * 24}
+        contents = {"trades": [plain, self.trade(n, (at_ms or BASE_MS) + n)]}
+        frame = self.wrapped("channel_data", "v4_trades", self.symbol(n), contents)
+        yield f"v4_trades {self.symbol(n)}", frame
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path == "/v4/perpetualMarkets":
+            listed = {s: {"ticker": s, "status": "ACTIVE"} for s in self.symbols}
+            return dump({"markets": listed})
+        if path.startswith("/v4/trades/perpetualMarket/"):
+            end = of_iso(query["createdBeforeOrAt"]) + 1
+            found = self.past(history, 0, end, path.rpartition("/")[2])[::-1]
+            return dump({"trades": [self.trade(n, ms) for n, ms in found[: self.page]]})
+        return None
+
+
+LOOPBACK = {"dydx-v4": Dydx()}

@@ -1,7 +1,9 @@
 """Gate: a negative order closes a long, contracts times their multiplier, REST counts positions."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import gate
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.others import Gate
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_sides_sizes_and_values_of_linear_contracts_and_equal_rows_of_a_frame_count_twice() -> None:
@@ -142,3 +144,89 @@ def test_the_list_of_contracts_tells_linear_inverse_and_quanto_apart() -> None:
         assert [c.kind for c in gate.parse_listing(body.encode(), "BTC")] == ["quanto"]
     linear = b'[{"name":"BTC_USDT","quanto_multiplier":"0.0001","type":"direct"}]'
     assert gate.parse_listing(linear, "USDT") == [BTC]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Gate(Protocol):
+    page = 3
+
+    def __init__(self, settle: str, symbols: Sequence[str]) -> None:
+        self.settle = settle
+        self.symbols = symbols
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        channel = order["channel"]
+        if channel == "futures.ping":
+            pong = {"time": order["time"], "channel": "futures.pong", "event": "", "result": None}
+            return Answer([dump(pong)])
+        assert isinstance(order["time"], int)
+        topic = f"{channel} {order['payload'][0]}"
+        error = {"code": 2, "message": f"unknown contract {topic}"} if topic in denied else None
+        reply = {
+            "time": order["time"],
+            "channel": channel,
+            "event": "subscribe",
+            "error": error,
+            "result": None if error else {"status": "success"},
+        }
+        return Answer([dump(reply)], set() if error else {topic}, True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for topic in topics:
+            if topic.startswith("futures.tickers "):
+                result = [{"contract": topic.partition(" ")[2], "last": "20010.5"}]
+                yield self.pushed("futures.tickers", now_ms(), result)
+
+    def pushed(self, channel: str, at: int, result: Any) -> str:
+        head = {"time": at // 1000, "time_ms": at, "channel": channel, "event": "update"}
+        return dump({**head, "result": result})
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        """In turn as live frames, as documents since 2026-08-20 and as older ones have it."""
+        at = (at_ms or BASE_MS) + n
+        size = (n % 400 + 1) * (-1 if n % 2 == 0 else 1)
+        head = {"contract": self.symbol(n), "price": self.price(n)}
+        form: Any = (
+            {**head, "size": size, "time": at},
+            [{**head, "size": f"{size}", "time": at}],
+            [{**head, "price": float(self.price(n)), "size": size, "time_ms": at}],
+        )[n % 3]
+        yield "futures.public_liquidates !all", self.pushed("futures.public_liquidates", at, form)
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        base = f"/api/v4/futures/{self.settle}"
+        if path == f"{base}/contracts":
+            return dump([self.listed(symbol) for symbol in self.symbols])
+        if path == f"{base}/liq_orders":
+            start, end = int(query["from"]) * 1000, (int(query["to"]) + 1) * 1000
+            assert end - start <= 3_600_000
+            return dump([self.liquidated(n, ms) for n, ms in self.past(history, start, end)][:1000])
+        return None
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        linear = symbol.endswith("USDT")
+        kind = "direct" if linear else "inverse"
+        return {"name": symbol, "quanto_multiplier": "0.01" if linear else "0", "type": kind}
+
+    def liquidated(self, n: int, ms: int) -> dict[str, Any]:
+        size = (n % 400 + 1) * (1 if n % 2 == 0 else -1)
+        return {
+            "time": ms // 1000,
+            "contract": self.symbol(n),
+            "size": size,
+            "order_size": -size,
+            "order_price": "19999.5",
+            "fill_price": self.price(n),
+            "left": 0,
+        }
+
+
+LOOPBACK = {
+    "gate-usdt": Gate("usdt", ("BTC_USDT", "ETH_USDT")),
+    "gate-btc": Gate("btc", ("BTC_USD",)),
+}

@@ -1,13 +1,15 @@
 """HTX: a sell order closes a long, contracts, coins and dollars, pings that want an answer."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import htx
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.others import Htx
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_linear_frames_give_coins_beside_contracts_and_equal_rows_count_twice() -> None:
@@ -79,3 +81,84 @@ def test_the_list_of_contracts_gives_coins_or_dollars() -> None:
         ("inverse", 100.0, "BTC"),
         ("inverse", 10.0, "ETH"),
     ]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Htx(Protocol):
+    packed = True
+
+    def __init__(self, kind: str, symbols: Sequence[str]) -> None:
+        self.kind = kind
+        self.symbols = symbols
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        if order["op"] != "sub":
+            assert order["op"] == "pong"
+            return Answer()
+        topic = order["topic"]
+        assert (order.get("business_type") == "all") == (self.kind == "linear")
+        reply = {"op": "sub", "cid": order["cid"], "topic": topic, "ts": now_ms(), "err-code": 0}
+        if topic in denied:
+            reply |= {"err-code": 2014, "err-msg": f"invalid topic {topic}"}
+        return Answer([dump(reply)], set() if topic in denied else {topic}, True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        yield dump({"op": "ping", "ts": f"{now_ms()}"})
+
+    def liquidated(self, n: int, at: int) -> dict[str, Any]:
+        volume = n % 300 + 1
+        row: dict[str, Any] = {
+            "symbol": self.symbol(n)[:3],
+            "contract_code": self.symbol(n),
+            "direction": "sell" if n % 2 == 0 else "buy",
+            "offset": "close",
+            "volume": float(volume),
+            "price": float(self.price(n)),
+            "created_at": at,
+        }
+        if self.kind == "linear":
+            coins = volume / 1000
+            row |= {"amount": coins, "trade_turnover": coins * float(self.price(n))}
+        return row
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        at = (at_ms or BASE_MS) + n
+        topic = f"public.{self.symbol(n)}.liquidation_orders"
+        frame = {"op": "notify", "topic": topic, "ts": at + 60, "data": [self.liquidated(n, at)]}
+        yield "public.*.liquidation_orders", dump(frame)
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path.endswith("contract_info"):
+            data = [self.listed(symbol) for symbol in self.symbols]
+            return dump({"status": "ok", "data": data, "ts": now_ms()})
+        if path.endswith("/v3/swap_liquidation_orders"):
+            start, end = int(query["start_time"]), int(query["end_time"]) + 1
+            assert end - start <= 7_200_000
+            found = [
+                {**self.liquidated(n, ms), "query_id": n + 1}
+                for n, ms in self.past(history, start, end, query["contract"])
+                if n + 1 > int(query.get("from_id", 0))
+            ]
+            return dump({"code": 200, "msg": "", "data": found[:2], "ts": now_ms()})
+        return None
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        linear = self.kind == "linear"
+        listed = {
+            "symbol": symbol[:3],
+            "contract_code": symbol,
+            "contract_size": 0.001 if linear else 100 if symbol.startswith("BTC") else 10,
+        }
+        return listed | ({"pair": symbol, "trade_partition": "USDT"} if linear else {})
+
+
+LOOPBACK = {
+    "htx-linear": Htx("linear", ("BTC-USDT", "ETH-USDT")),
+    "htx-coin": Htx("coin", ("BTC-USD", "ETH-USD")),
+    "htx-futures": Htx("futures", ("BTC261225", "ETH261225")),
+}

@@ -1,7 +1,9 @@
 """Hyperliquid: what the liquidator vault takes over, and no more, which the sampling says."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import hyperliquid
@@ -9,6 +11,7 @@ from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.venues.fixtures import check_figures, messages, rows
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump
 
 
 def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() -> None:
@@ -90,3 +93,66 @@ def test_a_number_of_a_trade_is_one_of_its_coin_and_time(tmp_path: Path) -> None
 def test_delisted_contracts_are_left_out() -> None:
     body = b'{"universe":[{"name":"BTC"},{"name":"OLD","isDelisted":true}]}'
     assert [c.symbol for c in hyperliquid.parse_listing(body)] == ["BTC"]
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Hyperliquid(Protocol):
+    symbols = ("BTC", "ETH", "HYPE")
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        order = json.loads(text)
+        if order["method"] == "ping":
+            return Answer([dump({"channel": "pong"})])
+        subscription = order["subscription"]
+        topic = " ".join(subscription[k] for k in ("type", "user") if k in subscription)
+        if topic in denied:
+            error = {"channel": "error", "data": f"Invalid subscription {topic}"}
+            return Answer([dump(error)], subscribes=True)
+        return Answer([dump({"channel": "subscriptionResponse", "data": order})], {topic}, True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        if "allMids" in topics:
+            yield dump({"channel": "allMids", "data": {"mids": {"BTC": "20010.5"}}})
+
+    def wants(self, topics: set[str], topic: str) -> bool:
+        return any(each.startswith("userFills ") for each in topics)
+
+    def fill(self, n: int, at: int) -> dict[str, Any]:
+        return {
+            "coin": self.symbol(n),
+            "px": self.price(n),
+            "sz": self.size(n),
+            "side": "B" if n % 2 == 0 else "A",
+            "time": at,
+            "startPosition": "0.0",
+            "dir": "Open Long" if n % 2 == 0 else "Open Short",
+            "closedPnl": "0.0",
+            "hash": "0x0",
+            "oid": n,
+            "crossed": True,
+            "fee": "0.0",
+            "tid": 10**12 + n,
+            "liquidation": {
+                "liquidatedUser": "0x" + "ab" * 20,
+                "markPx": "20000.5",
+                "method": "backstop",
+            },
+        }
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        data = {"user": "0x" + "cd" * 20, "fills": [self.fill(n, (at_ms or BASE_MS) + n)]}
+        yield "userFills", dump({"channel": "userFills", "data": data})
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        order = json.loads(body)
+        if order["type"] == "meta":
+            return dump({"universe": [{"name": s, "szDecimals": 4} for s in self.symbols]})
+        found = self.past(history, order["startTime"], order["endTime"] + 1)
+        return dump([self.fill(n, ms) for n, ms in found[:2_000]])
+
+
+LOOPBACK = {"hyperliquid": Hyperliquid()}

@@ -1,12 +1,14 @@
 """OKX: several contracts and details in a frame, contracts times their value, net mode."""
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
 from chainwatch.exchanges.venues import okx
 from tests.venues.fixtures import check_figures, messages, rows
-from tests.venues.protocols import Okx
+from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
 def test_sides_sizes_and_values_of_every_detail_of_every_contract() -> None:
@@ -103,3 +105,108 @@ def test_history_is_asked_for_by_the_family_of_each_contract() -> None:
         "FUTURES BTC-USD_UM",
     ]
     assert {c.base for c in contracts.values()} == {"BTC", "XAU"}
+
+
+# --- the venue as the loopback exchange plays it, after its documents ----------------------------
+
+
+class Okx(Protocol):
+    symbols = (
+        "BTC-USDT-SWAP",
+        "ETH-USDT-SWAP",
+        "BTC-USD-SWAP",
+        "BTC-USD-261225",
+        "BTC-USD_UM-SWAP",
+    )
+
+    def answer(self, text: str, denied: set[str]) -> Answer:
+        if text == "ping":
+            return Answer(["pong"])
+        replies, topics = [], set()
+        for arg in json.loads(text)["args"]:
+            topic = f"{arg['channel']} {arg.get('instType') or arg.get('instId')}"
+            if topic in denied:
+                msg = f"Wrong URL or channel:{arg['channel']} doesn't exist."
+                replies.append(dump({"event": "error", "code": "60018", "msg": msg}))
+                continue
+            replies.append(dump({"event": "subscribe", "arg": arg, "connId": "b2"}))
+            topics.add(topic)
+        return Answer(replies, topics, True)
+
+    def heartbeats(self, topics: set[str]) -> Iterable[str]:
+        for topic in topics:
+            channel, _, name = topic.partition(" ")
+            if channel == "mark-price":
+                data = [{"instId": name, "markPx": "20012.7", "ts": f"{now_ms()}"}]
+                yield dump({"arg": {"channel": channel, "instId": name}, "data": data})
+
+    def kind(self, symbol: str) -> str:
+        return "SWAP" if symbol.endswith("SWAP") else "FUTURES"
+
+    def group(self, n: int, at_ms: int) -> dict[str, Any]:
+        symbol = self.symbol(n)
+        detail = {
+            "bkLoss": "0",
+            "bkPx": self.price(n),
+            "ccy": "",
+            "posSide": "long" if n % 2 == 0 else "short",
+            "side": "sell" if n % 2 == 0 else "buy",
+            "sz": f"{n % 500 + 1}",
+            "ts": f"{(at_ms or BASE_MS) + n}",
+        }
+        return {
+            "details": [detail],
+            "instFamily": "-".join(symbol.split("-")[:2]),
+            "instId": symbol,
+            "instType": self.kind(symbol),
+            "uly": "-".join(symbol.split("-")[:2]).removesuffix("_UM"),
+        }
+
+    def frames(self, n: int, at_ms: int) -> Iterator[tuple[str, str]]:
+        group = self.group(n, at_ms)
+        arg = {"channel": "liquidation-orders", "instType": group["instType"]}
+        yield f"liquidation-orders {group['instType']}", dump({"arg": arg, "data": [group]})
+
+    def rest(
+        self, path: str, query: dict[str, str], body: bytes, history: list[Past]
+    ) -> str | None:
+        if path == "/api/v5/public/instruments":
+            data = [self.listed(s) for s in self.symbols if self.kind(s) == query["instType"]]
+            return dump({"code": "0", "msg": "", "data": data})
+        if path == "/api/v5/public/liquidation-orders":
+            return dump({"code": "0", "msg": "", "data": self.page(query, history)})
+        return None
+
+    def page(self, query: dict[str, str], history: list[Past]) -> list[dict[str, Any]]:
+        """Newest first; `after` is a time that what is given must be older than."""
+        fits = [
+            self.group(n, ms - n)
+            for n, ms in self.past(history, 0, int(query["after"]))[::-1]
+            if self.kind(self.symbol(n)) == query["instType"]
+            and "-".join(self.symbol(n).split("-")[:2]) == query["instFamily"]
+        ]
+        found: dict[str, dict[str, Any]] = {}
+        for group in fits[: int(query["limit"])]:
+            known = found.setdefault(group["instId"], {**group, "details": []})
+            known["details"] = [*known["details"], *group["details"]]
+        return list(found.values())
+
+    def listed(self, symbol: str) -> dict[str, Any]:
+        base, quote = symbol.split("-")[:2]
+        linear = quote != "USD"
+        settle = {"USD": base, "USD_UM": "USDC"}.get(quote, quote)
+        return {
+            "instId": symbol,
+            "instType": self.kind(symbol),
+            "instFamily": f"{base}-{quote}",
+            "uly": f"{base}-{quote.removesuffix('_UM')}",
+            "settleCcy": settle,
+            "ctVal": "0.01" if linear else "100",
+            "ctMult": "1",
+            "ctType": "linear" if linear else "inverse",
+            "ctValCcy": base if linear else "USD",
+            "state": "live",
+        }
+
+
+LOOPBACK = {"okx": Okx()}
