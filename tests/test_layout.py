@@ -34,7 +34,11 @@ OWNERS = {
     "duckdb": {
         "lake/engine.py",
         "lake/segments.py",
+        "lake/faults.py",
+        "lake/receipts.py",
         "lake/catalog.py",
+        "lake/catalog_file.py",
+        "lake/guard.py",
         "lake/files.py",
         "lake/store.py",
     },
