@@ -78,7 +78,7 @@ def _report(outcome: AlertRun) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
-    rows = [(n.kind, n.rule, n.about, n.message, n.value, n.notified_at) for n in outcome.notices]
+    rows = [(n.kind, n.rule, n.subject, n.message, n.value, n.notified_at) for n in outcome.notices]
     kinds = ("VARCHAR",) * 4 + ("DOUBLE", "TIMESTAMPTZ")
     names = ("kind", "rule", "subject", "message", "value", "notified_at")
     sent = ", ".join(outcome.delivered) or "nowhere but here"

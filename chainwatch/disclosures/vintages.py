@@ -27,7 +27,7 @@ async def new_rows(feed: Feed, rows: Sequence[Row], last: Document | None) -> li
     new: list[Row] = []
     dropped: set[str] = set()
     for kind in dict.fromkeys(type(r) for r in rows):
-        if not kind.subject:
+        if not kind.identity:
             continue
         of_kind = [r for r in rows if type(r) is kind]
         stored = await _newest(feed, kind, of_kind)
@@ -39,14 +39,14 @@ async def new_rows(feed: Feed, rows: Sequence[Row], last: Document | None) -> li
                 dropped.add(statement)
     # Rows without versions of their own are stored and left out with their statement.
     without_versions = [
-        r for r in rows if not type(r).subject and getattr(r, "statement", "") not in dropped
+        r for r in rows if not type(r).identity and getattr(r, "statement", "") not in dropped
     ]
     return [*without_versions, *new]
 
 
 async def _newest(feed: Feed, kind: type[Row], rows: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
     """The newest stored version of each figure of these rows' subjects and days."""
-    first = kind.subject[0]
+    first = kind.identity[0]
     order = [getattr(r, kind.order) for r in rows]
     stored = await feed.stored(
         kind,
@@ -86,11 +86,11 @@ def _observed(row: Any) -> Any:
 
 
 def _subject(row: Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in type(row).subject)
+    return tuple(getattr(row, name) for name in type(row).identity)
 
 
 def day_of(row: Row) -> date | None:
-    if not type(row).subject:
+    if not type(row).identity:
         return None
     value = getattr(row, type(row).order)
     return value.date() if isinstance(value, datetime) else value

@@ -42,7 +42,7 @@ def active(notices: Iterable[Notice]) -> dict[tuple[str, str], Notice]:
     """The alerts that were raised and not cleared since, by rule and subject."""
     last: dict[tuple[str, str], Notice] = {}
     for notice in sorted(notices, key=lambda n: n.notified_at):
-        last[notice.rule, notice.about] = notice
+        last[notice.rule, notice.subject] = notice
     return {k: n for k, n in last.items() if n.kind == "raised"}
 
 
@@ -50,7 +50,7 @@ def changes(
     rule: Query, findings: Sequence[Finding], active_notices: Iterable[Notice], now: datetime
 ) -> list[Notice]:
     """What a rule's rows raise and clear, given its alerts that are active."""
-    before = {n.about: n for n in active_notices}
+    before = {n.subject: n for n in active_notices}
     subjects = {f.subject for f in findings}
     raised = [
         _notice(rule.name, f.subject, "raised", now, f.message, f.value)
@@ -58,9 +58,9 @@ def changes(
         if f.subject not in before
     ]
     cleared = [
-        _notice(rule.name, n.about, "cleared", now, f"over: {n.message}", None)
+        _notice(rule.name, n.subject, "cleared", now, f"over: {n.message}", None)
         for n in before.values()
-        if n.about not in subjects
+        if n.subject not in subjects
     ]
     return raised + cleared
 
@@ -72,7 +72,7 @@ def _notice(
     return Notice(
         notice=hashlib.sha256(key.encode()).hexdigest()[:16],
         rule=rule,
-        about=subject,
+        subject=subject,
         kind=kind,
         notified_at=now,
         message=message,
@@ -193,7 +193,7 @@ def _due(
         store.append([first, *skipped], source="alert")
     return [
         n
-        for n in sorted(notices, key=lambda n: (n.notified_at, n.rule, n.about))
+        for n in sorted(notices, key=lambda n: (n.notified_at, n.rule, n.subject))
         if n.notice not in done and not (n.kind == "cleared" and n.rule in silent)
     ]
 

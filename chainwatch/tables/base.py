@@ -53,12 +53,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     table: ClassVar[str] = ""
     key: ClassVar[tuple[str, ...]] = ()
-    # False where a row can only ever be written once (everything that belongs to a snapshot):
-    # reading then needs no de-duplication.
+    # False where a row is written only once (all that belongs to a snapshot): reading then needs
+    # no de-duplication.
     repeats: ClassVar[bool] = True
-    # Of what is published again and again: the columns that say which figure a row is a version
-    # of, the columns that make it another version, and the column that orders the figures.
-    subject: ClassVar[tuple[str, ...]] = ()
+    # Of figures that are published repeatedly: the columns that identify a figure, the columns of
+    # which a change makes a new version, and the column that orders the figures.
+    identity: ClassVar[tuple[str, ...]] = ()
     figures: ClassVar[tuple[str, ...]] = ()
     order: ClassVar[str] = "as_of"
 

@@ -43,7 +43,7 @@ class Statement(Row, frozen=True, kw_only=True):
 
     table = "statements"
     key = ("statement", "observed_at")
-    subject = ("token", "kind", "source", "as_of")
+    identity = ("token", "kind", "source", "as_of")
     figures = ("statement",)
 
     statement: Annotated[str, "id: token, kind, day and hash of the figures"]
@@ -92,7 +92,7 @@ class Supply(Row, frozen=True, kw_only=True):
 
     table = "supplies"
     key = ("token", "chain", "kind", "source", "as_of", "observed_at")
-    subject = ("token", "chain", "kind", "source", "as_of")
+    identity = ("token", "chain", "kind", "source", "as_of")
     figures = ("authorized", "not_issued", "quarantined", "held", "other", "circulating", "listed")
 
     token: Annotated[str, "token"]
@@ -127,7 +127,7 @@ class IndicatorValue(Row, frozen=True, kw_only=True):
 
     table = "indicator_values"
     key = ("series", "source", "as_of", "observed_at")
-    subject = ("series", "source", "as_of")
+    identity = ("series", "source", "as_of")
     figures = ("value",)
 
     series: Annotated[str, "indicator, see query series"]

@@ -188,7 +188,7 @@ class Candle(Row, frozen=True, kw_only=True):
 
     table = "candles"
     key = ("asset", "venue", "interval", "time", "observed_at")
-    subject = ("asset", "venue", "interval", "time")
+    identity = ("asset", "venue", "interval", "time")
     figures = ("open", "high", "low", "close", "volume")
     order = "time"
 

@@ -52,7 +52,7 @@ class Notice(Row, frozen=True, kw_only=True):
 
     notice: Annotated[str, "id: a hash of rule, subject, kind and time"]
     rule: Annotated[str, "name of the rule"]
-    about: Annotated[str, "subject: a market, a feed, a factor …"]
+    subject: Annotated[str, "what it concerns: a market, a feed, a factor …"]
     kind: Annotated[str, "raised or cleared"]
     notified_at: Annotated[datetime, "time of the run; later than in any earlier run"]
     message: Annotated[str, "text of the notice"]

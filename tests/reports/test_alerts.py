@@ -53,7 +53,7 @@ class Mailbox:
 
     @property
     def messages(self) -> list[str]:
-        return [f"{n['kind']} {n['about']}" for body in self.got for n in body["notices"]]
+        return [f"{n['kind']} {n['subject']}" for body in self.got for n in body["notices"]]
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: 
     outcome = alerts.run(store, [], only=[name], now=NOW)
     assert outcome.failures == []
     assert outcome.notices, name
-    assert all(n.message and n.about for n in outcome.notices)
+    assert all(n.message and n.subject for n in outcome.notices)
     assert alerts.run(store, [], only=[name], now=NOW + timedelta(hours=1)).notices == []
 
 
@@ -234,7 +234,7 @@ def test_a_silent_feed_is_notified_with_its_reason_and_cleared(
             store, [], only=["alert_feed_silent"], now=NOW + timedelta(hours=hours)
         )
         assert outcome.failures == []
-        return [(n.kind, n.about, n.message) for n in outcome.notices]
+        return [(n.kind, n.subject, n.message) for n in outcome.notices]
 
     store.append([span(0, 1), span(0, 1, source="okx", venue="okx", market="swap")], source="test")
     assert notices_after(1) == []
