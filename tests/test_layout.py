@@ -62,11 +62,11 @@ def tree(path: Path) -> ast.Module:
 
 def imports(node: ast.AST) -> Iterator[str]:
     """The top-level packages that are imported anywhere in a tree."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in each.names)
-        elif isinstance(each, ast.ImportFrom) and each.module and not each.level:
-            yield each.module.split(".")[0]
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            yield child.module.split(".")[0]
 
 
 def for_types_only(node: ast.stmt) -> bool:
@@ -103,10 +103,10 @@ def test_no_heavy_package_is_loaded_before_it_is_needed(script: str) -> None:
 
 @pytest.mark.parametrize("package", OWNERS)
 def test_a_package_has_one_owner(package: str) -> None:
-    found = {
+    importers = {
         name(path) for path in MODULES for used in [set(imports(tree(path)))] if package in used
     }
-    assert found <= OWNERS[package]
+    assert importers <= OWNERS[package]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
@@ -133,13 +133,13 @@ def test_protocol_arithmetic_and_tables_import_nothing_of_ours() -> None:
 
 def writes(path: Path, stream: str) -> list[int]:
     """Lines that name a stream, or print to it."""
-    found = []
+    lines = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute) and ast.unparse(node) == f"sys.{stream}":
-            found.append(node.lineno)
+            lines.append(node.lineno)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "pprint"):
-            found.append(node.lineno)
-    return found
+            lines.append(node.lineno)
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,16 @@ def test_no_file_names_a_registry() -> None:
     hosts = re.compile("|".join(("pypi", "pythonhosted", "npmjs", "yarnpkg")), re.IGNORECASE)
     for path, text in texts():
         if path != Path(__file__):
-            found = hosts.search(text)
-            assert not found, f"{path.relative_to(ROOT)} names {found and found[0]}"
+            match = hosts.search(text)
+            assert not match, f"{path.relative_to(ROOT)} names {match and match[0]}"
 
 
 def test_no_file_holds_a_path_of_one_machine() -> None:
     home = re.compile(r"(?<![\w.])/(?:home|Users)/\w+|(?<![\w./])/(?:root|work)/\w+")
     for path, text in texts():
-        found = home.search(text)
+        match = home.search(text)
         if path != Path(__file__):
-            assert not found, f"{path.relative_to(ROOT)} names {found and found[0]}"
+            assert not match, f"{path.relative_to(ROOT)} names {match and match[0]}"
 
 
 def test_no_lock_file_and_no_secret_file_is_tracked() -> None:

@@ -108,8 +108,8 @@ def at_once(jobs: list[Callable[[], Done]]) -> list[Done]:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
 
-def told(done: Done, code: Exit, *words: str) -> None:
-    """The command failed with that code, nothing on stdout, and one line that says the words."""
+def require_refusal(done: Done, code: Exit, *words: str) -> None:
+    """The command failed with that code, nothing on stdout, and one line with the words."""
     assert done.code == code, done.err
     assert done.out == ""
     assert len(done.lines) == 1, done.err
@@ -137,7 +137,8 @@ def test_each_command_explains_itself_in_one_screen(command: str) -> None:
     assert max(map(len, done.out.splitlines())) <= 80
 
 
-def test_the_main_help_is_one_screen_with_examples_first_and_every_exit_code() -> None:
+def test_the_main_help_is_one_screen() -> None:
+    """It begins with examples and names every exit code."""
     short, long = at_once([lambda: run("-h"), lambda: run("--help")])
     assert short == long
     assert short.code == Exit.OK
@@ -271,9 +272,9 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
 
 
 def test_a_wrong_word_is_one_line_and_exit_2(lake: Path) -> None:
-    found = at_once([partial(run, *arguments, home=lake) for arguments, _ in WRONG])
-    for (_, words), done in zip(WRONG, found, strict=True):
-        told(done, Exit.USAGE, *words)
+    results = at_once([partial(run, *arguments, home=lake) for arguments, _ in WRONG])
+    for (_, words), done in zip(WRONG, results, strict=True):
+        require_refusal(done, Exit.USAGE, *words)
 
 
 def options_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -287,8 +288,8 @@ def options_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 
 def test_an_option_of_one_value_refuses_a_second() -> None:
     """Click keeps the last one: the first would be believed to count."""
-    found = list(options_of(typer.main.get_command(cli.app)))
-    single = [(path, p) for path, p in found if not (p.multiple or p.is_flag or p.count)]
+    options = list(options_of(typer.main.get_command(cli.app)))
+    single = [(path, p) for path, p in options if not (p.multiple or p.is_flag or p.count)]
     assert len(single) > 60
     assert {"--as-of", "--home", "--limit", "--out"} <= {o for _, p in single for o in p.opts}
     root = typer.main.get_command(cli.app)
@@ -301,9 +302,11 @@ def test_an_option_of_one_value_refuses_a_second() -> None:
 
 def test_a_second_value_is_one_line_and_exit_2(lake: Path) -> None:
     words = ("health", "--as-of", "2026-01-01", "--as-of", "2026-02-01")
-    told(run(*words, home=lake), Exit.USAGE, "--as-of takes one value", "chainwatch health --help")
+    require_refusal(
+        run(*words, home=lake), Exit.USAGE, "--as-of takes one value", "chainwatch health --help"
+    )
     words = ("query", "walls", "p_market=demo", "p_market=comet")
-    told(run(*words, home=lake), Exit.USAGE, "p_market is given twice")
+    require_refusal(run(*words, home=lake), Exit.USAGE, "p_market is given twice")
 
 
 def rows_here(lake: Path, out: Path, *words: str) -> list[dict[str, Any]]:
@@ -316,7 +319,7 @@ def rows_here(lake: Path, out: Path, *words: str) -> list[dict[str, Any]]:
 
 @pytest.mark.full
 def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path) -> None:
-    """A report over both markets of the lake, named one by one, is the report over all."""
+    """A report over both markets of the lake, named single by single, is the report over all."""
     out = tmp_path / "rows.jsonl"
     root = typer.main.get_command(cli.app)
     taking = {path[0] for path, p in options_of(root) if "--market" in p.opts} - {
@@ -329,17 +332,19 @@ def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path
     for command in sorted(taking):
         words = (command, *READING[command])
         every = rows_here(lake, out, *words)
-        one = rows_here(lake, out, *words, "--market", "demo")
-        assert every != one, command
+        single = rows_here(lake, out, *words, "--market", "demo")
+        assert every != single, command
         for more in (both, ("--market", "comet, demo")):
             named = rows_here(lake, out, *words, *more)
             assert len(named) == len(every), command
-            for row, whole in zip(named, every, strict=True):
-                for figure, value in whole.items():
+            for row, total in zip(named, every, strict=True):
+                for figure, value in total.items():
                     near = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
                     assert row[figure] == near, (command, figure)
-    asked = rows_here(lake, out, "query", "health", "p_market=comet,demo")
-    assert [r["accounts"] for r in asked] == [r["accounts"] for r in rows_here(lake, out, "health")]
+    queried = rows_here(lake, out, "query", "health", "p_market=comet,demo")
+    assert [r["accounts"] for r in queried] == [
+        r["accounts"] for r in rows_here(lake, out, "health")
+    ]
 
 
 def test_each_of_several_markets_must_be_stored(lake: Path) -> None:
@@ -352,12 +357,14 @@ def test_each_of_several_markets_must_be_stored(lake: Path) -> None:
             partial(run, "diff", *old, *both, home=lake),
         ]
     ):
-        told(done, Exit.USAGE, *words)
+        require_refusal(done, Exit.USAGE, *words)
 
 
 @pytest.mark.parametrize("command", ["health", "walls BTC", "status", "verify", "sql 'FROM loads'"])
 def test_without_a_lake_a_report_says_how_to_get_one(tmp_path: Path, command: str) -> None:
-    told(run(*shlex.split(command), home=tmp_path / "x"), Exit.USAGE, "no lake", "chainwatch demo")
+    require_refusal(
+        run(*shlex.split(command), home=tmp_path / "x"), Exit.USAGE, "no lake", "chainwatch demo"
+    )
     assert not (tmp_path / "x").exists()
 
 
@@ -388,7 +395,8 @@ class _Liar(recording.Player):
         return answer
 
 
-def test_a_verification_that_finds_a_difference_is_exit_1_and_lists_it(tmp_path: Path) -> None:
+def test_a_verification_that_finds_a_difference_is_exit_1(tmp_path: Path) -> None:
+    """The difference is listed."""
     home = shell.copied_lake(tmp_path)
     with shell.recorded_chain(_Liar, stop=1) as url:
         env = {"CHAINWATCH_RPC_LOCAL": url}
@@ -432,9 +440,8 @@ def test_a_collection_that_half_succeeds_is_exit_4_and_keeps_its_half(
     assert run("health", "--market", "demo", home=tmp_path).code == Exit.OK
 
 
-def test_a_source_with_nothing_to_verify_is_read_and_said_to_have_none(
-    tmp_path: Path, chain: dict[str, str]
-) -> None:
+def test_a_source_with_nothing_to_verify_is_read(tmp_path: Path, chain: dict[str, str]) -> None:
+    """A note says that it has nothing to verify."""
     shell.market_file(tmp_path, {"demo": chain["CHAINWATCH_RPC_LOCAL"]})
     both = ("aave-v3", "aave-v3-liquidations", "--market", "demo", "--accounts", "all")
     done = run("collect", *both, "--verify", "--json", home=tmp_path)
@@ -459,10 +466,11 @@ def test_a_lake_that_another_collector_holds_is_exit_5(
 def test_a_home_that_is_a_file_is_exit_5(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("demo", "--recorded", home=tmp_path / "file")
-    told(done, Exit.STORE, "Not a directory")
+    require_refusal(done, Exit.STORE, "Not a directory")
 
 
-def test_what_nobody_expected_is_one_line_and_exit_1_and_a_traceback_only_with_debug() -> None:
+def test_an_unexpected_exception_is_one_line_and_exit_1() -> None:
+    """Its traceback is shown only with --debug."""
     script = """
 import sys
 from chainwatch import cli
@@ -504,9 +512,9 @@ def test_stdout_is_data_alone_in_every_machine_format(
     home = shell.copied_lake(tmp_path) if command in ASKING else lake
     jobs = [partial(run, *arguments, form, home=home, env=later_chain) for form in MACHINE]
     done = at_once(jobs) if command in READING else [job() for job in jobs]
-    for each in done:
-        assert each.code == Exit.OK, each.err
-        assert "\x1b" not in each.out + each.err
+    for result in done:
+        assert result.code == Exit.OK, result.err
+        assert "\x1b" not in result.out + result.err
     assert isinstance(json.loads(done[0].out), dict)
     rows = shell.rows_of(done[0].out, "--json")
     if command == "collect":  # JSON lines are what was stored, as it is stored
@@ -630,12 +638,12 @@ def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> 
             lambda: in_a_shell("CW sql <&-", lake),
         ]
     )
-    told(closed, Exit.USAGE, "stdout is closed")
-    told(full, Exit.STORE, "stdout cannot be written: No space left on device")
-    told(full_help, Exit.STORE, "stdout cannot be written: No space left on device")
-    told(full_file, Exit.STORE, "/dev/full cannot be written: No space left on device")
+    require_refusal(closed, Exit.USAGE, "stdout is closed")
+    require_refusal(full, Exit.STORE, "stdout cannot be written: No space left on device")
+    require_refusal(full_help, Exit.STORE, "stdout cannot be written: No space left on device")
+    require_refusal(full_file, Exit.STORE, "/dev/full cannot be written: No space left on device")
     assert no_stderr == Done(Exit.USAGE, "", "")
-    told(no_stdin, Exit.USAGE, "no SQL given")
+    require_refusal(no_stdin, Exit.USAGE, "no SQL given")
 
 
 def test_output_goes_to_a_file_a_pipe_or_stdout_with_the_same_bytes(
@@ -761,8 +769,8 @@ def test_web3_that_gets_no_answer_is_exit_3_and_shows_no_key(tmp_path: Path) -> 
             calls = [r["params"][0]["data"] for r in requests if r["method"] == "eth_call"]
             if any(data.startswith("0xbf92857c") for data in calls):
                 return 401, "application/json", b'{"error": "no such key: SECRETKEY"}'
-            asked = urllib.request.Request(chain, json.dumps(body).encode())
-            with urllib.request.urlopen(asked, timeout=10) as response:
+            request = urllib.request.Request(chain, json.dumps(body).encode())
+            with urllib.request.urlopen(request, timeout=10) as response:
                 return 200, "application/json", response.read()
 
         with shell.endpoint(answer) as url:
@@ -935,9 +943,10 @@ def test_ctrl_c_ends_a_wait_for_the_network_at_once_with_130(tmp_path: Path) -> 
     assert "Traceback" not in text
 
 
-def test_a_terminated_collector_ends_like_an_interrupted_one_even_in_the_background(
+def test_a_terminated_collector_ends_like_an_interrupted_one(
     tmp_path: Path,
 ) -> None:
+    """It does so in the background, too, where SIGINT is ignored."""
     with shell.endpoint(shell.silent) as url:
         shell.market_file(tmp_path, {"far": url})
         program = shlex.join([*shell.CHAINWATCH, "--home", str(tmp_path)])
@@ -967,7 +976,7 @@ def test_a_terminated_collector_ends_like_an_interrupted_one_even_in_the_backgro
 def test_sql_comes_from_an_argument_a_file_or_stdin(lake: Path, tmp_path: Path) -> None:
     file = tmp_path / "q.sql"
     file.write_text("\ufeff-- with a comment\nSELECT 42 AS a; -- and another\n", encoding="utf-8")
-    found = at_once(
+    results = at_once(
         [
             lambda: run("sql", "SELECT 42 AS a", "--csv", home=lake),
             lambda: run("sql", "-f", str(file), "--csv", home=lake),
@@ -976,7 +985,7 @@ def test_sql_comes_from_an_argument_a_file_or_stdin(lake: Path, tmp_path: Path) 
             lambda: run("sql", "-f", "-", "--csv", home=lake, given="SELECT 42 AS a"),
         ]
     )
-    assert {done.out for done in found} == {"a\n42\n"}
+    assert {done.out for done in results} == {"a\n42\n"}
 
 
 @pytest.mark.parametrize(
@@ -1000,7 +1009,7 @@ def test_sql_that_is_none_is_one_line_and_exit_2(
 ) -> None:
     file = ["-f", how["file"]] if "file" in how else []
     text = [how["text"]] if "text" in how else []
-    told(run("sql", *text, *file, home=lake, given=how.get("given")), Exit.USAGE, *words)
+    require_refusal(run("sql", *text, *file, home=lake, given=how.get("given")), Exit.USAGE, *words)
 
 
 READS = (
@@ -1034,8 +1043,8 @@ def test_sql_reads_in_every_form(lake: Path) -> None:
             assert explains == ("EXPLAIN" in text), text
             assert catalog.run(text).rows, text
     some = READS[1], READS[5], READS[9], READS[14]
-    found = at_once([partial(run, "sql", text, "--json", home=lake) for text in some])
-    for text, done in zip(some, found, strict=True):
+    results = at_once([partial(run, "sql", text, "--json", home=lake) for text in some])
+    for text, done in zip(some, results, strict=True):
         assert done.code == Exit.OK, f"{text}: {done.err}"
         assert shell.rows_of(done.out, "--json"), text
 
@@ -1129,7 +1138,7 @@ def test_a_refusal_of_sql_says_why_in_one_line(
     lake: Path, tmp_path: Path, text: str, words: list[str]
 ) -> None:
     statement = text.replace("TARGET", str(tmp_path / "evil"))
-    told(run("sql", statement, home=lake), Exit.USAGE, *words)
+    require_refusal(run("sql", statement, home=lake), Exit.USAGE, *words)
     assert not (tmp_path / "evil").exists()
 
 
@@ -1158,17 +1167,17 @@ def test_config_shows_each_value_and_where_it_came_from(tmp_path: Path) -> None:
     env = {"CHAINWATCH_CACHE": "/c"}
     done = run("config", "--json", home=tmp_path / "h", env=env, cwd=tmp_path)
     assert done.code == Exit.OK, done.err
-    found = {
+    shown = {
         row["setting"]: (row["value"], row["origin"]) for row in shell.rows_of(done.out, "--json")
     }
-    assert found["CHAINWATCH_HOME"] == (str(tmp_path / "h"), "--home")
-    assert found["CHAINWATCH_CACHE"] == ("/c", "environment CHAINWATCH_CACHE")
-    assert found["CHAINWATCH_TIMEOUT"] == ("5", ".env CHAINWATCH_TIMEOUT")
-    assert found["CHAINWATCH_MARKETS"] == (str(tmp_path / "h" / "markets.toml"), "default")
+    assert shown["CHAINWATCH_HOME"] == (str(tmp_path / "h"), "--home")
+    assert shown["CHAINWATCH_CACHE"] == ("/c", "environment CHAINWATCH_CACHE")
+    assert shown["CHAINWATCH_TIMEOUT"] == ("5", ".env CHAINWATCH_TIMEOUT")
+    assert shown["CHAINWATCH_MARKETS"] == (str(tmp_path / "h" / "markets.toml"), "default")
     base = ("https://base.example/…", ".env CHAINWATCH_RPC_BASE")
-    assert found["CHAINWATCH_RPC_BASE"] == base
+    assert shown["CHAINWATCH_RPC_BASE"] == base
     file = ("https://files.example/…", "file named by .env CHAINWATCH_RPC_ARBITRUM_FILE")
-    assert found["CHAINWATCH_RPC_ARBITRUM"] == file
+    assert shown["CHAINWATCH_RPC_ARBITRUM"] == file
     assert "SECRET" not in done.out + done.err
 
 
@@ -1183,8 +1192,10 @@ def test_config_shows_each_value_and_where_it_came_from(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_is_one_line_that_names_it(env: dict[str, str], words: list[str]) -> None:
     command = "status" if "CHAINWATCH_HOME" in env else "config"
-    told(run(command, env=env), Exit.USAGE, *words)
+    require_refusal(run(command, env=env), Exit.USAGE, *words)
 
 
 def test_an_empty_home_is_refused_instead_of_using_the_current_folder() -> None:
-    told(run("--home", "", "demo", "--recorded"), Exit.USAGE, "--home: expected a folder")
+    require_refusal(
+        run("--home", "", "demo", "--recorded"), Exit.USAGE, "--home: expected a folder"
+    )

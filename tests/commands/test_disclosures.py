@@ -79,7 +79,8 @@ def test_a_lake_without_reserves_says_what_to_do(tmp_path: Path) -> None:
     refused(run("reserves", home=tmp_path), Exit.USAGE, "`chainwatch collect reference`")
 
 
-def test_a_report_is_imported_and_an_altered_one_refused_with_both_sums(tmp_path: Path) -> None:
+def test_an_altered_report_is_refused_with_both_sums(tmp_path: Path) -> None:
+    """A report is imported; one whose sums do not hold is not."""
     good, bad = tmp_path / "good.pdf", tmp_path / "bad.pdf"
     good.write_bytes(pdf([REPORT]))
     bad.write_bytes(pdf([[line.replace("40,678,000", "40,678,001") for line in REPORT]]))
@@ -128,9 +129,10 @@ def test_a_series_is_imported_by_its_name(tmp_path: Path) -> None:
     )
 
 
-def test_crashes_are_side_by_side_for_people_and_figure_by_figure_for_machines(
+def test_crashes_are_side_by_side_or_figure_by_figure(
     tmp_path: Path,
 ) -> None:
+    """Side by side for people, figure by figure for machines."""
     Store(tmp_path).create()
     heads = run("crashes", home=tmp_path).out.splitlines()[2].split()
     assert heads[1:-1] == ["2020-03-12", "2021-05-19", "2025-10-10", "2026-01-29", "2026-02-05"]
@@ -143,7 +145,8 @@ def test_a_source_that_reads_files_is_not_collected(tmp_path: Path) -> None:
     refused(run("collect", "reserve-report", home=tmp_path), Exit.USAGE, "reserves import-pdf FILE")
 
 
-def test_a_publisher_that_cannot_be_reached_ends_with_the_networks_code(tmp_path: Path) -> None:
+def test_a_publisher_that_cannot_be_reached_is_exit_3(tmp_path: Path) -> None:
+    """A publisher that cannot be reached ends with the code for the network."""
     env = {"CHAINWATCH_URL_CBOE": "http://127.0.0.1:9"}
     done = run("collect", "cboe", home=tmp_path, env=env)
     assert done.code == Exit.NETWORK

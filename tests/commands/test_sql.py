@@ -34,9 +34,10 @@ def lake() -> Path:
 # --- the prompt ---------------------------------------------------------------------------------
 
 
-def test_at_a_terminal_there_is_a_prompt_with_completion_formats_and_history(
+def test_at_a_terminal_there_is_a_prompt(
     tmp_path: Path,
 ) -> None:
+    """It has completion, output formats and a history."""
     home = shell.copied_lake(tmp_path)
     typed = (
         b"SELECT bucket,\n count(*) AS n FROM heal\t() GROUP BY ALL ORDER BY bucket LIMIT 1;\n"
@@ -104,7 +105,8 @@ def test_explain_shows_the_plan_and_runs_nothing(lake: Path) -> None:
 # --- what everything means ----------------------------------------------------------------------
 
 
-def test_every_table_column_and_macro_carries_a_comment_in_the_catalog(lake: Path) -> None:
+def test_everything_in_the_catalog_carries_a_comment(lake: Path) -> None:
+    """Every table, column and macro."""
     query.open_catalog(Store(lake)).close()
     with duckdb.connect(str(lake / CATALOG_NAME), read_only=True) as client:
         views = dict(
@@ -129,9 +131,9 @@ def test_every_table_column_and_macro_carries_a_comment_in_the_catalog(lake: Pat
             assert column.meaning in meant[name, column.name]
     assert set(macros) == set(query.load_all())
     for name, comment in macros.items():
-        chosen = query.find(name)
-        assert comment.startswith(chosen.title)
-        assert all(p.name in comment for p in chosen.params)
+        definition = query.find(name)
+        assert comment.startswith(definition.title)
+        assert all(p.name in comment for p in definition.params)
 
 
 def test_schema_explains_one_table_one_query_or_all(lake: Path) -> None:

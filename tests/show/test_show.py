@@ -84,15 +84,15 @@ def catalog() -> Iterator[Catalog]:
 @pytest.fixture(scope="module")
 def hard(catalog: Catalog) -> Report:
     """Every type, then every hostile string."""
-    found = catalog.run(HARD)
-    kind = found.columns.index("kind")
-    rows = list(found.rows)
+    result = catalog.run(HARD)
+    kind = result.columns.index("kind")
+    rows = list(result.rows)
     for text in HOSTILE:
-        row: list[Any] = [None] * len(found.columns)
+        row: list[Any] = [None] * len(result.columns)
         row[0], row[kind] = len(rows) + 1, text
         rows.append(tuple(row))
     return Report(
-        Result(found.columns, found.types, rows),
+        Result(result.columns, result.types, rows),
         name="hard",
         title="Everything that is hard \x1b[31m",
         header=["a header | with \n a line break"],
@@ -268,7 +268,8 @@ def test_any_text_is_written_visibly_on_one_line_in_every_format(text: str, name
     assert list(line.values()) == [shown, 1] or visible(name) == "n"
 
 
-def test_ten_kilobytes_of_text_are_written_whole_where_nobody_looks_at_a_screen() -> None:
+def test_long_text_is_written_in_full_without_a_screen() -> None:
+    """Ten kilobytes of text, where the output is not a terminal."""
     long = "A" * 10_000
     report = Report(Result(("symbol", "n"), ("VARCHAR", "BIGINT"), [(long, 1)]))
     for form in Format:
@@ -301,15 +302,15 @@ def test_a_table_fits_its_terminal_and_says_what_it_left_out(
     result = Result(names, ("VARCHAR",) * len(names), [tuple(row) for row in rows])
     lines = text_of(Report(result), Format.TABLE, width=width).splitlines()
     # An empty line ends the grid; a row of empty cells is one, too.
-    told = "no room for" in " ".join(lines)
-    grid = lines[: len(lines) - 1 - lines[::-1].index("")] if told else lines
+    is_narrow = "no room for" in " ".join(lines)
+    grid = lines[: len(lines) - 1 - lines[::-1].index("")] if is_narrow else lines
     assert max(map(cell_len, lines)) <= width
     for i, name in enumerate(names):
         hidden = f"column {name[-1]}" in " ".join(" ".join(lines[len(grid) :]).split())
         assert hidden or name[-1] in " ".join(grid)
         if not hidden and i == 0:  # the first column starts each line, so that it can be read off
             for row in rows:
-                first = values.cell(name, row[0]).split()
+                first = values.cell_text(name, row[0]).split()
                 assert not first or first[0][:10] in " ".join(grid)
 
 
@@ -380,7 +381,8 @@ def test_a_number_is_rounded_by_what_its_column_means(column: str, value: Any, s
     assert text_of(report, Format.TABLE).splitlines()[1].strip() == shown
 
 
-def test_a_note_quotes_the_first_rows_value_and_is_dropped_without_one() -> None:
+def test_a_note_quotes_a_value_of_the_first_row() -> None:
+    """It is left out where there is no row."""
     result = Result(("near_share",), ("DOUBLE",), [(0.383,)])
     notes = ["{near_share} is near", "plain", "{nosuch} stays"]
     assert values.fill_notes(notes, result) == ["38.3 % is near", "plain", "{nosuch} stays"]
@@ -424,7 +426,7 @@ def market(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
         ({}, "m (aave-v3): block 7 of 2026-01-29 01:27:41Z, 30 seconds old; NOT VERIFIED; 1,000 "),
         ({"checked": 1000, "mismatched": 0}, "; verified 1,000/1,000 equal to the chain; 1,000"),
@@ -438,8 +440,8 @@ def market(**changes: Any) -> dict[str, Any]:
         ({"age_seconds": -90}, "90 seconds ahead of this machine's clock"),
     ],
 )
-def test_the_header_says_what_the_figures_stand_on(changes: dict[str, Any], said: str) -> None:
-    assert said in headers.market_line(market(**changes))
+def test_the_header_says_what_the_figures_stand_on(changes: dict[str, Any], text: str) -> None:
+    assert text in headers.market_line(market(**changes))
 
 
 def test_only_a_real_chains_old_block_is_called_stale() -> None:
