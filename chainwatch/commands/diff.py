@@ -14,7 +14,7 @@ from chainwatch.commands.values import last_moment, share
 from chainwatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from chainwatch.reports.diff import Difference
+    from chainwatch.reports.diff import WallDifference
     from chainwatch.show.document import Report
 
 MOVERS = 5  # accounts named per part with --explain
@@ -47,7 +47,7 @@ def emit_diff(
     output: Output,
 ) -> None:
     """How a wall moved between two days, and why."""
-    from chainwatch.reports import diff
+    from chainwatch.reports.diff import WallRange, split
 
     if down is not None and up is not None:
         raise UsageError("the wall is either below or above the price: choose --down or --up")
@@ -60,21 +60,18 @@ def emit_diff(
     if end <= begin:
         raise UsageError(f"--to must be later than --from: {until} is not after {since}")
     with get_session().teller:
-        difference = diff.split(
-            store,
-            factor,
-            begin,
-            end,
+        wall = WallRange(
+            factor=factor,
             market=str(scope(market, None).get("p_market", "all")),
             direction=direction,
             reach=reach,
-            movers=MOVERS if explain else 0,
         )
+        difference = split(store, wall, begin, end, movers=MOVERS if explain else 0)
     output.emit(_report(difference, factor, direction, reach, explain))
 
 
 def _report(
-    difference: Difference, factor: str, direction: str, reach: float, explain: bool
+    difference: WallDifference, factor: str, direction: str, reach: float, explain: bool
 ) -> Report:
     from chainwatch.lake.engine import Result
     from chainwatch.reports.diff import FIGURES

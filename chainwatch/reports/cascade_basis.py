@@ -102,12 +102,12 @@ def basis(catalog: Catalog, terms: CascadeTerms) -> Basis:
     """
     markets = dict(terms.scope)
     factors = query.run(catalog, query.find("factors_at"), markets).dicts()
-    known = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
+    names = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
     for name in terms.betas:
-        if known and name.lower() not in known:
+        if names and name.lower() not in names:
             raise UsageError(
-                f"--beta: no factor is called {name!r}; {suggest(name, known.values())}"
-                f"known: {', '.join(sorted(known.values()))}"
+                f"--beta: no factor is called {name!r}; {suggest(name, names.values())}"
+                f"known: {', '.join(sorted(names.values()))}"
             )
     moving = {"p_factor": terms.factor, "p_betas": betas_text(terms.betas)}
     report = run.make(catalog, "nearest", {**moving, **markets, "p_limit": 0})

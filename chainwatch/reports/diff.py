@@ -5,8 +5,8 @@ new borrowing, repayment, collateral added and withdrawn, interest, liquidation,
 wall is computed after each; a part is the difference that its step makes. Walls are decimals of
 six places, so that the parts add up to the whole exactly.
 
-Two snapshots show the net of what an owner did in between: who borrowed and repaid the same has
-done nothing. Liquidations come from their events; where these were not collected, they count as
+Two snapshots show the net of what an owner did in between: borrowing and repaying the same amount
+is no change. Liquidations come from their events; where these were not collected, they count as
 repayment and withdrawal.
 """
 
@@ -43,8 +43,18 @@ PARTS = (
 FIGURES = ("accounts", "collateral_at_risk_usd", "max_seizable_usd")
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """One market's older or newer state."""
+class WallRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Which wall: of a factor, what is liquidatable already or within `reach` (a share) of the
+    price then, down or up; of one market, several with commas, or all."""
+
+    factor: str
+    market: str = "all"
+    direction: str = "down"
+    reach: float = 0.3
+
+
+class MarketState(msgspec.Struct, frozen=True):
+    """One market's older or newer snapshot."""
 
     market: str
     snapshot: str
@@ -71,16 +81,16 @@ class Mover(msgspec.Struct, frozen=True):
     change_usd: Decimal
 
 
-class Difference(msgspec.Struct, frozen=True):
+class WallDifference(msgspec.Struct, frozen=True):
     """The parts of each market's move, oldest first, and the accounts behind them."""
 
-    pairs: list[tuple[Standing, Standing]]
+    pairs: list[tuple[MarketState, MarketState]]
     parts: list[Part]
     movers: list[Mover]
     excluded_accounts: list[dict[str, Any]]
 
 
-# A change below this is rounding and names nobody.
+# A change below this is rounding: the account is not named.
 DUST_USD = Decimal("0.01")
 
 # The state after a step, as a snapshot of its own: $step counts from 0 (older) to 8 (newer).
@@ -157,23 +167,14 @@ WHERE direction = 'now' OR (direction = 'down' AND $direction = 'down' AND x >= 
 
 
 def split(
-    store: Store,
-    factor: str,
-    since: datetime,
-    until: datetime,
-    *,
-    market: str = "all",
-    direction: str = "down",
-    reach: float = 0.3,
-    movers: int = 0,
-) -> Difference:
-    """The wall of a factor at the newest blocks up to two times, and the parts of its move.
+    store: Store, wall: WallRange, since: datetime, until: datetime, *, movers: int = 0
+) -> WallDifference:
+    """The wall at the newest blocks up to two times, and the parts of its move.
 
-    The wall is what is liquidatable already or within `reach` (a share) of the price then;
-    `direction` is down or up; `movers` is how many accounts are named per part.
-    Raises UsageError where a market or the factor is not stored at both times.
+    `movers` is how many accounts are named per part. Raises UsageError where a market or the
+    factor is not stored at both times.
     """
-    pairs, left_out = _pairs(store, factor, since, until, market)
+    pairs, left_out = _pairs(store, wall, since, until)
     ids = sorted({s.snapshot for pair in pairs for s in pair})
     parts: list[Part] = []
     named: list[Mover] = []
@@ -187,67 +188,70 @@ def split(
             {"since": since, "until": until},
         )
         for older, newer in pairs:
-            _require_factor(catalog, factor, older, newer)
-            before: dict[str, Decimal] | None = None
-            risk_before: dict[str, Decimal] = {}
-            for step, part in enumerate(("", *PARTS)):
-                name = f"{older.market} after step {step}"
-                _step(catalog, name, step, older, newer)
-                risk = {
-                    str(row[0]): Decimal(row[1])
-                    for row in catalog.run(
-                        _AT_RISK,
-                        {"factor": factor, "name": name, "direction": direction, "range": reach},
-                    ).rows
-                }
-                walls = {
-                    "accounts": Decimal(len(risk)),
-                    "collateral_at_risk_usd": sum(risk.values(), Decimal(0)),
-                    "max_seizable_usd": _seizable(catalog, factor, name, direction, reach),
-                }
-                last = walls if before is None else before
-                parts.append(
-                    Part(older.market, part, walls, {f: walls[f] - last[f] for f in FIGURES})
-                )
-                if step and movers:
-                    named += _movers(older.market, part, risk_before, risk)[:movers]
-                before, risk_before = walls, risk
-    return Difference(pairs, parts, named, left_out)
+            _require_factor(catalog, wall.factor, older, newer)
+            market_parts, market_movers = _split_market(catalog, wall, older, newer)
+            parts += market_parts
+            named += [mover for of_part in market_movers for mover in of_part[:movers]]
+    return WallDifference(pairs, parts, named, left_out)
+
+
+def _split_market(
+    catalog: Catalog, wall: WallRange, older: MarketState, newer: MarketState
+) -> tuple[list[Part], list[list[Mover]]]:
+    """The wall of one market after each step, and the accounts behind each."""
+    parts: list[Part] = []
+    movers: list[list[Mover]] = []
+    risk_before: dict[str, Decimal] = {}
+    for step, part in enumerate(("", *PARTS)):
+        name = f"{older.market} after step {step}"
+        _step(catalog, name, step, older, newer)
+        risk = _at_risk(catalog, wall, name)
+        figures = {
+            "accounts": Decimal(len(risk)),
+            "collateral_at_risk_usd": sum(risk.values(), Decimal(0)),
+            "max_seizable_usd": _seizable(catalog, wall, name),
+        }
+        last = parts[-1].walls if parts else figures
+        parts.append(Part(older.market, part, figures, {f: figures[f] - last[f] for f in FIGURES}))
+        if step:
+            movers.append(_movers(older.market, part, risk_before, risk))
+        risk_before = risk
+    return parts, movers
 
 
 def _pairs(
-    store: Store, factor: str, since: datetime, until: datetime, market: str
-) -> tuple[list[tuple[Standing, Standing]], list[dict[str, Any]]]:
-    """The older and newer states, and the accounts that are in no sum of either."""
+    store: Store, wall: WallRange, since: datetime, until: datetime
+) -> tuple[list[tuple[MarketState, MarketState]], list[dict[str, Any]]]:
+    """The older and newer snapshots, and the accounts that are in no sum of either."""
     with query.open_catalog(store) as catalog:
-        chosen = query.find("snapshots_at")
+        definition = query.find("snapshots_at")
 
-        def standing(time: datetime) -> dict[str, Standing]:
-            found = query.run(catalog, chosen, {"p_as_of": time, "p_market": market})
+        def states(time: datetime) -> dict[str, MarketState]:
+            newest = query.run(catalog, definition, {"p_as_of": time, "p_market": wall.market})
             return {
-                str(s["market"]): Standing(
+                str(s["market"]): MarketState(
                     s["market"], s["snapshot"], s["block_number"], s["block_time"]
                 )
-                for s in found.dicts()
+                for s in newest.dicts()
             }
 
-        older, newer = standing(since), standing(until)
-        require_markets(catalog, newer, {"p_market": market})
+        older, newer = states(since), states(until)
+        require_markets(catalog, newer, {"p_market": wall.market})
         left_out = [
             row | {"as_of": time}
             for time in (since, until)
             for row in excluded_accounts(
-                catalog, {"p_factor": factor, "p_market": market, "p_as_of": time}
+                catalog, {"p_factor": wall.factor, "p_market": wall.market, "p_as_of": time}
             )
         ]
-    wanted = market_names(market)
-    for when, found in ((since, older), (until, newer)):
-        late = [name for name in wanted if name not in (*found, ALL)]
-        if late or not found:
+    wanted = market_names(wall.market)
+    for when, stored in ((since, older), (until, newer)):
+        late = [name for name in wanted if name not in (*stored, ALL)]
+        if late or not stored:
             what = f"market {late[0]!r}" if late else "a market"
             raise UsageError(
-                f"no snapshot of {what} up to {when:%Y-%m-%d %H:%M:%S}Z: `chainwatch status` shows "
-                "what there is"
+                f"no snapshot of {what} up to {when:%Y-%m-%d %H:%M:%S}Z: `chainwatch status` lists "
+                "the stored ones"
             )
     pairs = [
         (older[name], newer[name])
@@ -262,17 +266,17 @@ def _pairs(
     return pairs, left_out
 
 
-def _require_factor(catalog: Catalog, factor: str, older: Standing, newer: Standing) -> None:
-    known = catalog.run(
+def _require_factor(catalog: Catalog, factor: str, older: MarketState, newer: MarketState) -> None:
+    factors = catalog.run(
         "SELECT DISTINCT factor FROM factors WHERE snapshot IN ($a, $b) ORDER BY factor",
         {"a": older.snapshot, "b": newer.snapshot},
     )
-    names = [str(row[0]) for row in known.rows]
+    names = [str(row[0]) for row in factors.rows]
     if factor.lower() not in [n.lower() for n in names]:
         raise UsageError(f"no factor is called {factor!r} on {older.market}: {', '.join(names)}")
 
 
-def _step(catalog: Catalog, name: str, step: int, older: Standing, newer: Standing) -> None:
+def _step(catalog: Catalog, name: str, step: int, older: MarketState, newer: MarketState) -> None:
     values: dict[str, object] = {
         "name": name,
         "step": step,
@@ -291,23 +295,32 @@ def _step(catalog: Catalog, name: str, step: int, older: Standing, newer: Standi
         catalog.keep(table, text, used, append=True)
 
 
-def _seizable(catalog: Catalog, factor: str, name: str, direction: str, reach: float) -> Decimal:
-    found = catalog.run(
+def _at_risk(catalog: Catalog, wall: WallRange, name: str) -> dict[str, Decimal]:
+    """The collateral at risk of each account in the wall of a state, USD."""
+    rows = catalog.run(
+        _AT_RISK,
+        {"factor": wall.factor, "name": name, "direction": wall.direction, "range": wall.reach},
+    ).rows
+    return {str(account): Decimal(usd) for account, usd in rows}
+
+
+def _seizable(catalog: Catalog, wall: WallRange, name: str) -> Decimal:
+    rows = catalog.run(
         "SELECT coalesce(sum(CAST(max_seizable_usd AS DECIMAL(38, 6))), 0) "
         "FROM walls(p_factor := $factor, p_market := $name, p_direction := $direction, "
         "p_range := $range, p_step_pct := $range) WHERE direction IN ('now', $direction)",
-        {"factor": factor, "name": name, "direction": direction, "range": reach},
-    )
-    return Decimal(found.rows[0][0])
+        {"factor": wall.factor, "name": name, "direction": wall.direction, "range": wall.reach},
+    ).rows
+    return Decimal(rows[0][0])
 
 
 def _movers(
     market: str, part: str, before: Mapping[str, Decimal], after: Mapping[str, Decimal]
 ) -> list[Mover]:
     zero = Decimal(0)
-    found = [
+    movers = [
         Mover(market, part, account, before.get(account, zero), change)
         for account in before.keys() | after.keys()
         if abs(change := after.get(account, zero) - before.get(account, zero)) >= DUST_USD
     ]
-    return sorted(found, key=lambda m: (-abs(m.change_usd), m.account))
+    return sorted(movers, key=lambda m: (-abs(m.change_usd), m.account))

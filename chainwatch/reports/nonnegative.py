@@ -65,17 +65,17 @@ def determined_by_others(matrix: Floats, share: float = 1e-3) -> list[list[int]]
 
     norms = np.linalg.norm(matrix, axis=0)
     a = matrix / np.where(norms > 0, norms, 1.0)
-    found: list[list[int]] = []
+    others_of: list[list[int]] = []
     for k in range(a.shape[1]):
         others = [j for j in range(a.shape[1]) if j != k and norms[j] > 0]
         if norms[k] == 0 or not others:
-            found.append([])
+            others_of.append([])
             continue
         parts = np.linalg.lstsq(a[:, others], a[:, k], rcond=None)[0]
         left = float(np.linalg.norm(a[:, k] - a[:, others] @ parts))
-        found.append(
+        others_of.append(
             [j for j, part in zip(others, parts, strict=True) if abs(part) > 1e-2]
             if left < share
             else []
         )
-    return found
+    return others_of

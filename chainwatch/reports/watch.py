@@ -1,6 +1,6 @@
 """What `watch` shows: the last liquidations, totals by venue and side, and how the feeds stand.
 
-A `Board` hears of rows as they come (chainwatch.collect.feed.Listener) and makes reports of them;
+A `Board` gets rows as they come (chainwatch.collect.feed.Listener) and makes reports of them;
 it neither reads nor writes anything.
 """
 
@@ -23,7 +23,7 @@ COUNTED = ("order", "fill")
 
 
 class Totals(msgspec.Struct):
-    """What one venue published since the board was put up."""
+    """What one venue published since the board was made."""
 
     orders: int = 0
     long_usd: float = 0.0
@@ -44,16 +44,16 @@ class Totals(msgspec.Struct):
 
 
 class Board:
-    """Keeps what is shown; `heard` is told of each liquidation."""
+    """Keeps the rows on the screen; `on_liquidation` is called with each one."""
 
     def __init__(
         self,
         sources: Sequence[str],
         now: Callable[[], datetime],
-        heard: Callable[[ExchangeLiquidation], None] = lambda row: None,
+        on_liquidation: Callable[[ExchangeLiquidation], None] = lambda row: None,
     ) -> None:
         self._now = now
-        self._heard = heard
+        self._on_liquidation = on_liquidation
         self._since = now()
         self._last: deque[ExchangeLiquidation] = deque(maxlen=LAST)
         self._totals: dict[str, Totals] = {}
@@ -68,7 +68,7 @@ class Board:
                     self._totals.setdefault(row.venue, Totals()).add(row)
                     count, rejects, _ = self._seen.get(source, (0, 0, None))
                     self._seen[source] = (count + 1, rejects, row.time)
-                self._heard(row)
+                self._on_liquidation(row)
             elif isinstance(row, Coverage):
                 self._feeds[source] = row
                 count, rejects, last = self._seen.get(source, (0, 0, None))

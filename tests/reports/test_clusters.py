@@ -15,7 +15,7 @@ import pytest
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.reports import clusters
-from chainwatch.reports.clusters import MMR, TIERS, Fit, Walk, fit, walk
+from chainwatch.reports.leverage_model import MMR, TIERS, ContractModel, Fit, fit, model_contract
 from chainwatch.reports.nonnegative import determined_by_others, nnls, ridge_nnls
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, OpenInterest
@@ -138,10 +138,10 @@ def lake(home: Path, rows: Sequence[Row]) -> Store:
     return store
 
 
-def walked(store: Store, tiers: Sequence[float] = TIERS) -> Walk:
+def walked(store: Store, tiers: Sequence[float] = TIERS) -> ContractModel:
     bars = ask(store, "open_interest_bars")
     tiers_text = ",".join(f"{tier:g}" for tier in tiers)
-    return walk(bars, ask(store, "leverage_levels", tiers=tiers_text, mmr=MMR), tiers)
+    return model_contract(bars, ask(store, "leverage_levels", tiers=tiers_text, mmr=MMR), tiers)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_tiers_that_move_together_are_called_unidentified(tmp_path: Path) -> Non
     left, prices = (np.concatenate([a[:1], a]) for a in (contract.left, contract.prices))
     changed = {"crossed": twin, "left": left, "prices": prices}
     names = ("symbol", "times", "observed", "usable", "close", "gaps", "demo")
-    result = fit([Walk(**({n: getattr(contract, n) for n in names} | changed))], tiers)
+    result = fit([ContractModel(**({n: getattr(contract, n) for n in names} | changed))], tiers)
     assert result.states[0].startswith("unidentified (collinear with 50x")
     assert result.states[1].startswith("unidentified (collinear with 50x")
     assert result.states[2] == "fitted"
@@ -318,8 +318,10 @@ def test_the_score_is_of_bars_that_the_fit_has_not_seen(fitted_lake: Store) -> N
     later = contract.times.index(before.held_out[0])
     observed = contract.observed.copy()
     observed[later:] = observed[later:][::-1]
-    names = [n for n in Walk.__struct_fields__ if n != "observed"]
-    after = fit([Walk(observed=observed, **{n: getattr(contract, n) for n in names})], TIERS)
+    names = [n for n in ContractModel.__struct_fields__ if n != "observed"]
+    after = fit(
+        [ContractModel(observed=observed, **{n: getattr(contract, n) for n in names})], TIERS
+    )
     assert after.weights == before.weights
     assert after.scores[0].r2 is not None
     assert after.scores[0].r2 < 0.5
@@ -328,8 +330,8 @@ def test_the_score_is_of_bars_that_the_fit_has_not_seen(fitted_lake: Store) -> N
 @pytest.mark.parametrize(
     ("count", "feed", "reason"),
     [
-        (300, False, "no full feed of liquidations was watched in these bars"),
-        (100, True, "99 bars were watched by a full feed, 200 are needed"),
+        (300, False, "no full feed of liquidations was collected in these bars"),
+        (100, True, "99 bars are covered by a full feed, 200 are needed"),
         (300, True, "nothing was liquidated in the bars to fit on"),
     ],
 )

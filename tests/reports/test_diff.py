@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lake.store import Store
 from chainwatch.reports import diff
-from chainwatch.reports.diff import FIGURES, PARTS
+from chainwatch.reports.diff import FIGURES, PARTS, WallRange
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import ChainLiquidation, Reserve
 from tests import shell
@@ -58,15 +58,18 @@ def book(
     ]
 
 
-def split(folder: Path, *loads: list[Row], **how: Any) -> diff.Difference:
+def split(folder: Path, *loads: list[Row], movers: int = 0, **wall: Any) -> diff.WallDifference:
     store = Store(folder)
     store.create()
     for rows in loads:
         store.append(rows, source="test")
-    return diff.split(store, "ETH", THEN + timedelta(hours=1), NOW + timedelta(hours=1), **how)
+    hour = timedelta(hours=1)
+    return diff.split(
+        store, WallRange(factor="ETH", **wall), THEN + hour, NOW + hour, movers=movers
+    )
 
 
-def parts(result: diff.Difference, figure: str = "max_seizable_usd") -> dict[str, float]:
+def parts(result: diff.WallDifference, figure: str = "max_seizable_usd") -> dict[str, float]:
     return {p.part: float(p.changes[figure]) for p in result.parts[1:] if p.changes[figure]}
 
 
@@ -216,14 +219,14 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
     store.create()
     store.append(book(THEN, 1, WHO), source="test")
     with pytest.raises(UsageError, match="no snapshot of a market up to 2020"):
-        diff.split(store, "ETH", datetime(2020, 1, 1, tzinfo=UTC), NOW)
+        diff.split(store, WallRange(factor="ETH"), datetime(2020, 1, 1, tzinfo=UTC), NOW)
     with pytest.raises(UsageError, match="no market has a snapshot of its own up to"):
-        diff.split(store, "ETH", THEN, NOW)
+        diff.split(store, WallRange(factor="ETH"), THEN, NOW)
     store.append(book(NOW, 2, WHO), source="test")
     with pytest.raises(UsageError, match="no factor is called 'XAU' on m: ETH, USD"):
-        diff.split(store, "XAU", THEN, NOW)
+        diff.split(store, WallRange(factor="XAU"), THEN, NOW)
     with pytest.raises(UsageError, match="no snapshot of market 'x'"):
-        diff.split(store, "ETH", THEN, NOW, market="x")
+        diff.split(store, WallRange(factor="ETH", market="x"), THEN, NOW)
 
 
 @pytest.mark.parametrize(
