@@ -1,4 +1,4 @@
-"""chainwatch: where the liquidation walls stand, and how sure we are."""
+"""chainwatch: at which prices how much collateral is liquidated, verified against the chain."""
 
 
 def __getattr__(name: str) -> str:

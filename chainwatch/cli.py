@@ -26,7 +26,7 @@ for _module in pkgutil.iter_modules(commands.__path__, "chainwatch.commands."):
 
 
 def main() -> NoReturn:
-    """Entry point: every way of ending has its exit code, every failure its one line."""
+    """Entry point: every end has its exit code, every failure one line on stderr."""
     code = int(Exit.OK)
     with _ended():
         try:
@@ -44,14 +44,14 @@ def main() -> NoReturn:
     if code == Exit.INTERRUPTED:
         _say("interrupted; what was acknowledged is stored")
     if code == Exit.INTERRUPTED or _something_left():
-        # A thread that still works is not waited for: all that counts is on disk.
+        # A thread that still runs is not waited for: everything stored is on disk.
         os._exit(code)
     sys.exit(code)
 
 
 def _something_left() -> bool:
-    """Whether a statement goes on that was left behind."""
-    # Importing it for that would slow down each command that reads nothing.
+    """Whether a statement still runs that was given up."""
+    # Importing it here would slow down each command that reads nothing.
     readonly = sys.modules.get("chainwatch.lake.readonly")
     return readonly is not None and bool(readonly.anything_left())
 
@@ -112,7 +112,7 @@ def _scrubbed(text: str) -> str:
 
 
 def _other(failure: Exception) -> int:
-    """What is wrong with the flags, what the system refused, and what nobody expected."""
+    """Wrong options, what the operating system refused, and unexpected exceptions."""
     if hasattr(failure, "format_message"):
         return _flags(failure)
     if isinstance(failure, OSError) and failure.filename is None:
@@ -127,7 +127,7 @@ def _other(failure: Exception) -> int:
 
 
 def _flags(failure: Any) -> int:
-    """Typer's complaint in one line, or the help where there was nothing to complain about."""
+    """Typer's complaint in one line, or the help where no argument was given."""
     message, context = failure.format_message(), getattr(failure, "ctx", None)
     if type(failure).__name__ == "NoArgsIsHelpError":
         _teller().help(message)
@@ -138,7 +138,7 @@ def _flags(failure: Any) -> int:
         if context is not root and any(option in p.opts for p in root.command.params):
             message = f"{option} goes before the command: {root.command_path} {option} …"
         end = "" if message.endswith("?") else ";"
-        message = f"{message.rstrip('.')}{end} `{context.command_path} --help` says what there is"
+        message = f"{message.rstrip('.')}{end} `{context.command_path} --help` lists the options"
     _say(message)
     return int(Exit.USAGE)
 

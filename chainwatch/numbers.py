@@ -8,8 +8,8 @@ Sources, imports, options and settings read what is text, or a number of JSON or
     moment          an ISO 8601 time; UTC where it names no zone
     day             YYYY-MM-DD
 
-Digits are 0-9. Nothing is stripped, and no sign stands for another: a document, or a file whose
-user says so, declares its point and what separates its groups of three digits (`Form`). What is
+Digits are 0-9. Nothing is stripped. A document, or a file by an option, declares its decimal point
+and what separates its groups of three digits (`Form`). What is
 accepted equals Python's Decimal of the same text. Times lie between 2009, when the first block was
 made, and a day from now. Days are not held to that: series of a publisher begin earlier. Integers
 of a contract are no text and are not read here.
@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 LEAST, MOST = 1e-30, 1e30
 EARLIEST = datetime(2009, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
-# Longer text is no figure; it would only cost time.
+# Longer text is not a number, and costs time.
 LENGTH = 100
 
 Unit = Literal["s", "ms", "us", "ns"]
@@ -74,7 +74,7 @@ _at = datetime.fromtimestamp
 
 
 def decimal(value: object, form: Form = PLAIN) -> Decimal:
-    """The exact number; NotReadable says why there is none."""
+    """The exact number; NotReadable gives the reason where there is none."""
     if isinstance(value, str):
         number = Decimal(_plain(value, form))
     elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -94,9 +94,9 @@ def decimal(value: object, form: Form = PLAIN) -> Decimal:
 
 
 def real(value: object, form: Form = PLAIN) -> float:
-    """The number as a float; NotReadable says why there is none."""
+    """The number as a float; NotReadable gives the reason where there is none."""
     if type(value) is str:
-        # Nearly every one; of text this tells fastest that it has digits and a point at the most.
+        # The usual case: the fastest check that a text has only digits and a point.
         if (
             form is PLAIN
             and value.isascii()
@@ -126,7 +126,7 @@ def whole(value: object) -> int:
 def instant(value: object, unit: Unit, now: datetime | None, ahead: timedelta = AHEAD) -> datetime:
     """A Unix time; NotReadable where it is none, or lies before 2009 or after `now` + `ahead`.
 
-    Without `now` it is the caller who judges what lies ahead.
+    Without `now` the caller checks that it is not in the future.
     """
     count = value if type(value) is int else whole(value)
     per, first, last = _BOUNDS[unit]

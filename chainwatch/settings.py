@@ -69,7 +69,7 @@ class Value(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """Of a URL that somebody configured what holds no key; a default in full."""
+        """A configured URL without the parts that may hold a key; a default in full."""
         return mask(self.value) if self.value and self.origin != "default" else self.value
 
 
@@ -92,7 +92,7 @@ class Settings:
         self._dotenv = _read_dotenv(self._dotenv_path)
 
     def get(self, name: str) -> Value | None:
-        """The value set for a name, or None where nobody set one."""
+        """The value set for a name, or None."""
         if name in self._flags:
             return Value(self._flags[name], f"--{name}")
         env = f"CHAINWATCH_{name.upper().replace('-', '_')}"
@@ -152,7 +152,7 @@ class Settings:
         return self.get(f"{kind}_{name}")
 
     def feed_urls(self) -> list[str]:
-        """Names of all addresses of exchanges that somebody set."""
+        """Names of the addresses of exchanges that are set."""
         return self._names(r"CHAINWATCH_((?:ws|ccxt)_\w+?)(_FILE)?")
 
     def rpc_urls(self, chain: str) -> Value | None:
@@ -172,7 +172,7 @@ class Settings:
         return None if configured is None else _base_url(configured, venue)
 
     def rpc_chains(self) -> list[str]:
-        """Chains that somebody set endpoints for."""
+        """Chains whose endpoints are set."""
         return self._names(r"CHAINWATCH_RPC_(\w+?)(_FILE)?")
 
     def _names(self, pattern: str) -> list[str]:
@@ -186,7 +186,7 @@ class Settings:
 
 
 def _base_url(configured: Value, name: str) -> Value:
-    """An address that paths are added to; ConfigError says who set one that does not fit."""
+    """An address that paths are added to; ConfigError names the origin of one that does not fit."""
     url = configured.value.rstrip("/")
     if not re.match(r"https?://[^/\s]+", url):
         raise ConfigError(

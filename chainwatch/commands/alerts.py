@@ -1,4 +1,4 @@
-"""`alert`: runs the rules and tells what is new."""
+"""`alert`: runs the rules and sends what is new."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def alert(
     *,
     output: Output,
 ) -> None:
-    """Run the alert rules and tell what is new.
+    """Run the alert rules and send what is new.
 
     Channels: stdout, CHAINWATCH_WEBHOOK and CHAINWATCH_NOTIFY. Rules of your own lie in alerts/
     of the home folder.

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # \b keeps the lines that follow as they are.
-EXAMPLES = """Where the liquidation walls stand, and how sure we are.
+EXAMPLES = """At which prices how much collateral is liquidated, with coverage and verification.
 
 \b
 Examples:
   chainwatch demo                                  a whole market on a local chain
   chainwatch collect aave-v3 --market ethereum     read a market at one block
   chainwatch verify --market ethereum              compare with the chain's own answers
-  chainwatch walls BTC --down 30%                  what liquidates on the way down
+  chainwatch walls BTC --down 30%                  what liquidates as BTC falls
   chainwatch watch binance bybit okx               liquidations on exchanges as they come
-  chainwatch liquidations --by hour                exchanges and chain, with what was not seen
+  chainwatch liquidations --by hour                exchanges and chain, with the gaps
   chainwatch sql "FROM walls(p_factor := 'ETH')"   the same in SQL
   chainwatch reserves USDT                         what backs a stablecoin
 """

@@ -33,7 +33,7 @@ def collect(
     accounts: Annotated[
         str,
         typer.Option(
-            metavar="WHO", help="borrowers (who ever borrowed) or all (whoever held a balance)."
+            metavar="WHO", help="borrowers (that ever borrowed) or all (that ever held a balance)."
         ),
     ] = "borrowers",
     full: Annotated[

@@ -57,7 +57,7 @@ def run_demo(
 
 
 def _exported(home: Path) -> str:
-    """Export what the demo stored, check it, and say so."""
+    """Export what the demo stored and check it; the lines to print."""
     from chainwatch.lake.store import Store
     from chainwatch.nightly.export import choose_day, export_day
     from chainwatch.nightly.verification import check_export

@@ -239,7 +239,7 @@ def claims(
     *,
     output: Output,
 ) -> None:
-    """What the articles of the day say, against stored data."""
+    """Claims of the articles of the day against stored data."""
     values = _known_on(known_on)
     if article is not None:
         values["p_article"] = choice(article.upper(), "--article", ("A", "B", "C", "D"))

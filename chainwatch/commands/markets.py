@@ -65,7 +65,7 @@ def import_positions(
     ] = "reserve-half",
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="TIME", help="When it was so; else the file's own time."),
+        typer.Option("--at", metavar="TIME", help="Time of the positions; else the file's."),
     ] = None,
     decimal_comma: Annotated[
         bool, typer.Option("--decimal-comma", help="Its numbers are written 3,87, not 3.87.")
@@ -137,15 +137,15 @@ def _time_of(file: Path, now: datetime) -> datetime:
     try:
         return numbers.instant(file.stat().st_mtime_ns // 1000, "us", now, timedelta(0))
     except OSError:
-        return now  # reading it will say what is wrong with it
+        return now  # the reader raises the failure
     except NotReadable as refusal:
         raise UsageError(
-            f"the time of {file} does not count ({refusal}): say with --at when it was so"
+            f"the time of {file} cannot be used ({refusal}): give that of the positions with --at"
         ) from None
 
 
 def _require_own_name(store: Store, market: str) -> None:
-    """Imported figures never stand among those of a chain."""
+    """Imported figures are never stored under the name of a market on a chain."""
     from chainwatch.chain.markets import load_markets
     from chainwatch.tables.lending import Snapshot
 

@@ -106,7 +106,7 @@ def _run(
 
 
 class _Network:
-    """Reads and verifies for real."""
+    """Collects and verifies over the network."""
 
     def collect(self, job: Job) -> int:
         from chainwatch.collect import runner
@@ -174,13 +174,13 @@ def _remove() -> Report:
 
 
 def _systemctl(*calls: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Tell systemd; where it cannot be reached, say what to type later."""
+    """Run systemctl; where it is missing, the state is what to type later."""
     program = shutil.which("systemctl")
     states = []
     for call in calls:
         words = f"systemctl --user {' '.join(call)}"
         if program is None:
-            states.append((words, "n/a (no systemctl here): type it where there is one"))
+            states.append((words, "n/a (no systemctl here): type it where systemd runs"))
             continue
         done = subprocess.run([program, "--user", *call], capture_output=True, text=True)
         error = " ".join(done.stderr.split())

@@ -62,7 +62,7 @@ def converse(
                 if word in ("quit", "exit", "q"):
                     break
                 if not command(word, rest.strip()):
-                    complain(f".{word} is unknown: .help lists what there is")
+                    complain(f".{word} is unknown: .help lists the commands")
                 continue
             if not waiting and not line.strip():
                 continue

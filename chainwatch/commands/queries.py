@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from chainwatch.commands.app import app
+from chainwatch.commands.export import engine_of
 from chainwatch.commands.options import Output, listing
-from chainwatch.commands.running import emit_query, on_catalog
+from chainwatch.commands.running import emit_query
 from chainwatch.commands.values import refusal
 from chainwatch.errors import UsageError
 
@@ -42,15 +43,8 @@ def run_query(
         if key in bound:
             raise UsageError(f"{key} is given twice: give it once")
         bound[key] = value
-    if engine == "duckdb":
-        emit_query(name, bound, output)
-        return
-    from chainwatch.commands.export import engine_of
-    from chainwatch.reports import run
-
     with engine_of(engine, master) as spark:
-        assert spark is not None
-        output.emit(on_catalog(lambda catalog: run.make(catalog, name, bound, spark.run)))
+        emit_query(name, bound, output, engine=spark)
 
 
 @app.command(epilog="Example: chainwatch queries walls")

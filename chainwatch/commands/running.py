@@ -15,6 +15,7 @@ from chainwatch.errors import UsageError
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job
     from chainwatch.lake.catalog import Catalog
+    from chainwatch.lake.spark import Spark
 
 
 T = TypeVar("T")
@@ -25,11 +26,17 @@ RANKED_SHOWN = 50  # rows of a ranking that people see without --limit
 
 
 def emit_query(
-    name: str, values: dict[str, object], output: Output, limit: int | None = None
+    name: str,
+    values: dict[str, object],
+    output: Output,
+    limit: int | None = None,
+    engine: Spark | None = None,
 ) -> None:
+    """Run a query as a report and write it; `engine` computes its rows in place of DuckDB."""
     from chainwatch.reports.run import make
 
-    output.emit(on_catalog(lambda catalog: make(catalog, name, values)), limit)
+    runner = None if engine is None else engine.run
+    output.emit(on_catalog(lambda catalog: make(catalog, name, values, runner)), limit)
 
 
 def emit_ranked(name: str, values: dict[str, object], output: Output) -> None:

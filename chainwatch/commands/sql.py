@@ -125,7 +125,7 @@ def emit_clients(output: Output) -> None:
         Report(
             Result(("tool", "type"), ("VARCHAR", "VARCHAR"), list(clients(path))),
             name="open",
-            notes=["read-only: who opens it for writing keeps the others out"],
+            notes=["read-only: a tool that opens it for writing locks out the others"],
         )
     )
 
@@ -142,7 +142,9 @@ def converse(output: Output, seconds: float | None) -> None:
     teller = session.teller
     state = {"seconds": seconds}
     names = {part for line in lines() for part in line[1:3] if part}
-    teller.note(f"{session.store.home / CATALOG_NAME}, read-only; .help says more, .quit leaves")
+    teller.note(
+        f"{session.store.home / CATALOG_NAME}, read-only; .help lists the commands, .quit leaves"
+    )
 
     def attempt(work: Callable[[], None]) -> None:
         try:

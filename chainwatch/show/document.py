@@ -1,4 +1,4 @@
-"""A report: rows with what is said around them, and the formats it is written in."""
+"""A report: rows with header and notes, and the formats it is written in."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class Format(StrEnum):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A result with what is said around it.
+    """A result with its title, header and notes.
 
     `shown` limits the columns of tables (machine formats carry all), each "name" or
     "name=heading"; `bar` is "name" or "name over axis" and is drawn where the axis has a value.
-    `header` says what the figures stand on and `notes` what they mean. `parts` are further tables
-    that belong to it: below it for people, under their names in JSON; CSV has the first only.
+    `header` names the snapshots, feeds and documents behind the figures, `notes` what they mean.
+    `parts` are further tables that belong to it: below it for people, under their names in JSON;
+    CSV has the first only.
     """
 
     result: Result

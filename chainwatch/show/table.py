@@ -30,7 +30,7 @@ def _bar(value: Any, largest: float, width: int) -> str:
 
 
 def columns_shown(report: Report) -> list[tuple[int, str]]:
-    """(position, heading) of a table's columns; one that is "all" in every row says nothing."""
+    """(position, heading) of a table's columns; one that is "all" in every row is left out."""
     result = report.result
     if not report.shown:
         return [(i, heading(name)) for i, name in enumerate(result.columns)]

@@ -12,7 +12,7 @@ from chainwatch.text import visible
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-# Without a terminal, long work still says every so often that it is alive.
+# Without a terminal, long work still writes a line this often.
 PLAIN_SECONDS = 15.0
 
 
@@ -23,7 +23,7 @@ def _is_terminal() -> bool:
 
 
 class Teller:
-    """Speaks on stderr: bars on a terminal, plain lines elsewhere, nothing when quiet."""
+    """Writes to stderr: bars on a terminal, plain lines elsewhere, nothing when quiet."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False, color: str = "auto") -> None:
         self.quiet = quiet
@@ -39,7 +39,7 @@ class Teller:
             self._line(visible(text))
 
     def detail(self, text: str) -> None:
-        """One line for those who asked for more."""
+        """One line that only --verbose shows."""
         if self.verbose:
             self._line(visible(text))
 
@@ -105,7 +105,7 @@ class Teller:
                 sys.stderr.write(text + "\n")
                 sys.stderr.flush()
         except (OSError, ValueError):
-            pass  # nobody listens, and that is no reason to stop
+            pass  # stderr is closed: the work itself goes on
 
     def close(self) -> None:
         """Take the bars away; safe to call twice."""

@@ -16,10 +16,10 @@ from chainwatch.show.render import text_of
 
 
 def write(text: str, output: Path | None = None) -> None:
-    """Write to stdout, or the same bytes to a file; a reader that left (`| head`) is no error.
+    """Write to stdout, or the same bytes to a file; a pipe that was closed is not an error.
 
-    A file is there whole or not at all. Raises UsageError where it cannot be written, StoreError
-    where its disk is full.
+    A file is written completely or not at all. Raises UsageError where it cannot be written,
+    StoreError where its disk is full.
     """
     data = text.encode("utf-8", "backslashreplace")
     if output is None or is_stdout(output):
@@ -93,7 +93,7 @@ def appending(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 class _Appended(io.BytesIO):
-    """A file to append to whose failures say its name, wherever it is written to."""
+    """A file to append to; its failures carry its name."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         super().__init__()

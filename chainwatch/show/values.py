@@ -41,7 +41,7 @@ def plain_value(value: Any) -> Any:
 
 
 def _decimal(value: Decimal) -> str | float:
-    """A number where a double holds it exactly; whole ones and the others as their digits."""
+    """A number where a double holds it exactly; integers and the others as their digits."""
     exponent, rounded = value.as_tuple().exponent, float(value)
     if isinstance(exponent, int) and exponent < 0 and Decimal(repr(rounded)) == value:
         return rounded
@@ -70,7 +70,7 @@ def fill_notes(notes: Sequence[str], result: Result) -> list[str]:
 
 
 def cell_text(column: str, value: Any) -> str:
-    """A value as people read it; the column's suffix says what it is."""
+    """A value as people read it; the column's suffix gives its unit."""
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, bool):
@@ -100,7 +100,7 @@ def _number(column: str, value: float) -> str:
         return NOT_AVAILABLE if math.isnan(value) else str(value)
     if column.startswith("at_least_"):
         return f"≥ {_number(column.removeprefix('at_least_'), value)}"
-    if column == "covered_share":  # 100 % is said of nothing less
+    if column == "covered_share":  # less than all is never shown as 100 %
         return f"{math.floor(1000 * value) / 10:.1f} %" if not 0 < value < 1e-3 else "< 0.1 %"
     if column.endswith("_share"):
         return f"{100 * value:.1f} %"

@@ -53,7 +53,7 @@ def test_at_a_terminal_there_is_a_prompt(
     assert lines[lines.index("letter") + 1] == "a"
     assert any("syntax error" in line for line in lines)
     assert any(line.startswith("column,emodes,category,") for line in lines)
-    assert ".nosuch is unknown: .help lists what there is" in lines
+    assert ".nosuch is unknown: .help lists the commands" in lines
     assert any("stopped after 0.2 s" in line for line in lines)
     assert any("duckdb -readonly" in line for line in lines)
     history = (home / "sql_history").read_text()
