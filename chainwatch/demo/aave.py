@@ -48,7 +48,7 @@ CATEGORIES = {
 
 
 @dataclass(frozen=True)
-class Reserve:
+class ReserveSpec:
     """What is listed. Ratios are in basis points, prices in USD with 8 decimals."""
 
     symbol: str
@@ -64,21 +64,23 @@ class Reserve:
 
 
 RESERVES = (
-    Reserve("WETH", 18, 3_000 * 10**8, 8050, 8300, 10500, ETH_CORRELATED),
-    Reserve("WBTC", 8, 90_000 * 10**8, 7300, 7800, 10500),
-    Reserve("USDC", 6, 10**8, 7500, 7800, 10450, STABLECOINS, stable_rate=True),
-    Reserve("DAI", 18, 10**8, 6300, 7700, 10500, stable_rate=True),
-    Reserve("wstETH", 18, 0, 7850, 8100, 10600, ETH_CORRELATED, base="WETH", ratio_wad=12 * 10**17),
-    Reserve("USDT", 6, 10**8, 7500, 7800, 10450, STABLECOINS),
+    ReserveSpec("WETH", 18, 3_000 * 10**8, 8050, 8300, 10500, ETH_CORRELATED),
+    ReserveSpec("WBTC", 8, 90_000 * 10**8, 7300, 7800, 10500),
+    ReserveSpec("USDC", 6, 10**8, 7500, 7800, 10450, STABLECOINS, stable_rate=True),
+    ReserveSpec("DAI", 18, 10**8, 6300, 7700, 10500, stable_rate=True),
+    ReserveSpec(
+        "wstETH", 18, 0, 7850, 8100, 10600, ETH_CORRELATED, base="WETH", ratio_wad=12 * 10**17
+    ),
+    ReserveSpec("USDT", 6, 10**8, 7500, 7800, 10450, STABLECOINS),
 )
 FEED_NAMES = {"WETH": "ETH", "WBTC": "BTC"}
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedReserve:
     """A reserve and where its contracts are."""
 
-    reserve: Reserve
+    reserve: ReserveSpec
     id: int  # position in the pool's list
     token: str
     feed: str
@@ -105,11 +107,11 @@ class AaveMarket:
     strategy: str
     implementations: tuple[str, str, str]  # aToken, stable debt, variable debt
     category_price_source: str  # feed of category 2, or the zero address
-    listed: dict[str, Listed] = field(default_factory=dict)
+    listed: dict[str, ListedReserve] = field(default_factory=dict)
 
     # Levers of the admin; each is a block of its own.
 
-    def add(self, reserve: Reserve, *, token: str = "", feed: str = "") -> Listed:
+    def add(self, reserve: ReserveSpec, *, token: str = "", feed: str = "") -> ListedReserve:
         """List a reserve; `token` and `feed` replace the contracts made for it otherwise.
 
         `reserve.decimals` is what the pool is told, whatever the token says of itself.
@@ -142,7 +144,7 @@ class AaveMarket:
         signature = "getReserveTokensAddresses(address)(address,address,address)"
         tokens = chain.call(self.data_provider, signature, token)
         order = chain.call(self.pool, "getReservesList()(address[])")
-        self.listed[symbol] = Listed(reserve, order.index(token), token, feed, *tokens)
+        self.listed[symbol] = ListedReserve(reserve, order.index(token), token, feed, *tokens)
         return self.listed[symbol]
 
     def set_price(self, symbol: str, price: int) -> Receipt:
@@ -286,7 +288,7 @@ class AaveMarket:
         token = self.listed[symbol].token
         return self.chain.send(self.configurator, signature, token, *arguments)
 
-    def _new_feed(self, reserve: Reserve) -> str:
+    def _new_feed(self, reserve: ReserveSpec) -> str:
         pair = f"{FEED_NAMES.get(reserve.symbol, reserve.symbol)} / USD"
         if reserve.base:
             base = self.listed[reserve.base].feed
@@ -300,7 +302,7 @@ class AaveMarket:
 def deploy(
     chain: Chain,
     artifacts: Path,
-    reserves: Sequence[Reserve] = RESERVES,
+    reserves: Sequence[ReserveSpec] = RESERVES,
     *,
     category_price: int | None = None,
 ) -> AaveMarket:
@@ -369,5 +371,5 @@ def _price_source(chain: Chain, oracle: str, price: int | None) -> str:
     return feed
 
 
-def _limits(reserve: Reserve) -> tuple[int, int, int]:
+def _limits(reserve: ReserveSpec) -> tuple[int, int, int]:
     return reserve.ltv_bps, reserve.threshold_bps, reserve.bonus_bps

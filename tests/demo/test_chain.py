@@ -22,13 +22,15 @@ from chainwatch.demo.aave import (
     STABLECOINS,
     VARIABLE,
     AaveMarket,
-    Reserve,
+    ReserveSpec,
     deploy,
 )
 from chainwatch.demo.chain import Chain, Reverted, Tx, encode, own_artifact
 from chainwatch.demo.contracts import compile as compiler
 from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
+from chainwatch.demo.plans import SHAPES, draw_plans
 from chainwatch.errors import Exit, RpcError
+from tests.evm import operations
 from tests.places import ROOT
 
 pytestmark = pytest.mark.contracts("plain")
@@ -378,7 +380,7 @@ def test_a_hostile_token_with_any_answer_is_still_a_reserve(
     """A hostile token may answer with any bytes and is still listed as a reserve."""
     chain = aave_market.chain
     token = chain.deploy(own_artifact("HostileToken"), 77)
-    aave_market.add(Reserve("EVIL", 18, 10**8, 7000, 7500, 10500), token=token)
+    aave_market.add(ReserveSpec("EVIL", 18, 10**8, 7000, 7500, 10500), token=token)
     for field in ("Symbol", "Decimals"):
         chain.send(token, f"set{field}(bytes,bool)", data, reverts)
         request = {"to": token, "data": encode(f"{field.lower()}()")}
@@ -393,7 +395,7 @@ def test_a_hostile_token_with_any_answer_is_still_a_reserve(
 
 @pytest.mark.parametrize("decimals", [0, 1, 6, 27, 36])
 def test_a_reserve_may_have_unusual_decimals(aave_market: AaveMarket, decimals: int) -> None:
-    aave_market.add(Reserve("ODD", decimals, 10**8, 7000, 7500, 10500))
+    aave_market.add(ReserveSpec("ODD", decimals, 10**8, 7000, 7500, 10500))
     amount = min(1000 * 10**decimals, 2**127)
     supply(aave_market, "ODD", amount)
     aave_market.chain.send_all([aave_market.borrow(USER, "ODD", max(1, amount // 100))])
@@ -404,7 +406,7 @@ def test_a_reserve_may_have_unusual_decimals(aave_market: AaveMarket, decimals: 
 def test_a_price_out_of_range_makes_the_pool_refuse_the_account(
     aave_market: AaveMarket, price: int
 ) -> None:
-    aave_market.add(Reserve("ODD", 18, 10**8, 7000, 7500, 10500))
+    aave_market.add(ReserveSpec("ODD", 18, 10**8, 7000, 7500, 10500))
     supply(aave_market, "ODD", 5 * WAD)
     aave_market.set_price("ODD", price)
     with pytest.raises(Reverted):
@@ -416,8 +418,8 @@ def test_a_price_out_of_range_makes_the_pool_refuse_the_account(
 
 
 def test_every_shape_is_on_the_chain_as_planned(aave_market: AaveMarket) -> None:
-    plans = accounts.plan(150, 7, aave_market.prices())
-    assert {item.shape for item in plans} == set(accounts.SHAPES)
+    plans = draw_plans(150, 7, aave_market.prices())
+    assert {item.shape for item in plans} == set(SHAPES)
     assert accounts.populate(aave_market, 150, 7) == [item.account for item in plans]
     data = aave_market.account_data([item.account for item in plans])
     for item, (collateral, debt, _, _, _, health) in zip(plans, data, strict=True):
@@ -442,7 +444,7 @@ def test_every_shape_is_on_the_chain_as_planned(aave_market: AaveMarket) -> None
             case _:
                 assert 1.0099 * WAD < health < 6.01 * WAD
                 assert all(owed.values())
-    flags = accounts._flags(aave_market, [item.account for item in plans])
+    flags = accounts.read_flags(aave_market, [item.account for item in plans])
     for item, (collaterals, debts) in zip(plans, flags, strict=True):
         assert set(collaterals) == set(item.supplies) - set(item.unflagged)
         assert set(debts) == (set() if item.repays else {symbol for symbol, _ in item.debts})
@@ -473,7 +475,7 @@ def test_a_seed_gives_the_same_chain_twice(toolchain: Toolchain) -> None:
             market = deploy(chain, toolchain.artifacts)
             result = accounts.populate(market, 40, 3)
             rng = Random(5)
-            accounts.random_operations(market, result, rng, 60)
+            operations.random_operations(market, result, rng, 60)
             accounts.crash(market, 0.7)
             accounts.liquidate(market, result, rng, 10)
             head = chain.rpc("eth_getBlockByNumber", "latest", False)["hash"]
@@ -486,8 +488,8 @@ def test_random_operations_do_a_bit_of_everything(aave_market: AaveMarket) -> No
     result = accounts.populate(aave_market, 80, 5)
     accounts.crash(aave_market, 0.8)
     first = aave_market.chain.block_number() + 1
-    tally = accounts.random_operations(aave_market, result, Random(5), 400)
-    assert set(tally.done) == set(accounts.ACTIONS)
+    tally = operations.random_operations(aave_market, result, Random(5), 400)
+    assert set(tally.done) == set(operations.ACTIONS)
     assert tally.done.total() + tally.reverted.total() == 400
     assert tally.done.total() > 200
     assert len(aave_market.chain.logs(first=first)) > 1000
@@ -588,7 +590,7 @@ def provide(market: AaveMarket, symbol: str, amount: int) -> None:
 
 def balance(market: AaveMarket, account: str, symbol: str) -> tuple[int, int, int]:
     """Supplied, stable debt, variable debt: the last two at the index of their rate mode."""
-    held = accounts._holdings(market, [(account, symbol)])[0]
+    held = accounts.read_holdings(market, [(account, symbol)])[0]
     return held.supplied, held.stable, held.variable
 
 

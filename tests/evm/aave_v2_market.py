@@ -24,8 +24,8 @@ from chainwatch.demo.aave import (
     TREASURY,
     VARIABLE,
     ZERO,
-    Listed,
-    Reserve,
+    ListedReserve,
+    ReserveSpec,
 )
 from chainwatch.demo.chain import (
     DEPLOYER,
@@ -38,6 +38,7 @@ from chainwatch.demo.chain import (
     own_artifact,
 )
 from chainwatch.demo.node import ToolchainMissing, npm_folder
+from chainwatch.demo.plans import Plan, draw_plans
 from tests.conftest import CACHE
 
 PACKAGE = Path(__file__).with_name("aave_v2_package.json")
@@ -85,11 +86,11 @@ class AaveV2Market:
     eth_feed: str  # ETH in USD, which the market itself never reads
     folder: Path
     usd: dict[str, int] = field(default_factory=dict)
-    listed: dict[str, Listed] = field(default_factory=dict)
+    listed: dict[str, ListedReserve] = field(default_factory=dict)
 
     # Levers of the admin.
 
-    def add(self, reserve: Reserve, *, token: str = "") -> Listed:
+    def add(self, reserve: ReserveSpec, *, token: str = "") -> ListedReserve:
         """List a reserve; its three tokens are proxies over implementations of its own."""
         chain, symbol = self.chain, reserve.symbol
         token = token or chain.deploy(own_artifact("TestToken"), symbol, symbol, reserve.decimals)
@@ -117,7 +118,7 @@ class AaveV2Market:
         signature = "getReserveTokensAddresses(address)(address,address,address)"
         tokens = chain.call(self.data_provider, signature, token)
         order = chain.call(self.pool, "getReservesList()(address[])")
-        self.listed[symbol] = Listed(reserve, order.index(token), token, feed, *tokens)
+        self.listed[symbol] = ListedReserve(reserve, order.index(token), token, feed, *tokens)
         return self.listed[symbol]
 
     def set_prices(self, prices: dict[str, int]) -> list[Receipt]:
@@ -236,7 +237,7 @@ class AaveV2Market:
 def deploy(
     chain: Chain,
     folder: Path,
-    reserves: Sequence[Reserve] = RESERVES,
+    reserves: Sequence[ReserveSpec] = RESERVES,
     *,
     rates: Sequence[int] = RATES,
 ) -> AaveV2Market:
@@ -292,9 +293,9 @@ def deploy(
     return market
 
 
-def plans(n: int, seed: int, prices: dict[str, int]) -> list[accounts.Plan]:
+def plans(n: int, seed: int, prices: dict[str, int]) -> list[Plan]:
     """n accounts of every shape that needs no e-mode."""
-    drawn = accounts.plan(2 * n, seed, prices)
+    drawn = draw_plans(2 * n, seed, prices)
     return [each for each in drawn if not each.category][:n]
 
 

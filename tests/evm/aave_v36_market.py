@@ -25,8 +25,8 @@ from chainwatch.demo.aave import (
     VARIABLE,
     ZERO,
     AaveMarket,
-    Listed,
-    Reserve,
+    ListedReserve,
+    ReserveSpec,
 )
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, encode, hardhat_artifact, own_artifact
 from chainwatch.demo.node import ToolchainMissing, npm_folder
@@ -70,7 +70,7 @@ def _compile(folder: Path) -> None:
 class AaveV36Market(AaveMarket):
     """A running market; what v3.6 has otherwise than v3.0."""
 
-    def add(self, reserve: Reserve, *, token: str = "", feed: str = "") -> Listed:
+    def add(self, reserve: ReserveSpec, *, token: str = "", feed: str = "") -> ListedReserve:
         chain, symbol = self.chain, reserve.symbol
         token = token or chain.deploy(own_artifact("TestToken"), symbol, symbol, reserve.decimals)
         feed = feed or self._new_feed(reserve)
@@ -101,7 +101,7 @@ class AaveV36Market(AaveMarket):
         signature = "getReserveTokensAddresses(address)(address,address,address)"
         tokens = chain.call(self.data_provider, signature, token)
         order = chain.call(self.pool, "getReservesList()(address[])")
-        self.listed[symbol] = Listed(reserve, order.index(token), token, feed, *tokens)
+        self.listed[symbol] = ListedReserve(reserve, order.index(token), token, feed, *tokens)
         return self.listed[symbol]
 
     def borrow(self, sender: str, symbol: str, amount: int, mode: int = VARIABLE) -> Tx:
@@ -113,7 +113,7 @@ class AaveV36Market(AaveMarket):
         return super().repay(sender, symbol, amount, account=account)
 
 
-def deploy(chain: Chain, folder: Path, reserves: Sequence[Reserve] = RESERVES) -> AaveV36Market:
+def deploy(chain: Chain, folder: Path, reserves: Sequence[ReserveSpec] = RESERVES) -> AaveV36Market:
     """Deploy a market with two e-mode categories and the reserves."""
 
     def create(name: str, *arguments: object, libraries: dict[str, str] | None = None) -> str:

@@ -33,6 +33,7 @@ from tests.builders import (
     same_positions,
     sql,
 )
+from tests.evm import operations
 
 KILLS = sample_size(quick=5, full=50, torture=500)
 COLLECT = ("collect", "aave-v3", "--market", "local", "--accounts", "all", "--jsonl")
@@ -108,7 +109,7 @@ def test_a_collector_killed_fifty_times_ends_at_the_same_state(
     ends = Counter[str]()
     while ends["killed"] < KILLS or not ends["finished"]:
         if pick.random() < 0.4:  # so that there is always something left to read
-            accounts.random_operations(market, made, pick, 5)
+            operations.random_operations(market, made, pick, 5)
             market.chain.mine(pick.randint(1, 3))
         started = time.monotonic()
         code, lines = collect_and_kill(watched.home, pick.uniform(0.1, 1.1) * duration)
@@ -148,7 +149,7 @@ def test_a_collector_killed_fifty_times_ends_at_the_same_state(
         sql(store, f"SELECT count(*) FROM {name}")
 
     # The next one resumes, and ends where one does that was never disturbed.
-    accounts.random_operations(market, made, pick, 20)
+    operations.random_operations(market, made, pick, 20)
     done = watched.cli(*COLLECT)
     assert done.returncode == Exit.OK, done.stderr
     fresh = Watched(tmp_path / "fresh", market)

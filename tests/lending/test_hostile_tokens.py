@@ -17,7 +17,7 @@ import pytest
 from eth_abi.abi import encode as encode_abi
 
 from chainwatch.demo import recording
-from chainwatch.demo.aave import AaveMarket, Reserve
+from chainwatch.demo.aave import AaveMarket, ReserveSpec
 from chainwatch.demo.chain import MAX_UINT, Chain, own_artifact
 from chainwatch.errors import Exit
 from chainwatch.lake import query
@@ -68,7 +68,7 @@ def listed(market: AaveMarket, name: str, decimals: int, description: str) -> st
     chain = market.chain
     token = chain.deploy(own_artifact("HostileToken"), decimals)
     feed = chain.deploy(own_artifact("TestFeed"), 10**8, 8, description)
-    market.add(Reserve(name, decimals, 10**8, 7500, 8000, 10500), token=token, feed=feed)
+    market.add(ReserveSpec(name, decimals, 10**8, 7500, 8000, 10500), token=token, feed=feed)
     return token
 
 

@@ -16,6 +16,7 @@ from chainwatch.demo.aave import AaveMarket, deploy
 from chainwatch.demo.chain import DEPLOYER, Chain, decode, encode
 from chainwatch.demo.node import Toolchain
 from tests.builders import ACCOUNT_DATA, BASE, WAD, Watched, ask
+from tests.evm import operations
 
 pytestmark = pytest.mark.contracts("published")
 
@@ -67,7 +68,7 @@ def scene(
         ):
             market.set_limits(symbol, 5_000, threshold, 10_500)
     if request.param == "fallen":
-        accounts.random_operations(market, made, rng, 500)
+        operations.random_operations(market, made, rng, 500)
         accounts.crash(market, 0.85)
         file_chain.increase_time(86_400)
     watched = Watched(tmp_path_factory.mktemp("lake"), market)

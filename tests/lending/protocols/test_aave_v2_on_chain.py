@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.demo import accounts
-from chainwatch.demo.aave import STABLE, VARIABLE, AaveMarket, Listed
+from chainwatch.demo.aave import STABLE, VARIABLE, AaveMarket, ListedReserve
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, decode, encode
+from chainwatch.demo.plans import SHAPES
 from chainwatch.errors import Exit
 from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
@@ -29,6 +30,7 @@ from tests.builders import (
     refusal,
     same_positions,
 )
+from tests.evm import operations
 from tests.evm.aave_lakes import USER, Lake, answers, borrower, holds, supply
 from tests.evm.aave_v2_market import ETHER, AaveV2Market, artifacts, deploy, plans, populate
 
@@ -73,7 +75,7 @@ def balances_hold(market: AaveV2Market, legs: dict[tuple[str, str, str], Leg]) -
     for side in ("collateral", "debt"):
         rows = [leg for leg in legs.values() if leg.side == side]
         sums = [0] * len(rows)
-        parts: tuple[Callable[[Listed], str], ...] = (lambda it: it.a_token,)
+        parts: tuple[Callable[[ListedReserve], str], ...] = (lambda it: it.a_token,)
         if side == "debt":
             parts = (lambda it: it.stable_debt, lambda it: it.variable_debt)
         for part in parts:
@@ -100,7 +102,7 @@ def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_mo
     chain, watched = market.chain, lake(market)
     drawn = plans(240, 2026, market.prices())
     shapes = Counter(plan.shape for plan in drawn)
-    assert min(shapes[it] for it in accounts.SHAPES if it != "e-mode") >= 5
+    assert min(shapes[it] for it in SHAPES if it != "e-mode") >= 5
     made = populate(market, 240, 2026)
 
     snapshot = watched.collect()
@@ -120,8 +122,8 @@ def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_mo
             assert (plan.account, market.listed[symbol].token, "collateral") not in legs
     assert not any(row.liquidatable for row in calm.values())
 
-    tally = accounts.random_operations(market, made, Random(5), 200)
-    kinds = set(accounts.ACTIONS) - {"e-mode", "liquidate"}
+    tally = operations.random_operations(market, made, Random(5), 200)
+    kinds = set(operations.ACTIONS) - {"e-mode", "liquidate"}
     assert min(tally.done[kind] for kind in kinds) >= 3
     holds(watched, watched.collect())
 
@@ -185,7 +187,7 @@ def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one_row_for_row(
             last = chain.block_number()
             match rng.choice(["act", "act", "act", "fall", "wait", "rate"]):
                 case "act":
-                    accounts.random_operations(market, made, rng, rng.randint(1, 20))
+                    operations.random_operations(market, made, rng, rng.randint(1, 20))
                 case "fall":
                     accounts.crash(market, rng.uniform(0.7, 1.1))
                     accounts.liquidate(market, made, rng, 4)
@@ -260,7 +262,7 @@ def test_who_only_deposited_in_aave_v2_is_in_scope_all_and_not_in_scope_borrower
         assert set(narrow) < set(wide)
         assert content(narrow) == {a: row for a, row in content(wide).items() if a in narrow}
         assert not any(wide[a].debt_base for a in wide.keys() - narrow.keys())
-        accounts.random_operations(market, made, Random(4), 60)
+        operations.random_operations(market, made, Random(4), 60)
     assert borrowers.snapshot().based_on is not None
 
 

@@ -13,7 +13,7 @@ from chainwatch.demo import accounts
 from chainwatch.demo.aave import ETH_CORRELATED, STABLECOINS
 from chainwatch.demo.chain import Chain, Receipt
 from tests.builders import BASE, ask
-from tests.evm import aave_v36_market
+from tests.evm import aave_v36_market, operations
 from tests.evm.aave_lakes import USER, Lake, holds, supply
 from tests.evm.aave_v36_market import AaveV36Market
 
@@ -60,7 +60,7 @@ def test_a_thousand_accounts_of_aave_v36_equal_the_chain_calm_crashed_liquidated
     assert len(dust) >= 30
     assert not any(row.liquidatable for row in calm.values())
 
-    accounts.random_operations(market, made, Random(3), 200)
+    operations.random_operations(market, made, Random(3), 200)
     holds(lake, lake.collect())
 
     accounts.crash(market, 0.4)

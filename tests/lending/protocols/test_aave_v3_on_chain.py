@@ -26,11 +26,12 @@ from chainwatch.demo.aave import (
     STABLECOINS,
     ZERO,
     AaveMarket,
-    Reserve,
+    ReserveSpec,
     deploy,
 )
 from chainwatch.demo.chain import DEPLOYER, Chain, Reverted, Tx, encode, own_artifact
 from chainwatch.demo.node import Toolchain
+from chainwatch.demo.plans import SPEC, draw_plans
 from chainwatch.errors import Exit, NetworkError, UsageError
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, EMode, Mismatch, Orphan, Scan, Snapshot, Verification
@@ -51,6 +52,7 @@ from tests.builders import (
     same_positions,
     tampered,
 )
+from tests.evm import operations
 
 pytestmark = pytest.mark.contracts("published")
 
@@ -139,7 +141,7 @@ def test_a_thousand_accounts_equal_the_chain_calm_crashed_liquidated_and_a_month
     assert sum(row.status == "no debt" for row in calm.values()) >= 50
     dust = [row for row in calm.values() if row.status == "ok" and row.debt_base < BASE]
     assert len(dust) >= 30
-    plans = accounts.plan(1_050, 2026, market.prices(accounts.SPEC))
+    plans = draw_plans(1_050, 2026, market.prices(SPEC))
     off = [p for p in plans if p.unflagged and p.account in calm]
     assert len(off) >= 30
     for each in off:
@@ -194,7 +196,7 @@ def test_after_each_block_an_incremental_snapshot_equals_a_full_one_row_for_row(
             earlier = grown.accounts()
             match rng.choice(["act", "act", "act", "crash", "wait", "limits", "liquidate"]):
                 case "act":
-                    accounts.random_operations(market, made, rng, rng.randint(1, 12))
+                    operations.random_operations(market, made, rng, rng.randint(1, 12))
                 case "crash":
                     accounts.crash(market, rng.uniform(0.75, 1.15))
                 case "wait":
@@ -235,7 +237,7 @@ def test_who_only_supplied_is_in_scope_all_and_not_in_scope_borrowers(
         assert set(made) <= set(wide)
         assert content(narrow) == {a: row for a, row in content(wide).items() if a in narrow}
         assert not any(wide[a].debt_base for a in wide.keys() - narrow.keys())
-        accounts.random_operations(aave_market, made, Random(4), 60)
+        operations.random_operations(aave_market, made, Random(4), 60)
     assert borrowers.snapshot().based_on is not None
 
 
@@ -246,7 +248,7 @@ def test_a_lake_may_go_from_scope_all_to_borrowers_and_back(
     mixed, everyone = watch(aave_market), watch(aave_market)
     borrowers = watch(aave_market, scope="borrowers")
     for scope in ("all", "borrowers", "borrowers", "all"):
-        accounts.random_operations(aave_market, made, Random(4), 10)
+        operations.random_operations(aave_market, made, Random(4), 10)
         aave_market.chain.mine()
         snapshot = mixed.collect(accounts=scope)
         assert snapshot.scope == scope
@@ -465,7 +467,7 @@ def test_a_reserve_listed_later_is_read_from_then_on(
     borrower(market)
     watched = watch(market)
     watched.collect()
-    market.add(Reserve("LATE", 9, 7 * BASE, 5_000, 6_000, 11_000))
+    market.add(ReserveSpec("LATE", 9, 7 * BASE, 5_000, 6_000, 11_000))
     supply(market, "LATE", 100 * 10**9)  # a known account
     supply(market, "LATE", 50 * 10**9, OTHER)  # one that has nothing else
     market.chain.send_all(
@@ -489,7 +491,7 @@ def test_a_reserve_that_is_dropped_is_gone_and_one_that_takes_its_place_is_read(
 ) -> None:
     market = aave_market
     borrower(market)
-    market.add(Reserve("BRIEF", 18, BASE, 5_000, 6_000, 11_000))
+    market.add(ReserveSpec("BRIEF", 18, BASE, 5_000, 6_000, 11_000))
     supply(market, "BRIEF", 10**18)
     watched = watch(market)
     watched.collect()
@@ -501,7 +503,7 @@ def test_a_reserve_that_is_dropped_is_gone_and_one_that_takes_its_place_is_read(
     assert old.token not in {
         r.asset for r in watched.store.rows(ReserveRow, "snapshot = $s", {"s": snapshot.snapshot})
     }
-    market.add(Reserve("NEXT", 6, 2 * BASE, 5_000, 6_000, 11_000))
+    market.add(ReserveSpec("NEXT", 6, 2 * BASE, 5_000, 6_000, 11_000))
     assert market.listed["NEXT"].id == old.id
     supply(market, "NEXT", 10**6)
     holds(watched, watched.collect())
@@ -760,7 +762,7 @@ def test_after_a_reorganisation_the_lake_converges_and_reports_leave_the_orphan_
     watched = watch(market, scope=scope)
     first = watched.collect()
     fork = chain.snapshot()
-    accounts.random_operations(market, made, Random(1), 30)
+    operations.random_operations(market, made, Random(1), 30)
     borrower(market, OTHER)  # exists on this branch only
     accounts.crash(market, 0.9)
     second = watched.collect()
@@ -770,7 +772,7 @@ def test_after_a_reorganisation_the_lake_converges_and_reports_leave_the_orphan_
     chain.revert(fork)
     assert chain.block_number() == first.block_number
     chain.mine()  # other blocks from here on
-    accounts.random_operations(market, made, Random(2), 30)
+    operations.random_operations(market, made, Random(2), 30)
     borrower(market, THIRD)
     chain.mine(second.block_number - chain.block_number() + 3)
     third = watched.collect()

@@ -24,7 +24,7 @@ from chainwatch.collect import runner
 from chainwatch.collect.feed import Job
 from chainwatch.collect.registry import find
 from chainwatch.demo import comet
-from chainwatch.demo.aave import MULTICALL, AaveMarket, Listed, Reserve
+from chainwatch.demo.aave import MULTICALL, AaveMarket, ListedReserve, ReserveSpec
 from chainwatch.demo.chain import DEPLOYER, Chain, Receipt, Tx, decode, encode, own_artifact
 from chainwatch.demo.comet import CometMarket, Listing
 from chainwatch.errors import ChainwatchError, ConfigError, Exit, UsageError
@@ -87,8 +87,8 @@ def shelf(chain: Chain, assets: Sequence[tuple[str, int, int]], quote: str = "US
     for i, (symbol, decimals, price) in enumerate(assets):
         token = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)
         feed = chain.deploy(own_artifact("TestFeed"), price, 8, f"{symbol} / {quote}")
-        listed[symbol] = Listed(
-            Reserve(symbol, decimals, price, 0, 0, 0), i, token, feed, "", "", ""
+        listed[symbol] = ListedReserve(
+            ReserveSpec(symbol, decimals, price, 0, 0, 0), i, token, feed, "", "", ""
         )
     chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
     found: Any = SimpleNamespace(chain=chain, listed=listed)
