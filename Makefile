@@ -40,6 +40,7 @@ $(VENV)/made-dev: $(VENV)/made
 demo: $(VENV)/made
 	@$(BIN)/chainwatch --home .cache/home demo
 
+SEED ?= $(shell date +%s)
 # Together `test` and `test-all` run every test: docs/development/tests.md.
 PYTEST := PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest
 
@@ -50,7 +51,7 @@ test-all: $(VENV)/made-dev
 	@$(PYTEST) -n auto -m "full or sampled" --amounts full
 
 torture: $(VENV)/made-dev
-	@$(PYTEST) -n 0 -m sampled --amounts torture
+	@CHAINWATCH_CRASH_SEED=$(SEED) $(PYTEST) -n 0 -m sampled --amounts torture --hypothesis-seed=$(SEED)
 
 # Harlequin pins its own click and textual, so it gets an environment of its own.
 everything: $(VENV)/made-dev browser

@@ -17,7 +17,7 @@ from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
-from tests import amounts, templates
+from tests import amounts, templates, torture
 from tests.places import CACHE
 
 GENESIS = 1_700_000_000
@@ -74,6 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "toolchain" in getattr(item, "fixturenames", ()):
             item.add_marker("evm")
             item.user_properties.append(("contracts", _contracts(item)))
+        if (sampled := item.get_closest_marker("sampled")) is not None:
+            item.user_properties.append(("tried", _tried(item, sampled)))
     _mark_variants(items)
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
@@ -97,6 +99,14 @@ def _contracts(item: pytest.Item) -> str:
             f"{', '.join(CONTRACTS)}; add it to the test or to its file"
         )
     return str(kind)
+
+
+def _tried(item: pytest.Item, sampled: pytest.Mark) -> str:
+    """How much a sampled test tries, in words."""
+    if sampled.args:
+        return str(sampled.args[0])
+    settings = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+    return f"{settings.max_examples} examples" if settings else ""
 
 
 def _mark_variants(items: list[pytest.Item]) -> None:
@@ -134,6 +144,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for kind, meaning in CONTRACTS.items():
         numbers = ", ".join(f"{count} {outcome}" for outcome, count in counts[kind].items())
         terminalreporter.write_line(f"tests on {meaning}: {numbers or 'none'}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """`make torture` leaves its table in docs/development/torture.md."""
+    if amounts.level() == amounts.TORTURE and not hasattr(session.config, "workerinput"):
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        torture.write(reporter.stats if reporter else {})
 
 
 @pytest.fixture(scope="session")

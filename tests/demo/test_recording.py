@@ -70,11 +70,9 @@ def asking_for_more(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+def demo() -> tuple[Path, Done]:
     """The demo on a machine without node: its home and what it printed."""
-    home = tmp_path_factory.mktemp("a home")
-    nothing = {"PATH": str(home / "no-node"), "CHAINWATCH_CACHE": str(home / "cache")}
-    return home, run("demo", home=home, env=nothing)
+    return shell.recorded_demo()
 
 
 def test_without_node_the_demo_plays_the_recording_and_says_so(
@@ -118,8 +116,8 @@ def test_the_next_steps_that_the_demo_names_work(demo: tuple[Path, Done]) -> Non
 
 
 @pytest.mark.full
-def test_a_second_demo_replaces_the_first(demo: tuple[Path, Done]) -> None:
-    home = demo[0]
+def test_a_second_demo_replaces_the_first(demo: tuple[Path, Done], tmp_path: Path) -> None:
+    home = shutil.copytree(demo[0], tmp_path / "a home")
     before = {
         path.name for path in (home / "demo" / "lake").rglob("*.parquet") if "seed" not in path.name
     }

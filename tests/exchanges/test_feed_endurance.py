@@ -19,11 +19,12 @@ import pytest
 from chainwatch.exchanges.venues import htx
 from chainwatch.tables.log import Reject
 from tests import shell
+from tests.amounts import sample_size
 from tests.venues.client import ROOT, Collecting, Loopback, quick, until
 from tests.venues.discovery import ALL
 
 PER_SECOND = 50
-SECONDS = 3_600
+SECONDS = sample_size(quick=3_600, full=3_600, torture=36_000)
 LINEAR = quick(htx.LINEAR)
 
 # Frames through the stream that collects, all but its socket, into a lake: flushed every 30 s of
@@ -86,6 +87,7 @@ asyncio.run(main())
 
 
 @pytest.mark.full
+@pytest.mark.sampled(f"{PER_SECOND * SECONDS:,} frames")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
 def test_memory_stays_flat_and_files_stay_few_over_an_hour_of_frames(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -94,7 +96,7 @@ def test_memory_stays_flat_and_files_stay_few_over_an_hour_of_frames(tmp_path: P
         env=shell.environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=SECONDS / 10,
     )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)

@@ -22,6 +22,7 @@ from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Scan, Snapshot
 from chainwatch.tables.log import Load, Reject
+from tests.amounts import sample_size
 from tests.places import ROOT
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -213,6 +214,10 @@ for n in range(first, first + 100_000):
 """
 
 
+LIVES = sample_size(quick=2, full=4, torture=100)
+
+
+@pytest.mark.sampled(f"{LIVES} kills of each process")
 def test_kills_of_writers_and_mergers_lose_and_double_nothing(
     store: Store,
 ) -> None:
@@ -236,7 +241,7 @@ def test_kills_of_writers_and_mergers_lose_and_double_nothing(
     reader.start()
     chance = random.Random(11)
     try:
-        for life in range(4):
+        for life in range(LIVES):
             process = subprocess.Popen(
                 [sys.executable, "-c", WRITER, str(store.home), str(life * 1_000)],
                 stdout=subprocess.PIPE,

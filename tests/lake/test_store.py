@@ -701,7 +701,7 @@ def test_open_readers_see_complete_loads_only(
 ROUNDS = sample_size(quick=4, full=25, torture=500)
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(f"{ROUNDS} reports")
 def test_header_and_rows_of_a_report_are_of_one_snapshot(
     store: Store,
 ) -> None:
@@ -753,7 +753,7 @@ def append_forever(home: Path, worker: int, acknowledged: Connection) -> None:
         acknowledged.send((number, receipt.stored_at))
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(f"{KILLS} kills")
 def test_a_killed_writer_loses_nothing_and_shows_nothing_half(
     store: Store,
 ) -> None:

@@ -38,6 +38,7 @@ from chainwatch.settings import Settings
 from chainwatch.tables.lending import Leg, Orphan, Snapshot
 from chainwatch.tables.log import Load, Reject
 from tests import shell
+from tests.amounts import sample_size
 from tests.builders import Asset, Book, Silent, sql
 from tests.nightly.test_export import liquidation
 
@@ -424,10 +425,13 @@ def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
     )
 
 
+KILLS = sample_size(quick=3, full=30, torture=300)
+
+
 @pytest.mark.full
-@pytest.mark.sampled
-def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    """A night killed thirty times ends where an undisturbed one does."""
+@pytest.mark.sampled(f"{KILLS} kills")
+def test_a_killed_night_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    """A night that is killed many times ends where an undisturbed one does."""
     seed = int(os.environ.get("CHAINWATCH_CRASH_SEED") or random.SystemRandom().randrange(10**6))
     sys.stderr.write(f"CHAINWATCH_CRASH_SEED={seed} repeats the moments of this run\n")
     pick = random.Random(seed)
@@ -435,7 +439,7 @@ def test_a_night_killed_thirty_times_ends_as_an_undisturbed_one(tmp_path: Path) 
     out, kills, message, length = tmp_path / "marts", 0, 0, 1.0
     nights = 0
     with shell.recorded_chain(stop=1) as url:
-        while kills < 30:
+        while kills < KILLS:
             now = NOW + timedelta(days=nights)
             for _ in range(2):  # something to merge in every night
                 message += 1
@@ -520,15 +524,16 @@ NULL::VARCHAR AS replaces"""
 # --- compaction under a reader ------------------------------------------------------------------
 
 
+SEGMENTS = sample_size(quick=800, full=5_000, torture=20_000)
+
+
 @pytest.mark.full
-@pytest.mark.sampled
+@pytest.mark.sampled(f"{SEGMENTS:,} segments")
 def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.create()
     # A reader lists and opens so many files for a second or so: it has to have longer than that.
-    segments = int(
-        os.environ.get("CHAINWATCH_SEGMENTS") or (5_000 if os.environ.get("CI") else 800)
-    )
+    segments = SEGMENTS
     settle, grace = (5.0, 30.0) if segments > 1_000 else (1.0, 5.0)
     for table in ("rejects", "loads"):
         (store.lake / table / "day=2026-02-01").mkdir(parents=True)
