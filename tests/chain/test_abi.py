@@ -282,7 +282,8 @@ def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
         assert value in SELECTORS, f"{functions[name]} is in no file of abis/"
 
 
-def test_every_getter_of_a_price_source_is_its_names_hash_and_stands_in_an_abi() -> None:
+def test_every_getter_of_a_price_source_is_in_an_abi() -> None:
+    """Every getter of a price source is the hash of its name and is in an ABI."""
     assert selector("description()") == price_sources.DESCRIPTION
     assert price_sources.DESCRIPTION in SELECTORS
     getters = [*price_sources.GETTERS.items()]
@@ -294,9 +295,10 @@ def test_every_getter_of_a_price_source_is_its_names_hash_and_stands_in_an_abi()
 
 
 @pytest.mark.parametrize(("module", "_", "events"), MODULES, ids=named)
-def test_every_topic_is_its_events_hash_and_names_the_account_where_an_abi_says(
+def test_every_topic_is_its_events_hash_with_the_abis_accounts(
     module: ModuleType, _: object, events: dict[str, tuple[str, ...]]
 ) -> None:
+    """Every topic is the hash of its event, and its accounts are where an ABI says."""
     assert module.ACCOUNT_TOPICS.keys() == {topic(text) for text in events}
     for text, names in events.items():
         said = [
@@ -312,9 +314,10 @@ def test_every_topic_is_its_events_hash_and_names_the_account_where_an_abi_says(
 @pytest.mark.parametrize(
     ("module", "events"), [(compound_v2, COMPOUND_V2_DATA), (aave_v4, AAVE_V4_DATA)], ids=named
 )
-def test_every_word_of_data_that_names_an_account_is_where_an_abi_says(
+def test_every_account_in_event_data_is_where_an_abi_says(
     module: ModuleType, events: dict[str, tuple[str, ...]]
 ) -> None:
+    """Every word of data that names an account is where an ABI says."""
     assert module.ACCOUNT_WORDS.keys() == {topic(text) for text in events}
     for text, names in events.items():
         (said,) = [

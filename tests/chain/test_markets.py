@@ -170,9 +170,8 @@ def test_a_chain_with_a_dash_has_a_variable_with_an_underscore(tmp_path: Path) -
         "ftp://user:SECRETKEY@host",
     ],
 )
-def test_an_endpoint_that_is_no_url_is_told_by_its_setting_and_never_shown(
-    tmp_path: Path, url: str
-) -> None:
+def test_a_wrong_endpoint_is_named_by_its_setting_not_shown(tmp_path: Path, url: str) -> None:
+    """An endpoint that is not a URL is named by its setting, and never shown."""
     settings = made(tmp_path, MINE, CHAINWATCH_RPC_ETHEREUM=url)
     with pytest.raises(ConfigError, match="environment CHAINWATCH_RPC_ETHEREUM") as told:
         endpoints(settings, find_market(settings, "aave-v3", "mine"))

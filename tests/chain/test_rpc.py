@@ -185,9 +185,10 @@ def test_the_multicall_decoding_is_the_one_of_eth_abi(results: list[tuple[bool, 
 
 
 @given(st.lists(st.tuples(st.booleans(), payloads), min_size=1, max_size=5), st.data())
-def test_a_damaged_multicall_answer_is_refused_or_differs_from_no_other(
+def test_a_damaged_multicall_answer_is_rejected(
     results: list[tuple[bool, bytes]], data: st.DataObject
 ) -> None:
+    """Unless only padding is missing, in which case the results are the same."""
     from eth_abi.abi import encode as encode_abi
 
     answer = encode_abi(["(bool,bytes)[]"], [results])
@@ -520,9 +521,8 @@ async def test_a_server_that_asks_for_an_hour_is_given_up(connect: Connect, prox
     assert time.monotonic() - start < 2.0
 
 
-async def test_a_batch_that_nobody_answers_is_an_error_and_not_a_list_of_nothing(
-    connect: Connect, proxy: Proxy
-) -> None:
+async def test_a_batch_without_any_answer_is_an_error(connect: Connect, proxy: Proxy) -> None:
+    """A batch that no endpoint answers is an error and not an empty list."""
     rpc = connect(proxy, tries=2)
     await rpc.check()
     proxy.once += [drop] * 10
@@ -791,9 +791,11 @@ async def test_a_batch_that_takes_too_long_is_halved(connect: Connect, proxy: Pr
     assert [len(b) for b in proxy.received if isinstance(b, list)] == [40, 20, 20]
 
 
-async def test_entries_cut_off_by_a_response_limit_are_asked_again_in_smaller_batches(
+async def test_entries_beyond_a_response_limit_are_requested_again(
     connect: Connect, proxy: Proxy
 ) -> None:
+    """Entries cut off by a response limit are requested again in smaller batches."""
+
     async def limited(request: web.Request) -> web.StreamResponse:
         calls = proxy.received[-1]
         answers = await proxy.forward(calls)
@@ -1146,9 +1148,9 @@ async def test_a_busy_endpoint_is_asked_again_and_not_taken_for_a_revert(
     assert proxy.calls("eth_call")[-1]["params"][1]["blockHash"] == at.hash
 
 
-async def test_a_call_that_takes_the_whole_multicall_down_is_found_and_reverted(
-    connect: Connect, proxy: Proxy
-) -> None:
+async def test_a_call_that_fails_its_multicall_is_isolated(connect: Connect, proxy: Proxy) -> None:
+    """A call that makes the whole multicall fail is isolated, and reverted alone."""
+
     def explode(call: ProxyCall) -> Answer | None:
         bad = call["method"] == "eth_call" and FAIL_LOUDLY.hex() in call["params"][0]["data"]
         return fault(-32000, "out of gas") if bad else None
@@ -1286,9 +1288,10 @@ def without_hashes(kind: str) -> Callable[[ProxyCall], Answer | None]:
 
 
 @pytest.mark.parametrize("kind", ["refuses", "ignores"])
-async def test_an_endpoint_without_block_hashes_is_read_by_number_between_two_looks(
+async def test_without_block_hashes_a_read_is_between_two_checks(
     connect: Connect, proxy: Proxy, kind: str
 ) -> None:
+    """An endpoint that takes no block hashes is read by number between two checks of the header."""
     proxy.rules.append(without_hashes(kind))
     rpc = connect(proxy)
     at = await rpc.block(1)
@@ -1333,9 +1336,10 @@ async def test_a_read_at_a_block_that_left_the_chain_is_reorged(
 
 
 @pytest.mark.parametrize("kind", ["refuses", "ignores"])
-async def test_a_reorganisation_in_the_middle_of_a_read_by_number_is_noticed(
+async def test_a_reorganisation_during_a_read_by_number_is_noticed(
     connect: Connect, proxy: Proxy, chain: Chain, kind: str
 ) -> None:
+    """Between the two checks of the header."""
     proxy.rules.append(without_hashes(kind))
     fork = chain.snapshot()
     chain.mine(2)
@@ -1396,9 +1400,10 @@ async def test_blocks_that_a_node_dropped_in_a_reorganisation_are_reorged(
     assert await rpc.read(BALANCES[:5], await rpc.pin()) == WORTH[:5]
 
 
-async def test_an_endpoint_that_lags_is_passed_over_for_one_that_has_the_block(
+async def test_an_endpoint_that_lags_is_skipped_for_one_that_does_not(
     connect: Connect, proxy: Proxy, other: Proxy
 ) -> None:
+    """An endpoint that lags is skipped for one that has the block."""
     rpc = connect(proxy, other)
     at = await rpc.pin()
     proxy.rules.append(behind(40))
@@ -1803,9 +1808,10 @@ async def test_a_list_of_logs_that_is_silently_cut_is_asked_for_in_parts(
     assert len(found) > 2700
 
 
-async def test_an_endpoint_without_batches_is_asked_for_header_and_logs_in_turn(
+async def test_without_batches_header_and_logs_are_requested_in_turn(
     connect: Connect, proxy: Proxy, ledger: Chain
 ) -> None:
+    """An endpoint without batches is asked for header and logs in turn."""
     proxy.gate = refuse_batches(1, lambda body: web.Response(status=400, text="no batches"))
     rpc = connect(proxy, log_blocks=20)
     assert await collect(rpc) == truth(ledger)

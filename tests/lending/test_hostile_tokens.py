@@ -242,9 +242,10 @@ def test_a_market_of_hostile_tokens_is_read_and_verified(
     assert row["different"] == 0
 
 
-def test_symbols_are_stored_visible_short_and_fall_back_to_the_address(
+def test_symbols_are_stored_visible_and_short_or_as_the_address(
     hostile: tuple[Path, Done, dict[str, str]],
 ) -> None:
+    """Symbols are stored visible and short, or the address stands in their place."""
     home, _, tokens = hostile
     stored = {row.asset: row for row in Store(home).rows(ReserveRow)}
     for name, (_, _, shown) in SYMBOLS.items():
@@ -270,7 +271,7 @@ def test_decimals_are_the_pools_whatever_the_token_says(
     assert tiny.amount == pytest.approx(1e-39)
 
 
-def test_a_price_of_nothing_or_of_everything_is_not_available_with_its_reason(
+def test_a_price_of_zero_or_of_the_maximum_is_na_with_its_reason(
     hostile: tuple[Path, Done, dict[str, str]],
 ) -> None:
     home, done, tokens = hostile
@@ -361,9 +362,11 @@ def test_on_a_terminal_and_in_a_sheet_a_symbol_is_only_text(
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_an_endpoint_that_answers_nonsense_is_one_masked_line_and_leaves_the_lake_untouched(
+def test_an_endpoint_with_wrong_answers_is_one_masked_line(
     name: str, asked: dict[str, tuple[Path, subprocess.Popen[bytes]]]
 ) -> None:
+    """An endpoint with meaningless answers is one line without secrets and leaves the lake
+    untouched."""
     home, process = asked[name]
     _, code, words = ENDPOINTS[name]
     done = shell.ended(process)

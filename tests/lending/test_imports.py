@@ -67,9 +67,10 @@ def home(tmp_path: Path) -> Path:
 # --- what is stored -----------------------------------------------------------------------------
 
 
-def test_a_file_of_balances_gives_the_health_factors_and_triggers_of_the_reference(
+def test_a_file_of_balances_gives_the_reference_health_factors(
     home: Path,
 ) -> None:
+    """And the triggers of the reference."""
     done = brought(home, BALANCES)
     assert done.code == Exit.OK, done.err
     store = Store(home)
@@ -133,7 +134,8 @@ def test_every_report_on_imported_positions_says_so(home: Path, report: tuple[st
     assert "stale" not in shown.err
 
 
-def test_importing_again_is_a_snapshot_of_its_own_and_the_newest_is_shown(home: Path) -> None:
+def test_a_second_import_is_a_snapshot_and_the_newest_is_shown(home: Path) -> None:
+    """A second import is a snapshot of its own, and the newest is shown."""
     assert brought(home, BALANCES).code == Exit.OK
     assert brought(home, ACCOUNTS, *MAPPED).code == Exit.OK
     assert len(Store(home).rows(Snapshot)) == 2
@@ -176,7 +178,8 @@ def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
     assert min(seizable.values()) > 0
 
 
-def test_a_factor_stands_at_the_price_of_its_asset_or_at_what_the_file_says(home: Path) -> None:
+def test_a_factors_price_is_its_assets_or_what_the_file_states(home: Path) -> None:
+    """The price of a factor is that of its asset, or what the file states."""
     head = "account,asset,side,amount,price,liquidation_threshold,factor,factor_price\n"
     text = head + (
         "a,wstETH,collateral,1,3600,0.8,WETH,\n"
@@ -242,7 +245,8 @@ def test_a_threshold_of_zero_is_stated_and_no_collateral_needs_none(home: Path) 
 @pytest.mark.parametrize(
     "ours", ["liquidation_threshold_bps=liquidation_threshold", "liquidation_threshold_bps=real"]
 )
-def test_a_threshold_that_is_mapped_goes_before_a_column_of_the_others_name(ours: str) -> None:
+def test_a_mapped_threshold_overrides_a_column_of_its_other_name(ours: str) -> None:
+    """A mapped threshold overrides a column with the name of its other unit."""
     columns = ("account", "collateral", "debt", "liquidation_threshold", "real")
     mapping = dict([ours.split("=")])
     rows = imported_rows(columns, [("a", "100", "50", "8000", "8000")], mapping, OPTIONS)
@@ -386,9 +390,10 @@ JOINED = (
         ('"' + HEAD, "line 1 is not CSV ("),
     ],
 )
-def test_a_file_that_does_not_fit_is_told_with_its_line_and_gives_no_rows(
+def test_a_wrong_file_is_rejected_with_its_line_and_gives_no_rows(
     tmp_path: Path, text: str, told: str
 ) -> None:
+    """A file that does not fit is rejected with its line and gives no rows."""
     path = tmp_path / "mine.csv"
     path.write_text(text)
 
@@ -417,7 +422,8 @@ def test_a_file_may_declare_that_its_numbers_have_decimal_commas(tmp_path: Path)
         imported_rows(found.columns, found.rows, {}, OPTIONS)
 
 
-def test_a_file_or_flag_that_does_not_fit_is_one_line_and_nothing_is_stored(home: Path) -> None:
+def test_a_wrong_file_or_flag_is_one_line_and_stores_nothing(home: Path) -> None:
+    """A file or flag that does not fit is one line, and nothing is stored."""
     cases = [
         (
             HEAD + "a,WETH,collateral,one,3000,0.8\n",
@@ -533,9 +539,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_the_published_health_factors_come_out_to_the_precision_of_a_double(
+def test_published_health_factors_are_equal_as_doubles(
     published: Path,
 ) -> None:
+    """The published health factors come out to the precision of a double."""
     rows: dict[str, dict[str, Account]] = {name: {} for name in FILES}
     for row in Store(published).rows(Account):
         rows[row.market][row.account] = row
@@ -562,7 +569,8 @@ def test_the_published_health_factors_come_out_to_the_precision_of_a_double(
     assert max(all_.values()) == pytest.approx(778_132_294.1, rel=1e-9)
 
 
-def test_on_the_published_file_health_triggers_and_walls_say_what_it_says(published: Path) -> None:
+def test_reports_on_the_published_file_equal_its_figures(published: Path) -> None:
+    """Health, triggers and walls on the published file equal its figures."""
     buckets = {
         row["bucket"]: row["accounts"]
         for row in ask(Store(published), "health", market="steth_aave")

@@ -146,9 +146,10 @@ def street(
 
 
 @pytest.mark.full
-def test_five_markets_of_four_protocols_are_read_verified_and_walled_together(
+def test_five_markets_of_four_protocols_are_in_one_wall(
     street: Street,
 ) -> None:
+    """Five markets of four protocols are read, verified and reported in one wall."""
     lake = street.lake
     outcomes = asyncio.run(runner.collect(lake.store, lake.settings, street.jobs(), lake.voice))
     runner.raise_failures(outcomes)

@@ -129,9 +129,8 @@ def test_a_plain_feed_names_its_factor_itself(chain: Chain, resolved: Resolve) -
     assert summary(resolved(feed(chain, 90_000, "BTC / USD"))) == [("BTC", "feed", 90_000.0)]
 
 
-def test_two_assets_on_one_feed_share_its_factor_whatever_they_are_called(
-    chain: Chain, resolved: Resolve
-) -> None:
+def test_two_assets_on_one_feed_share_its_factor(chain: Chain, resolved: Resolve) -> None:
+    """Whatever their symbols are."""
     shared = feed(chain, 90_000, "BTC / USD")
     assert resolved(shared, "cbBTC") == resolved(shared, "tBTC")
 

@@ -96,9 +96,11 @@ def test_debt_without_logs_is_no_empty_market(market: AaveV2Market, lake: Lakes)
 
 
 @pytest.mark.full
-def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_month_later(
+def test_accounts_equal_the_chain_through_a_fall_and_a_month(
     market: AaveV2Market, lake: Lakes
 ) -> None:
+    """Accounts of many kinds equal the chain: at first, after a fall, after liquidations, and a
+    month later."""
     chain, watched = market.chain, lake(market)
     drawn = plans(240, 2026, market.prices())
     shapes = Counter(plan.shape for plan in drawn)
@@ -172,9 +174,10 @@ def test_accounts_of_many_shapes_equal_the_chain_calm_fallen_liquidated_and_a_mo
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
-def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one_row_for_row(
+def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one(
     market: AaveV2Market, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    """Row for row."""
     chain, rng = market.chain, Random(seed)
     before = chain.snapshot()
     prices = dict(market.usd)
@@ -211,9 +214,10 @@ def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one_row_for_row(
         chain.revert(before)
 
 
-def test_each_thing_an_account_of_aave_v2_does_counts_in_the_next_snapshot(
+def test_each_action_of_an_aave_v2_account_is_in_the_next_snapshot(
     market: AaveV2Market, lake: Lakes
 ) -> None:
+    """Every action that changes an account of Aave v2 is in the next snapshot."""
     chain, watched = market.chain, lake(market)
     borrower(market)
     supply(market, "DAI", 10**6 * ETHER, accounts.PROVIDERS[0])
@@ -250,9 +254,10 @@ def test_each_thing_an_account_of_aave_v2_does_counts_in_the_next_snapshot(
     same_positions(watched, fresh)
 
 
-def test_who_only_deposited_in_aave_v2_is_in_scope_all_and_not_in_scope_borrowers(
+def test_pure_depositors_of_aave_v2_are_only_in_scope_all(
     market: AaveV2Market, lake: Lakes
 ) -> None:
+    """An account that only deposited is in scope all and not in scope borrowers."""
     made = populate(market, 60, 4)
     everyone, borrowers = lake(market), lake(market, scope="borrowers")
     for _ in range(2):
@@ -266,9 +271,8 @@ def test_who_only_deposited_in_aave_v2_is_in_scope_all_and_not_in_scope_borrower
     assert borrowers.snapshot().based_on is not None
 
 
-def test_a_borrow_on_another_account_of_aave_v2_names_the_one_that_owes(
-    market: AaveV2Market, lake: Lakes
-) -> None:
+def test_a_borrow_on_behalf_of_another_names_the_debtor(market: AaveV2Market, lake: Lakes) -> None:
+    """A borrow on behalf of another account of Aave v2 names the account that owes."""
     supply(market, "USDC", 10**13, accounts.PROVIDERS[0])
     supply(market, "WETH", ETHER, USER)
     watched = lake(market, scope="borrowers")
@@ -289,9 +293,10 @@ def test_a_borrow_on_another_account_of_aave_v2_names_the_one_that_owes(
     assert leg.stable_principal == 10**8
 
 
-def test_a_stable_rate_that_anybody_rebalances_counts_in_the_next_snapshot(
+def test_a_rebalanced_stable_rate_is_in_the_next_snapshot(
     market: AaveV2Market, lake: Lakes
 ) -> None:
+    """A stable rate can be rebalanced by anybody; the next snapshot has the new rate."""
     bank = accounts.PROVIDERS[0]
     supply(market, "USDC", 10**12, bank)
     supply(market, "WETH", 1_000 * ETHER, USER)
@@ -311,7 +316,7 @@ def test_a_stable_rate_that_anybody_rebalances_counts_in_the_next_snapshot(
 
 
 @pytest.mark.parametrize("source", ["aave-v2", "aave-v3", "spark"])
-def test_a_stable_debt_that_the_total_supply_has_forgotten_still_counts(
+def test_a_stable_debt_missing_from_the_total_supply_counts(
     market: AaveV2Market, aave_market: AaveMarket, lake: Lakes, source: str
 ) -> None:
     """The supply grows at the average rate, and so less than the debt at the highest of them."""
@@ -348,9 +353,8 @@ def test_a_stable_debt_that_the_total_supply_has_forgotten_still_counts(
 # --- what an ETH is worth -----------------------------------------------------------------------
 
 
-def test_figures_are_in_eth_and_have_no_usd_unless_the_market_names_a_feed_for_it(
-    market: AaveV2Market, lake: Lakes
-) -> None:
+def test_figures_in_eth_have_usd_only_with_a_quote_feed(market: AaveV2Market, lake: Lakes) -> None:
+    """Figures are in ETH and have no USD unless the market names a feed for ETH."""
     borrower(market)
     without, with_feed = lake(market), lake(market, quote_feed=market.eth_feed)
     snapshot = without.collect()
@@ -379,10 +383,13 @@ def test_figures_are_in_eth_and_have_no_usd_unless_the_market_names_a_feed_for_i
     assert row.debt_usd == pytest.approx(1_000, rel=1e-6)
 
 
-def test_where_prices_are_in_eth_a_fall_of_eth_and_of_btc_triggers_where_the_chain_says(
+def test_triggers_of_a_market_in_eth_are_where_the_chain_says(
     market: AaveV2Market, lake: Lakes
 ) -> None:
-    """The feeds are USDC/ETH and WBTC/ETH: ETH in USD moves both of them the other way."""
+    """Where prices are in ETH, a fall of ETH and a fall of BTC trigger where the chain says.
+
+    The feeds are USDC/ETH and WBTC/ETH: ETH in USD moves both of them the other way.
+    """
     made = populate(market, 60, 7)
     watched = lake(market, quote_feed=market.eth_feed)
     watched.collect()
@@ -437,10 +444,11 @@ def at_time(market: AaveV2Market, moment: int) -> Iterator[None]:
     yield
 
 
-def test_liquidation_calls_repay_and_seize_what_the_arithmetic_of_aave_v2_says(
-    market: AaveV2Market, lake: Lakes
-) -> None:
-    """Balances come out of the lake, as read at the very second the calls are made."""
+def test_aave_v2_liquidations_equal_the_arithmetic(market: AaveV2Market, lake: Lakes) -> None:
+    """Liquidation calls repay and seize what the arithmetic of Aave v2 gives.
+
+    Balances come out of the lake, as read at the very second the calls are made.
+    """
     made = populate(market, 150, 7)
     accounts.crash(market, 0.45)
     liquidator = accounts.LIQUIDATORS[0]
@@ -559,7 +567,7 @@ def test_a_health_factor_of_one_holds_and_one_unit_less_is_liquidated(
 
 
 @pytest.mark.parametrize("unit", ["USDC", "DAI", "WBTC"])
-def test_the_last_unit_of_a_debt_and_of_a_collateral_are_equal_to_the_chain(
+def test_the_last_unit_of_debt_and_collateral_equals_the_chain(
     market: AaveV2Market, lake: Lakes, unit: str
 ) -> None:
     """v2 leaves the borrow flag set after it was repaid by a liquidation."""
@@ -615,9 +623,10 @@ def test_a_flag_without_a_balance_asks_for_a_price_all_the_same(
 
 
 @pytest.mark.parametrize("price", [-1, 2**255 - 1, 2**190])
-def test_a_price_of_aave_v2_that_fails_takes_exactly_the_accounts_the_chain_reverts_for(
+def test_a_failing_price_of_aave_v2_is_na_where_the_chain_reverts(
     market: AaveV2Market, lake: Lakes, price: int
 ) -> None:
+    """A price that fails makes exactly those accounts n/a for which the chain reverts."""
     made = populate(market, 90, 8)
     watched = lake(market)
     watched.collect()

@@ -39,9 +39,10 @@ def market(chain: Chain, artifacts: Path) -> AaveV36Market:
 
 
 @pytest.mark.full
-def test_a_thousand_accounts_of_aave_v36_equal_the_chain_calm_crashed_liquidated_and_a_month_later(
+def test_a_thousand_accounts_of_aave_v36_equal_the_chain(
     market: AaveV36Market, tmp_path: Path
 ) -> None:
+    """At first, after a crash, after liquidations, and a month later."""
     chain = market.chain
     made = accounts.populate(market, 1_050, 2026, tolerate=True)
     lake = Lake(tmp_path, market, "aave-v3")
@@ -87,9 +88,10 @@ def test_a_thousand_accounts_of_aave_v36_equal_the_chain_calm_crashed_liquidated
         assert ask(lake.store, name) == []
 
 
-def test_a_wall_holds_what_the_pool_lets_be_repaid_without_leaving_dust_and_no_dollar_more(
+def test_a_wall_holds_what_may_be_repaid_without_leaving_dust(
     market: AaveV36Market, tmp_path: Path
 ) -> None:
+    """A wall holds what the pool lets be repaid without leaving dust, and no dollar more."""
     chain = market.chain
     for symbol, decimals in (("USDC", 6), ("DAI", 18)):
         supply(market, symbol, 10**6 * 10**decimals, accounts.PROVIDERS[0])

@@ -123,9 +123,7 @@ def test_a_liquidation_repays_and_seizes_what_the_contract_would(case: dict[str,
 
 
 @pytest.mark.parametrize(("version", "refused"), [("3.3", True), ("3.6", False)])
-def test_a_left_over_one_unit_below_the_limit_is_rounded_as_its_revision_rounds_debt(
-    version: str, refused: bool
-) -> None:
+def test_a_remainder_below_the_limit_is_rounded_by_revision(version: str, refused: bool) -> None:
     """LiquidationLogic: the debt that is left is valued by division in v3.3, mulDivCeil in v3.6."""
     pair = Pair(
         health_factor=97 * 10**16,

@@ -112,9 +112,10 @@ def borrower(market: AaveMarket, account: str = USER, debt_usd: int = 1_000) -> 
 
 
 @pytest.mark.full
-def test_a_thousand_accounts_equal_the_chain_calm_crashed_liquidated_and_a_month_later(
+def test_a_thousand_accounts_equal_the_chain(
     priced_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """At first, after a crash, after liquidations, and a month later."""
     market, chain = priced_market, priced_market.chain
     made = accounts.populate(market, 1_050, 2026)
     watched = watch(market)
@@ -181,9 +182,10 @@ def test_a_thousand_accounts_equal_the_chain_calm_crashed_liquidated_and_a_month
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
-def test_after_each_block_an_incremental_snapshot_equals_a_full_one_row_for_row(
+def test_after_each_block_an_incremental_snapshot_equals_a_full_one(
     aave_market: AaveMarket, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    """Row for row."""
     market, chain, rng = aave_market, aave_market.chain, Random(seed)
     before = chain.snapshot()
     try:
@@ -360,9 +362,10 @@ def test_a_category_may_get_and_lose_its_price_source(
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_category_whose_price_source_fails_takes_its_own_accounts_only(
+def test_a_category_without_a_price_makes_only_its_accounts_na(
     priced_market: AaveMarket, watch: Callable[..., Watched], listed: bool
 ) -> None:
+    """A category whose price source fails makes its own accounts n/a and no others."""
     market = priced_market
     supply(market, "USDT", 10**12, accounts.PROVIDERS[0])
     for account in (USER, OTHER):
@@ -486,9 +489,10 @@ def test_a_reserve_listed_later_is_read_from_then_on(
     same_positions(watched, fresh)
 
 
-def test_a_reserve_that_is_dropped_is_gone_and_one_that_takes_its_place_is_read(
+def test_a_dropped_reserve_is_gone_and_its_successor_is_read(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """A dropped reserve is gone, and the reserve that takes its id is read."""
     market = aave_market
     borrower(market)
     market.add(ReserveSpec("BRIEF", 18, BASE, 5_000, 6_000, 11_000))
@@ -566,9 +570,10 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
 
 
 @pytest.mark.parametrize("price", [0, -(2**255)])
-def test_a_price_that_fails_takes_exactly_the_accounts_for_which_the_chain_reverts(
+def test_a_failing_price_is_na_where_the_chain_reverts(
     aave_market: AaveMarket, watch: Callable[..., Watched], price: int
 ) -> None:
+    """A price that fails makes exactly those accounts n/a for which the chain reverts."""
     made = accounts.populate(aave_market, 90, 8)
     watched = watch(aave_market)
     watched.collect()
@@ -596,9 +601,10 @@ def test_a_price_that_fails_takes_exactly_the_accounts_for_which_the_chain_rever
 
 
 @pytest.mark.parametrize("price", [2**255 - 1, 2**200, 2**190, 10**40])
-def test_a_price_that_overflows_takes_exactly_the_accounts_for_which_the_chain_reverts(
+def test_an_overflowing_price_is_na_where_the_chain_reverts(
     aave_market: AaveMarket, watch: Callable[..., Watched], price: int
 ) -> None:
+    """A price that overflows makes exactly those accounts n/a for which the chain reverts."""
     accounts.populate(aave_market, 90, 8)
     watched = watch(aave_market)
     watched.collect()
@@ -637,9 +643,10 @@ def test_an_unknown_pool_revision_is_refused_and_never_guessed(
     assert done.stderr.splitlines()[-1] == f"chainwatch: {text}"
 
 
-def test_a_pool_that_is_upgraded_to_an_unknown_revision_stops_the_collection(
+def test_an_unknown_revision_of_a_pool_stops_the_collection(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """A pool upgraded to an unknown revision stops the collection."""
     borrower(aave_market)
     watched = watch(aave_market)
     first = watched.collect()
@@ -670,9 +677,10 @@ def upgraded(market: AaveMarket, revision: int) -> int:
     return chain.block_number()
 
 
-def test_a_pool_that_is_upgraded_has_the_rules_of_its_revision_from_that_block_on(
+def test_an_upgraded_pool_has_the_rules_of_its_new_revision(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """From the block of the upgrade on."""
     borrower(aave_market)
     watched = watch(aave_market, lag=2)
     aave_market.chain.mine()
@@ -720,9 +728,10 @@ def test_another_chain_is_refused(aave_market: AaveMarket, watch: Callable[..., 
     assert "31337" in refused_everywhere(watched)
 
 
-def test_a_market_that_counts_in_another_currency_is_exact_and_has_no_usd(
+def test_a_market_in_another_currency_is_exact_and_has_no_usd(
     aave_market: AaveMarket, watch: Callable[..., Watched], toolchain: Toolchain
 ) -> None:
+    """A market that counts in another currency equals the chain and has no USD."""
     from chainwatch.demo.chain import hardhat_artifact
 
     chain = aave_market.chain
@@ -754,9 +763,11 @@ def test_a_scope_that_does_not_exist_is_refused(
 
 
 @pytest.mark.parametrize("scope", ["all", "borrowers"])
-def test_after_a_reorganisation_the_lake_converges_and_reports_leave_the_orphan_out(
+def test_after_a_reorganisation_reports_leave_the_orphan_out(
     aave_market: AaveMarket, watch: Callable[..., Watched], scope: str
 ) -> None:
+    """After a reorganisation the lake has the rows of the new chain, and reports leave the orphan
+    out."""
     market, chain = aave_market, aave_market.chain
     made = accounts.populate(market, 40, 6)
     watched = watch(market, scope=scope)
@@ -841,7 +852,7 @@ def test_many_snapshots_may_leave_the_chain_at_once(
     assert watched.snapshot() == last
 
 
-def test_an_endpoint_that_is_behind_the_newest_snapshot_makes_no_orphan_of_it(
+def test_an_endpoint_that_is_behind_makes_no_orphan(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
     """A node that lags serves the same chain, only less of it: `lag` blocks less here."""
@@ -913,9 +924,10 @@ asyncio.run(runner.collect(Store(home), settings, [job], Teller(), stored=kill))
 """
 
 
-def test_a_collector_killed_between_scan_and_snapshot_goes_on_where_it_was(
+def test_a_collector_killed_after_its_scan_resumes_there(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """A collector killed between scan and snapshot goes on after the scan."""
     accounts.populate(aave_market, 30, 6)
     watched = watch(aave_market)
     done = subprocess.run(
@@ -1019,9 +1031,10 @@ def test_web3_reads_the_same_as_our_own_client(
     assert all(row.mismatched == 0 for row in methods.values())
 
 
-def test_a_sample_takes_the_risky_accounts_first_and_says_that_it_is_one(
+def test_a_sample_takes_risky_accounts_first_and_is_reported(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
+    """A sample takes accounts near liquidation first, and the result says that it is a sample."""
     accounts.populate(aave_market, 60, 6)
     watched = watch(aave_market)
     snapshot = watched.collect()

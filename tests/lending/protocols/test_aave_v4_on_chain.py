@@ -253,9 +253,10 @@ def test_accounts_on_a_stand_in_equal_it_calm_fallen_and_a_year_later(
 
 @pytest.mark.quick_variants("1")
 @pytest.mark.parametrize("seed", [1, 2])
-def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
+def test_an_incremental_snapshot_equals_a_full_one(
     market: SpokeMarket, lake: Lakes, seed: int
 ) -> None:
+    """Row for row."""
     chain, rng, made = market.chain, Random(seed), populate(market, 25, seed)
     grown, fresh = lake(market), lake(market)
     grown.collect()
@@ -281,9 +282,10 @@ def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
         holds(grown, snapshot)
 
 
-def test_an_account_keeps_the_terms_it_has_on_record_until_they_are_refreshed(
+def test_an_account_keeps_its_terms_until_they_are_refreshed(
     market: SpokeMarket, lake: Lakes
 ) -> None:
+    """An account keeps the terms it has on record until they are refreshed."""
     watched = lake(market)
     position(market, USER, WAD, 2_300 * 10**6)
     position(market, OTHER, WAD, 2_300 * 10**6)
@@ -331,9 +333,8 @@ def test_zero_dust_debtless_and_unused_positions_are_told_apart(
     assert set(scoped.accounts(scoped.collect())) == {OTHER}
 
 
-def test_a_price_may_stand_on_the_line_and_one_unit_less_makes_it_liquidatable(
-    market: SpokeMarket, lake: Lakes
-) -> None:
+def test_one_unit_below_the_trigger_price_is_liquidatable(market: SpokeMarket, lake: Lakes) -> None:
+    """A price may equal the trigger price; one unit less makes the account liquidatable."""
     position(market, USER, WAD, 2_000 * 10**6)
     market.chain.increase_time(86_400)
     low, high = 2_000 * USD, 3_000 * USD
@@ -377,9 +378,10 @@ def test_an_account_with_more_than_twenty_reserves_is_counted_whole(
     assert watched.verify()[0].mismatched == 0
 
 
-def test_an_asset_without_a_price_leaves_exactly_its_users_without_a_verdict(
+def test_without_a_price_exactly_its_users_have_no_verdict(
     market: SpokeMarket, lake: Lakes
 ) -> None:
+    """An asset without a price leaves exactly its users without a verdict."""
     populate(market, 60, 8)
     watched = lake(market)
     watched.collect()
@@ -396,9 +398,10 @@ def test_an_asset_without_a_price_leaves_exactly_its_users_without_a_verdict(
 # --- triggers, walls, liquidations --------------------------------------------------------------
 
 
-def test_at_its_trigger_an_account_is_liquidatable_and_just_before_it_is_not(
+def test_an_account_is_liquidatable_at_its_trigger_not_before(
     market: SpokeMarket, lake: Lakes
 ) -> None:
+    """At its trigger price an account is liquidatable, and just before it is not."""
     populate(market, 80, 11)
     watched = lake(market)
     watched.collect()
@@ -438,9 +441,8 @@ def test_a_wall_counts_what_brings_an_account_to_its_target(
     assert hit["max_seizable_usd"] == pytest.approx(bonus * (to_target + 1_000), rel=1e-4)
 
 
-def test_the_record_has_what_was_repaid_and_seized_and_the_deficit_as_an_amount(
-    market: SpokeMarket, lake: Lakes
-) -> None:
+def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: Lakes) -> None:
+    """The rows have what was repaid and seized, and the deficit as an amount."""
     chain, watched = market.chain, lake(market)
     position(market, USER, WAD, 2_000 * 10**6)
     market.set_prices({"WETH": 2_000 * USD})

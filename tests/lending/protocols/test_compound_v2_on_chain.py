@@ -174,9 +174,10 @@ def open_position(market: CompoundMarket, account: str, symbol: str, held: int, 
 
 
 @pytest.mark.full
-def test_accounts_on_a_stand_in_equal_it_calm_fallen_liquidated_and_a_month_of_blocks_later(
+def test_accounts_equal_the_stand_in_through_a_fall_and_a_month(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """At first, after a fall, after liquidations, and a month of blocks later."""
     chain, watched = market.chain, lake(market)
     made = pool.populate(market, PRICES, 110, 2026)
     snapshot = watched.collect()
@@ -246,9 +247,10 @@ def liquidate_some(market: CompoundMarket, lake: Lake, accounts: Sequence[str]) 
     return done
 
 
-def test_accruing_flips_the_verdict_of_the_account_that_interest_has_carried_over_the_line(
+def test_accruing_interest_makes_an_account_liquidatable(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """Accrual changes the verdict of the account whose interest exceeds its margin."""
     watched = lake(market)
     open_position(market, USER, "WETH", 10**18, 2_390 * 10**6)
     market.set_prices({"WETH": 2_988 * USD})
@@ -296,9 +298,10 @@ def act(market: CompoundMarket, accounts: Sequence[str], rng: Random) -> list[Tx
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
-def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
+def test_an_incremental_snapshot_equals_a_full_one(
     market: CompoundMarket, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    """Row for row."""
     chain, rng = market.chain, Random(seed)
     before = chain.snapshot()
     try:
@@ -328,9 +331,10 @@ def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
         chain.revert(before)
 
 
-def test_scope_borrowers_has_everybody_who_owes_and_leaves_out_who_never_entered_a_market(
+def test_scope_borrowers_has_every_debtor_and_no_pure_supplier(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """Scope borrowers has every account with a debt, and none that never entered a market."""
     made = pool.populate(market, PRICES, 40, 4)
     everyone, borrowers = lake(market), lake(market, scope="borrowers")
     wide, narrow = holds(everyone, everyone.collect()), holds(borrowers, borrowers.collect())
@@ -375,9 +379,10 @@ def test_zero_dust_and_debtless_positions_are_told_apart(
     assert not [key for key in watched.legs() if key[0] == USER]
 
 
-def test_a_price_may_stand_on_the_line_and_one_unit_less_lets_a_liquidation_through(
+def test_one_unit_below_the_trigger_price_can_be_liquidated(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """A price may equal the trigger price; one unit less lets a liquidation through."""
     chain = market.chain
     open_position(market, USER, "WBTC", 10**8, 63_000 * 10**6)
     held, debt, _ = market.snapshot_of(USER, "WBTC")[0], market.snapshot_of(USER, "USDC")[1], 0
@@ -425,9 +430,10 @@ def test_an_account_in_more_than_twenty_markets_is_counted_whole(chain: Chain, l
     assert watched.verify()[0].mismatched == 0
 
 
-def test_a_debt_in_a_market_that_was_given_up_may_be_repaid_whatever_the_account_is_worth(
+def test_a_debt_in_a_deprecated_market_is_always_liquidatable(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """A debt in a deprecated market may be liquidated whatever the account is worth."""
     chain, watched = market.chain, lake(market)
     chain.send_all([*market.supply(USER, "WETH", 10**18), market.borrow(USER, "DAI", 10**18)])
     c_token, comptroller = market.c_tokens["DAI"], market.comptroller
@@ -456,9 +462,10 @@ def test_a_debt_in_a_market_that_was_given_up_may_be_repaid_whatever_the_account
 @pytest.mark.parametrize(
     ("price", "status"), [(0, "n/a (no price)"), (-1, "n/a (oracle reverted)")]
 )
-def test_an_asset_without_a_price_leaves_exactly_its_members_without_a_verdict(
+def test_without_a_price_exactly_its_members_have_no_verdict(
     market: CompoundMarket, lake: Lakes, price: int, status: str
 ) -> None:
+    """An asset without a price leaves exactly the members of its market without a verdict."""
     pool.populate(market, PRICES, 60, 8)
     market.chain.send_all([market.enter(USER, "WBTC")])
     watched = lake(market)
@@ -479,9 +486,8 @@ def test_an_asset_without_a_price_leaves_exactly_its_members_without_a_verdict(
     assert watched.collect().accounts_failed == 0
 
 
-def test_factors_are_the_feeds_that_the_oracle_names_and_else_the_oracle_itself(
-    market: CompoundMarket, lake: Lakes
-) -> None:
+def test_factors_are_named_feeds_or_the_oracle_itself(market: CompoundMarket, lake: Lakes) -> None:
+    """Factors are the feeds that the oracle names, and otherwise the oracle itself."""
     open_position(market, USER, "WETH", 10**18, 10**8)
     watched = lake(market)
     watched.collect()
@@ -508,9 +514,10 @@ def test_factors_are_the_feeds_that_the_oracle_names_and_else_the_oracle_itself(
 # --- triggers and walls -------------------------------------------------------------------------
 
 
-def test_at_its_trigger_an_account_is_liquidatable_and_just_before_it_is_not(
+def test_an_account_is_liquidatable_at_its_trigger_not_before(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """At its trigger price an account is liquidatable, and just before it is not."""
     made = pool.populate(market, PRICES, 60, 11)
     watched = lake(market)
     watched.collect()
@@ -541,9 +548,10 @@ def test_a_wall_counts_half_of_a_debt_and_the_incentive_on_it(
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-def test_the_record_of_liquidations_has_what_was_repaid_and_the_ctokens_seized(
+def test_liquidations_have_the_repayment_and_seized_ctokens(
     market: CompoundMarket, lake: Lakes
 ) -> None:
+    """The rows have what was repaid and the cTokens seized."""
     chain, watched = market.chain, lake(market)
     open_position(market, USER, "WBTC", 10**8, 62_000 * 10**6)
     market.set_prices({"WBTC": 88_000 * USD})

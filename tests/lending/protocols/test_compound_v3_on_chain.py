@@ -261,9 +261,8 @@ def at_time(chain: Chain, moment: int) -> Iterator[None]:
 # --- equal to the stand-in ----------------------------------------------------------------------
 
 
-def test_accounts_on_a_stand_in_equal_it_calm_fallen_absorbed_and_a_month_later(
-    market: CometMarket, lake: Lakes
-) -> None:
+def test_accounts_equal_the_stand_in_through_absorption(market: CometMarket, lake: Lakes) -> None:
+    """At first, after a fall, after absorption, and a month later."""
     chain, watched = market.chain, lake(market)
     chain.send_all([market.set_rate(10 * comet.RATE_PER_SECOND)])  # so that a month matters
     made = comet.populate(market, PRICES, 330, 2026)
@@ -313,9 +312,8 @@ def test_accounts_on_a_stand_in_equal_it_calm_fallen_absorbed_and_a_month_later(
     assert late <= {account for account, row in rows.items() if row.liquidatable}
 
 
-def test_accruing_flips_the_verdict_of_the_account_that_interest_has_carried_over_the_line(
-    market: CometMarket, lake: Lakes
-) -> None:
+def test_accruing_interest_makes_an_account_liquidatable(market: CometMarket, lake: Lakes) -> None:
+    """Accrual changes the verdict of the account whose interest exceeds its margin."""
     watched = lake(market)
     borrow(market, USER, "WETH", 10**18, 2_480 * 10**6)
     set_prices(market, {"WETH": 2_760 * USD})
@@ -334,9 +332,8 @@ def test_accruing_flips_the_verdict_of_the_account_that_interest_has_carried_ove
 # --- the market's own reserves ------------------------------------------------------------------
 
 
-def test_reserves_and_their_target_are_what_the_stand_in_says_of_itself_in_usd(
-    market: CometMarket, lake: Lakes
-) -> None:
+def test_reserves_and_target_equal_the_stand_in_in_usd(market: CometMarket, lake: Lakes) -> None:
+    """Reserves and their target are those of the stand-in, in USD."""
     watched = lake(market)
 
     def same() -> float:
@@ -363,9 +360,8 @@ def test_reserves_and_their_target_are_what_the_stand_in_says_of_itself_in_usd(
     assert same() < earned - 15_000  # the debt is paid out of reserves
 
 
-def test_reserves_that_the_contract_does_not_tell_are_none_and_all_else_is_read(
-    market: CometMarket, lake: Lakes
-) -> None:
+def test_missing_reserves_are_none_and_all_else_is_read(market: CometMarket, lake: Lakes) -> None:
+    """Reserves that the contract has no getter for are None, and all else is read."""
     borrow(market, USER, "WETH", 10 * 10**18, 20_000 * 10**6)
     watched = lake(market)
     # A base token that knows no balances: getReserves reverts, nothing else asks for them.
@@ -425,9 +421,10 @@ def act(market: CometMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
-def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
+def test_an_incremental_snapshot_equals_a_full_one(
     market: CometMarket, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    """Row for row."""
     chain, rng = market.chain, Random(seed)
     before = chain.snapshot()
     try:
@@ -464,7 +461,7 @@ def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
 
 
 @pytest.mark.parametrize("scope", ["all", "borrowers"])
-def test_base_that_a_borrower_hands_on_counts_though_no_event_names_the_borrower(
+def test_a_transfer_of_base_between_borrowers_counts(
     market: CometMarket, lake: Lakes, scope: str
 ) -> None:
     """Comet tells of supply that comes or goes, not of debt that moves between borrowers."""
@@ -494,9 +491,10 @@ def test_base_that_a_borrower_hands_on_counts_though_no_event_names_the_borrower
     assert watched.verify()[0].mismatched == 0
 
 
-def test_scope_borrowers_has_everybody_who_owes_and_leaves_pure_suppliers_out(
+def test_scope_borrowers_has_all_debtors_and_no_pure_supplier(
     market: CometMarket, lake: Lakes
 ) -> None:
+    """Scope borrowers has every account with a debt, and no pure supplier."""
     made = comet.populate(market, PRICES, 90, 4)
     everyone, borrowers = lake(market), lake(market, scope="borrowers")
     rng = Random(4)
@@ -516,9 +514,10 @@ def test_scope_borrowers_has_everybody_who_owes_and_leaves_pure_suppliers_out(
 # --- accounts at the edges ----------------------------------------------------------------------
 
 
-def test_suppliers_collateral_without_a_debt_and_single_units_are_told_apart(
+def test_suppliers_debtless_collateral_and_dust_are_distinct(
     market: CometMarket, lake: Lakes
 ) -> None:
+    """Suppliers, collateral without a debt, and single units are told apart."""
     chain, watched = market.chain, lake(market)
     borrow(market, USER, "WETH", 10**18, 0)
     chain.send_all(market.supply(OTHER, "USDC", 1))
@@ -560,9 +559,7 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_is_absorbed(
         chain.revert(fork)
 
 
-def test_a_debt_that_is_too_small_to_have_a_value_is_no_debt_to_the_stand_in(
-    chain: Chain, lake: Lakes
-) -> None:
+def test_a_debt_without_value_is_no_debt_to_the_stand_in(chain: Chain, lake: Lakes) -> None:
     """One wei of a base with 18 decimals is less than one unit of value."""
     market = comet.deploy(
         shelf(chain, [("WETH", 18, USD), ("wstETH", 18, 12 * USD // 10)], "ETH"),
@@ -589,9 +586,8 @@ def test_debt_without_logs_is_no_empty_market(market: CometMarket, lake: Lakes) 
 # --- a market that counts in its base asset -----------------------------------------------------
 
 
-def test_a_market_priced_in_its_base_asset_says_so_and_is_in_usd_only_with_a_feed(
-    chain: Chain, lake: Lakes
-) -> None:
+def test_a_market_in_its_base_asset_has_usd_only_with_a_feed(chain: Chain, lake: Lakes) -> None:
+    """A market priced in its base asset has that quote, and USD only with a feed."""
     aave = shelf(chain, [("WETH", 18, USD), ("wstETH", 18, 12 * USD // 10)], "ETH")
     constant = chain.deploy(own_artifact("TestConstantFeed"), 8, USD)
     ether = chain.deploy(own_artifact("TestFeed"), 3_000 * USD, 8, "ETH / USD")
@@ -729,9 +725,8 @@ def test_without_a_quote_feed_a_divided_price_has_no_wall(chain: Chain, lake: La
 # --- 24 collaterals -----------------------------------------------------------------------------
 
 
-def test_accounts_with_more_than_twenty_collaterals_have_those_of_the_reserved_byte_counted(
-    chain: Chain, lake: Lakes
-) -> None:
+def test_collaterals_of_the_reserved_byte_count(chain: Chain, lake: Lakes) -> None:
+    """Accounts with more than twenty collaterals have those of the reserved byte counted."""
     rng = Random(24)
     names = [f"A{i:02}" for i in range(24)]
     assets = [(s, rng.choice([6, 8, 18]), rng.randint(1, 5_000) * USD) for s in names]
@@ -801,9 +796,7 @@ def base_of(lake: Lake) -> Base:
     return Base(row.debt_index or 0, row.liquidity_index or 0, row.price or 0, scale)
 
 
-def test_absorbing_gives_what_the_arithmetic_says_of_the_stored_balances_bad_debt_included(
-    market: CometMarket, lake: Lakes
-) -> None:
+def test_absorption_equals_the_arithmetic_with_bad_debt(market: CometMarket, lake: Lakes) -> None:
     """Balances come out of the lake, as read at the very second of the absorption."""
     chain = market.chain
     made = comet.populate(market, PRICES, 120, 5)
@@ -871,7 +864,7 @@ def test_the_price_of_absorbed_collateral_is_what_the_arithmetic_says(market: Co
 
 
 @pytest.mark.parametrize(("symbol", "price"), [("WETH", 0), ("wstETH", -(2**255)), ("USDC", -1)])
-def test_a_feed_that_fails_leaves_no_verdict_exactly_where_the_stand_in_has_none(
+def test_a_failing_feed_leaves_the_verdicts_of_the_stand_in(
     market: CometMarket, lake: Lakes, symbol: str, price: int
 ) -> None:
     """It asks feeds in the order of its assets, and stops once the debt is covered."""

@@ -155,9 +155,10 @@ def open_position(market: MorphoMarket, name: str, account: str, held: int, debt
 # --- equal to the stand-in ----------------------------------------------------------------------
 
 
-def test_positions_on_a_stand_in_equal_it_calm_fallen_liquidated_and_a_year_later(
+def test_positions_equal_the_stand_in_through_a_fall_and_a_year(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """At first, after a fall, after liquidations, and a year later."""
     chain, watched = market.chain, lake(market)
     made = morpho.populate(market, 150, 2026)
     snapshot = watched.collect()
@@ -231,9 +232,10 @@ def act(market: MorphoMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
-def test_an_incremental_snapshot_of_a_stand_in_equals_a_full_one_row_for_row(
+def test_an_incremental_snapshot_equals_a_full_one(
     market: MorphoMarket, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    """Row for row."""
     chain, rng = market.chain, Random(seed)
     before = chain.snapshot()
     try:
@@ -292,9 +294,8 @@ def test_zero_dust_and_debtless_positions_are_told_apart(market: MorphoMarket, l
     assert (rows[pair.of(OTHER)].status, rows[pair.of(USER)].legs) == ("no debt", 0)
 
 
-def test_a_price_may_stand_on_the_line_and_one_unit_less_is_liquidated(
-    market: MorphoMarket, lake: Lakes
-) -> None:
+def test_one_unit_below_the_trigger_price_is_liquidated(market: MorphoMarket, lake: Lakes) -> None:
+    """A price may equal the trigger price; one unit less is liquidated."""
     chain, pair = market.chain, market.pairs["weth"]
     chain.send(market.irm, "setRate(uint256)", 0)
     open_position(market, "weth", USER, WAD, 2_500 * 10**6)
@@ -326,9 +327,10 @@ def test_a_price_may_stand_on_the_line_and_one_unit_less_is_liquidated(
         chain.revert(fork)
 
 
-def test_an_address_in_more_than_twenty_markets_has_a_position_in_each(
+def test_an_address_in_many_markets_has_a_position_in_each(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """In more than twenty markets."""
     steps = []
     for i in range(22):
         feeds = ("WETH", "", "USDC", "")
@@ -352,9 +354,10 @@ def test_an_address_in_more_than_twenty_markets_has_a_position_in_each(
 # --- prices, rates and tokens that are none -----------------------------------------------------
 
 
-def test_a_market_without_a_price_or_a_rate_leaves_exactly_its_positions_without_a_verdict(
+def test_without_a_price_or_rate_only_its_positions_have_no_verdict(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """A market without a price or a rate leaves exactly its positions without a verdict."""
     for name, held, debt in (("weth", WAD, 10**9), ("wbtc", 10**8, 10**9)):
         open_position(market, name, USER, held, debt)
     open_position(market, "weth", OTHER, WAD, 0)
@@ -398,9 +401,10 @@ def test_an_absurd_price_is_taken_as_the_contract_takes_it(
     assert row.collateral_usd is None
 
 
-def test_values_are_in_usd_where_the_oracle_or_the_market_table_leads_there(
+def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """Values are in USD where the oracle or the market table gives a USD price."""
     open_position(market, "weth", USER, WAD, 10**9)
     open_position(market, "wbtc", USER, 10**8, 10**9)
     open_position(market, "steth", USER, WAD, WAD // 2)
@@ -435,9 +439,10 @@ def test_values_are_in_usd_where_the_oracle_or_the_market_table_leads_there(
     }
 
 
-def test_an_oracle_whose_price_is_not_what_its_feeds_say_is_a_factor_of_its_own(
+def test_an_oracle_its_feeds_do_not_explain_is_its_own_factor(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """An oracle whose price is not what its feeds give is a factor of its own."""
     open_position(market, "weth", USER, WAD, 10**9)
     pair = market.pairs["weth"]
     market.chain.send(pair.oracle, "setOffset(uint256)", 10**24)
@@ -474,9 +479,10 @@ def test_debt_without_logs_is_no_empty_market(market: MorphoMarket, lake: Lakes)
 # --- triggers and walls -------------------------------------------------------------------------
 
 
-def test_at_its_trigger_a_position_is_liquidatable_and_just_before_it_is_not(
+def test_a_position_is_liquidatable_at_its_trigger_not_before(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """At its trigger price a position is liquidatable, and just before it is not."""
     market.chain.send(market.irm, "setRate(uint256)", 0)
     morpho.populate(market, 60, 11)
     watched = lake(market)
@@ -517,9 +523,10 @@ def test_a_wall_counts_the_whole_debt_and_the_incentive_on_it(
 # --- what was liquidated ------------------------------------------------------------------------
 
 
-def test_the_record_has_what_was_repaid_and_seized_and_bad_debt_in_a_row_of_its_own(
+def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
     market: MorphoMarket, lake: Lakes
 ) -> None:
+    """The rows have what was repaid and seized, and bad debt in a row of its own."""
     chain, watched, pair = market.chain, lake(market), market.pairs["weth"]
     open_position(market, "weth", USER, WAD, 2_500 * 10**6)
     open_position(market, "weth", OTHER, WAD, 2_500 * 10**6)

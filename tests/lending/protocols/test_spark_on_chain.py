@@ -31,9 +31,8 @@ def lake(tmp_path: Path) -> Lakes:
     return make
 
 
-def test_accounts_on_spark_equal_the_chain_calm_fallen_liquidated_and_a_month_later(
-    aave_market: AaveMarket, lake: Lakes
-) -> None:
+def test_accounts_on_spark_equal_the_chain(aave_market: AaveMarket, lake: Lakes) -> None:
+    """At first, after a fall, after liquidations, and a month later."""
     made = accounts.populate(aave_market, 210, 3)
     watched = lake(aave_market, "spark")
     snapshot = watched.collect()
