@@ -275,9 +275,9 @@ def constants(module: object) -> dict[str, str]:
 def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
     module: ModuleType, functions: dict[str, str], _: object
 ) -> None:
-    found = constants(module)
-    assert found.keys() == functions.keys()
-    for name, value in found.items():
+    selectors = constants(module)
+    assert selectors.keys() == functions.keys()
+    for name, value in selectors.items():
         assert value == selector(functions[name]), name
         assert value in SELECTORS, f"{functions[name]} is in no file of abis/"
 
@@ -301,14 +301,14 @@ def test_every_topic_is_its_events_hash_with_the_abis_accounts(
     """Every topic is the hash of its event, and its accounts are where an ABI says."""
     assert module.ACCOUNT_TOPICS.keys() == {topic(text) for text in events}
     for text, names in events.items():
-        said = [
+        positions = [
             tuple(1 + indexed.index(name) for name in names)
             for entry in entries()
             if entry["type"] == "event" and signature(entry) == text
             for indexed in [[i["name"] for i in entry["inputs"] if i["indexed"]]]
             if set(names) <= set(indexed)
         ]
-        assert module.ACCOUNT_TOPICS[topic(text)] in said, text
+        assert module.ACCOUNT_TOPICS[topic(text)] in positions, text
 
 
 @pytest.mark.parametrize(
@@ -320,13 +320,13 @@ def test_every_account_in_event_data_is_where_an_abi_says(
     """Every word of data that names an account is where an ABI says."""
     assert module.ACCOUNT_WORDS.keys() == {topic(text) for text in events}
     for text, names in events.items():
-        (said,) = [
+        (positions,) = [
             tuple(words.index(name) for name in names)
             for entry in entries()
             if entry["type"] == "event" and signature(entry) == text
             for words in [[i["name"] for i in entry["inputs"] if not i["indexed"]]]
         ]
-        assert module.ACCOUNT_WORDS[topic(text)] == said, text
+        assert module.ACCOUNT_WORDS[topic(text)] == positions, text
 
 
 def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
@@ -362,11 +362,11 @@ def test_the_multicall_selector_is_that_of_aggregate3() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_an_abi_is_trimmed_documented_and_read_by_name(path: Path) -> None:
-    found = abi_of(path.stem)
-    assert found == json.loads(path.read_text("utf-8"))
-    names = [signature(entry) for entry in found]
+    entries_read = abi_of(path.stem)
+    assert entries_read == json.loads(path.read_text("utf-8"))
+    names = [signature(entry) for entry in entries_read]
     assert len(names) == len(set(names))
-    assert {entry["type"] for entry in found} <= {"function", "event"}
+    assert {entry["type"] for entry in entries_read} <= {"function", "event"}
     listing = (ABIS / "README.md").read_text("utf-8")
     (row,) = [line for line in listing.splitlines() if line.startswith(f"| `{path.name}` ")]
     assert all(cell.strip() for cell in row.strip("|").split("|"))
@@ -456,7 +456,7 @@ def test_a_list_of_addresses_reads_back(values: list[str]) -> None:
 def test_a_list_of_addresses_is_read_or_refused(data: bytes) -> None:
     """A server's nonsense costs no memory and no error but one that the program can tell."""
     try:
-        found = abi.address_list(data)
+        addresses_read = abi.address_list(data)
     except abi.Malformed:
         return
-    assert len(found) <= len(data) // 32
+    assert len(addresses_read) <= len(data) // 32

@@ -32,9 +32,9 @@ def made(home: Path, text: str | None = None, **environ: str) -> Settings:
 
 
 def test_the_built_in_table_reads_and_is_keyless(tmp_path: Path) -> None:
-    found = load_markets(made(tmp_path))
-    assert found["ethereum"].pool == POOL.lower()
-    for name, market in found.items():
+    markets = load_markets(made(tmp_path))
+    assert markets["ethereum"].pool == POOL.lower()
+    for name, market in markets.items():
         assert market.name == name
         assert market.provenance == "chain"
         assert market.lag >= 1, "the newest block may still be replaced"
@@ -47,15 +47,15 @@ def test_one_chain_has_one_chain_id(tmp_path: Path) -> None:
     ids: dict[str, set[int]] = {}
     for market in load_markets(made(tmp_path)).values():
         ids.setdefault(market.chain, set()).add(market.chain_id)
-    assert all(len(found) == 1 for found in ids.values())
+    assert all(len(markets) == 1 for markets in ids.values())
 
 
 def test_a_file_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
     replaced = MINE.replace("markets.mine", "markets.ethereum").replace("lag = 2", "")
-    found = load_markets(made(tmp_path, MINE + replaced))
-    assert found["mine"].rpc[1] == "https://second.example"
-    assert found["ethereum"].rpc == found["mine"].rpc
-    assert "arbitrum" in found
+    markets = load_markets(made(tmp_path, MINE + replaced))
+    assert markets["mine"].rpc[1] == "https://second.example"
+    assert markets["ethereum"].rpc == markets["mine"].rpc
+    assert "arbitrum" in markets
 
 
 def test_the_variable_names_another_file(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[markets.mine", "is not valid TOML"),
         ("markets = 3", "expected tables such as"),
@@ -108,13 +108,13 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
     ],
 )
 def test_an_entry_that_does_not_fit_is_told_in_one_line_with_its_file(
-    tmp_path: Path, text: str, said: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"markets\.toml") as told:
+    with pytest.raises(ConfigError, match=r"markets\.toml") as failure:
         load_markets(made(tmp_path, text))
-    assert said in str(told.value)
-    assert "\n" not in str(told.value)
-    assert "SECRETKEY" not in str(told.value)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert "SECRETKEY" not in str(failure.value)
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "markets.toml").mkdir()
     for settings in (made(tmp_path), made(tmp_path, CHAINWATCH_MARKETS=str(tmp_path))):
-        with pytest.raises(ConfigError, match=r"the market file .* is a folder") as told:
+        with pytest.raises(ConfigError, match=r"the market file .* is a folder") as failure:
             load_markets(settings)
-        assert str(settings.markets) in str(told.value)
+        assert str(settings.markets) in str(failure.value)
 
 
 def test_a_table_without_its_heading_is_one_line_of_the_listing(tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_a_chain_with_a_dash_has_a_variable_with_an_underscore(tmp_path: Path) -
 def test_a_wrong_endpoint_is_named_by_its_setting_not_shown(tmp_path: Path, url: str) -> None:
     """An endpoint that is not a URL is named by its setting, and never shown."""
     settings = made(tmp_path, MINE, CHAINWATCH_RPC_ETHEREUM=url)
-    with pytest.raises(ConfigError, match="environment CHAINWATCH_RPC_ETHEREUM") as told:
+    with pytest.raises(ConfigError, match="environment CHAINWATCH_RPC_ETHEREUM") as failure:
         endpoints(settings, find_market(settings, "aave-v3", "mine"))
-    assert "SECRETKEY" not in str(told.value)
+    assert "SECRETKEY" not in str(failure.value)
 
 
 # --- the listing --------------------------------------------------------------------------------

@@ -349,9 +349,9 @@ async def test_an_endpoint_that_recovers_is_preferred_again(
     proxy.once += [say(status=502)]
     await rpc.block()
     await asyncio.sleep(0.05)
-    asked = len(other.received)
+    requests_before = len(other.received)
     await rpc.block()
-    assert len(other.received) == asked
+    assert len(other.received) == requests_before
 
 
 async def test_an_endpoint_rests_longer_each_time_it_fails(connect: Connect, proxy: Proxy) -> None:
@@ -461,7 +461,7 @@ async def test_an_unusable_answer_is_asked_for_again(
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("trouble", "message"),
     [
         (say(b"<!doctype html>"), "HTML instead of JSON"),
         (say(b""), "an empty answer"),
@@ -480,7 +480,7 @@ async def test_an_unusable_answer_is_asked_for_again(
     ],
 )
 async def test_an_answer_that_stays_unusable_is_one_plain_line(
-    connect: Connect, proxy: Proxy, trouble: Handler, told: str
+    connect: Connect, proxy: Proxy, trouble: Handler, message: str
 ) -> None:
     rpc = connect(f"{proxy.url}/k3yk3yk3y", max_bytes=4096)
     await rpc.check()
@@ -489,7 +489,7 @@ async def test_an_answer_that_stays_unusable_is_one_plain_line(
         await rpc.block()
     assert isinstance(caught.value, RpcError) == (trouble is not drop)
     assert str(caught.value) == (
-        f"local: no endpoint answers block latest: {proxy.url}/…: {told}: "
+        f"local: no endpoint answers block latest: {proxy.url}/…: {message}: "
         "try later or set another endpoint"
     )
 
@@ -588,11 +588,11 @@ async def test_a_revert_reason_that_talks_of_rate_limits_is_still_a_revert(
 def codes(count: int) -> list[tuple[str, list[Any]]]:
     """That many calls with answers that tell them apart."""
     data = [balance_of(account).hex() for account in ACCOUNTS[:count]]
-    return [("eth_call", [{"to": PROBE, "data": "0x" + each}, "latest"]) for each in data]
+    return [("eth_call", [{"to": PROBE, "data": "0x" + code}, "latest"]) for code in data]
 
 
 def worth(count: int) -> list[str]:
-    return ["0x" + each.hex() for each in WORTH[:count]]
+    return ["0x" + value.hex() for value in WORTH[:count]]
 
 
 async def test_a_batch_keeps_its_order_and_its_size(connect: Connect, proxy: Proxy) -> None:
@@ -625,8 +625,8 @@ async def test_answers_in_another_order_are_put_in_order(connect: Connect, proxy
 
 
 async def test_a_null_result_is_a_result(connect: Connect, proxy: Proxy) -> None:
-    asked = ("eth_getTransactionByHash", ["0x" + "ab" * 32])
-    assert await connect(proxy).batch([asked, ("eth_blockNumber", [])]) == [None, hex(BLOCKS)]
+    request = ("eth_getTransactionByHash", ["0x" + "ab" * 32])
+    assert await connect(proxy).batch([request, ("eth_blockNumber", [])]) == [None, hex(BLOCKS)]
 
 
 async def test_only_the_entry_that_failed_is_asked_again(connect: Connect, proxy: Proxy) -> None:
@@ -828,8 +828,8 @@ async def test_no_more_requests_are_under_way_than_allowed(connect: Connect, pro
     rpc = connect(proxy, batch=5, concurrency=3)
     await rpc.check()
     proxy.once += [counted] * 40
-    one, two = await asyncio.gather(rpc.batch(codes(100)), rpc.batch(codes(100)))
-    assert one == two == worth(100)
+    first, second = await asyncio.gather(rpc.batch(codes(100)), rpc.batch(codes(100)))
+    assert first == second == worth(100)
     assert most == 3
 
 
@@ -1034,9 +1034,9 @@ async def test_a_read_returns_every_answer_in_order(connect: Connect, proxy: Pro
 async def test_a_read_of_nothing_asks_nothing(connect: Connect, proxy: Proxy) -> None:
     rpc = connect(proxy)
     at = await rpc.pin()
-    asked = len(proxy.received)
+    requests_before = len(proxy.received)
     assert await rpc.read([], at) == []
-    assert len(proxy.received) == asked
+    assert len(proxy.received) == requests_before
 
 
 async def test_a_failed_inner_call_is_reverted_with_its_data(
@@ -1142,9 +1142,9 @@ async def test_a_busy_endpoint_is_asked_again_and_not_taken_for_a_revert(
     await rpc.read(BALANCES[:1], at)
     moods = [mood, mood]
     proxy.rules.append(lambda call: moods.pop() if moods and call["method"] == "eth_call" else None)
-    asked = len(proxy.received)
+    requests_before = len(proxy.received)
     assert await rpc.read(BALANCES[:40], at) == WORTH[:40]
-    assert len(proxy.received) - asked <= 3
+    assert len(proxy.received) - requests_before <= 3
     assert proxy.calls("eth_call")[-1]["params"][1]["blockHash"] == at.hash
 
 
@@ -1191,9 +1191,9 @@ async def test_a_batch_and_a_multicall_grow_after_many_successes(
     assert max(len(body) for body in proxy.received if isinstance(body, list)) == 3
     at = await rpc.pin()
     await rpc.read(BALANCES[:42], at)
-    asked = len(proxy.calls("eth_call"))
+    requests_before = len(proxy.calls("eth_call"))
     assert await rpc.read(BALANCES[:42], at) == WORTH[:42]
-    assert len(proxy.calls("eth_call")) - asked == 14
+    assert len(proxy.calls("eth_call")) - requests_before == 14
 
 
 @pytest.mark.parametrize(
@@ -1226,9 +1226,9 @@ async def test_a_multicall_that_hangs_is_split(connect: Connect, proxy: Proxy) -
     at = await rpc.pin()
     await rpc.read(BALANCES[:1], at)
     proxy.once.append(hang)
-    asked = len(proxy.calls("eth_call"))
+    requests_before = len(proxy.calls("eth_call"))
     assert await rpc.read(BALANCES, at) == WORTH
-    assert len(proxy.calls("eth_call")) - asked == 3
+    assert len(proxy.calls("eth_call")) - requests_before == 3
 
 
 @pytest.mark.parametrize(
@@ -1298,10 +1298,10 @@ async def test_without_block_hashes_a_read_is_between_two_checks(
     await rpc.pin()
     empty = await rpc.read(BALANCES[:10], await rpc.block(0))
     assert empty != WORTH[:10], "block 0 is older than the balances"
-    asked = len(proxy.received)
+    requests_before = len(proxy.received)
     at = await rpc.block(BLOCKS - 5)
     assert await rpc.read(BALANCES[:10], at) == WORTH[:10]
-    methods = [body["method"] for body in proxy.received[asked + 1 :]]
+    methods = [body["method"] for body in proxy.received[requests_before + 1 :]]
     assert methods[-3:] == ["eth_getBlockByNumber", "eth_call", "eth_getBlockByNumber"]
     assert proxy.received[-2]["params"][1] == hex(at.number)
 
@@ -1478,10 +1478,10 @@ async def test_a_range_carries_the_hash_of_its_last_block(connect: Connect, ledg
 async def test_topics_are_passed_on(connect: Connect, ledger: Chain) -> None:
     rpc = connect(ledger.url)
     wanted = truth(ledger)[7].topics[1]
-    found = [
+    logs = [
         log async for part in rpc.logs([PROBE], [None, [wanted]], 0, BLOCKS) for log in part.logs
     ]
-    assert found == [log for log in truth(ledger) if log.topics[1] == wanted]
+    assert logs == [log for log in truth(ledger) if log.topics[1] == wanted]
 
 
 async def test_an_empty_range_yields_nothing(connect: Connect, proxy: Proxy) -> None:
@@ -1534,9 +1534,9 @@ async def test_a_reader_that_stops_early_leaves_no_request_behind(
     start = time.monotonic()
     await ranges.aclose()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 5.0, "cancelled, not waited for"
-    asked = len(proxy.received)
+    requests_before = len(proxy.received)
     await asyncio.sleep(0.05)
-    assert len(proxy.received) == asked
+    assert len(proxy.received) == requests_before
 
 
 class Limit:
@@ -1803,9 +1803,9 @@ async def test_a_list_of_logs_that_is_silently_cut_is_asked_for_in_parts(
             del answer["result"][size:]
 
     proxy.edits.append(silently_cut)
-    found = await collect(connect(proxy), last=last)
-    assert found == truth(chain, last=last)
-    assert len(found) > 2700
+    logs = await collect(connect(proxy), last=last)
+    assert logs == truth(chain, last=last)
+    assert len(logs) > 2700
 
 
 async def test_without_batches_header_and_logs_are_requested_in_turn(
@@ -1817,8 +1817,8 @@ async def test_without_batches_header_and_logs_are_requested_in_turn(
     assert await collect(rpc) == truth(ledger)
     batches = [body for body in proxy.received if isinstance(body, list)]
     assert len(batches) == 1
-    asked = [b["method"] for b in proxy.received if isinstance(b, dict)][1:]
-    assert asked.count("eth_getLogs") == 4
+    methods = [b["method"] for b in proxy.received if isinstance(b, dict)][1:]
+    assert methods.count("eth_getLogs") == 4
 
 
 # --- logs that must not be believed ---------------------------------------------------------
@@ -1852,12 +1852,12 @@ async def test_an_endpoint_that_catches_up_is_waited_for(
     connect: Connect, proxy: Proxy, ledger: Chain
 ) -> None:
     lag = behind(40)
-    asked = 0
+    requests = 0
 
     def catching_up(call: ProxyCall) -> Answer | None:
-        nonlocal asked
-        asked += 1
-        return lag(call) if asked < 6 else None
+        nonlocal requests
+        requests += 1
+        return lag(call) if requests < 6 else None
 
     proxy.rules.append(catching_up)
     rpc = connect(proxy)
@@ -1987,8 +1987,8 @@ async def test_nothing_is_lost_or_doubled_under_random_failures(
         entries = [{"id": c["id"], **a} for c, a in zip(calls, answers, strict=True)]
         return web.json_response(entries if isinstance(body, list) else entries[0])
 
-    for each in (proxy, other):
-        each.once += [maybe] * 10_000
+    for endpoint in (proxy, other):
+        endpoint.once += [maybe] * 10_000
     rpc = connect(proxy, other, tries=20, log_blocks=5, multicall=20, batch=10, max_delay=0.01)
     at = await rpc.pin()
     logs, answers, results = await asyncio.gather(

@@ -127,9 +127,9 @@ class AaveV2Market:
         if "WETH" in prices:
             self.usd["wstETH"] = prices["WETH"] * STAKING_RATIO // ETHER
         answers = {self.eth_feed: self.usd["WETH"]}
-        for symbol, each in self.listed.items():
+        for symbol, reserve in self.listed.items():
             if symbol != "WETH":
-                answers[each.feed] = self.usd[symbol] * ETHER // self.usd["WETH"]
+                answers[reserve.feed] = self.usd[symbol] * ETHER // self.usd["WETH"]
         return self.chain.send_all(
             [Tx(DEPLOYER, feed, encode("setAnswer(int256)", a)) for feed, a in answers.items()]
         )
@@ -296,17 +296,17 @@ def deploy(
 def plans(n: int, seed: int, prices: dict[str, int]) -> list[Plan]:
     """n accounts of every shape that needs no e-mode."""
     drawn = draw_plans(2 * n, seed, prices)
-    return [each for each in drawn if not each.category][:n]
+    return [plan for plan in drawn if not plan.category][:n]
 
 
 def populate(market: AaveV2Market, n: int, seed: int) -> list[str]:
     """Create n accounts on chain, with enough liquidity behind them; returns their addresses."""
     drawn = plans(n, seed, market.prices())
     bank, steps = accounts.BANK, []
-    for symbol, each in market.listed.items():
+    for symbol, reserve in market.listed.items():
         supplied = sum(plan.supplies.get(symbol, 0) for plan in drawn)
         owed = [amount for plan in drawn for (it, _), amount in plan.debts.items() if it == symbol]
-        worth = 5_000_000 * USD * 10**each.reserve.decimals // market.usd[symbol]
+        worth = 5_000_000 * USD * 10**reserve.reserve.decimals // market.usd[symbol]
         depth = 2 * sum(owed) + worth
         steps += [
             market.mint(symbol, bank, supplied + 2 * sum(owed) + depth),

@@ -105,8 +105,8 @@ class CompoundMarket:
     def snapshot_of(self, account: str, symbol: str) -> tuple[int, int, int]:
         """cTokens, borrow and exchange rate as stored."""
         signature = "getAccountSnapshot(address)(uint256,uint256,uint256,uint256)"
-        found: tuple[int, ...] = self.chain.call(self.c_tokens[symbol], signature, account)
-        return found[1], found[2], found[3]
+        words: tuple[int, ...] = self.chain.call(self.c_tokens[symbol], signature, account)
+        return words[1], words[2], words[3]
 
 
 def deploy(chain: Chain, listed: Sequence[tuple[str, int, int, int]] = LISTED) -> CompoundMarket:
@@ -154,14 +154,16 @@ def populate(market: CompoundMarket, prices: dict[str, int], n: int, seed: int) 
             worth = rng.uniform(0.01, 1.0)  # dust
         limit = 0.0
         falling = i % 4 > 0  # most hold what falls, and owe what does not
-        chosen = rng.sample(["WBTC", "WETH"] if falling else symbols, rng.choice((1, 2)))
-        for symbol in chosen:
+        collaterals = rng.sample(["WBTC", "WETH"] if falling else symbols, rng.choice((1, 2)))
+        for symbol in collaterals:
             amount = (
-                int(worth / len(chosen) * USD) * 10 ** market.decimals[symbol] // prices[symbol]
+                int(worth / len(collaterals) * USD)
+                * 10 ** market.decimals[symbol]
+                // prices[symbol]
             )
             if amount:
                 steps += market.supply(account, symbol, amount)
-                limit += worth / len(chosen) * market.factors[symbol] / 100
+                limit += worth / len(collaterals) * market.factors[symbol] / 100
         if i % 13 == 7:
             continue  # collateral without a debt
         owed = rng.sample(["DAI", "USDC"] if falling else symbols, rng.choice((1, 1, 2)))

@@ -41,7 +41,7 @@ class Pair:
     def oracle(self) -> str:
         return self.params[2]
 
-    def of(self, account: str) -> str:
+    def position_name(self, account: str) -> str:
         """The name of an account's position in this market."""
         return f"{account}:{self.market_id}"
 
@@ -104,14 +104,14 @@ class MorphoMarket:
     def position(self, pair: Pair, account: str) -> tuple[int, int]:
         """Collateral and borrow shares."""
         signature = "position(bytes32,address)(uint256,uint128,uint128)"
-        found = self.chain.call(self.morpho, signature, bytes.fromhex(pair.market_id[2:]), account)
-        return found[2], found[1]
+        words = self.chain.call(self.morpho, signature, bytes.fromhex(pair.market_id[2:]), account)
+        return words[2], words[1]
 
     def totals(self, pair: Pair) -> tuple[int, int]:
         """Borrowed assets and shares as stored."""
         signature = "market(bytes32)(uint128,uint128,uint128,uint128,uint128,uint128)"
-        found = self.chain.call(self.morpho, signature, bytes.fromhex(pair.market_id[2:]))
-        return found[2], found[3]
+        words = self.chain.call(self.morpho, signature, bytes.fromhex(pair.market_id[2:]))
+        return words[2], words[3]
 
     def set_prices(self, prices: dict[str, int]) -> None:
         """Set feeds' answers, 8 decimals, in one block."""
@@ -157,8 +157,8 @@ def deploy(chain: Chain) -> MorphoMarket:
         market.tokens[symbol] = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)
         market.decimals[symbol] = decimals
     for name, price in PRICES.items():
-        said = "wstETH / ETH" if "/" in name else f"{name.removeprefix('W')} / USD"
-        market.feeds[name] = chain.deploy(own_artifact("TestFeed"), price, 8, said)
+        description = "wstETH / ETH" if "/" in name else f"{name.removeprefix('W')} / USD"
+        market.feeds[name] = chain.deploy(own_artifact("TestFeed"), price, 8, description)
     market.list("weth", "USDC", "WETH", 86 * WAD // 100, ("WETH", "", "USDC", ""))
     market.list("wbtc", "USDC", "WBTC", 77 * WAD // 100, ("WBTC", "", "", ""))
     market.list("steth", "WETH", "wstETH", 945 * WAD // 1000, ("wstETH/ETH", "", "", ""))

@@ -98,10 +98,10 @@ class Proxy(Server):
         calls = body if isinstance(body, list) else [body]
         answers = [self._rule(call) for call in calls]
         passed = [call for call, answer in zip(calls, answers, strict=True) if answer is None]
-        found = iter(await self.forward(passed))
+        forwarded = iter(await self.forward(passed))
         entries = []
         for call, answer in zip(calls, answers, strict=True):
-            entry = answer if answer is not None else next(found)
+            entry = answer if answer is not None else next(forwarded)
             for edit in self.edits:
                 edit(call, entry)
             entries.append({"jsonrpc": "2.0", "id": call["id"], **entry})

@@ -142,10 +142,10 @@ def control(text: str) -> set[str]:
 def envelope(body: Any, **content: Any) -> bytes:
     """An answer to every request in a body."""
 
-    def one(request: Any) -> dict[str, Any]:
+    def entry(request: Any) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": request.get("id")} | content
 
-    return json.dumps([one(r) for r in body] if isinstance(body, list) else one(body)).encode()
+    return json.dumps([entry(r) for r in body] if isinstance(body, list) else entry(body)).encode()
 
 
 def error(message: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ ENDPOINTS: dict[str, tuple[shell.Answer, Exit, str]] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def asked(
+def collecting(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, tuple[Path, subprocess.Popen[bytes]]]]:
     """A collector per endpoint, all at once, each on a lake that holds a snapshot already."""
@@ -264,9 +264,9 @@ def test_decimals_are_the_pools_whatever_the_token_says(
     for name, decimals in DECIMALS.items():
         assert stored[tokens[name]].decimals == decimals
     legs = {(leg.account, leg.asset): leg for leg in store.rows(Leg)}
-    whole = legs[HOLDERS["WHOLE"], tokens["WHOLE"]]
+    leg = legs[HOLDERS["WHOLE"], tokens["WHOLE"]]
     tiny = legs[HOLDERS["TINY"], tokens["TINY"]]
-    assert (whole.raw, whole.amount, whole.usd) == (100, 100.0, 100.0)
+    assert (leg.raw, leg.amount, leg.usd) == (100, 100.0, 100.0)
     assert (tiny.raw, tiny.value) == (10**38, 0)
     assert tiny.amount == pytest.approx(1e-39)
 
@@ -306,10 +306,10 @@ def reports(catalog: Catalog, hostile: tuple[Path, Done, dict[str, str]]) -> lis
     named = [order(n, symbol=text, base=text) for n, text in enumerate((ESCAPES, "=1+1", "@x"))]
     store.append([*named, span(0, 1), span(1, 2, "down", reason=ESCAPES)], source="streams")
     made = []
-    for name, chosen in query.load_all().items():
-        moved = any(p.name == "p_factor" for p in chosen.params)
+    for name, definition in query.load_all().items():
+        moved = any(p.name == "p_factor" for p in definition.params)
         # No reserve is stored here: only all tokens together can be asked for.
-        other = {"p_token": "all"} if any(p.name == "p_token" for p in chosen.params) else {}
+        other = {"p_token": "all"} if any(p.name == "p_token" for p in definition.params) else {}
         chosen_factors = factors if name == "walls" else factors[:1] + factors[-1:]
         for values in [{"p_factor": factor} for factor in chosen_factors] if moved else [other]:
             made.append(make(catalog, name, values))
@@ -363,11 +363,11 @@ def test_on_a_terminal_and_in_a_sheet_a_symbol_is_only_text(
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_an_endpoint_with_wrong_answers_is_one_masked_line(
-    name: str, asked: dict[str, tuple[Path, subprocess.Popen[bytes]]]
+    name: str, collecting: dict[str, tuple[Path, subprocess.Popen[bytes]]]
 ) -> None:
     """An endpoint with meaningless answers is one line without secrets and leaves the lake
     untouched."""
-    home, process = asked[name]
+    home, process = collecting[name]
     _, code, words = ENDPOINTS[name]
     done = shell.ended(process)
     assert done.code == code, done.err

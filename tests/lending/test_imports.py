@@ -114,12 +114,12 @@ def test_parquet_is_read_as_csv_is(home: Path, tmp_path: Path) -> None:
     for file, market in ((path, "one"), (tmp_path / "same.csv", "other")):
         done = run("import", str(file), "--market", market, home=home)
         assert done.code == Exit.OK, done.err
-    found: dict[str, Any] = {}
+    values_by_market: dict[str, Any] = {}
     for row in Store(home).rows(Leg):
         values = (row.account, row.asset, row.side, row.value, row.usd, row.lt_bps, row.bonus_bps)
-        found.setdefault(row.market, set()).add(values)
-    assert found["one"] == found["other"]
-    assert len(found["one"]) == 6
+        values_by_market.setdefault(row.market, set()).add(values)
+    assert values_by_market["one"] == values_by_market["other"]
+    assert len(values_by_market["one"]) == 6
 
 
 @pytest.mark.parametrize("report", [("health",), ("walls", "BTC"), ("triggers", "BTC")])
@@ -191,8 +191,8 @@ def test_a_factors_price_is_its_assets_or_what_the_file_states(home: Path) -> No
         "a,USDC,debt,1000,1,,USDC,\n"
     )
     assert brought(home, text).code == Exit.OK
-    found = {row.factor: row.factor_price for row in Store(home).rows(Factor)}
-    assert found == {"WETH": 3_000, "BTC": 90_000, "other": None, "USDC": 1}
+    prices = {row.factor: row.factor_price for row in Store(home).rows(Factor)}
+    assert prices == {"WETH": 3_000, "BTC": 90_000, "other": None, "USDC": 1}
 
 
 @given(
@@ -222,17 +222,17 @@ def test_a_csv_of_any_spreadsheet_is_read_row_by_row(
         for name in names:
             sheet.writerow([name, "", "1", ""])
             file.write(ending * gap)
-    found = read_file(path)
-    assert found.columns == (*header,)
-    assert [row for row in found.rows if row] == [(name, "", "1", "") for name in names]
-    assert len(found.rows) == len(names) * (1 + gap), "an empty line keeps its place"
+    table = read_file(path)
+    assert table.columns == (*header,)
+    assert [row for row in table.rows if row] == [(name, "", "1", "") for name in names]
+    assert len(table.rows) == len(names) * (1 + gap), "an empty line keeps its place"
 
 
 def test_blanks_beside_a_delimiter_are_none_of_a_name(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text('account, collateral , debt\n"a, b", "2", 1\n')
-    found = read_file(tmp_path / "mine.csv")
-    assert found.columns == ("account", "collateral", "debt")
-    assert found.rows == [("a, b", "2", "1")]
+    table = read_file(tmp_path / "mine.csv")
+    assert table.columns == ("account", "collateral", "debt")
+    assert table.rows == [("a, b", "2", "1")]
 
 
 def test_a_threshold_of_zero_is_stated_and_no_collateral_needs_none(home: Path) -> None:
@@ -290,7 +290,7 @@ JOINED = (
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "it has none"),
         ("\n\n", "it has none"),
@@ -391,19 +391,19 @@ JOINED = (
     ],
 )
 def test_a_wrong_file_is_rejected_with_its_line_and_gives_no_rows(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, message: str
 ) -> None:
     """A file that does not fit is rejected with its line and gives no rows."""
     path = tmp_path / "mine.csv"
     path.write_text(text)
 
     def attempt() -> None:
-        found = read_file(path)
-        imported_rows(found.columns, found.rows, {}, OPTIONS)
+        table = read_file(path)
+        imported_rows(table.columns, table.rows, {}, OPTIONS)
 
     with pytest.raises(UsageError) as refused:
         attempt()
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert str(refused.value).isprintable()
 
 
@@ -412,14 +412,14 @@ def test_a_file_may_declare_that_its_numbers_have_decimal_commas(tmp_path: Path)
     path.write_text(
         "account;asset;side;amount;price;liquidation_threshold\na;WETH;collateral;3,87;3000,5;0,8\n"
     )
-    found = read_file(path)
+    table = read_file(path)
     options = msgspec.structs.replace(OPTIONS, form=COMMA)
-    rows = imported_rows(found.columns, found.rows, {}, options)
+    rows = imported_rows(table.columns, table.rows, {}, options)
     (leg,) = (row for row in rows if isinstance(row, Leg))
     assert (leg.amount, leg.lt_bps) == (3.87, 8_000.0)
     assert leg.usd == pytest.approx(3.87 * 3000.5)
     with pytest.raises(UsageError, match="line 2: amount: expected a number, got '3,87'"):
-        imported_rows(found.columns, found.rows, {}, OPTIONS)
+        imported_rows(table.columns, table.rows, {}, OPTIONS)
 
 
 def test_a_wrong_file_or_flag_is_one_line_and_stores_nothing(home: Path) -> None:
@@ -460,11 +460,11 @@ def test_a_wrong_file_or_flag_is_one_line_and_stores_nothing(home: Path) -> None
         return brought(home, case[0], *case[1], name="bad.csv" if not number else f"{number}.csv")
 
     with ThreadPoolExecutor(3) as pool:
-        for (_, options, told), done in zip(cases, pool.map(tried, cases), strict=True):
+        for (_, options, message), done in zip(cases, pool.map(tried, cases), strict=True):
             assert done.code == Exit.USAGE, options
             assert done.out == ""
             assert len(done.lines) == 1, done.err
-            assert told in done.err
+            assert message in done.err
     assert not home.exists()
 
 
@@ -472,7 +472,7 @@ def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path:
     (tmp_path / "book.xlsx").write_bytes(b"PK")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "wide.csv").write_text(BALANCES, encoding="utf-16")
-    for name, told in (
+    for name, message in (
         ("nothing.csv", "does not exist"),
         ("book.xlsx", "expected a .csv or .parquet file"),
         ("torn.parquet", "cannot be read"),
@@ -481,7 +481,7 @@ def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path:
         done = run("import", str(tmp_path / name), "--market", "mine", home=home)
         assert done.code == Exit.USAGE
         assert len(done.lines) == 1
-        assert told in done.err
+        assert message in done.err
     assert not home.exists()
 
 
@@ -496,8 +496,8 @@ def test_a_file_of_a_time_to_come_needs_to_be_told_when_it_was_so(home: Path) ->
     assert "in the future" in done.err
     assert "--at" in done.err
     assert not home.exists()
-    known = run("import", str(path), "--market", "mine", "--at", "2026-01-29", home=home)
-    assert known.code == Exit.OK
+    with_time = run("import", str(path), "--market", "mine", "--at", "2026-01-29", home=home)
+    assert with_time.code == Exit.OK
 
 
 def test_a_bad_file_leaves_the_import_before_it_as_it_was(home: Path) -> None:
@@ -558,8 +558,8 @@ def test_published_health_factors_are_equal_as_doubles(
             assert ours[line["user"]].hf == pytest.approx(hf, rel=2e-13 if short else 1e-15)
         digits = 1e-12 if name == "steth_aave" else 1e-8
         for figure, total in (("collateral_usd", collateral), ("debt_usd", debt)):
-            found = sum(getattr(row, figure) for row in ours.values())
-            assert found / 1735 == pytest.approx(total, rel=digits, abs=0)
+            total = sum(getattr(row, figure) for row in ours.values())
+            assert total / 1735 == pytest.approx(total, rel=digits, abs=0)
         assert sum(1 <= (row.hf or 0) < 1.1 for row in ours.values()) == NEAR[name]
     all_ = {account: row.hf or 0 for account, row in rows["steth_aave"].items()}
     assert sum(hf < 1 for hf in all_.values()) == 4

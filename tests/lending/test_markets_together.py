@@ -163,7 +163,7 @@ def test_five_markets_of_four_protocols_are_in_one_wall(
     accounts.liquidate(street.spark, street.made["spark"], Random(1), 5)
     comet.liquidate(street.usdc, street.made["usdc"], 5, 1)
     for source in dict.fromkeys(SOURCES.values()):
-        names = [name for name, its in SOURCES.items() if its == source]
+        names = [name for name, market_source in SOURCES.items() if market_source == source]
         options = [word for name in names for word in ("--market", name)]
         done = lake.cli("collect", source, *options, "--accounts", "all")
         assert done.returncode == Exit.OK, done.stderr
@@ -197,11 +197,11 @@ def verified(street: Street) -> None:
     done = street.lake.cli("verify")
     assert done.returncode == Exit.OK, done.stderr
     newest = {row["snapshot"]: row for row in ask(street.lake.store, "snapshots_at")}
-    found = [row for row in street.lake.store.rows(Verification) if row.snapshot in newest]
-    assert {row.market: row.method for row in found} == {
+    verifications = [row for row in street.lake.store.rows(Verification) if row.snapshot in newest]
+    assert {row.market: row.method for row in verifications} == {
         name: METHODS.get(source, "getUserAccountData") for name, source in SOURCES.items()
     }
-    for row in found:
+    for row in verifications:
         assert row.mismatched == 0
         assert row.checked == newest[row.snapshot]["accounts"]
 
@@ -214,13 +214,13 @@ def place(row: dict[str, Any]) -> tuple[str, float | None]:
 def walls_add_up(street: Street, factor: str, at_risk: set[str], moved: set[str]) -> None:
     """Bin by bin the walls of the markets add up to the wall over all of them."""
     store, values = street.lake.store, {"factor": factor, "range": 0.4, "step_pct": 0.05}
-    one, split = ask(store, "walls", **values), ask(store, "walls", split=True, **values)
-    assert {row["market"] for row in one} == {"all"}
+    together, split = ask(store, "walls", **values), ask(store, "walls", split=True, **values)
+    assert {row["market"] for row in together} == {"all"}
     assert {row["market"] for row in split} == set(SOURCES)
     # Each market's bins are of its own price: as far from it as those of the sum from theirs.
-    places = [place(row) for row in one]
+    places = [place(row) for row in together]
     assert len(places) == len(set(places)) >= 9
-    for where, row in zip(places, one, strict=True):
+    for where, row in zip(places, together, strict=True):
         parts = [r for r in split if place(r) == where]
         assert len(parts) == len(SOURCES)
         for name in ADDED:

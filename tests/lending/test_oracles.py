@@ -51,8 +51,8 @@ def feed(chain: Chain, price: float, description: str, decimals: int = 8) -> str
     return chain.deploy(own_artifact("TestFeed"), answer, decimals, description)
 
 
-def summary(found: tuple[Exposure, ...]) -> list[tuple[str, str, float | None]]:
-    return [(e.factor, e.kind, e.price) for e in found]
+def summary(exposures: tuple[Exposure, ...]) -> list[tuple[str, str, float | None]]:
+    return [(e.factor, e.kind, e.price) for e in exposures]
 
 
 COMET_FEED = {"decimals", "description", "version", "latestRoundData"}
@@ -120,9 +120,9 @@ def test_a_stand_in_offers_what_the_deployed_feed_offers(name: str) -> None:
     abi = own_artifact(name).abi
     offered = {entry["name"] for entry in abi if entry["type"] == "function"}
     assert offered - hooks <= deployed
-    asked = {*price_sources.GETTERS, "description", "latestRoundData"}
-    asked |= {getter for terms in price_sources.NESTED_GETTERS.values() for getter in terms}
-    assert offered & asked == deployed & asked
+    read = {*price_sources.GETTERS, "description", "latestRoundData"}
+    read |= {getter for terms in price_sources.NESTED_GETTERS.values() for getter in terms}
+    assert offered & read == deployed & read
 
 
 def test_a_plain_feed_names_its_factor_itself(chain: Chain, resolved: Resolve) -> None:
@@ -140,11 +140,11 @@ def test_a_staking_adapter_is_its_base_times_a_ratio(chain: Chain, resolved: Res
     adapter = chain.deploy(
         own_artifact("TestRatioFeed"), base, 12 * 10**17, 18, 1_000, "Capped wstETH / ETH / USD"
     )
-    found = resolved(adapter, "wstETH")
-    assert summary(found) == [("ETH", "feed", 3_000.0), ("wstETH/ETH", "ratio", 1.2)]
-    assert found[0].feed == base.lower()
+    exposures = resolved(adapter, "wstETH")
+    assert summary(exposures) == [("ETH", "feed", 3_000.0), ("wstETH/ETH", "ratio", 1.2)]
+    assert exposures[0].feed == base.lower()
     # A tenth a year since the snapshot of a month ago, and not beyond.
-    assert found[1].cap_x == pytest.approx(1 + 0.1 * 30 / 365, rel=1e-6)
+    assert exposures[1].cap_x == pytest.approx(1 + 0.1 * 30 / 365, rel=1e-6)
     chain.send(adapter, "setRatio(int256)", 2 * 10**18)
     (_, ratio) = resolved(adapter, "wstETH")
     assert ratio.price == pytest.approx(1.2 * (1 + 0.1 * 30 / 365), rel=1e-6)
@@ -156,34 +156,34 @@ def test_a_capped_stablecoin_follows_its_feed_up_to_the_cap(
 ) -> None:
     inner = feed(chain, 0.9995, "USDC / USD")
     adapter = chain.deploy(own_artifact("TestCapFeed"), inner, 104_000_000, "Capped USDC / USD")
-    (found,) = resolved(adapter, "USDC")
-    assert (found.factor, found.kind, found.price) == ("USDC", "feed", 0.9995)
-    assert found.cap_x == pytest.approx(1.04 / 0.9995)
+    (result,) = resolved(adapter, "USDC")
+    assert (result.factor, result.kind, result.price) == ("USDC", "feed", 0.9995)
+    assert result.cap_x == pytest.approx(1.04 / 0.9995)
 
 
 def test_a_price_at_its_cap_cannot_rise_any_further(chain: Chain, resolved: Resolve) -> None:
     inner = feed(chain, 1.2, "USDC / USD")
     adapter = chain.deploy(own_artifact("TestCapFeed"), inner, 104_000_000, "Capped USDC / USD")
-    (found,) = resolved(adapter)
-    assert (found.price, found.cap_x) == (1.04, 1.0)
+    (result,) = resolved(adapter)
+    assert (result.price, result.cap_x) == (1.04, 1.0)
 
 
 def test_a_fixed_price_has_no_factor_that_moves_it(chain: Chain, resolved: Resolve) -> None:
     adapter = chain.deploy(own_artifact("TestFixedFeed"), 10**8, 8, "GHO / USD")
-    (found,) = resolved(adapter)
-    assert (found.factor, found.beta, found.price) == (FIXED, 0.0, 1.0)
+    (result,) = resolved(adapter)
+    assert (result.factor, result.beta, result.price) == (FIXED, 0.0, 1.0)
 
 
 def test_multiplied_feeds_are_both_factors(chain: Chain, resolved: Resolve) -> None:
     wrapped = feed(chain, 0.998, "WBTC / BTC")
     bitcoin = feed(chain, 90_000, "BTC / USD")
     product = chain.deploy(own_artifact("TestProductFeed"), wrapped, bitcoin, 8, "WBTC / USD")
-    found = summary(resolved(product))
-    assert found == [("WBTC/BTC", "ratio", 0.998), ("BTC", "feed", 90_000.0)]
+    factors = summary(resolved(product))
+    assert factors == [("WBTC/BTC", "ratio", 0.998), ("BTC", "feed", 90_000.0)]
 
 
-def powers(found: tuple[Exposure, ...]) -> dict[str, float]:
-    return {e.factor: e.beta for e in found}
+def powers(exposures: tuple[Exposure, ...]) -> dict[str, float]:
+    return {e.factor: e.beta for e in exposures}
 
 
 def test_a_divided_feed_is_told_from_a_multiplied_one(chain: Chain, resolved: Resolve) -> None:
@@ -226,14 +226,14 @@ def test_at_a_price_of_one_the_scales_tell_a_quotient(chain: Chain, resolved: Re
 
 def test_a_feed_over_itself_is_fixed(chain: Chain, resolved: Resolve) -> None:
     ether, other = feed(chain, 3_000, "ETH / USD"), feed(chain, 3_000, "ETH / USD")
-    (found,) = resolved(chain.deploy(own_artifact("TestQuotientFeed"), ether, other, 8, "one"))
-    assert (found.factor, found.beta) == (FIXED, 0)
+    (result,) = resolved(chain.deploy(own_artifact("TestQuotientFeed"), ether, other, 8, "one"))
+    assert (result.factor, result.beta) == (FIXED, 0)
 
 
 def test_a_constant_feed_without_latest_answer_is_fixed(chain: Chain, resolved: Resolve) -> None:
     constant = chain.deploy(own_artifact("TestConstantFeed"), 8, 10**8)
-    (found,) = resolved(constant)
-    assert (found.factor, found.beta, found.price) == (FIXED, 0.0, 1.0)
+    (result,) = resolved(constant)
+    assert (result.factor, result.beta, result.price) == (FIXED, 0.0, 1.0)
 
 
 def test_a_scaled_feed_is_the_feed_underneath(chain: Chain, resolved: Resolve) -> None:
@@ -250,18 +250,22 @@ def test_a_source_that_is_not_what_its_getters_say_is_unknown(
     vault = chain.deploy(own_artifact("TestVaultFeed"), ether, 8, "vETH / USD")
     rate = chain.call(vault, "rateProvider()(address)")
     chain.send(rate, "setRate(uint256)", 12 * 10**17)
-    (found,) = resolved(vault)
-    assert (found.factor, found.kind, found.price) == (f"feed:{vault.lower()}", "unknown", 3_600)
-    assert found.description == "vETH / USD (its answer is not what its feeds give)"
+    (result,) = resolved(vault)
+    assert (result.factor, result.kind, result.price) == (
+        f"feed:{vault.lower()}",
+        "unknown",
+        3_600,
+    )
+    assert result.description == "vETH / USD (its answer is not what its feeds give)"
 
 
 def test_a_source_that_reads_no_storage_is_fixed(chain: Chain, resolved: Resolve) -> None:
     """Its description is a pair and no getter says constant: only the access list tells."""
     source = chain.deploy(own_artifact("TestCodeFeed"))
-    (found,) = resolved(source)
-    assert (found.factor, found.beta, found.price) == (FIXED, 0.0, 0.0004625695693)
-    (found,) = resolved(source, refuses="eth_createAccessList")
-    assert (found.factor, found.kind) == ("REP/ETH", "ratio")
+    (result,) = resolved(source)
+    assert (result.factor, result.beta, result.price) == (FIXED, 0.0, 0.0004625695693)
+    (result,) = resolved(source, refuses="eth_createAccessList")
+    assert (result.factor, result.kind) == ("REP/ETH", "ratio")
 
 
 @pytest.mark.sampled
@@ -294,17 +298,17 @@ def test_powers_are_those_of_moving_each_feed(
 
     def answer() -> int:
         signature = "latestRoundData()(uint80,int256,uint256,uint256,uint80)"
-        said: int = chain.call(root, signature)[1]
-        return said
+        value: int = chain.call(root, signature)[1]
+        return value
 
     root = grow(3)
-    found = powers(resolved(root))
+    betas = powers(resolved(root))
     before = answer()
     for name, leaf in leaves.items():
         old = chain.call(leaf, "latestAnswer()(int256)")
         chain.send(leaf, "setAnswer(int256)", old * 101 // 100)
         moved = math.log(answer() / before) / math.log(old * 101 // 100 / old)
-        assert found.get(name, 0) == pytest.approx(moved, abs=1e-4), name
+        assert betas.get(name, 0) == pytest.approx(moved, abs=1e-4), name
         chain.send(leaf, "setAnswer(int256)", old)
 
 
@@ -319,7 +323,7 @@ def exposure(factor: str, beta: float = 1.0, **more: float) -> Exposure:
 
 
 @pytest.mark.parametrize(
-    ("found", "in_usd"),
+    ("exposures", "in_usd"),
     [
         ([exposure(FIXED, 0)], {"ETH": 1}),
         ([exposure("BTC"), exposure("ETH", -1)], {"BTC": 1}),
@@ -330,14 +334,14 @@ def exposure(factor: str, beta: float = 1.0, **more: float) -> Exposure:
     ],
 )
 def test_a_price_in_eth_times_eth_is_in_usd(
-    found: list[Exposure], in_usd: dict[str, float]
+    exposures: list[Exposure], in_usd: dict[str, float]
 ) -> None:
-    assert powers(convert_to_usd(found, ETHER)) == in_usd
+    assert powers(convert_to_usd(exposures, ETHER)) == in_usd
 
 
 def test_a_cap_survives_where_powers_cancel_out() -> None:
-    (found,) = combine([exposure("ETH"), exposure("ETH", -1, cap_x=1.5)])
-    assert (found.beta, found.cap_x) == (0, 1.5)
+    (result,) = combine([exposure("ETH"), exposure("ETH", -1, cap_x=1.5)])
+    assert (result.beta, result.cap_x) == (0, 1.5)
 
 
 # --- sources within sources ---------------------------------------------------------------------
@@ -356,17 +360,17 @@ def test_an_adapter_over_an_adapter_is_followed_down_to_its_feeds(
 
 def test_an_unknown_adapter_is_a_factor_of_its_own(chain: Chain, resolved: Resolve) -> None:
     odd = feed(chain, 5, "something else entirely")
-    (found,) = resolved(odd, "WBTC")
-    assert (found.factor, found.kind) == (f"feed:{odd.lower()}", "unknown")
+    (result,) = resolved(odd, "WBTC")
+    assert (result.factor, result.kind) == (f"feed:{odd.lower()}", "unknown")
 
 
 def test_a_description_that_attacks_the_terminal_stays_unknown(
     chain: Chain, resolved: Resolve
 ) -> None:
     hostile = feed(chain, 5, "BTC\x1b[31m / USD")
-    (found,) = resolved(hostile)
-    assert found.kind == "unknown"
-    assert "\x1b" not in found.description
+    (result,) = resolved(hostile)
+    assert result.kind == "unknown"
+    assert "\x1b" not in result.description
 
 
 @pytest.mark.parametrize("answer", [0, -1, -(2**255)])
@@ -374,10 +378,10 @@ def test_a_feed_without_a_usable_answer_has_no_price(
     chain: Chain, resolved: Resolve, answer: int
 ) -> None:
     broken = chain.deploy(own_artifact("TestFeed"), answer, 8, "BTC / USD")
-    (found,) = resolved(broken)
-    assert (found.factor, found.price) == ("BTC", None)
+    (result,) = resolved(broken)
+    assert (result.factor, result.price) == ("BTC", None)
 
 
 def test_an_address_without_code_is_unknown(chain: Chain, resolved: Resolve) -> None:
-    (found,) = resolved("0x" + "12" * 20)
-    assert (found.kind, found.price) == ("unknown", None)
+    (result,) = resolved("0x" + "12" * 20)
+    assert (result.kind, result.price) == ("unknown", None)

@@ -49,15 +49,15 @@ def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
         for n, row in enumerate(case["rows"])
     ]
     profile = aave_v2_arithmetic.PROFILE
-    found = aave_v3_arithmetic.account(
+    state = aave_v3_arithmetic.account(
         profile, aave_v3_arithmetic.legs(profile, holdings, 0, reserves, {}, 0)
     )
     expected = case["expected"]
-    assert found.collateral == expected["totalCollateralETH"]
-    assert found.debt == expected["totalDebtETH"]
-    assert found.average_lt == expected["currentLiquidationThreshold"]
-    assert found.hf == expected["healthFactor"]
-    assert (found.hf < 10**18) == expected["liquidatable"]
+    assert state.collateral == expected["totalCollateralETH"]
+    assert state.debt == expected["totalDebtETH"]
+    assert state.average_lt == expected["currentLiquidationThreshold"]
+    assert state.hf == expected["healthFactor"]
+    assert (state.hf < 10**18) == expected["liquidatable"]
 
 
 @pytest.mark.parametrize("case", cases("aave_v2", "liquidation_call"))
@@ -75,8 +75,8 @@ def test_an_aave_v2_liquidation_applies_the_bonus_before_dividing(case: Case) ->
         bonus=given["lb"],
         protocol_fee=0,
     )
-    found = aave_v2_arithmetic.liquidate(pair, given["cover"])
-    assert found == (expected["debtRepaid"], expected["collateralSeized"])
+    amounts = aave_v2_arithmetic.liquidate(pair, given["cover"])
+    assert amounts == (expected["debtRepaid"], expected["collateralSeized"])
 
 
 # --- Compound III -------------------------------------------------------------------------------
@@ -124,16 +124,16 @@ def test_a_comet_account_is_what_the_contract_says(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("compound_v3", "absorb"))
 def test_an_absorption_takes_the_whole_account(case: Case) -> None:
-    found = compound_v3_arithmetic.absorb(
+    absorption = compound_v3_arithmetic.absorb(
         case["principal"], comet_base(case), comet_collaterals(case)
     )
     expected = case["expected"]
-    assert found.old_balance == expected["oldBalance"]
-    assert list(found.seized_values) == expected["seizedValues"]
-    assert found.new_balance == expected["newBalance"]
-    assert found.new_principal == expected["newPrincipal"]
-    assert found.base_paid_out == expected["basePaidOut"]
-    assert found.bad_debt == expected["badDebtBase"]
+    assert absorption.old_balance == expected["oldBalance"]
+    assert list(absorption.seized_values) == expected["seizedValues"]
+    assert absorption.new_balance == expected["newBalance"]
+    assert absorption.new_principal == expected["newPrincipal"]
+    assert absorption.base_paid_out == expected["basePaidOut"]
+    assert absorption.bad_debt == expected["badDebtBase"]
 
 
 @pytest.mark.parametrize("case", cases("compound_v3", "quote_collateral"))
@@ -143,10 +143,10 @@ def test_collateral_is_sold_at_its_discount(case: Case) -> None:
     collateral = compound_v3_arithmetic.Collateral(
         0, given["price"], given["scale"], 0, 0, given["liquidationFactor"]
     )
-    found = compound_v3_arithmetic.quote_collateral(
+    collateral = compound_v3_arithmetic.quote_collateral(
         given["baseAmount"], base, collateral, given["storeFrontPriceFactor"]
     )
-    assert found == case["expected"]
+    assert collateral == case["expected"]
 
 
 # --- Compound v2 --------------------------------------------------------------------------------
@@ -174,10 +174,10 @@ def test_a_compound_v2_account_has_the_contracts_shortfall(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("compound_v2", "borrow_balance"))
 def test_a_compound_v2_borrow_grows_with_its_index(case: Case) -> None:
-    found = compound_v2_arithmetic.borrow_balance(
+    balance = compound_v2_arithmetic.borrow_balance(
         case["principal"], case["marketIndex"], case["userIndex"]
     )
-    assert found == case["expected"]
+    assert balance == case["expected"]
 
 
 @pytest.mark.parametrize("case", cases("compound_v2", "liquidate"))
@@ -218,8 +218,8 @@ def test_a_morpho_position_is_healthy_when_the_contract_says_so(case: Case) -> N
         == case["expected"]["borrowed"]
     )
     assert morpho_blue_arithmetic.max_borrow(*terms) == case["expected"]["maxBorrow"]
-    found = morpho_blue_arithmetic.is_healthy(case["borrowShares"], *terms, totals)
-    assert found == case["expected"]["healthy"]
+    healthy = morpho_blue_arithmetic.is_healthy(case["borrowShares"], *terms, totals)
+    assert healthy == case["expected"]["healthy"]
 
 
 @pytest.mark.parametrize("case", cases("morpho_blue", "liquidate"))
@@ -227,10 +227,10 @@ def test_a_morpho_liquidation_seizes_what_the_shares_are_worth(case: Case) -> No
     given, expected = case["inputs"], case["expected"]
     totals = morpho_blue_arithmetic.Totals(given["totalBorrowAssets"], given["totalBorrowShares"])
     assert morpho_blue_arithmetic.incentive_factor(given["lltv"]) == expected["lif"]
-    found = morpho_blue_arithmetic.seized_for_shares(
+    amounts = morpho_blue_arithmetic.seized_for_shares(
         given["repaidShares"], given["oraclePrice"], given["lltv"], totals
     )
-    assert found == (expected["seizedAssets"], expected["repaidAssets"])
+    assert amounts == (expected["seizedAssets"], expected["repaidAssets"])
 
 
 # --- Aave v4 ------------------------------------------------------------------------------------
@@ -238,30 +238,30 @@ def test_a_morpho_liquidation_seizes_what_the_shares_are_worth(case: Case) -> No
 
 @pytest.mark.parametrize("case", cases("aave_v4", "account"))
 def test_an_aave_v4_account_keeps_its_debt_unrounded(case: Case) -> None:
-    found = aave_v4_arithmetic.account(
+    state = aave_v4_arithmetic.account(
         [aave_v4_arithmetic.Supplied(*c) for c in case["collaterals"]],
         [aave_v4_arithmetic.Drawn(*d) for d in case["debts"]],
     )
     expected = case["expected"]
-    assert found.collateral == expected["totalCollateralValue"]
-    assert found.debt_ray == expected["totalDebtValueRay"]
-    assert found.hf == expected["healthFactor"]
+    assert state.collateral == expected["totalCollateralValue"]
+    assert state.debt_ray == expected["totalDebtValueRay"]
+    assert state.hf == expected["healthFactor"]
 
 
 @pytest.mark.parametrize("case", cases("aave_v4", "liquidation_bonus"))
 def test_the_aave_v4_bonus_rises_as_health_falls(case: Case) -> None:
-    found = aave_v4_arithmetic.liquidation_bonus(
+    bonus = aave_v4_arithmetic.liquidation_bonus(
         case["hf"],
         case["healthFactorForMaxBonus"],
         case["liquidationBonusFactor"],
         case["maxLiquidationBonus"],
     )
-    assert found == case["expected"]
+    assert bonus == case["expected"]
 
 
 @pytest.mark.parametrize("case", cases("aave_v4", "debt_to_target"))
 def test_an_aave_v4_liquidation_repays_up_to_the_target(case: Case) -> None:
-    found = aave_v4_arithmetic.debt_to_target(
+    repayment = aave_v4_arithmetic.debt_to_target(
         case["totalDebtValue"],
         case["healthFactor"],
         case["targetHealthFactor"],
@@ -270,7 +270,7 @@ def test_an_aave_v4_liquidation_repays_up_to_the_target(case: Case) -> None:
         case["price"],
         case["decimals"],
     )
-    assert found == case["expected"]
+    assert repayment == case["expected"]
 
 
 # --- Maker, Euler, price caps ---------------------------------------------------------------------
@@ -283,24 +283,24 @@ def test_the_spot_of_a_vault_takes_the_ratio_off(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("maker_dss", "vault"))
 def test_a_vault_is_unsafe_strictly_below_its_debt(case: Case) -> None:
-    found = maker_arithmetic.is_unsafe(case["ink"], case["art"], case["rate"], case["spot"])
-    assert found == case["expected"]["unsafe"]
+    unsafe = maker_arithmetic.is_unsafe(case["ink"], case["art"], case["rate"], case["spot"])
+    assert unsafe == case["expected"]["unsafe"]
 
 
 @pytest.mark.parametrize("case", cases("maker_dss", "bark"))
 def test_a_bark_takes_its_part_of_a_vault(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    found = maker_arithmetic.bark(
+    bark = maker_arithmetic.bark(
         given["ink"], given["art"], given["rate"], given["chop"], given["holeRoom"], given["dust"]
     )
-    assert (found.debt, found.collateral) == (expected["dart"], expected["dink"])
-    assert (found.due, found.tab) == (expected["due"], expected["tab"])
+    assert (bark.debt, bark.collateral) == (expected["dart"], expected["dink"])
+    assert (bark.due, bark.tab) == (expected["due"], expected["tab"])
 
 
 @pytest.mark.parametrize("case", cases("euler_evk", "liquidation"))
 def test_an_euler_liquidation_gives_the_contracts_discount(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    found = euler_arithmetic.liquidation(
+    liquidation = euler_arithmetic.liquidation(
         given["collateralBalance"],
         given["collateralValue"],
         given["liquidationLtvBps"],
@@ -308,9 +308,12 @@ def test_an_euler_liquidation_gives_the_contracts_discount(case: Case) -> None:
         given["liabilityValue"],
         given["maxDiscountBps"],
     )
-    assert found.adjusted_collateral == expected["adj"]
-    assert found.discount_factor == expected.get("discountFactor")
-    assert (found.repay, found.received) == (expected["repay"], expected["yieldBalance"])
+    assert liquidation.adjusted_collateral == expected["adj"]
+    assert liquidation.discount_factor == expected.get("discountFactor")
+    assert (liquidation.repay, liquidation.received) == (
+        expected["repay"],
+        expected["yieldBalance"],
+    )
 
 
 @pytest.mark.parametrize("case", cases("oracle_adapters", "capo"))

@@ -71,7 +71,7 @@ def lake(tmp_path: Path) -> Lakes:
 
 def balances_hold(market: AaveV2Market, legs: dict[tuple[str, str, str], Leg]) -> int:
     """Every balance is what the token contracts say, in token units; returns how many."""
-    tokens = {each.token: each for each in market.listed.values()}
+    tokens = {reserve.token: reserve for reserve in market.listed.values()}
     for side in ("collateral", "debt"):
         rows = [leg for leg in legs.values() if leg.side == side]
         sums = [0] * len(rows)
@@ -80,8 +80,8 @@ def balances_hold(market: AaveV2Market, legs: dict[tuple[str, str, str], Leg]) -
             parts = (lambda it: it.stable_debt, lambda it: it.variable_debt)
         for part in parts:
             calls = [(part(tokens[leg.asset]), leg.account) for leg in rows]
-            found = market.chain.call_each("balanceOf(address)(uint256)", calls)
-            sums = [a + b for a, b in zip(sums, found, strict=True)]
+            balances = market.chain.call_each("balanceOf(address)(uint256)", calls)
+            sums = [a + b for a, b in zip(sums, balances, strict=True)]
         assert [leg.raw for leg in rows] == sums
     return len(legs)
 
@@ -138,7 +138,7 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
     snapshot = watched.collect()
     rows = holds(watched, snapshot)
     assert 0 < snapshot.accounts_read < len(rows)
-    assert all(rows[each.account] != fallen[each.account] for each in done)
+    assert all(rows[s.account] != fallen[s.account] for s in done)
 
     chain.increase_time(30 * DAY)
     snapshot = watched.collect()
@@ -154,11 +154,9 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
         for leg in legs.values()
         if leg.stable_principal
     ]
-    other = [
-        aave_v3_arithmetic.stable_balance(aave_v3_arithmetic.V3_0, each, now) for each in stables
-    ]
+    other = [aave_v3_arithmetic.stable_balance(aave_v3_arithmetic.V3_0, s, now) for s in stables]
     assert other != [
-        aave_v3_arithmetic.stable_balance(aave_v2_arithmetic.PROFILE, each, now) for each in stables
+        aave_v3_arithmetic.stable_balance(aave_v2_arithmetic.PROFILE, s, now) for s in stables
     ]
 
     result, mismatches = watched.verify()
@@ -320,33 +318,33 @@ def test_a_stable_debt_missing_from_the_total_supply_counts(
     market: AaveV2Market, aave_market: AaveMarket, lake: Lakes, source: str
 ) -> None:
     """The supply grows at the average rate, and so less than the debt at the highest of them."""
-    chosen: Any = market if source == "aave-v2" else aave_market
-    chain = chosen.chain
-    supply(chosen, "DAI", 10**6 * ETHER, accounts.PROVIDERS[0])
+    pool_market: Any = market if source == "aave-v2" else aave_market
+    chain = pool_market.chain
+    supply(pool_market, "DAI", 10**6 * ETHER, accounts.PROVIDERS[0])
     for account in (USER, OTHER, THIRD):
-        supply(chosen, "WETH", 1_000 * ETHER, account)
+        supply(pool_market, "WETH", 1_000 * ETHER, account)
     chain.send_all(
         [
-            chosen.borrow(OTHER, "DAI", ETHER, STABLE),
-            chosen.borrow(THIRD, "DAI", 940_000 * ETHER),
-            chosen.borrow(USER, "DAI", 10_000 * ETHER, STABLE),  # at a much higher rate
+            pool_market.borrow(OTHER, "DAI", ETHER, STABLE),
+            pool_market.borrow(THIRD, "DAI", 940_000 * ETHER),
+            pool_market.borrow(USER, "DAI", 10_000 * ETHER, STABLE),  # at a much higher rate
         ]
     )
     chain.increase_time(365 * DAY)
     chain.send_all(
         [
-            chosen.mint("DAI", USER, 10**6 * ETHER),
-            chosen.approve(USER, "DAI"),
-            chosen.repay(USER, "DAI", 2**256 - 1, STABLE),
+            pool_market.mint("DAI", USER, 10**6 * ETHER),
+            pool_market.approve(USER, "DAI"),
+            pool_market.repay(USER, "DAI", 2**256 - 1, STABLE),
         ]
     )
-    token = chosen.listed["DAI"].stable_debt
+    token = pool_market.listed["DAI"].stable_debt
     assert chain.call(token, "totalSupply()(uint256)") == 0
     owed = chain.call(token, "balanceOf(address)(uint256)", OTHER)
     assert owed > ETHER
-    watched = lake(chosen, source)
+    watched = lake(pool_market, source)
     watched.collect()
-    assert watched.legs()[OTHER, chosen.listed["DAI"].token, "debt"].raw == owed
+    assert watched.legs()[OTHER, pool_market.listed["DAI"].token, "debt"].raw == owed
     holds(watched, watched.snapshot())
 
 
@@ -410,10 +408,10 @@ def test_triggers_of_a_market_in_eth_are_where_the_chain_says(
             market.set_prices({symbol: int(usd[symbol] * x)})
             figures = dict(zip(rows, market.account_data(list(rows)), strict=True))
             below = {account for account, row in figures.items() if row[5] < 10**18}
-            said = {
+            triggered = {
                 a for a, row in rows.items() if row["direction"] in ("now", "down") and row["x"] > x
             }
-            assert below == said
+            assert below == triggered
             assert below
         market.set_prices({symbol: usd[symbol]})
 
@@ -460,7 +458,7 @@ def test_aave_v2_liquidations_equal_the_arithmetic(market: AaveV2Market, lake: L
             for tx in (market.mint(s, liquidator, 10**30), market.approve(liquidator, s))
         ]
     )
-    symbols = {each.token: symbol for symbol, each in market.listed.items()}
+    symbols = {reserve.token: symbol for symbol, reserve in market.listed.items()}
     moments = at_time(market, chain.timestamp() + 3 * DAY)
     next(moments)
     watched = lake(market)
@@ -506,8 +504,8 @@ def test_aave_v2_liquidations_equal_the_arithmetic(market: AaveV2Market, lake: L
         )
         repaid, seized = aave_v2_arithmetic.liquidate(pair, cover)
         (log,) = [x for x in receipt.logs if x["topics"][0] == accounts.LIQUIDATION_CALL]
-        found = decode("f()(uint256,uint256,address,bool)", log["data"])
-        assert (repaid, seized) == found[:2]
+        event_data = decode("f()(uint256,uint256,address,bool)", log["data"])
+        assert (repaid, seized) == event_data[:2]
         most = aave_v3_arithmetic.max_liquidatable_debt(aave_v2_arithmetic.PROFILE, pair)
         limited = repaid < min(cover, most)
         kinds["limited" if limited else "partial" if repaid < most else "full"] += 1

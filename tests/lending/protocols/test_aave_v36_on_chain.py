@@ -73,7 +73,7 @@ def test_a_thousand_accounts_of_aave_v36_equal_the_chain(
     liquidated = lake.collect()
     rows = holds(lake, liquidated)
     assert liquidated.accounts_read < len(rows)
-    assert sum(rows[each.account] != crashed[each.account] for each in done) == len(done)
+    assert sum(rows[call.account] != crashed[call.account] for call in done) == len(done)
 
     chain.increase_time(30 * DAY)
     later = lake.collect()

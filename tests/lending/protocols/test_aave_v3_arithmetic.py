@@ -43,15 +43,15 @@ def config(row: dict[str, Any]) -> ReserveConfig:
 
 def accounts() -> list[Any]:
     """Each account case under each version that its expectation holds for."""
-    found = []
+    params = []
     for param in cases("aave_v3", "account"):
         (case,) = param.values
         for version in (v for keys in ACCOUNT_KEYS.values() for v in keys):
             # category bitmaps begin with 3.2
             if not (case.get("emode") and BY_VERSION[version].emode == "category"):
                 label = f"{version} {case.get('name')}"
-                found.append(pytest.param(case, version, marks=param.marks, id=label))
-    return found
+                params.append(pytest.param(case, version, marks=param.marks, id=label))
+    return params
 
 
 @pytest.mark.parametrize(("case", "version"), accounts())
@@ -85,12 +85,12 @@ def test_an_account_is_what_the_contract_says(case: dict[str, Any], version: str
     ]
     profile = BY_VERSION[version]
     parts = aave_v3_arithmetic.legs(profile, holdings, 1 if emode else 0, reserves, emodes, 0)
-    found = aave_v3_arithmetic.account(profile, parts)
-    assert found.collateral == expected["totalCollateralBase"]
-    assert found.debt == expected["totalDebtBase"]
-    assert found.average_lt == expected["currentLiquidationThreshold"]
-    assert aave_v3_arithmetic.hf_word(found.hf) == expected["healthFactor"]
-    assert (found.hf is not None and found.hf < aave_v3_arithmetic.LIQUIDATABLE_BELOW) == expected[
+    state = aave_v3_arithmetic.account(profile, parts)
+    assert state.collateral == expected["totalCollateralBase"]
+    assert state.debt == expected["totalDebtBase"]
+    assert state.average_lt == expected["currentLiquidationThreshold"]
+    assert aave_v3_arithmetic.hf_word(state.hf) == expected["healthFactor"]
+    assert (state.hf is not None and state.hf < aave_v3_arithmetic.LIQUIDATABLE_BELOW) == expected[
         "liquidatable"
     ]
     assert sum((p.value or 0) * p.lt for p in parts) == expected["sumLT"]
@@ -115,11 +115,11 @@ def test_a_liquidation_repays_and_seizes_what_the_contract_would(case: dict[str,
     assert (
         aave_v3_arithmetic.max_liquidatable_debt(profile, pair) == expected["maxLiquidatableDebt"]
     )
-    found = aave_v3_arithmetic.liquidate(profile, pair, given["debtToCover"])
-    assert found.debt_repaid == expected["debtRepaid"]
-    assert found.collateral_to_liquidator == expected["collateralToLiquidator"]
-    assert found.protocol_fee == expected["protocolFee"]
-    assert found.leaves_dust == expected["revertsMustNotLeaveDust"]
+    seizure = aave_v3_arithmetic.liquidate(profile, pair, given["debtToCover"])
+    assert seizure.debt_repaid == expected["debtRepaid"]
+    assert seizure.collateral_to_liquidator == expected["collateralToLiquidator"]
+    assert seizure.protocol_fee == expected["protocolFee"]
+    assert seizure.leaves_dust == expected["revertsMustNotLeaveDust"]
 
 
 @pytest.mark.parametrize(("version", "refused"), [("3.3", True), ("3.6", False)])
@@ -155,24 +155,24 @@ def test_interest_accrues_by_the_formula_of_its_revision(case: dict[str, Any]) -
 
 @pytest.mark.parametrize("case", cases("aave_v3", "reserve_config"))
 def test_a_reserve_configuration_unpacks_into_its_fields(case: dict[str, Any]) -> None:
-    found, expected = aave_v3_arithmetic.reserve_config(case["data"]), case["expected"]
-    assert found.ltv == expected["ltv"]
-    assert found.lt == expected["liquidationThreshold"]
-    assert found.bonus == expected["liquidationBonus"]
-    assert found.decimals == expected["decimals"]
-    assert (found.active, found.frozen, found.borrowing) == (
+    config, expected = aave_v3_arithmetic.reserve_config(case["data"]), case["expected"]
+    assert config.ltv == expected["ltv"]
+    assert config.lt == expected["liquidationThreshold"]
+    assert config.bonus == expected["liquidationBonus"]
+    assert config.decimals == expected["decimals"]
+    assert (config.active, config.frozen, config.borrowing) == (
         expected["active"],
         expected["frozen"],
         expected["borrowing"],
     )
-    assert found.protocol_fee == expected["liquidationProtocolFee"]
+    assert config.protocol_fee == expected["liquidationProtocolFee"]
 
 
 @pytest.mark.parametrize("case", cases("aave_v3", "user_config"))
 def test_user_flags_unpack_into_debts_and_collaterals(case: dict[str, Any]) -> None:
-    found = aave_v3_arithmetic.flagged(case["data"], 128)
-    assert [i for i, borrows, _ in found if borrows] == case["expected"]["borrowing"]
-    assert [i for i, _, collateral in found if collateral] == case["expected"]["collateral"]
+    flags = aave_v3_arithmetic.flagged(case["data"], 128)
+    assert [i for i, borrows, _ in flags if borrows] == case["expected"]["borrowing"]
+    assert [i for i, _, collateral in flags if collateral] == case["expected"]["collateral"]
 
 
 def test_an_account_without_debt_has_the_largest_health_factor() -> None:
@@ -190,9 +190,9 @@ def test_one_unit_of_debt_decides_whether_an_account_is_liquidatable(
     def hf(debt: int) -> int:
         holdings = [Holding("a", collateral=10**12, debt=debt)]
         parts = aave_v3_arithmetic.legs(profile, holdings, 0, {"a": reserve}, {}, 0)
-        found = aave_v3_arithmetic.account(profile, parts).hf
-        assert found is not None
-        return found
+        factor = aave_v3_arithmetic.account(profile, parts).hf
+        assert factor is not None
+        return factor
 
     assert hf(8 * 10**11) == aave_v3_arithmetic.LIQUIDATABLE_BELOW
     assert hf(8 * 10**11 + 1) < aave_v3_arithmetic.LIQUIDATABLE_BELOW

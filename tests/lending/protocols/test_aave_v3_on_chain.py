@@ -145,9 +145,9 @@ def test_a_thousand_accounts_equal_the_chain(
     plans = draw_plans(1_050, 2026, market.prices(SPEC))
     off = [p for p in plans if p.unflagged and p.account in calm]
     assert len(off) >= 30
-    for each in off:
-        for symbol in each.unflagged:
-            assert (each.account, market.listed[symbol].token, "collateral") not in legs
+    for reserve in off:
+        for symbol in reserve.unflagged:
+            assert (reserve.account, market.listed[symbol].token, "collateral") not in legs
     assert not any(row.hf_wad is not None and row.hf_wad < 10**18 for row in calm.values())
 
     accounts.crash(market, 0.4)
@@ -160,7 +160,7 @@ def test_a_thousand_accounts_equal_the_chain(
     liquidated = watched.collect()
     rows = holds(watched, liquidated)
     assert liquidated.accounts_read < len(rows)
-    assert sum(rows[each.account] != crashed[each.account] for each in done) == len(done)
+    assert sum(rows[reserve.account] != crashed[reserve.account] for reserve in done) == len(done)
 
     chain.increase_time(30 * DAY)
     later = watched.collect()
@@ -549,7 +549,7 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
         return (
             row["max_seizable_usd"],
             row["collateral_at_risk_usd"],
-            [(each["reason"], each["accounts"]) for each in left_out],
+            [(row["reason"], row["accounts"]) for row in left_out],
         )
 
     for asset in ("WETH", "USDC"):
@@ -737,8 +737,8 @@ def test_a_market_in_another_currency_is_exact_and_has_no_usd(
     chain = aave_market.chain
     borrower(aave_market)
     weth = aave_market.listed["WETH"].token
-    tokens = [each.token for each in aave_market.listed.values()]
-    feeds = [each.feed for each in aave_market.listed.values()]
+    tokens = [reserve.token for reserve in aave_market.listed.values()]
+    feeds = [reserve.feed for reserve in aave_market.listed.values()]
     oracle = chain.deploy(
         hardhat_artifact(toolchain.artifacts, "AaveOracle"),
         *(aave_market.provider, tokens, feeds, ZERO, weth, 10**18),
@@ -970,8 +970,8 @@ def test_verify_finds_a_wrong_figure_stores_it_and_ends_with_one(
     done = watched.cli("verify", "--json", *web3)
     assert done.returncode == Exit.CHECK_FAILED
     lines = done.stderr.splitlines()
-    told = f"local {victim.account} debt: ours {victim.debt_base + 1}, chain {victim.debt_base}"
-    assert told in lines
+    line = f"local {victim.account} debt: ours {victim.debt_base + 1}, chain {victim.debt_base}"
+    assert line in lines
     assert lines[-1] == "chainwatch: 1 account(s) differ from the chain"
     assert json.loads(done.stdout)["rows"][0]["different"] == 1
     (stored,) = watched.store.rows(Verification)
@@ -1084,10 +1084,10 @@ def test_the_deployment_block_is_found_by_bisection(
     assert has_code(start)
     assert not has_code(start - 1)
     assert any("looking for the deployment block" in note for note in watched.voice.notes)
-    told = watch(aave_market, deployment_block=aave_market.deployment_block)
-    told.collect()
-    assert min(s.from_block for s in told.store.rows(Scan)) == aave_market.deployment_block
-    same_positions(watched, told)
+    with_block = watch(aave_market, deployment_block=aave_market.deployment_block)
+    with_block.collect()
+    assert min(s.from_block for s in with_block.store.rows(Scan)) == aave_market.deployment_block
+    same_positions(watched, with_block)
 
 
 def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
@@ -1096,20 +1096,20 @@ def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
     borrower(aave_market)
     supply(priced_market, "DAI", 10**18, OTHER)
     home = tmp_path / "home"
-    one = Watched(home, aave_market)
+    first = Watched(home, aave_market)
     entry = (home / "markets.toml").read_text()
     two = Watched(home, priced_market)
     second = (home / "markets.toml").read_text().replace("markets.local", "markets.second")
     (home / "markets.toml").write_text(entry + second)
-    jobs = [one.job(), msgspec.structs.replace(two.job(), target="second")]
-    outcomes = asyncio.run(runner.collect(one.store, one.settings, jobs, one.voice))
+    jobs = [first.job(), msgspec.structs.replace(two.job(), target="second")]
+    outcomes = asyncio.run(runner.collect(first.store, first.settings, jobs, first.voice))
     runner.raise_failures(outcomes)
-    shown = {row["market"]: row["accounts"] for row in ask(one.store, "snapshots_at")}
+    shown = {row["market"]: row["accounts"] for row in ask(first.store, "snapshots_at")}
     assert shown == {"local": 2, "second": 1}
     supply(priced_market, "WETH", 10**18, OTHER)
-    outcomes = asyncio.run(runner.collect(one.store, one.settings, jobs, one.voice))
+    outcomes = asyncio.run(runner.collect(first.store, first.settings, jobs, first.voice))
     assert [o.failure for o in outcomes] == [None, None]
-    blocks = {row["market"]: row["accounts_read"] for row in ask(one.store, "snapshots_at")}
+    blocks = {row["market"]: row["accounts_read"] for row in ask(first.store, "snapshots_at")}
     assert blocks == {"local": 0, "second": 1}
 
 

@@ -102,13 +102,13 @@ class SpokeMarket:
             requests.append(
                 {"jsonrpc": "2.0", "id": i, "method": "eth_call", "params": [call, "latest"]}
             )
-        found = {}
+        by_account = {}
         for answer in self.chain.post(requests):
             reverted = "error" in answer
             assert not reverted or answer["error"]["code"] == 3, answer
             words = None if reverted else decode(DATA, answer["result"])
-            found[accounts[answer["id"]]] = words
-        return found
+            by_account[accounts[answer["id"]]] = words
+        return by_account
 
 
 def deploy(chain: Chain, listed: Sequence[tuple[str, int, int, int, int]] = LISTED) -> SpokeMarket:
@@ -339,12 +339,12 @@ def test_one_unit_below_the_trigger_price_is_liquidatable(market: SpokeMarket, l
     market.chain.increase_time(86_400)
     low, high = 2_000 * USD, 3_000 * USD
     while high - low > 1:  # the contract's own verdict, asked between two prices
-        middle = (low + high) // 2
+        midpoint = (low + high) // 2
         fork = market.chain.snapshot()
-        market.set_prices({"WETH": middle})
+        market.set_prices({"WETH": midpoint})
         below = market.figures([USER])[USER][2] < WAD
         market.chain.revert(fork)
-        low, high = (middle, high) if below else (low, middle)
+        low, high = (midpoint, high) if below else (low, midpoint)
     for price, verdict in ((high + 1, False), (high, False), (low, True)):
         fork = market.chain.snapshot()
         market.set_prices({"WETH": price})
@@ -452,10 +452,22 @@ def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: La
     chain.send(market.spoke, signature, weth, usdc, USER, taken, True)
     done = watched.cli("collect", "aave-v4-liquidations", "--market", "local")
     assert done.returncode == Exit.OK, done.stderr
-    one, lost = sorted(watched.store.rows(ChainLiquidation), key=lambda r: r.log_index)
-    assert (one.kind, one.account, one.liquidator) == ("liquidation", USER, DEPLOYER)
-    assert (one.debt_symbol, one.debt_repaid_raw, one.debt_repaid_usd) == ("USDC", taken[0], 500)
-    assert (one.coll_symbol, one.coll_seized_raw, one.coll_seized_usd) == ("WETH", taken[2], 500)
+    call, lost = sorted(watched.store.rows(ChainLiquidation), key=lambda r: r.log_index)
+    assert (call.kind, call.account, call.liquidator) == (
+        "liquidation",
+        USER,
+        DEPLOYER,
+    )
+    assert (call.debt_symbol, call.debt_repaid_raw, call.debt_repaid_usd) == (
+        "USDC",
+        taken[0],
+        500,
+    )
+    assert (call.coll_symbol, call.coll_seized_raw, call.coll_seized_usd) == (
+        "WETH",
+        taken[2],
+        500,
+    )
     assert (lost.kind, lost.account, lost.coll_seized_raw) == ("deficit", USER, None)
     index = chain.call(market.hub, "getAssetDrawnIndex(uint256)(uint256)", 7)
     assert lost.debt_repaid_raw == -(-1_501 * 10**6 * index // RAY)
@@ -480,8 +492,12 @@ def test_a_contract_that_is_no_spoke_is_refused_in_one_line(
 ) -> None:
     odd = "0x" + "99" * 20
     market.chain.set_code(odd, "606360005260206000f3")
-    known = {"a token": market.tokens["USDC"], "the hub": market.hub, "nobody": "0x" + "12" * 20}
-    pool = known.get(what, odd)
+    contracts = {
+        "a token": market.tokens["USDC"],
+        "the hub": market.hub,
+        "nobody": "0x" + "12" * 20,
+    }
+    pool = contracts.get(what, odd)
     watched = lake(market, pool=pool)
     assert refused_everywhere(watched).startswith(
         f"local: the contract {pool} on chain local is not a spoke of Aave v4"

@@ -80,7 +80,7 @@ def lake(tmp_path: Path) -> Lakes:
 
 def shortfalls(market: CompoundMarket, accounts: Sequence[str]) -> dict[str, int | None]:
     """What each account is short of (negative: still has); None where a price is missing."""
-    found: dict[str, int | None] = {}
+    by_account: dict[str, int | None] = {}
     for start in range(0, len(accounts), 400):
         part = accounts[start : start + 400]
         data = [encode("getAccountLiquidity(address)", account) for account in part]
@@ -97,11 +97,11 @@ def shortfalls(market: CompoundMarket, accounts: Sequence[str]) -> dict[str, int
             account = part[answer["id"]]
             if "error" in answer:
                 assert answer["error"]["code"] == 3, answer
-                found[account] = None
+                by_account[account] = None
                 continue
             failed, left, short = decode("f()(uint256,uint256,uint256)", answer["result"])
-            found[account] = None if failed else short - left
-    return found
+            by_account[account] = None if failed else short - left
+    return by_account
 
 
 def shortfalls_accrued(market: CompoundMarket, accounts: Sequence[str]) -> dict[str, int | None]:
@@ -119,13 +119,13 @@ def shortfalls_accrued(market: CompoundMarket, accounts: Sequence[str]) -> dict[
     data = encode("aggregate3((address,bool,bytes)[])", calls)
     request = {"from": DEPLOYER, "to": MULTICALL, "data": data, "gas": hex(10**9)}
     answers = decode("f()((bool,bytes)[])", market.chain.rpc("eth_call", request, "latest"))
-    found: dict[str, int | None] = {}
+    by_account: dict[str, int | None] = {}
     for account, (done, result) in zip(accounts, answers[len(market.c_tokens) :], strict=True):
         failed, left, short = (
             decode("f()(uint256,uint256,uint256)", f"0x{result.hex()}") if done else (1, 0, 0)
         )
-        found[account] = None if failed else short - left
-    return found
+        by_account[account] = None if failed else short - left
+    return by_account
 
 
 def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
@@ -156,8 +156,8 @@ def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
             (row.liquidatable_accrued, accrued[account]),
         ):
             assert verdict == (None if short is None else short > 0), account
-        known = not row.status.startswith("n/a")
-        assert known == (row.collateral_base is not None) == (row.debt_base is not None)
+        has_state = not row.status.startswith("n/a")
+        assert has_state == (row.collateral_base is not None) == (row.debt_base is not None)
         assert (row.status == "ok") == (row.hf_wad is not None)
         if row.hf_wad is not None:
             assert (row.hf_wad < MANTISSA) == row.liquidatable
@@ -204,8 +204,8 @@ def test_accounts_equal_the_stand_in_through_a_fall_and_a_month(
     below = sorted(account for account, row in fallen.items() if row.liquidatable)
     assert len(below) >= 30
 
-    seen = liquidate_some(market, watched, below[:12])
-    assert seen >= 6
+    liquidated = liquidate_some(market, watched, below[:12])
+    assert liquidated >= 6
     rows = holds(watched, watched.collect())
     assert {a for a, row in rows.items() if row.read_block == watched.snapshot().block_number} >= {
         LIQUIDATOR
@@ -492,8 +492,8 @@ def test_factors_are_named_feeds_or_the_oracle_itself(market: CompoundMarket, la
     watched = lake(market)
     watched.collect()
     c_tokens = market.c_tokens
-    found = {f.asset: (f.factor, f.kind) for f in watched.store.rows(Factor)}
-    assert found[c_tokens["WETH"]] == ("WETH", "feed")
+    factors = {f.asset: (f.factor, f.kind) for f in watched.store.rows(Factor)}
+    assert factors[c_tokens["WETH"]] == ("WETH", "feed")
     # A feed that says something else than the oracle is not what moves the price.
     chain, other = market.chain, market.chain.deploy(own_artifact("MiniPriceOracle"))
     for symbol, c_token in c_tokens.items():

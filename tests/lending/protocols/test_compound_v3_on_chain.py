@@ -91,8 +91,8 @@ def shelf(chain: Chain, assets: Sequence[tuple[str, int, int]], quote: str = "US
             ReserveSpec(symbol, decimals, price, 0, 0, 0), i, token, feed, "", "", ""
         )
     chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
-    found: Any = SimpleNamespace(chain=chain, listed=listed)
-    return found
+    stand_in: Any = SimpleNamespace(chain=chain, listed=listed)
+    return stand_in
 
 
 @pytest.fixture
@@ -119,17 +119,17 @@ def lake(tmp_path: Path) -> Lakes:
 
 def feed_of(market: CometMarket, symbol: str) -> str:
     if symbol == market.base:
-        found: str = market.chain.call(market.comet, "baseTokenPriceFeed()(address)")
-        return found
-    position = [each.symbol for each in market.listings].index(symbol)
+        feed: str = market.chain.call(market.comet, "baseTokenPriceFeed()(address)")
+        return feed
+    position = [listing.symbol for listing in market.listings].index(symbol)
     return str(asset_info(market, position)[2])
 
 
 def asset_info(market: CometMarket, position: int) -> tuple[Any, ...]:
     outputs = "(uint8,address,address,uint64,uint64,uint64,uint64,uint128)"
     signature = f"getAssetInfo(uint8)({outputs})"
-    found: tuple[Any, ...] = market.chain.call(market.comet, signature, position)
-    return found
+    info: tuple[Any, ...] = market.chain.call(market.comet, signature, position)
+    return info
 
 
 def set_prices(market: CometMarket, prices: dict[str, int]) -> list[Receipt]:
@@ -144,7 +144,7 @@ def set_prices(market: CometMarket, prices: dict[str, int]) -> list[Receipt]:
 
 def verdicts(market: CometMarket, accounts: Sequence[str]) -> dict[str, bool | None]:
     """isLiquidatable at the latest block, None where it reverts."""
-    found: dict[str, bool | None] = {}
+    by_account: dict[str, bool | None] = {}
     for start in range(0, len(accounts), 500):
         part = accounts[start : start + 500]
         requests = []
@@ -157,10 +157,10 @@ def verdicts(market: CometMarket, accounts: Sequence[str]) -> dict[str, bool | N
         for answer in market.chain.post(requests):
             if "error" in answer:
                 assert answer["error"]["code"] == 3, answer  # a revert, and nothing else
-                found[part[answer["id"]]] = None
+                by_account[part[answer["id"]]] = None
             else:
-                found[part[answer["id"]]] = decode("f()(bool)", answer["result"])
-    return found
+                by_account[part[answer["id"]]] = decode("f()(bool)", answer["result"])
+    return by_account
 
 
 def verdicts_accrued(market: CometMarket, accounts: Sequence[str]) -> dict[str, bool | None]:
@@ -201,18 +201,20 @@ def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
     assert {a: legs[a, base, "debt"].raw for a in names if (a, base, "debt") in legs} == {
         account: debt for account, debt in debts.items() if debt
     }
-    pairs = [(account, market.tokens[each.symbol]) for account in names for each in market.listings]
+    pairs = [
+        (account, market.tokens[listing.symbol]) for account in names for listing in market.listings
+    ]
     signature = "userCollateral(address,address)(uint128,uint128)"
-    found = chain.call_each(signature, [(market.comet, *pair) for pair in pairs])
+    balances = chain.call_each(signature, [(market.comet, *pair) for pair in pairs])
     assert {(a, t): leg.raw for (a, t, side), leg in legs.items() if side == "collateral"} == {
-        pair: row[0] for pair, row in zip(pairs, found, strict=True) if row[0]
+        pair: row[0] for pair, row in zip(pairs, balances, strict=True) if row[0]
     }
     assert {a: row.liquidatable for a, row in rows.items()} == verdicts(market, names)
     accrued = {a: row.liquidatable_accrued for a, row in rows.items()}
     assert accrued == verdicts_accrued(market, names)
     for account, row in rows.items():
-        known = not row.status.startswith("n/a")
-        assert known == (row.collateral_base is not None) == (row.debt_base is not None)
+        has_state = not row.status.startswith("n/a")
+        assert has_state == (row.collateral_base is not None) == (row.debt_base is not None)
         assert (row.status == "ok") == (row.hf_wad is not None)
         if row.hf_wad is not None:
             assert (
@@ -227,12 +229,12 @@ def named(logs: Sequence[dict[str, Any]]) -> set[str]:
     from eth_utils.crypto import keccak
 
     topics = {f"0x{keccak(text=event).hex()}": places for event, places in NAMING.items()}
-    found = {
+    accounts = {
         f"0x{log['topics'][place][26:]}"
         for log in logs
         for place in topics.get(log["topics"][0], ())
     }
-    return found - {"0x" + "00" * 20}
+    return accounts - {"0x" + "00" * 20}
 
 
 def borrow(market: CometMarket, account: str, symbol: str, held: int, debt: int) -> None:
@@ -700,9 +702,9 @@ def test_a_market_in_weth_moves_as_its_feeds_do(chain: Chain, lake: Lakes) -> No
         near = [x * (1 + d) for x in hits.values() for d in (-1e-3, 1e-3)]
         for x in (0.3, 0.5, 0.9, 1.1, 1.2, 3.0, *near):
             chain.send(feed, "setAnswer(int256)", round(before * x))
-            found = dict(zip(held, market.liquidatable(list(held)), strict=True))
+            verdicts = dict(zip(held, market.liquidatable(list(held)), strict=True))
             beyond = {a: x > hit if directions[a] == "up" else x < hit for a, hit in hits.items()}
-            assert found == dict.fromkeys(held, False) | beyond, (factor, x)
+            assert verdicts == dict.fromkeys(held, False) | beyond, (factor, x)
         chain.send(feed, "setAnswer(int256)", before)
     values = {"factor": "ETH", "direction": "both", "range": 0.3, "step_pct": 0.1}
     wall = [(r["direction"], r["accounts"]) for r in ask(watched.store, "walls", **values)]
@@ -735,13 +737,15 @@ def test_collaterals_of_the_reserved_byte_count(chain: Chain, lake: Lakes) -> No
     worth = {s: 1_000 * USD * 10**d // p for s, d, p in assets}  # a thousand dollars of each
     accounts = [comet.address(24, i) for i in range(12)]
     steps = market.supply(LENDER, "USDC", 10**13)
-    limits = {each.symbol: each.borrow * 10**7 for each in listings}  # USDC for a thousand dollars
+    limits = {
+        listing.symbol: listing.borrow * 10**7 for listing in listings
+    }  # USDC for a thousand dollars
     for i, account in enumerate(accounts):
-        chosen = rng.sample(names, 20 + i % 4) if 3 < i < 9 else names
-        for symbol in chosen:
+        supplied = rng.sample(names, 20 + i % 4) if 3 < i < 9 else names
+        for symbol in supplied:
             steps += market.supply(account, symbol, worth[symbol])
         if i < 9:
-            most = sum(limits[symbol] for symbol in chosen)
+            most = sum(limits[symbol] for symbol in supplied)
             steps.append(market.withdraw(account, "USDC", int(most * (0.97 if i % 2 else 0.4))))
     chain.send_all(steps)
     watched = lake(market)
@@ -777,15 +781,15 @@ def test_collaterals_of_the_reserved_byte_count(chain: Chain, lake: Lakes) -> No
 def parts_of(lake: Lake, accounts: Sequence[str]) -> dict[str, list[Collateral]]:
     """Collaterals from the lake, in the stand-in's order, with the terms it says."""
     legs, prices = lake.legs(), {r.asset: r.price for r in lake.store.rows(ReserveRow)}
-    found: dict[str, list[Collateral]] = {account: [] for account in accounts}
+    parts: dict[str, list[Collateral]] = {account: [] for account in accounts}
     for i in range(len(lake.comet.listings)):
         _, asset, _, scale, borrowing, liquidating, credited, _ = asset_info(lake.comet, i)
         for account in accounts:
             if (account, asset, "collateral") in legs:
                 raw = legs[account, asset, "collateral"].raw
                 terms = (scale, borrowing, liquidating, credited)
-                found[account].append(Collateral(raw, prices[asset] or 0, *terms))
-    return found
+                parts[account].append(Collateral(raw, prices[asset] or 0, *terms))
+    return parts
 
 
 def base_of(lake: Lake) -> Base:
@@ -805,15 +809,17 @@ def test_absorption_equals_the_arithmetic_with_bad_debt(market: CometMarket, lak
     next(moments)
     watched = lake(market)
     rows = holds(watched, watched.collect())
-    chosen = [account for account in made if account in rows and rows[account].liquidatable_accrued]
-    base, parts = base_of(watched), parts_of(watched, chosen)
-    owed = principals(market, chosen)
-    expected = {a: compound_v3_arithmetic.absorb(owed[a], base, parts[a]) for a in chosen}
+    absorbed = [
+        account for account in made if account in rows and rows[account].liquidatable_accrued
+    ]
+    base, parts = base_of(watched), parts_of(watched, absorbed)
+    owed = principals(market, absorbed)
+    expected = {a: compound_v3_arithmetic.absorb(owed[a], base, parts[a]) for a in absorbed}
     next(moments)
-    receipts = chain.send_all([market.absorb([account]) for account in chosen])
-    left = principals(market, chosen)
+    receipts = chain.send_all([market.absorb([account]) for account in absorbed])
+    left = principals(market, absorbed)
     kinds: Counter[str] = Counter()
-    for account, receipt in zip(chosen, receipts, strict=True):
+    for account, receipt in zip(absorbed, receipts, strict=True):
         wanted = expected[account]
         values = [
             decode("f()(uint256,uint256)", log["data"])[1]
@@ -838,7 +844,7 @@ def test_absorption_equals_the_arithmetic_with_bad_debt(market: CometMarket, lak
     assert kinds["surplus"] >= 10
     after = lake(market)
     rows = holds(after, after.collect())
-    assert {rows[account].status for account in chosen} == {"no debt"}
+    assert {rows[account].status for account in absorbed} == {"no debt"}
 
 
 def test_the_price_of_absorbed_collateral_is_what_the_arithmetic_says(market: CometMarket) -> None:
@@ -847,17 +853,17 @@ def test_the_price_of_absorbed_collateral_is_what_the_arithmetic_says(market: Co
         prices = {symbol: int(p * rng.uniform(0.2, 3)) for symbol, p in PRICES.items()}
         set_prices(market, prices)
         base = Base(10**15, 10**15, prices["USDC"], 10**6)
-        for i, each in enumerate(market.listings):
+        for i, listing in enumerate(market.listings):
             _, asset, _, scale, borrowing, liquidating, credited, _ = asset_info(market, i)
-            terms = Collateral(0, prices[each.symbol], scale, borrowing, liquidating, credited)
+            terms = Collateral(0, prices[listing.symbol], scale, borrowing, liquidating, credited)
             amounts = [0, 1, 999_999, *(rng.randint(1, 10**13) for _ in range(6))]
             signature = "quoteCollateral(address,uint256)(uint256)"
-            found = chain.call_each(signature, [(market.comet, asset, n) for n in amounts])
-            assert found == [
+            quotes = chain.call_each(signature, [(market.comet, asset, n) for n in amounts])
+            assert quotes == [
                 compound_v3_arithmetic.quote_collateral(n, base, terms, comet.STORE_FRONT)
                 for n in amounts
             ]
-            assert found[-1] > 0
+            assert quotes[-1] > 0
 
 
 # --- prices that are none -----------------------------------------------------------------------
@@ -980,15 +986,15 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     name = tampered(watched, victim.account, change)
     result, mismatches = watched.verify()
     assert (result.snapshot, result.mismatched) == (name, 1)
-    (found,) = [m for m in mismatches if isinstance(m, Mismatch)]
-    assert (found.account, found.figure, found.ours) == (
+    (mismatch,) = [m for m in mismatches if isinstance(m, Mismatch)]
+    assert (mismatch.account, mismatch.figure, mismatch.ours) == (
         victim.account,
         figure,
         ours or str(owed + 1),
     )
     done = watched.cli("verify")
     assert done.returncode == Exit.CHECK_FAILED
-    assert f"local {victim.account} {figure}: ours {found.ours}" in done.stderr
+    assert f"local {victim.account} {figure}: ours {mismatch.ours}" in done.stderr
 
 
 def test_web3_is_not_offered_for_a_stand_in(market: CometMarket, lake: Lakes) -> None:

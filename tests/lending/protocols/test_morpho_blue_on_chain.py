@@ -94,12 +94,12 @@ def verdicts(market: MorphoMarket, accounts: Sequence[str]) -> dict[str, bool]:
         requests.append(
             {"jsonrpc": "2.0", "id": i, "method": "eth_call", "params": [call, "latest"]}
         )
-    found = {}
+    by_account = {}
     for answer in market.chain.post(requests):
         error = answer.get("error")
         assert error is None or error["code"] == 3, answer
-        found[accounts[answer["id"]]] = error is None or HEALTHY not in error.get("data", "")
-    return found
+        by_account[accounts[answer["id"]]] = error is None or HEALTHY not in error.get("data", "")
+    return by_account
 
 
 def accrued(market: MorphoMarket, pair: Pair) -> Totals:
@@ -396,8 +396,8 @@ def test_an_absurd_price_is_taken_as_the_contract_takes_it(
     row = watched.accounts()[pair.of(USER)]
     assert row.status == ("no debt" if price == 0 else "n/a (overflow)")
     assert watched.verify()[0].mismatched == 0
-    found = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
-    assert (f"feed:{oracle}", "unknown") in found
+    factors = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
+    assert (f"feed:{oracle}", "unknown") in factors
     assert row.collateral_usd is None
 
 
@@ -448,8 +448,8 @@ def test_an_oracle_its_feeds_do_not_explain_is_its_own_factor(
     market.chain.send(pair.oracle, "setOffset(uint256)", 10**24)
     watched = lake(market)
     watched.collect()
-    found = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
-    assert found == {(f"feed:{pair.oracle}", "unknown"), ("fixed", "fixed")}
+    factors = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
+    assert factors == {(f"feed:{pair.oracle}", "unknown"), ("fixed", "fixed")}
     assert holds(watched, watched.snapshot())[pair.of(USER)].debt_usd is None
 
 
@@ -543,16 +543,16 @@ def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
         ("deficit", pair.of(OTHER)),
         ("liquidation", pair.of(OTHER)),
     ]
-    one, lost, all_of_it = rows
+    call, lost, all_of_it = rows
     incentive = morpho_blue_arithmetic.incentive_factor(86 * WAD // 100) / WAD
-    assert (one.block_number, one.liquidator) == (first, LIQUIDATOR)
-    assert (one.coll_seized_raw, one.coll_symbol, one.coll_seized_usd) == (
+    assert (call.block_number, call.liquidator) == (first, LIQUIDATOR)
+    assert (call.coll_seized_raw, call.coll_symbol, call.coll_seized_usd) == (
         WAD // 2,
         "WETH",
         pytest.approx(1_350),
     )
-    assert one.debt_repaid_usd == pytest.approx(1_350 / incentive, rel=1e-6)
-    assert one.bonus_bps == pytest.approx((incentive - 1) * 10_000)
+    assert call.debt_repaid_usd == pytest.approx(1_350 / incentive, rel=1e-6)
+    assert call.bonus_bps == pytest.approx((incentive - 1) * 10_000)
     assert all_of_it.debt_repaid_usd == pytest.approx(2_000 / incentive, rel=1e-6)
     assert (lost.coll_seized_raw, lost.debt_symbol) == (None, "USDC")
     assert lost.debt_repaid_raw + all_of_it.debt_repaid_raw >= 2_500 * 10**6
