@@ -593,7 +593,7 @@ def missing_logs_are_refused(make: Callable[..., Watched], fill: Callable[[], ob
         proxy.rules.append(lambda c: {"result": []} if c["method"] == "eth_getLogs" else None)
         watched = make(rpc=[proxy.url])
         text = refusal(watched, NetworkError)
-        assert text.startswith("local: no account found in blocks ")
+        assert text.startswith("local: no event of blocks ")
         assert f"127.0.0.1:{proxy.url.rsplit(':')[-1]} keeps no event logs" in text
         done = watched.cli("--quiet", "collect", watched.protocol, "--market", "local")
         assert (done.returncode, done.stderr.splitlines()) == (

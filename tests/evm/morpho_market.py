@@ -190,7 +190,7 @@ def populate(market: MorphoMarket, n: int, seed: int) -> list[str]:
             worth /= 3_000
         held = max(int(worth / WORTH[name] * 10 ** pair.decimals[1]), 1)
         steps += market.supply(account, pair, held)
-        made.append(pair.of(account))
+        made.append(pair.position_name(account))
         debt = worth * pair.params[4] / WAD * rng.uniform(0.3, 0.99)
         amount = int(debt * 10 ** pair.decimals[0])
         if i % 13 != 7 and amount:

@@ -269,10 +269,16 @@ def test_scope_borrowers_leaves_out_who_only_supplied_collateral(
     open_position(market, "weth", OTHER, WAD, 0)
     pair = market.pairs["weth"]
     everyone, borrowers = lake(market), lake(market, scope="borrowers")
-    assert set(holds(everyone, everyone.collect())) == {pair.of(USER), pair.of(OTHER)}
-    assert set(holds(borrowers, borrowers.collect())) == {pair.of(USER)}
+    assert set(holds(everyone, everyone.collect())) == {
+        pair.position_name(USER),
+        pair.position_name(OTHER),
+    }
+    assert set(holds(borrowers, borrowers.collect())) == {pair.position_name(USER)}
     market.chain.send_all([market.borrow(OTHER, pair, 1)])
-    assert set(holds(borrowers, borrowers.collect())) == {pair.of(USER), pair.of(OTHER)}
+    assert set(holds(borrowers, borrowers.collect())) == {
+        pair.position_name(USER),
+        pair.position_name(OTHER),
+    }
 
 
 # --- positions at the edges ---------------------------------------------------------------------
@@ -284,14 +290,17 @@ def test_zero_dust_and_debtless_positions_are_told_apart(market: MorphoMarket, l
     open_position(market, "weth", OTHER, 10**15, 1)
     chain.send_all(market.supply(THIRD, pair, 1))
     rows = holds(watched, watched.collect())
-    user, other, third = (rows[pair.of(a)] for a in (USER, OTHER, THIRD))
+    user, other, third = (rows[pair.position_name(a)] for a in (USER, OTHER, THIRD))
     assert (user.status, user.hf, user.collateral_usd) == ("no debt", None, 3_000)
     assert (other.status, other.debt_base) == ("ok", 1)
     assert (third.status, third.collateral_base, third.legs) == ("no debt", 0, 1)
     shares = market.position(pair, OTHER)[1]
     chain.send_all([*market.repay(OTHER, pair, shares, OTHER), market.withdraw(USER, pair, WAD)])
     rows = holds(watched, watched.collect())
-    assert (rows[pair.of(OTHER)].status, rows[pair.of(USER)].legs) == ("no debt", 0)
+    assert (rows[pair.position_name(OTHER)].status, rows[pair.position_name(USER)].legs) == (
+        "no debt",
+        0,
+    )
 
 
 def test_one_unit_below_the_trigger_price_is_liquidated(market: MorphoMarket, lake: Lakes) -> None:
@@ -318,7 +327,7 @@ def test_one_unit_below_the_trigger_price_is_liquidated(market: MorphoMarket, la
             chain.send(market.feeds["WETH"], "setAnswer(int256)", 0)
             chain.send(pair.oracle, "setOffset(uint256)", wanted)
         assert chain.call(pair.oracle, "price()(uint256)") == wanted
-        row = holds(watched, watched.collect())[pair.of(USER)]
+        row = holds(watched, watched.collect())[pair.position_name(USER)]
         assert (row.liquidatable, row.hf_wad < WAD) == (verdict, verdict)
         fork = chain.snapshot()
         shares = market.position(pair, USER)[1]
@@ -368,9 +377,9 @@ def test_without_a_price_or_rate_only_its_positions_have_no_verdict(
     rows = watched.accounts(snapshot)
     weth, wbtc = market.pairs["weth"], market.pairs["wbtc"]
     for account in (USER, OTHER):
-        row = rows[weth.of(account)]
+        row = rows[weth.position_name(account)]
         assert (row.status, row.liquidatable, row.hf) == ("n/a (oracle reverted)", None, None)
-    assert rows[wbtc.of(USER)].liquidatable is False
+    assert rows[wbtc.position_name(USER)].liquidatable is False
     assert snapshot.accounts_failed == 2
     assert watched.verify()[0].mismatched == 0
     assert "1 of 2 markets cannot be valued (oracle reverted in" in watched.voice.notes[-1]
@@ -393,7 +402,7 @@ def test_an_absurd_price_is_taken_as_the_contract_takes_it(
     watched, pair = lake(market), market.pairs["odd"]
     market.chain.send_all(market.supply(USER, pair, WAD))
     watched.collect()
-    row = watched.accounts()[pair.of(USER)]
+    row = watched.accounts()[pair.position_name(USER)]
     assert row.status == ("no debt" if price == 0 else "n/a (overflow)")
     assert watched.verify()[0].mismatched == 0
     factors = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
@@ -416,7 +425,7 @@ def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     usd = {
         name: (row.collateral_usd, row.debt_usd)
         for name, pair in pairs.items()
-        for row in [with_feed.accounts()[pair.of(USER)]]
+        for row in [with_feed.accounts()[pair.position_name(USER)]]
     }
     assert usd["weth"] == (pytest.approx(3_000), pytest.approx(980, rel=1e-6))
     # This oracle has no feed for USDC: a unit of it stands for a dollar.
@@ -450,7 +459,7 @@ def test_an_oracle_its_feeds_do_not_explain_is_its_own_factor(
     watched.collect()
     factors = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
     assert factors == {(f"feed:{pair.oracle}", "unknown"), ("fixed", "fixed")}
-    assert holds(watched, watched.snapshot())[pair.of(USER)].debt_usd is None
+    assert holds(watched, watched.snapshot())[pair.position_name(USER)].debt_usd is None
 
 
 def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lakes) -> None:
@@ -466,7 +475,7 @@ def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lake
     assert (row["direction"], row["x"]) == ("up", pytest.approx(30 * 0.86 / 23, rel=1e-6))
     for share, verdict in ((1 + 1e-5, True), (1 - 1e-5, False)):
         market.set_prices({"WETH": int(PRICES["WETH"] * row["x"] * share)})
-        assert verdicts(market, [row["account"]]) == {pair.of(USER): verdict}
+        assert verdicts(market, [row["account"]]) == {pair.position_name(USER): verdict}
 
 
 def test_debt_without_logs_is_no_empty_market(market: MorphoMarket, lake: Lakes) -> None:
@@ -539,9 +548,9 @@ def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
     assert done.returncode == Exit.OK, done.stderr
     rows = sorted(watched.store.rows(ChainLiquidation), key=lambda r: (r.block_number, r.kind))
     assert [(r.kind, r.account) for r in rows] == [
-        ("liquidation", pair.of(USER)),
-        ("deficit", pair.of(OTHER)),
-        ("liquidation", pair.of(OTHER)),
+        ("liquidation", pair.position_name(USER)),
+        ("deficit", pair.position_name(OTHER)),
+        ("liquidation", pair.position_name(OTHER)),
     ]
     call, lost, all_of_it = rows
     incentive = morpho_blue_arithmetic.incentive_factor(86 * WAD // 100) / WAD
