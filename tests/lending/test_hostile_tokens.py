@@ -398,7 +398,7 @@ def test_an_endpoint_that_turns_hostile_half_way_stores_no_half(tmp_path: Path) 
         done = run("collect", "aave-v3", *options, home=tmp_path)
     assert done.code == Exit.NETWORK, done.err
     assert len([line for line in done.lines if line.startswith("chainwatch: ")]) == 1
-    assert "a contract's answer has 3 bytes" in done.lines[-1]
+    assert "answer with word 0, got 3 bytes" in done.lines[-1]
     with query.open_catalog(Store(tmp_path)) as opened:
         assert opened.run("SELECT count(*) FROM snapshots").rows == [(0,)]
         assert opened.run("SELECT count(*) FROM account_health").rows == [(0,)]
