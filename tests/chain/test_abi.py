@@ -432,7 +432,7 @@ def test_a_word_past_the_end_is_an_error_and_not_a_zero(data: bytes, index: int)
     if len(data) >= (index + 1) * 32:
         assert abi.word(data, index) == int.from_bytes(data[index * 32 :][:32])
     else:
-        with pytest.raises(NetworkError, match=f"answer has {len(data)} bytes, word {index}"):
+        with pytest.raises(NetworkError, match=f"with word {index}, got {len(data)} bytes"):
             abi.word(data, index)
 
 
