@@ -945,7 +945,7 @@ def test_a_stand_in_is_refused_by_the_sources_of_aave(
     job = Job(find(source), target="local")
     (outcome,) = asyncio.run(runner.collect(watched.store, watched.settings, [job], watched.voice))
     assert isinstance(outcome.failure, ConfigError)
-    assert " pool at block " in str(outcome.failure)
+    assert " is not a pool of " in str(outcome.failure)
     assert watched.store.rows(Load) == []
 
 
