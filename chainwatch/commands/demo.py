@@ -22,7 +22,7 @@ def run_demo(
     ] = False,
 ) -> None:
     """Two markets on a local chain: read, verify, a price drop."""
-    from chainwatch.demo import story
+    from chainwatch.demo import stages, story
     from chainwatch.demo.node import ToolchainMissing
     from chainwatch.show import render, terminal
     from chainwatch.show.document import Format
@@ -44,13 +44,13 @@ def run_demo(
     with teller:
         if not recorded:
             try:
-                with story.live(session.settings.cache, teller.note) as node:
+                with stages.live(session.settings.cache, teller.note) as node:
                     story.play(node, home, teller, emit)
             except ToolchainMissing as missing:
                 teller.note(f"{missing}; playing the recording instead")
                 recorded = True
         if recorded:
-            with story.recorded() as player:
+            with stages.recorded() as player:
                 story.play(player, home, teller, emit)
         terminal.write(_exported(home))
     terminal.write(_next_steps(home))

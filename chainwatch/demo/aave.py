@@ -206,8 +206,8 @@ class AaveMarket:
         """
         wanted = tuple(symbols) or tuple(self.listed)
         tokens = [self.listed[symbol].token for symbol in wanted]
-        found = self.chain.call(self.oracle, "getAssetsPrices(address[])(uint256[])", tokens)
-        return dict(zip(wanted, found, strict=True))
+        answers = self.chain.call(self.oracle, "getAssetsPrices(address[])(uint256[])", tokens)
+        return dict(zip(wanted, answers, strict=True))
 
     def account_data(self, accounts: Sequence[str]) -> list[tuple[int, ...]]:
         """Return per account: collateral, debt and available in USD with 8 decimals, average

@@ -90,8 +90,8 @@ class SpotVenue:
 
             def do_GET(self) -> None:
                 where = urlsplit(self.path)
-                asked = parse_qs(where.query)
-                status, body = venue.answer(where.path, asked.get("symbol", [""])[0])
+                parameters = parse_qs(where.query)
+                status, body = venue.answer(where.path, parameters.get("symbol", [""])[0])
                 data = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

@@ -69,26 +69,30 @@ class Artifact:
                 start = 2 * position
                 code = code[:start] + libraries[library][2:] + code[start + 40 :]
         constructor = [item for item in self.abi if item["type"] == "constructor"]
-        types = [collapse_if_tuple(each) for item in constructor for each in item["inputs"]]
+        types = [
+            collapse_if_tuple(parameter) for item in constructor for parameter in item["inputs"]
+        ]
         return f"0x{code}{encode_abi(types, arguments).hex()}"
 
 
 def own_artifact(name: str) -> Artifact:
     """Return one of the project's own test contracts."""
     text = files("chainwatch.demo.contracts").joinpath("contracts.json").read_text()
-    found = json.loads(text)["contracts"][name]
-    return Artifact(name, found["abi"], found["bytecode"], found["runtime"])
+    contract = json.loads(text)["contracts"][name]
+    return Artifact(name, contract["abi"], contract["bytecode"], contract["runtime"])
 
 
 def hardhat_artifact(folder: Path, name: str) -> Artifact:
     """Return a contract from a Hardhat artifacts folder, wherever it lies in it."""
-    found = json.loads(next(folder.glob(f"contracts/**/{name}.sol/{name}.json")).read_text())
+    artifact = json.loads(next(folder.glob(f"contracts/**/{name}.sol/{name}.json")).read_text())
     links = {
         library: [place["start"] for place in places]
-        for libraries in found["linkReferences"].values()
+        for libraries in artifact["linkReferences"].values()
         for library, places in libraries.items()
     }
-    return Artifact(name, found["abi"], found["bytecode"][2:], found["deployedBytecode"][2:], links)
+    return Artifact(
+        name, artifact["abi"], artifact["bytecode"][2:], artifact["deployedBytecode"][2:], links
+    )
 
 
 @cache
@@ -160,8 +164,8 @@ class Chain:
         return _result(method, self.post(_request(method, parameters)))
 
     def batch(self, method: str, parameters: Iterable[Sequence[Any]]) -> list[Any]:
-        """Ask the same thing with many parameters; reads only, as the node reorders a batch."""
-        requests = [_request(method, each, number) for number, each in enumerate(parameters)]
+        """Send one method with many parameters; reads only, as the node reorders a batch."""
+        requests = [_request(method, values, number) for number, values in enumerate(parameters)]
         answers: list[dict[str, Any]] = []
         for start in range(0, len(requests), BATCH):
             answers += self.post(requests[start : start + BATCH])
@@ -249,14 +253,14 @@ class Chain:
         return int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
     def snapshot(self) -> str:
-        """Remember the whole state; the id is good for one revert."""
-        found: str = self.rpc("evm_snapshot")
-        return found
+        """Save the state of the chain; the id is valid for one revert."""
+        identifier: str = self.rpc("evm_snapshot")
+        return identifier
 
     def revert(self, snapshot: str) -> None:
         """Go back to a snapshot."""
         if not self.rpc("evm_revert", snapshot):
-            raise RpcError(f"snapshot {snapshot} is gone; each one is good for one revert")
+            raise RpcError(f"snapshot {snapshot} does not exist; each one is valid for one revert")
 
     def logs(
         self,
@@ -273,8 +277,8 @@ class Chain:
         }
         if address is not None:
             wanted["address"] = address
-        found: list[dict[str, Any]] = self.rpc("eth_getLogs", wanted)
-        return found
+        logs: list[dict[str, Any]] = self.rpc("eth_getLogs", wanted)
+        return logs
 
     def storage(self, address: str, slot: int) -> int:
         """Return a storage word."""
@@ -303,10 +307,10 @@ class Chain:
             hashes.append(self.rpc("eth_sendTransaction", request))
         self.mine()
         mined = self.rpc("eth_getBlockReceipts", "latest") if hashes else []
-        found = {receipt["transactionHash"]: receipt for receipt in mined}
-        if len(found) != len(hashes):
-            raise RpcError(f"the node mined {len(found)} of {len(hashes)} transactions")
-        return [_receipt(found[each]) for each in hashes]
+        receipts = {receipt["transactionHash"]: receipt for receipt in mined}
+        if len(receipts) != len(hashes):
+            raise RpcError(f"the node mined {len(receipts)} of {len(hashes)} transactions")
+        return [_receipt(receipts[tx_hash]) for tx_hash in hashes]
 
     def post(self, payload: Any) -> Any:
         """Send a JSON-RPC request, or a list of them, as it is and return the node's answer."""

@@ -118,14 +118,14 @@ def deploy(
     feeds = feeds or {}
     assets = [
         (
-            listed[each.symbol].token,
-            feeds.get(each.symbol) or _feed(market, each.symbol),
-            10 ** listed[each.symbol].reserve.decimals,
-            each.borrow * FACTOR // 100,
-            each.liquidate * FACTOR // 100,
-            each.credited * FACTOR // 100,
+            listed[listing.symbol].token,
+            feeds.get(listing.symbol) or _feed(market, listing.symbol),
+            10 ** listed[listing.symbol].reserve.decimals,
+            listing.borrow * FACTOR // 100,
+            listing.liquidate * FACTOR // 100,
+            listing.credited * FACTOR // 100,
         )
-        for each in listings
+        for listing in listings
     ]
     decimals = listed[base].reserve.decimals
     comet = chain.deploy(
@@ -145,7 +145,7 @@ def deploy(
         base=base,
         base_decimals=decimals,
         deployment_block=chain.block_number(),
-        tokens={symbol: each.token for symbol, each in listed.items()},
+        tokens={symbol: reserve.token for symbol, reserve in listed.items()},
         listings=tuple(listings),
     )
 
@@ -191,16 +191,16 @@ def populate(market: CometMarket, prices: dict[str, int], n: int, seed: int) -> 
             steps += market.supply(account, market.base, max(amount, 1))
             continue
         most = len(market.listings)
-        chosen = rng.sample(market.listings, min(most, rng.choice((1, 1, 2, 3))))
+        collaterals = rng.sample(market.listings, min(most, rng.choice((1, 1, 2, 3))))
         limit = 0.0
-        for each in chosen:
-            part = worth / len(chosen)
-            scale = 10 ** _decimals(market, each.symbol)
-            amount = int(part * 10**8) * scale // prices[each.symbol]
+        for listing in collaterals:
+            part = worth / len(collaterals)
+            scale = 10 ** _decimals(market, listing.symbol)
+            amount = int(part * 10**8) * scale // prices[listing.symbol]
             if amount == 0:
                 continue
-            steps += market.supply(account, each.symbol, amount)
-            limit += amount * prices[each.symbol] // scale * each.borrow / 100
+            steps += market.supply(account, listing.symbol, amount)
+            limit += amount * prices[listing.symbol] // scale * listing.borrow / 100
         if i % 13 == 7:
             continue  # collateral without a debt
         debt = int(limit * rng.uniform(0.4, 0.995)) * unit // prices[market.base]
@@ -214,8 +214,8 @@ def populate(market: CometMarket, prices: dict[str, int], n: int, seed: int) -> 
 
 
 def _decimals(market: CometMarket, symbol: str) -> int:
-    found: int = market.chain.call(market.tokens[symbol], "decimals()(uint8)")
-    return found
+    decimals: int = market.chain.call(market.tokens[symbol], "decimals()(uint8)")
+    return decimals
 
 
 def liquidate(market: CometMarket, accounts: Sequence[str], limit: int, seed: int) -> list[str]:
@@ -227,18 +227,18 @@ def liquidate(market: CometMarket, accounts: Sequence[str], limit: int, seed: in
         return []
     market.chain.send_all([market.absorb([account]) for account in below])
     sales = []
-    for each in market.listings:
+    for listing in market.listings:
         reserve: int = market.chain.call(
-            market.comet, "getCollateralReserves(address)(uint256)", market.tokens[each.symbol]
+            market.comet, "getCollateralReserves(address)(uint256)", market.tokens[listing.symbol]
         )
         for_one: int = market.chain.call(
             market.comet,
             "quoteCollateral(address,uint256)(uint256)",
-            market.tokens[each.symbol],
+            market.tokens[listing.symbol],
             10**market.base_decimals,
         )
         if reserve and for_one:
             amount = int(reserve * rng.uniform(0.2, 0.8)) * 10**market.base_decimals // for_one
-            sales += market.buy(ABSORBER, each.symbol, amount)
+            sales += market.buy(ABSORBER, listing.symbol, amount)
     market.chain.send_all(sales)
     return below

@@ -101,16 +101,16 @@ class Exchange:
         self._loop.close()
 
     def environment(self) -> dict[str, str]:
-        """What points the sources here."""
-        found = {}
+        """The variables that give the sources this address."""
+        variables = {}
         for source in SOURCES:
             name = source.upper().replace("-", "_")
-            found[f"CHAINWATCH_WS_{name}"] = f"ws://127.0.0.1:{self.port}/{source}"
-            found[f"CHAINWATCH_URL_{name}"] = f"http://127.0.0.1:{self.port}/{source}"
-        return found
+            variables[f"CHAINWATCH_WS_{name}"] = f"ws://127.0.0.1:{self.port}/{source}"
+            variables[f"CHAINWATCH_URL_{name}"] = f"http://127.0.0.1:{self.port}/{source}"
+        return variables
 
     def ready(self) -> bool:
-        """Whether somebody listens to every source."""
+        """Whether every source has a connection."""
         return all(self._sockets.values())
 
     async def play(self, begin: float) -> None:
@@ -123,7 +123,7 @@ class Exchange:
         started = self._loop.time()
         for frame in self._burst.frames:
             await asyncio.sleep(started + frame.after - self._loop.time())
-            text = _TIME.sub(lambda found: str(int(found[0]) + self._shift_ms), frame.text)
+            text = _TIME.sub(lambda match: str(int(match[0]) + self._shift_ms), frame.text)
             for writer in list(self._sockets[frame.source]):
                 await _send(writer, text)
 

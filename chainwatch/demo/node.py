@@ -276,22 +276,24 @@ def _check(folder: Path) -> None:
         return
     expected = SHA256.get(binary.parent.parent.name.removeprefix("anvil-"))
     with binary.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if expected and found != expected:
+        actual = hashlib.file_digest(handle, "sha256").hexdigest()
+    if expected and actual != expected:
         raise ToolchainMissing(
-            f"the anvil binary from npm has sha256 {found[:12]}…, expected {expected[:12]}…; "
+            f"the anvil binary from npm has sha256 {actual[:12]}…, expected {expected[:12]}…; "
             "do not run it, or set CHAINWATCH_ANVIL to one you trust"
         )
     binary.chmod(0o755)
 
 
 def _anvil(folder: Path) -> Path:
-    chosen = os.environ.get("CHAINWATCH_ANVIL")
-    if chosen:
-        found = shutil.which(chosen)
-        if found is None:
-            raise ToolchainMissing(f"CHAINWATCH_ANVIL names {chosen}, which is no executable file")
-        return Path(found).absolute()
+    configured = os.environ.get("CHAINWATCH_ANVIL")
+    if configured:
+        path = shutil.which(configured)
+        if path is None:
+            raise ToolchainMissing(
+                f"CHAINWATCH_ANVIL names {configured}, which is not an executable file"
+            )
+        return Path(path).absolute()
     packaged = _packaged(folder)
     if packaged:
         return packaged

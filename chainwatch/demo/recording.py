@@ -38,8 +38,8 @@ class Header(msgspec.Struct, frozen=True):
     time: int
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where a market stands: its protocol, the address of its contract, and since which block."""
+class DemoMarket(msgspec.Struct, frozen=True):
+    """A market of the demo: its protocol, the address and the deployment block of its contract."""
 
     protocol: str
     pool: str
@@ -54,7 +54,7 @@ class Recording(msgspec.Struct):
     """
 
     chain_id: int
-    markets: dict[str, Place]
+    markets: dict[str, DemoMarket]
     stops: list[int]
     headers: list[Header]
     logs: list[dict[str, Any]]
@@ -100,7 +100,7 @@ class _Server:
                 length = int(self.headers.get("Content-Length", 0))
                 body = json.loads(self.rfile.read(length))
                 single = isinstance(body, dict)
-                answers = [outer.answer(each) for each in ([body] if single else body)]
+                answers = [outer.answer(request) for request in ([body] if single else body)]
                 text = json.dumps(answers[0] if single else answers).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -216,10 +216,10 @@ class Player(_Server):
         return _aggregate([self._recorded(target, call, number) for target, call in inner])
 
     def _recorded(self, to: str, data: str, number: int) -> str:
-        found = self.recording.calls.get(number, {}).get(to.lower(), {}).get(data)
-        if found is None:
+        answer = self.recording.calls.get(number, {}).get(to.lower(), {}).get(data)
+        if answer is None:
             raise _Refused(_NOT_RECORDED, f"nothing recorded for {data[:10]} at block {number}")
-        return found
+        return answer
 
 
 class Recorder(_Server):
@@ -240,7 +240,7 @@ class Recorder(_Server):
                 self._keep(request["params"], answer)
         return answer
 
-    def finish(self, markets: dict[str, Place], stops: list[int], note: str) -> Recording:
+    def finish(self, markets: dict[str, DemoMarket], stops: list[int], note: str) -> Recording:
         """Everything needed to play the same again."""
         headers = [
             self._node.rpc("eth_getBlockByNumber", hex(n), False) for n in range(stops[-1] + 1)
@@ -282,13 +282,13 @@ class Recorder(_Server):
     def _number(self, where: Any) -> int:
         if isinstance(where, str):
             return int(where, 16)
-        known: str = where["blockHash"]
-        if known not in self._numbers:
-            block = self._node.rpc("eth_getBlockByHash", known, False)
+        block_hash: str = where["blockHash"]
+        if block_hash not in self._numbers:
+            block = self._node.rpc("eth_getBlockByHash", block_hash, False)
             if block is None:
-                raise RpcError(f"no block {known}")
-            self._numbers[known] = int(block["number"], 16)
-        return self._numbers[known]
+                raise RpcError(f"no block {block_hash}")
+            self._numbers[block_hash] = int(block["number"], 16)
+        return self._numbers[block_hash]
 
 
 _LOG_FIELDS = ("address", "topics", "data", "blockNumber", "blockHash", "logIndex", "removed")

@@ -42,17 +42,17 @@ def walk(
 ) -> dict[date, float]:
     """A series that wanders around a level by relative steps and jumps on the days of crashes."""
     chance = Random(f"chainwatch sample {seed}")
-    found = {}
+    series = {}
     value = level
     for day in days(last):
         value *= math.exp(chance.gauss(0, step) + 0.02 * math.log(level / value))
         value *= 1 + jolt * JOLTS.get(day, 0.0)
-        found[day] = round(value, decimals)
-    return found
+        series[day] = round(value, decimals)
+    return series
 
 
 def documents(today: date) -> dict[str, bytes]:
-    """Every document by the path at which its source asks for it."""
+    """Every document by the path at which its source requests it."""
     last = today - timedelta(days=1)
     weekdays = [day for day in days(last) if day.weekday() < 5]
     vix = walk("vix", last, level=20, step=0.05, jolt=0.4)
@@ -132,13 +132,13 @@ def _paid(sofr: Mapping[date, float], day: date) -> float:
     return round(round(4 * sofr[date(day.year, (day.month - 1) // 3 * 3 + 1, 1)]) / 4, 2)
 
 
-def _yields(found: Mapping[date, float]) -> bytes:
+def _yields(values: Mapping[date, float]) -> bytes:
     space = "http://schemas.microsoft.com/ado/2007/08/dataservices"
     entries = "".join(
         "<entry><content><m:properties>"
         f"<d:NEW_DATE>{day}T00:00:00</d:NEW_DATE><d:BC_10YEAR>{value}</d:BC_10YEAR>"
         f"<d:BC_30YEAR>{value + 0.5:.2f}</d:BC_30YEAR></m:properties></content></entry>"
-        for day, value in found.items()
+        for day, value in values.items()
     )
     return (
         f'<feed xmlns:d="{space}" xmlns:m="{space}/metadata" xmlns="http://www.w3.org/2005/Atom">'
@@ -182,8 +182,8 @@ def _circle(day: date) -> bytes:
 @contextlib.contextmanager
 def serve(today: date) -> Iterator[str]:
     """The base URL of a server that has every document, alive inside the `with` block."""
-    found = documents(today)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, found))
+    bodies = documents(today)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, bodies))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -196,12 +196,12 @@ def serve(today: date) -> Iterator[str]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, found: Mapping[str, bytes], *arguments: object) -> None:
-        self._found = found
+    def __init__(self, bodies: Mapping[str, bytes], *arguments: object) -> None:
+        self._bodies = bodies
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        body = self._found.get(self.path) or self._found.get(self.path.partition("?")[0])
+        body = self._bodies.get(self.path) or self._bodies.get(self.path.partition("?")[0])
         self.send_response(200 if body is not None else 404)
         self.send_header("Content-Length", str(len(body or b"")))
         self.end_headers()

@@ -9,21 +9,19 @@ that we made and recorded. Everything after that is the product itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Progress
 from chainwatch.collect.registry import find
-from chainwatch.demo import exchange, recording, samples
+from chainwatch.demo import exchange, samples
 from chainwatch.demo.books import Offer, SpotVenue
+from chainwatch.demo.stages import COMET, MARKET, Stage
 from chainwatch.errors import CheckFailed, ConfigError, NetworkError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
@@ -37,138 +35,16 @@ from chainwatch.tables.exchange import ExchangeLiquidation
 from chainwatch.tables.lending import Factor, Snapshot
 
 if TYPE_CHECKING:
-    from chainwatch.demo.aave import AaveMarket
-    from chainwatch.demo.comet import CometMarket
+    pass
 
-ACCOUNTS = 240
-SEED = 2026
-MARKET = "demo"
-COMET = "comet"
-COMET_ACCOUNTS = 80
-ABSORBED = 8
-FALL = 0.85  # what is left of the prices of BTC and ETH after the drop
-LIQUIDATIONS = 25
 # Of each factor's book: units on offer within 1 % and traded in a day, small as the market is.
 BOOKS = (("BTC", 0.5, 40.0), ("ETH", 400.0, 60_000.0))
 EXPLAINED = 0.955  # of the price of BTC
 LARGEST = 8
 LISTEN_SECONDS = 30.0
 CHAIN_ID = 31_337
-# Where the demo keeps its lake: the folder is made, and emptied, by nobody else.
+# Marks a folder that the demo made: only such a folder is emptied.
 MARK = ".chainwatch-demo"
-# A recording starts at this second, so that recording again gives the same blocks.
-RECORDED_START = 1_769_650_000  # 2026-01-29 01:26:40 UTC
-
-
-class Stage(Protocol):
-    """A chain the story plays on: where it answers, and its two acts."""
-
-    url: str
-    markets: dict[str, recording.Place]
-    provenance: str
-    words: str
-
-    def now(self) -> datetime:
-        """The time of the newest block."""
-
-    def fall(self) -> str:
-        """Let prices fall and liquidations happen; says what happened."""
-
-
-class Live:
-    """A node with real bytecode."""
-
-    provenance = "demo"
-    words = "a local node with the real Aave v3.0 bytecode and a stand-in for Compound III"
-
-    def __init__(
-        self,
-        market: AaveMarket,
-        accounts: list[str],
-        second: CometMarket,
-        second_accounts: list[str],
-        url: str,
-    ) -> None:
-        self.chain = market.chain
-        self._market, self._accounts = market, accounts
-        self._second, self._second_accounts = second, second_accounts
-        self.url = url
-        self.markets = {
-            MARKET: recording.Place("aave-v3", market.pool.lower(), market.deployment_block),
-            COMET: recording.Place("compound-v3", second.comet.lower(), second.deployment_block),
-        }
-
-    def now(self) -> datetime:
-        block = self.chain.rpc("eth_getBlockByNumber", "latest", False)
-        return datetime.fromtimestamp(int(block["timestamp"], 16), UTC)
-
-    def fall(self) -> str:
-        from chainwatch.demo import accounts, comet
-
-        accounts.crash(self._market, FALL)
-        done = accounts.liquidate(self._market, self._accounts, Random(SEED), LIQUIDATIONS)
-        absorbed = comet.liquidate(self._second, self._second_accounts, ABSORBED, SEED)
-        return fall_words(len(done), len(absorbed))
-
-
-class Recorded:
-    """The same story from the recording."""
-
-    provenance = "recording"
-    words = "a recording of a local node (no node/npm here, or --recorded)"
-
-    def __init__(self, player: recording.Player) -> None:
-        self._player = player
-        self.url = player.url
-        self.markets = player.recording.markets
-
-    def now(self) -> datetime:
-        (seconds,) = (
-            h.time for h in self._player.recording.headers if h.number == self._player.head
-        )
-        return datetime.fromtimestamp(seconds, UTC)
-
-    def fall(self) -> str:
-        self._player.head = self._player.recording.stops[1]
-        return self._player.recording.note
-
-
-def fall_words(liquidations: int, absorbed: int) -> str:
-    return (
-        f"BTC and ETH fall by {1 - FALL:.0%}; liquidators make {liquidations} calls on {MARKET}, "
-        f"{absorbed} accounts are absorbed on {COMET}"
-    )
-
-
-@contextlib.contextmanager
-def live(cache: Path, say: Callable[[str], None], *, start: int | None = None) -> Iterator[Live]:
-    """Install what is needed, start a node, deploy the market and make its accounts.
-
-    `start` is the time of the first block; without it the last one is about now. Raises
-    ToolchainMissing where node, npm or the registry cannot be had.
-    """
-    from chainwatch.demo import aave, accounts, comet
-    from chainwatch.demo.chain import Chain
-    from chainwatch.demo.node import Node, install
-
-    tools = install(cache, say)
-    begin = int(time.time()) - 120 if start is None else start
-    with Node(tools.anvil, timestamp=begin) as node, Chain(node.url, block_seconds=1) as chain:
-        say("deploying an Aave v3.0 market")
-        market = aave.deploy(chain, tools.artifacts)
-        say(f"making {ACCOUNTS} accounts")
-        made = accounts.populate(market, ACCOUNTS, SEED)
-        say(f"deploying a stand-in for Compound III, with {COMET_ACCOUNTS} accounts")
-        second = comet.deploy(market)
-        owing = comet.populate(second, market.prices(), COMET_ACCOUNTS, SEED)
-        yield Live(market, made, second, owing, node.url)
-
-
-@contextlib.contextmanager
-def recorded() -> Iterator[Recorded]:
-    """Serve the recording that ships with the package."""
-    with recording.Player(recording.load()) as player:
-        yield Recorded(player)
 
 
 def play(
@@ -248,7 +124,9 @@ def _watch_the_fall(
                     await venues.play(begin.timestamp())
                     await asyncio.sleep(2 * exchange.BEAT_SECONDS)
             except TimeoutError:
-                raise NetworkError("the loopback exchange of the demo was not heard") from None
+                raise NetworkError(
+                    "expected connections to the loopback exchange of the demo, got none in time"
+                ) from None
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
@@ -256,10 +134,10 @@ def _watch_the_fall(
         return since, max(stage.now() + timedelta(milliseconds=1), clock())
 
     window = asyncio.run(watch())
-    heard = len(store.rows(ExchangeLiquidation))
-    voice.note(f"{heard} liquidations heard on the loopback exchange")
-    if not heard:
-        raise CheckFailed("nothing was heard of the loopback exchange")
+    received = len(store.rows(ExchangeLiquidation))
+    voice.note(f"{received} liquidations received from the loopback exchange")
+    if not received:
+        raise CheckFailed("expected liquidations of the loopback exchange, got none")
     return window
 
 
@@ -393,36 +271,3 @@ def failed_checks(catalog: Catalog) -> list[str]:
         for check in query.load_all().values()
         if check.group == "checks" and query.run(catalog, check).rows
     ]
-
-
-def record(cache: Path, home: Path, voice: Progress) -> recording.Recording:
-    """Play the story live and keep all that the collector was answered."""
-    with (
-        live(cache, voice.note, start=RECORDED_START) as stage,
-        recording.Recorder(stage.chain) as recorder,
-    ):
-        watched = _Watched(stage, recorder)
-        play(watched, home, voice, lambda report: None)
-        return recorder.finish(stage.markets, watched.stops, watched.said)
-
-
-class _Watched:
-    """A live stage seen through a recorder, which notes where the story pauses."""
-
-    provenance = "recording"
-
-    def __init__(self, stage: Live, recorder: recording.Recorder) -> None:
-        self._stage = stage
-        self.url = recorder.url
-        self.markets = stage.markets
-        self.words = stage.words
-        self.stops = [stage.chain.block_number()]
-        self.said = ""
-
-    def now(self) -> datetime:
-        return self._stage.now()
-
-    def fall(self) -> str:
-        self.said = self._stage.fall()
-        self.stops.append(self._stage.chain.block_number())
-        return self.said

@@ -34,12 +34,12 @@ Runner = Callable[[Query, Mapping[str, object]], Result]
 class Mart(msgspec.Struct, frozen=True):
     """One file of an export.
 
-    `each` is the parameter whose values the query is run for, and the SELECT that lists them;
+    `run_for` is the parameter whose values the query is run for, and the SELECT that lists them;
     `columns` gives the meaning of each column.
     """
 
     query: Query
-    each: tuple[str, str] | None
+    run_for: tuple[str, str] | None
     columns: dict[str, str]
 
     @property
@@ -54,11 +54,11 @@ def load_marts() -> tuple[Mart, ...]:
     for definition in query.load_all().values():
         if definition.group != "marts":
             continue
-        each = _EACH.search(definition.text)
+        match = _EACH.search(definition.text)
         columns = dict(_COLUMN.findall(definition.text))
         if not columns or not definition.name.startswith("mart_"):
             raise ValueError(f"{definition.path}: expected a name mart_… and `-- column:` lines")
-        marts.append(Mart(definition, (each[1], each[2]) if each else None, columns))
+        marts.append(Mart(definition, (match[1], match[2]) if match else None, columns))
     return tuple(sorted(marts, key=lambda mart: mart.name))
 
 
@@ -86,8 +86,8 @@ def fill(
     names = {p.name for p in mart.query.params}
     fixed = {k: v for k, v in limits.items() if k in names}
     runs = [fixed]
-    if mart.each is not None:
-        name, text = mart.each
+    if mart.run_for is not None:
+        name, text = mart.run_for
         used = {k: v for k, v in limits.items() if f"${k}" in text}
         runs = [fixed | {name: row[0]} for row in catalog.run(text, used).rows]
     # Without any run the table still has its columns.

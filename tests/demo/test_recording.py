@@ -18,8 +18,9 @@ import pytest
 
 import chainwatch
 from chainwatch.chain.types import MULTICALL3
-from chainwatch.demo import recording, story
+from chainwatch.demo import recording, stages, story
 from chainwatch.demo.node import Toolchain
+from chainwatch.demo.record import RECORDED_START, record
 from chainwatch.errors import ConfigError, Exit
 from tests import shell
 from tests.shell import Done, run
@@ -156,8 +157,8 @@ def test_the_recording_tells_the_story_it_was_made_for(shipped: recording.Record
     for below, above in zip(shipped.headers, shipped.headers[1:], strict=False):
         assert above.parent_hash == below.hash
         assert above.time > below.time
-    assert shipped.headers[1].time >= story.RECORDED_START
-    assert shipped.note == story.fall_words(story.LIQUIDATIONS, story.ABSORBED)
+    assert shipped.headers[1].time >= RECORDED_START
+    assert shipped.note == stages.fall_words(stages.LIQUIDATIONS, stages.ABSORBED)
     assert recording.RECORDING.stat().st_size < 300_000
 
 
@@ -286,7 +287,7 @@ def test_recording_the_story_again_on_a_node_gives_the_same_bytes(
     toolchain: Toolchain, shipped: recording.Recording, tmp_path: Path
 ) -> None:
     made, kept = tmp_path / "made", tmp_path / "kept"
-    recording.save(story.record(CACHE, tmp_path / "demo", _Silent()), made)
+    recording.save(record(CACHE, tmp_path / "demo", _Silent()), made)
     recording.save(shipped, kept)
     same = made.read_bytes() == kept.read_bytes()
     assert same, "the recording is stale: run `make recording` and commit it"

@@ -753,7 +753,7 @@ def test_the_day_that_nobody_names_has_begun(store: Store) -> None:
 def test_marts_are_queries_with_a_meaning_for_every_column() -> None:
     for mart in load_marts():
         assert query.find(f"mart_{mart.name}").group == "marts"
-        if mart.each is not None:
-            assert mart.each[0] in {p.name for p in mart.query.params}
-    copied = msgspec.structs.replace(load_marts()[0], each=None)
+        if mart.run_for is not None:
+            assert mart.run_for[0] in {p.name for p in mart.query.params}
+    copied = msgspec.structs.replace(load_marts()[0], run_for=None)
     assert copied.name == load_marts()[0].name

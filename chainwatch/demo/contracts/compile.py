@@ -42,8 +42,8 @@ def build(solc: Path) -> str:
             "bytecode": contract["evm"]["bytecode"]["object"],
             "runtime": contract["evm"]["deployedBytecode"]["object"],
         }
-        for file, found in compiled["contracts"].items()
-        for name, contract in found.items()
+        for file, by_name in compiled["contracts"].items()
+        for name, contract in by_name.items()
         if file == f"{name}.sol"
     }
     document = {"compiler": version, "settings": SETTINGS, "contracts": contracts}
