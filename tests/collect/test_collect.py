@@ -227,9 +227,10 @@ async def fills(feed: Feed) -> AsyncIterator[Batch]:
         ([fails], NetworkError, Exit.NETWORK, "a is silent"),
     ],
 )
-def test_one_failure_leaves_the_other_jobs_alone_and_the_code_says_what_happened(
+def test_one_failure_leaves_the_other_jobs_alone(
     store: Store, sources: list[Run], error: type[ChainwatchError], code: Exit, text: str
 ) -> None:
+    """The exit code is that of a partial failure."""
     jobs = [job(each, target=name) for each, name in zip(sources, "abc", strict=False)]
     outcomes = run(store, *jobs)
     assert len(store.rows(Scan)) == len(jobs)
@@ -357,7 +358,7 @@ def test_a_time_limit_ends_a_stream_and_stores_what_is_pending(store: Store) -> 
     assert outcome.rows == len(store.rows(Scan)) == store.cursor("tiny") > 5
 
 
-def test_a_load_that_is_being_written_when_the_source_ends_is_waited_for(store: Store) -> None:
+def test_a_load_in_writing_at_the_end_of_a_source_is_awaited(store: Store) -> None:
     """The clock's flush is under way at that moment: its rows count, and its failure too."""
     size = FLUSH_ROWS - 1
 
@@ -373,7 +374,7 @@ def test_a_load_that_is_being_written_when_the_source_ends_is_waited_for(store: 
     assert store.cursor("tiny") == "all"
 
 
-def test_a_failure_of_a_load_that_is_being_written_when_the_source_ends_is_told(
+def test_a_failed_load_at_the_end_of_a_source_is_reported(
     store: Store,
 ) -> None:
     size = FLUSH_ROWS - 1
@@ -494,9 +495,10 @@ def test_a_second_interrupt_still_leaves_the_lake_sound(
     assert len(found) == (store.cursor("endless") or 0)
 
 
-def test_a_second_collector_of_the_same_source_ends_with_five_and_names_the_first(
+def test_a_second_collector_of_a_source_is_exit_5(
     store: Store, endless: subprocess.Popen[str]
 ) -> None:
+    """It names the first."""
     done = finish(store, "collect", "endless", "--for", "1s")
     assert done.returncode == Exit.STORE
     assert done.stderr.splitlines()[-1] == (

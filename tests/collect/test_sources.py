@@ -33,7 +33,7 @@ def stem_of(source: Source) -> str:
     return parts[-2] if parts[-1] == "reader" else parts[-1]
 
 
-def test_every_file_in_the_folder_is_discovered_as_at_least_one_source() -> None:
+def test_every_file_in_the_folders_is_at_least_one_source() -> None:
     package = ROOT / "chainwatch"
     files = {
         path
@@ -55,7 +55,8 @@ def test_a_source_says_what_it_reads_and_where_that_is_documented(source: Source
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=named)
-def test_a_source_gives_batches_for_a_feed_and_has_no_clock_of_its_own(source: Source) -> None:
+def test_a_source_gives_batches_for_a_feed(source: Source) -> None:
+    """It has no clock of its own."""
     assert not inspect.iscoroutinefunction(source.run), "it would be awaited by nobody"
     assert "AsyncIterator[Batch]" in str(inspect.signature(source.run).return_annotation)
     assert list(inspect.signature(source.run).parameters) == ["feed"]
@@ -103,7 +104,8 @@ def test_a_protocol_has_a_market_and_its_snapshots_can_be_verified(source: Sourc
     assert (source.verify is not None) == (Snapshot in source.tables)
 
 
-def test_a_source_that_does_not_exist_gets_a_suggestion_and_the_listing_command() -> None:
+def test_an_unknown_source_gets_a_suggestion() -> None:
+    """And the command that lists all."""
     with pytest.raises(UsageError, match=r"'aave-3'; did you mean aave-v3\? `chainwatch sources`"):
         find("aave-3")
     with pytest.raises(UsageError, match=r"'xyz'; `chainwatch sources` lists them"):

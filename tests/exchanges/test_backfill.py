@@ -160,9 +160,10 @@ async def test_a_full_page_of_one_millisecond_ends(server: Loopback, tmp_path: P
         assert len(reading.rows()) >= 100
 
 
-async def test_an_answer_that_cannot_be_read_is_a_reject_and_stays_to_be_done(
+async def test_an_answer_that_cannot_be_parsed_is_a_reject(
     server: Loopback, tmp_path: Path
 ) -> None:
+    """Its window stays to be requested again."""
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
     await server.tell("rest", "gate-usdt", history=past(10), statuses=[200], garbage=1)
     outcome = await reading.run()
@@ -192,9 +193,10 @@ async def test_a_window_that_cannot_be_read_stays_to_be_done(
     assert len(reading.rows()) == 300
 
 
-async def test_a_row_that_cannot_be_read_costs_no_other_and_is_asked_for_again(
+async def test_a_row_that_cannot_be_parsed_is_requested_again(
     server: Loopback, tmp_path: Path
 ) -> None:
+    """It does not cost the other rows of its answer."""
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
     await server.tell("rest", "gate-usdt", history=past(300), statuses=[])
     await server.tell("fault", "gate-usdt", faults={"spoil_one": True})
@@ -316,7 +318,7 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
             page(full(first + 2_000), time_of, start, end)
 
 
-async def test_what_a_history_tells_counts_only_where_the_stream_was_not_alive(
+async def test_a_history_counts_only_where_the_stream_was_not_alive(
     server: Loopback, tmp_path: Path
 ) -> None:
     reading = Reading(server, find("gate-usdt-history"), tmp_path)

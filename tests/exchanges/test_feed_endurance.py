@@ -115,9 +115,10 @@ def server() -> Iterator[Loopback]:
         yield running
 
 
-async def test_frames_that_are_no_gzip_are_rejected_with_a_reason_and_the_stream_lives_on(
+async def test_frames_that_are_not_gzip_are_rejected_with_a_reason(
     server: Loopback, tmp_path: Path
 ) -> None:
+    """The socket stays open."""
     good = next(ALL["htx-linear"].frames(0, 0))[1].encode()
     packed = gzip.compress(good)
     bad = [

@@ -140,7 +140,7 @@ def test_a_wrong_name_or_value_is_exit_2_and_says_what_fits(
     assert words in done.lines[-1]
 
 
-async def test_a_feed_that_cannot_be_reached_is_exit_3_and_one_of_two_is_exit_4(
+async def test_an_unreachable_feed_is_exit_3_and_one_of_two_exit_4(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     env = exchange.environment(USDM, OKX)
@@ -172,7 +172,7 @@ async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
 
 
 @pytest.mark.full
-async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
+async def test_a_feed_that_rejects_is_exit_4_and_shown_in_reports(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     """A venue changes its frames while it is listened to."""
@@ -198,7 +198,7 @@ async def test_a_feed_that_rejects_is_exit_4_told_at_once_and_in_no_report_calm(
     await exchange.tell("fault", GATE)
 
 
-def test_a_recording_that_cannot_be_read_is_exit_4(tmp_path: Path) -> None:
+def test_a_recording_that_cannot_be_parsed_is_exit_4(tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
     lines = [
         {"source": GATE, "received_at": "2026-02-03T04:05:06Z", "frame": frame}
@@ -214,7 +214,7 @@ def test_a_recording_that_cannot_be_read_is_exit_4(tmp_path: Path) -> None:
     assert "\x1b" not in done.err
 
 
-async def test_a_collector_that_is_killed_while_a_feed_rejects_leaves_no_claim(
+async def test_a_collector_killed_while_rejecting_claims_no_coverage(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     await exchange.tell("fault", GATE)
@@ -264,7 +264,7 @@ async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(
     assert await quickest(lambda n: seconds(tmp_path / f"{n}")) < 1.0
 
 
-async def test_nothing_acknowledged_is_lost_when_a_collector_is_killed_in_a_burst(
+async def test_a_collector_killed_in_a_burst_loses_nothing_acknowledged(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     process = shell.start("collect", USDM, "--jsonl", home=tmp_path, env=exchange.environment(USDM))
@@ -362,7 +362,7 @@ def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> 
 
 
 @pytest.mark.full
-async def test_watch_writes_a_line_for_each_liquidation_where_there_is_no_terminal(
+async def test_watch_without_a_terminal_writes_a_line_per_liquidation(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     env = exchange.environment(USDM)
@@ -404,7 +404,7 @@ async def test_watch_follows_what_another_process_collects(
     assert len(done.out.splitlines()) == 4
 
 
-async def test_watch_draws_tables_on_a_terminal_and_ctrl_c_ends_it_within_a_second(
+async def test_watch_draws_tables_and_ctrl_c_ends_it_within_a_second(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     terminal.require()

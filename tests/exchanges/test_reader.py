@@ -72,7 +72,7 @@ UNUSABLE = [
 
 @pytest.mark.parametrize("wrong", ['"-1"', '"x"', '"NaN"', '""', "null", "{}", "true", *UNUSABLE])
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.source)
-def test_a_price_that_is_none_is_refused_however_the_frame_is_written(
+def test_an_invalid_price_is_rejected_however_a_frame_is_written(
     channel: Channel, wrong: str
 ) -> None:
     text = frames(channel)[0]
@@ -127,7 +127,7 @@ def test_a_contract_that_is_listed_anew_counts_from_the_next_order_on() -> None:
     assert gone.usd_rule == "n/a (contract not listed)"
 
 
-def test_thousands_of_contracts_that_nobody_listed_do_not_fill_the_memory() -> None:
+def test_thousands_of_unlisted_contracts_do_not_fill_the_memory() -> None:
     reader = reader_of(bybit.LINEAR)
     text = frames(bybit.LINEAR)[0]
     for n in range(10_000):

@@ -65,9 +65,8 @@ def check_spans(spans: list[Coverage]) -> None:
 # --- nothing lost, nothing doubled ----------------------------------------------------------
 
 
-async def test_every_frame_of_a_burst_becomes_a_row_while_a_catalog_stays_open(
-    exchange: Loopback, tmp_path: Path
-) -> None:
+async def test_every_frame_of_a_burst_becomes_a_row(exchange: Loopback, tmp_path: Path) -> None:
+    """A catalog stays open meanwhile."""
     from chainwatch.lake import query
 
     async with Collecting(exchange, tmp_path, *LARGE) as running:
@@ -139,9 +138,10 @@ async def test_an_id_tells_apart_what_happened_to_one_contract_only(
         assert len(found) == 2 * len({r.kind for r in found}), channel.source
 
 
-async def test_a_second_run_finds_the_rows_of_the_first_and_says_what_nobody_watched(
+async def test_a_second_run_continues_the_coverage_of_the_first(
     exchange: Loopback, tmp_path: Path
 ) -> None:
+    """Rows of the first run count once, and the time between is off."""
     for _ in range(2):
         async with Collecting(exchange, tmp_path, USDM) as running:
             await running.alive()
@@ -156,9 +156,10 @@ async def test_a_second_run_finds_the_rows_of_the_first_and_says_what_nobody_wat
     assert len({s.run for s in spans}) == 2
 
 
-async def test_identical_rows_in_one_frame_are_events_of_their_own_and_survive_a_replay(
+async def test_identical_rows_in_one_frame_are_separate_events(
     exchange: Loopback, tmp_path: Path
 ) -> None:
+    """Also when the frame is sent again."""
     detail = {"T": BASE_MS, "s": "BTCUSDT", "S": "Buy", "v": "0.5", "p": "20001.5"}
     topic = "allLiquidation.BTCUSDT"
     frame = {"topic": topic, "type": "snapshot", "ts": BASE_MS + 5}
@@ -189,9 +190,10 @@ async def test_a_message_in_many_pieces_is_one_frame(exchange: Loopback, tmp_pat
 # --- faults: what the reader does, what coverage says, how long it takes ----------------------
 
 
-async def test_silence_with_working_acknowledgements_is_noticed_within_three_canary_periods(
+async def test_silence_is_noticed_within_three_heartbeat_periods(
     exchange: Loopback, tmp_path: Path
 ) -> None:
+    """Also where subscriptions are still acknowledged."""
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
         await running.alive()
         await at_once(exchange, "burst", count=10)
@@ -218,7 +220,7 @@ async def test_silence_with_working_acknowledgements_is_noticed_within_three_can
         assert any("alive again" in line for line in said)
 
 
-async def test_a_stalled_socket_is_left_within_three_canary_periods(
+async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
@@ -272,7 +274,7 @@ async def test_a_subscription_without_acknowledgement_is_given_up(
         assert any(s.reason.startswith("no acknowledgement of ") for s in spans)
 
 
-async def test_a_refused_socket_is_tried_again_after_the_time_the_venue_asks_for(
+async def test_a_refused_socket_is_retried_after_the_venues_wait(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     before = (await exchange.tell("state", USDM.source))["opened"]
@@ -303,9 +305,8 @@ async def test_waits_grow_until_a_connection_has_lived(exchange: Loopback, tmp_p
     assert seconds >= sum(min(0.05 * 2**n, FAST.backoff_cap) for n in range(9)) / 2
 
 
-async def test_a_refused_topic_costs_no_other_and_shows_in_what_is_subscribed(
-    exchange: Loopback, tmp_path: Path
-) -> None:
+async def test_a_refused_topic_costs_no_other_topic(exchange: Loopback, tmp_path: Path) -> None:
+    """The count of subscribed topics shows it."""
     await exchange.tell("fault", LINEAR.source, faults={"deny": ["allLiquidation.XRPUSDT"]})
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
@@ -332,7 +333,7 @@ async def test_a_venue_that_refuses_the_feed_itself_is_down_with_its_reason(
     )
 
 
-async def test_a_feed_whose_canary_sings_while_no_liquidation_comes_for_long_is_stale(
+async def test_a_feed_with_heartbeats_and_no_liquidation_is_stale(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     quiet = quick(binance.USDM, max_quiet_seconds=2.0)
@@ -430,7 +431,7 @@ async def test_a_frame_of_which_a_part_is_read_ends_what_it_begins(
 # --- many contracts ---------------------------------------------------------------------------
 
 
-async def test_contracts_are_spread_over_sockets_within_the_limits_of_the_venue(
+async def test_contracts_are_spread_over_sockets_within_the_limits(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     symbols = [f"C{i:03}USDT" for i in range(130)]
@@ -496,7 +497,7 @@ async def test_a_contract_listed_later_is_subscribed_to(exchange: Loopback, tmp_
     )
 
 
-async def test_without_a_list_the_contracts_of_the_last_run_are_subscribed_to(
+async def test_without_a_list_the_contracts_of_the_last_run_are_used(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     async with Collecting(exchange, tmp_path, LINEAR) as running:
@@ -560,9 +561,10 @@ def bad_frames() -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-async def test_what_cannot_be_read_goes_to_rejects_with_a_reason_and_the_stream_lives_on(
+async def test_what_cannot_be_parsed_is_rejected_with_a_reason(
     exchange: Loopback, tmp_path: Path
 ) -> None:
+    """The socket stays open."""
     bad = bad_frames()
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()

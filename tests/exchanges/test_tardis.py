@@ -65,7 +65,7 @@ def read(record: dict[str, Any]) -> list[Any]:
     return list(seen.rows)
 
 
-def test_sides_prices_and_amounts_are_those_of_the_other_implementation() -> None:
+def test_sides_prices_and_amounts_equal_the_other_implementation() -> None:
     compared = 0
     for record in records():
         if record["exchange"] in CLOSED or retired(record) or not record["normalized"]:
@@ -95,7 +95,8 @@ def test_what_is_no_liquidation_yields_none() -> None:
     assert read({**trade, "raw": raw}) == []
 
 
-def test_what_the_other_leaves_out_for_its_own_state_is_a_liquidation_all_the_same() -> None:
+def test_what_the_other_leaves_out_is_still_a_liquidation() -> None:
+    """The other implementation leaves frames out because of its own state."""
     left_out = [r for r in records() if not r["normalized"] and r["exchange"] not in CLOSED]
     assert [len(read(record)) for record in left_out] == [1, 1, 1]
     assert [read(record)[0].side for record in left_out] == ["short", "long", "short"]

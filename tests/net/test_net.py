@@ -141,7 +141,7 @@ def test_a_retry_date_counts_from_the_clock_of_the_server() -> None:
 # --- requests -------------------------------------------------------------------------------
 
 
-async def test_a_request_carries_its_body_and_headers_and_returns_any_status(http: Http) -> None:
+async def test_a_request_carries_body_and_headers_and_any_status(http: Http) -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         text = f"{request.method} {request.headers['X-A']} {(await request.read()).decode()}"
         return web.Response(text=text, status=418, headers={"X-B": "b"})
@@ -332,7 +332,8 @@ async def test_a_cancelled_request_stays_cancelled(http: Http) -> None:
             await task
 
 
-async def test_a_session_is_made_at_the_first_request_and_can_be_left_unused() -> None:
+async def test_a_session_is_made_at_the_first_request() -> None:
+    """It can be left unused."""
     async with Http():
         pass
 

@@ -10,10 +10,10 @@ from tests.venues.protocols import Protocol
 
 
 def find_protocols() -> dict[str, Protocol]:
-    """`LOOPBACK` of every file of tests/exchanges/venues."""
+    """`LOOPBACK` of every file of tests/exchanges/venues that has it."""
     protocols: dict[str, Protocol] = {}
     for module in pkgutil.iter_modules(venues.__path__, f"{venues.__name__}."):
-        protocols |= importlib.import_module(module.name).LOOPBACK
+        protocols |= getattr(importlib.import_module(module.name), "LOOPBACK", {})
     return protocols
 
 

@@ -103,7 +103,7 @@ def test_two_venues_that_speak_alike_are_two_books(tmp_path: Path, exchange: Spo
     assert {row.venue for row in store.rows(Depth)} == {"binance", "binanceus"}
 
 
-def test_a_venue_that_has_no_such_pair_is_told_and_the_others_are_stored(
+def test_a_missing_pair_is_reported_and_the_others_are_stored(
     tmp_path: Path, exchange: SpotVenue
 ) -> None:
     store, outcome = gather(tmp_path, exchange.url, "binance BTC/USDT,binanceus SOL/USDT")

@@ -81,7 +81,7 @@ def test_the_next_reading_goes_on_where_the_last_one_ended(
     assert len(store.rows(OpenInterest)) == BARS
 
 
-def test_a_contract_that_is_not_listed_is_told_and_the_others_are_stored(
+def test_an_unlisted_contract_is_reported_and_others_are_stored(
     tmp_path: Path, exchange: Loopback
 ) -> None:
     store, outcome = gather(

@@ -29,7 +29,7 @@ def test_usdm_sides_sizes_and_values() -> None:
     ]
 
 
-def test_coinm_contracts_are_dollars_and_are_never_multiplied_by_a_price() -> None:
+def test_coinm_contracts_are_dollars_not_multiplied_by_a_price() -> None:
     check_figures(
         rows("binance-coinm"),
         [
@@ -40,7 +40,7 @@ def test_coinm_contracts_are_dollars_and_are_never_multiplied_by_a_price() -> No
     assert {row.usd_rule for row in rows("binance-coinm")} == {"USD"}
 
 
-def test_acknowledgements_refusals_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
     parsed = messages("binance-usdm")
     assert parsed[0].acked == ("1",)
     assert parsed[1].heartbeat
@@ -86,7 +86,8 @@ def test_the_list_of_contracts_gives_sizes_and_currencies() -> None:
     }
 
 
-def test_the_subscription_names_both_streams_and_the_route_is_the_one_that_delivers() -> None:
+def test_the_subscription_names_both_streams() -> None:
+    """On the route that delivers them."""
     request = binance.subscribe(["!forceOrder@arr", "btcusdt@markPrice"], 4)
     assert request.text == dump(
         {"method": "SUBSCRIBE", "params": ["!forceOrder@arr", "btcusdt@markPrice"], "id": 4}

@@ -54,7 +54,8 @@ def test_a_row_that_cannot_be_read_says_why(frame: str, words: str) -> None:
     assert words in reject[1]
 
 
-def test_history_lies_one_list_deeper_and_meets_the_stream_under_one_key() -> None:
+def test_history_rows_have_the_key_of_the_stream() -> None:
+    """They lie one list deeper."""
     row = '["pos",9,1770091506055,null,"tETHUSD",-1.5,2444.5,null,1,1,null,2500]'
     reader = Reader("bitfinex", "bitfinex", "derivatives")
     stream = bitfinex.parse(f"[91,[{row}]]".encode(), reader).rows

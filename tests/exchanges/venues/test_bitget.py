@@ -25,7 +25,7 @@ def test_sides_and_values_of_linear_and_coin_margined_contracts() -> None:
     assert {row.price_kind for row in liquidations} == {"unknown"}
 
 
-def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("bitget")
     assert parsed[0].acked == ("liquidation usdt-futures",)
     assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)

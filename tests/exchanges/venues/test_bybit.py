@@ -48,7 +48,7 @@ def test_each_row_of_a_frame_keeps_its_own_part_of_it() -> None:
     assert [frame["data"][0]["p"] for frame in kept] == ["96.42", "96.42", "99.05"]
 
 
-def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("bybit-linear")
     assert parsed[0].acked == ("1",)
     assert not parsed[1].acked
@@ -83,7 +83,7 @@ def test_the_list_of_contracts_is_read_page_by_page() -> None:
         bybit.parse_listing(b'{"retCode":10001,"retMsg":"params error","result":{}}')
 
 
-def test_arguments_of_one_connection_stay_below_the_documented_21_000_characters() -> None:
+def test_arguments_of_a_connection_stay_below_21_000_characters() -> None:
     assert bybit.LINEAR.characters_per_connection < 21_000
     text = bybit.subscribe([f"allLiquidation.C{i}USDT" for i in range(10)], 3).text
     assert json.loads(text)["req_id"] == "3"

@@ -32,7 +32,7 @@ def _reader() -> Reader:
     return Reader("dydx-v4", "dydx", "perpetual")
 
 
-def test_acknowledgements_refusals_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
     parsed = messages("dydx-v4")
     assert parsed[1].acked == ("v4_orderbook BTC-USD",)
     assert parsed[2].heartbeat

@@ -15,7 +15,8 @@ from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
-def test_sides_sizes_and_values_of_linear_contracts_and_equal_rows_of_a_frame_count_twice() -> None:
+def test_sides_sizes_and_values_of_linear_contracts() -> None:
+    """Equal rows of a frame count twice."""
     liquidations = rows("gate-usdt")
     check_figures(
         liquidations,
@@ -99,7 +100,7 @@ def test_an_inverse_contract_is_a_dollar() -> None:
     )
 
 
-def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("gate-usdt")
     assert (parsed[0].acked, parsed[0].refused) == (("futures.public_liquidates",), "")
     assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)
@@ -107,7 +108,8 @@ def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None
     assert parsed[-1].refused == "2 unknown contract NOPE"
 
 
-def test_over_rest_the_size_is_that_of_the_position_and_times_are_seconds() -> None:
+def test_over_rest_the_size_is_the_positions() -> None:
+    """Times are in seconds."""
     body = (
         b'[{"time":1770091506,"contract":"BTC_USDT","size":600,"order_size":-600,'
         b'"order_price":"70050","fill_price":"70100","left":0},'

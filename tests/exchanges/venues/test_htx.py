@@ -12,7 +12,8 @@ from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
 
 
-def test_linear_frames_give_coins_beside_contracts_and_equal_rows_count_twice() -> None:
+def test_linear_frames_give_coins_beside_contracts() -> None:
+    """Equal rows of a frame count twice."""
     liquidations = rows("htx-linear")
     check_figures(
         liquidations,
@@ -55,7 +56,8 @@ def test_a_ping_is_the_canary_and_is_answered_with_its_own_time() -> None:
     assert parsed[-1].refused == "2014 invalid topic"
 
 
-def test_history_is_read_like_the_stream_and_an_error_is_no_empty_answer() -> None:
+def test_history_is_parsed_like_the_stream() -> None:
+    """An error is not an empty answer."""
     venue = Htx("linear", ("BTC-USDT",))
     path = "/linear-swap-api/v3/swap_liquidation_orders"
     asked = {"start_time": "0", "end_time": "7199999", "contract": "BTC-USDT"}

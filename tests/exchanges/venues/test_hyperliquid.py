@@ -14,7 +14,8 @@ from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump
 
 
-def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() -> None:
+def test_what_the_vault_buys_was_a_long() -> None:
+    """A fill without the mark is not a liquidation."""
     liquidations = rows("hyperliquid")
     check_figures(
         liquidations,
@@ -30,7 +31,7 @@ def test_what_the_vault_buys_was_a_long_and_a_fill_without_the_mark_is_none() ->
     assert {row.usd_rule for row in liquidations} == {"USDC = 1 USD"}
 
 
-def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("hyperliquid")
     assert parsed[0].acked == ("allMids",)
     assert parsed[1].acked == (f"userFills {hyperliquid.LIQUIDATOR}",)

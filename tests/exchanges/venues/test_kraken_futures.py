@@ -23,7 +23,7 @@ def test_only_liquidations_become_rows_also_of_the_first_snapshot() -> None:
     assert [row.event for row in liquidations] == ["11111111-aaaa", "33333333-aaaa"]
 
 
-def test_acknowledgements_refusals_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
     parsed = messages("kraken-futures")
     assert parsed[1].acked == ("heartbeat",)
     assert parsed[2].acked == ("trade PI_XBTUSD", "trade PF_SOLUSD")

@@ -24,7 +24,8 @@ def test_sides_sizes_and_values_of_every_detail_of_every_contract() -> None:
     )
 
 
-def test_swaps_and_futures_are_markets_of_their_own_and_both_sides_are_kept() -> None:
+def test_swaps_and_futures_are_separate_markets() -> None:
+    """Both sides are kept."""
     liquidations = rows("okx")
     assert [row.market for row in liquidations] == ["swap"] * 4 + ["futures"]
     assert [row.raw_side for row in liquidations] == [
@@ -47,7 +48,7 @@ def test_each_detail_keeps_its_own_part_of_the_frame() -> None:
     assert all(frame["arg"]["instType"] == "SWAP" for frame in kept)
 
 
-def test_acknowledgements_refusals_pongs_and_the_canary_are_told_apart() -> None:
+def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("okx")
     assert parsed[0].acked == ("liquidation-orders SWAP",)
     assert (parsed[1].acked, parsed[1].heartbeat) == ((), False)
