@@ -613,7 +613,7 @@ async def test_a_flood_of_garbage_is_counted_in_full_and_kept_in_part(
     assert len(running.liquidations(USDM)) == 5
 
 
-async def test_a_frame_above_the_cap_ends_the_socket_and_is_told(
+async def test_a_frame_above_the_cap_ends_the_socket(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     async with Collecting(exchange, tmp_path, USDM) as running:

@@ -87,7 +87,7 @@ def test_sides_prices_and_amounts_equal_the_other_implementation() -> None:
     assert compared == 10
 
 
-def test_what_is_no_liquidation_yields_none() -> None:
+def test_what_is_not_a_liquidation_gives_no_row() -> None:
     (trade,) = [r for r in records() if r["exchange"] == "dydx-v4"]
     plain = [t for t in trade["raw"]["contents"]["trades"] if t["type"] != "LIQUIDATED"]
     assert plain

@@ -254,7 +254,7 @@ async def test_a_redirect_to_another_port_is_refused(http: Http) -> None:
             await http.request("POST", one.url, body=b"secret")
 
 
-async def test_nobody_listening_is_told(http: Http) -> None:
+async def test_a_closed_port_is_one_plain_error(http: Http) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -264,13 +264,13 @@ async def test_nobody_listening_is_told(http: Http) -> None:
     assert KEY not in str(caught.value)
 
 
-async def test_a_name_that_does_not_resolve_is_told(http: Http) -> None:
+async def test_a_name_that_does_not_resolve_is_one_plain_error(http: Http) -> None:
     with pytest.raises(Failed) as caught:
         await http.request("GET", f"https://no-such-host.invalid/{KEY}")
     assert str(caught.value) == "https://no-such-host.invalid/…: the host name does not resolve"
 
 
-async def test_something_that_is_not_http_is_told(http: Http) -> None:
+async def test_an_answer_that_is_not_http_is_one_plain_error(http: Http) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example.org ESMTP\r\n\r\n")
         await writer.drain()
@@ -298,7 +298,7 @@ def _write_certificate(path: Path) -> None:
     path.write_bytes(done.stdout)
 
 
-async def test_a_certificate_nobody_vouches_for_is_refused(
+async def test_an_untrusted_certificate_is_refused(
     http: Http, self_signed: ssl.SSLContext
 ) -> None:
     async with Server(say(b"secret"), self_signed) as server:
@@ -308,7 +308,7 @@ async def test_a_certificate_nobody_vouches_for_is_refused(
     assert reason == "TLS failed (self-signed certificate)"
 
 
-async def test_tls_with_a_server_that_speaks_none_is_told(http: Http) -> None:
+async def test_tls_with_a_plain_server_is_one_plain_error(http: Http) -> None:
     async with Server(say(b"")) as server:
         with pytest.raises(Failed, match=r"TLS failed \("):
             await http.request("GET", server.url.replace("http://", "https://"))

@@ -89,7 +89,7 @@ async def test_the_end_of_a_socket_has_one_reason(http: Http, order: str, reason
     assert KEY not in str(caught.value)
 
 
-async def test_sending_on_a_closed_socket_is_told(http: Http) -> None:
+async def test_sending_on_a_closed_socket_is_an_error(http: Http) -> None:
     async with Server(echo) as server, http.socket(socket_url(server)) as socket:
         await socket.close()
         with pytest.raises(Closed):

@@ -33,7 +33,7 @@ def test_a_long_of_less_than_one_coin_is_a_long() -> None:
     assert rows("bitfinex")[0].side == "long"
 
 
-def test_acknowledgements_refusals_and_the_heartbeat_are_told_apart() -> None:
+def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
     parsed = messages("bitfinex")
     assert parsed[1].acked == ("liq:global",)
     assert parsed[2].heartbeat

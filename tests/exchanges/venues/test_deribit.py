@@ -34,7 +34,7 @@ def test_a_makers_liquidation_is_the_other_side_and_both_are_two_rows() -> None:
     assert len({row.event for row in liquidations}) == 5
 
 
-def test_answers_heartbeats_and_the_canary_are_told_apart() -> None:
+def test_answers_test_requests_and_heartbeats_differ() -> None:
     parsed = messages("deribit")
     assert parsed[0].acked == ()
     assert parsed[1].acked == ("trades.future.any.100ms",)

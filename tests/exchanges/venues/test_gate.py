@@ -81,7 +81,7 @@ def test_each_documented_and_each_captured_form_is_read(
         ({"time": "soon"}, "time is 'soon'"),
     ],
 )
-def test_a_form_that_nobody_documents_is_rejected_alone(
+def test_an_undocumented_form_is_rejected_alone(
     change: dict[str, object], words: str
 ) -> None:
     message = gate.parse(update([{**LIVE, **change}, LIVE]), Reader("gate-usdt", "gate", "usdt"))

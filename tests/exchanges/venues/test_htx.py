@@ -48,7 +48,7 @@ def test_coin_margined_contracts_are_dollars() -> None:
     )
 
 
-def test_a_ping_is_the_canary_and_is_answered_with_its_own_time() -> None:
+def test_a_ping_is_the_heartbeat_and_gets_its_own_time() -> None:
     parsed = messages("htx-linear")
     assert parsed[0].acked == ("public.*.liquidation_orders",)
     assert parsed[1].heartbeat

@@ -40,7 +40,7 @@ def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     assert parsed[-1].refused == "Invalid subscription"
 
 
-def test_what_is_not_read_is_told_wherever_a_sum_is() -> None:
+def test_what_is_not_collected_is_stated_beside_each_sum() -> None:
     assert hyperliquid.HYPERLIQUID.sampling.startswith("partial: what the liquidator vault")
     assert "not published" not in hyperliquid.HYPERLIQUID.sampling
     assert "not published" not in str(hyperliquid.__doc__)
