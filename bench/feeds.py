@@ -50,7 +50,7 @@ async def _received(exchange: Loopback, channel: Channel) -> dict[str, Any]:
             reading = asyncio.create_task(asyncio.to_thread(_read, running.store, stopped))
             begun = time.perf_counter()
             for start in range(0, FRAMES, BURST):
-                await exchange.tell("burst", channel.source, count=BURST, start=start)
+                await exchange.control("burst", channel.source, count=BURST, start=start)
             while sum(o.rows for o in running.coverage(channel)) < FRAMES:
                 if time.perf_counter() - begun > 600:
                     break
@@ -92,7 +92,7 @@ async def _against_ccxt(exchange: Loopback) -> list[dict[str, Any]]:
             channel = quick(binance.USDM)
             async with Collecting(exchange, Path(folder), channel) as running:
                 await running.alive()
-                await exchange.tell("burst", channel.source, count=count, rate=rate)
+                await exchange.control("burst", channel.source, count=count, rate=rate)
                 await asyncio.sleep(0.5)
             ours = len(running.liquidations(channel))
         lines.append(
@@ -121,7 +121,7 @@ async def _watched(exchange: Loopback, count: int, rate: int) -> int:
     watching = asyncio.create_task(watch())
     try:
         await asyncio.sleep(2.0)
-        await exchange.tell("burst", "binance-usdm", count=count, rate=rate)
+        await exchange.control("burst", "binance-usdm", count=count, rate=rate)
         await asyncio.sleep(1.0)
     finally:
         watching.cancel()

@@ -72,7 +72,7 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
     done: dict[str, int] = dict(cursor.get("until_ms", {}))
     left: list[Window] = [(scope, start, stop) for scope, start, stop in cursor.get("unread", [])]
     scopes = past.scopes(reader.contracts)
-    first: list[str] = []
+    failures: list[str] = []
 
     async def read(window: Window) -> Batch:
         scope, start, stop = window
@@ -80,10 +80,10 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
         left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
         if rejects:
             left.append(window)
-            told = f"{past.source}: {describe_reject(*rejects[0])}"
-            if not first:
-                feed.note(told)
-            first.append(told)
+            reason = f"{past.source}: {describe_reject(*rejects[0])}"
+            if not failures:
+                feed.note(reason)
+            failures.append(reason)
         done[scope] = max(stop, done.get(scope, 0))
         return Batch(rows, cursor={"until_ms": dict(done)} | ({"unread": [*left]} if left else {}))
 
@@ -95,10 +95,9 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
     for window in waiting:
         if window in left:
             yield await read(window)
-    if first:
+    if failures:
         raise Unparsed(
-            f"{first[0]} ({len(first):,} windows hold such, and are asked for again by the next "
-            "run)"
+            f"{failures[0]} ({len(failures):,} windows hold such; the next run requests them again)"
         )
 
 
@@ -142,19 +141,19 @@ def next_end(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: 
 
 def readable(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
     """What paging needs of those elements that can be read; parsing rejects the others."""
-    found = []
+    results = []
     for element in elements:
         try:
-            found.append(read(element))
+            results.append(read(element))
         except READ_ERRORS:
             continue
-    return found
+    return results
 
 
 def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
     def read(element: msgspec.Raw) -> int:
-        told = time_of(element)
-        ms = round(told.timestamp() * 1000) if isinstance(told, datetime) else numbers.whole(told)
+        time = time_of(element)
+        ms = round(time.timestamp() * 1000) if isinstance(time, datetime) else numbers.whole(time)
         numbers.instant(ms, "ms", None)
         return ms
 
@@ -210,10 +209,10 @@ async def _window(
     try:
         async for body in past.pages(rest, *window):
             reader.received = feed.now()
-            seen = past.parse(window[0], body, reader)
-            rows += seen.rows
-            rejects += seen.rejects
-            for text, reason in seen.rejects:
+            message = past.parse(window[0], body, reader)
+            rows += message.rows
+            rejects += message.rejects
+            for text, reason in message.rejects:
                 feed.reject(text, reason)
     except ChainwatchError:
         raise

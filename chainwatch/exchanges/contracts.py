@@ -46,18 +46,18 @@ def parse_contracts(
     """The contracts of a venue's list; one that cannot be read costs only itself.
 
     None is a contract that does not count. Raises what the first one raises where all of them do:
-    then the list is of a form that nobody knows.
+    then the list is of an unknown form.
     """
-    found: list[Contract | None] = []
+    parsed: list[Contract | None] = []
     first: Exception | None = None
     for element in elements:
         try:
-            found.append(read(element))
+            parsed.append(read(element))
         except READ_ERRORS as failure:
             first = first or failure
-    if first is not None and not found:
+    if first is not None and not parsed:
         raise first
-    return [contract for contract in found if contract is not None]
+    return [contract for contract in parsed if contract is not None]
 
 
 def instrument(
@@ -94,10 +94,10 @@ def contract_of(row: Instrument) -> Contract:
 def contract_size(value: Number | None) -> float | None:
     """What a list says of a contract's size; None where that is no number above 0."""
     try:
-        found = real(value)
+        size = real(value)
     except NotReadable:
         return None
-    return found if found > 0 else None
+    return size if size > 0 else None
 
 
 def is_zero(value: Number | None) -> bool:

@@ -250,8 +250,8 @@ class Rest:
             else:
                 if answer.status == 200:
                     return answer.body
-                said = visible(answer.body[:200].decode(errors="replace"), 120)
-                failure = Failed(url, f"answers HTTP {answer.status} ({said})")
+                excerpt = visible(answer.body[:200].decode(errors="replace"), 120)
+                failure = Failed(url, f"answers HTTP {answer.status} ({excerpt})")
                 if answer.status not in (418, 429) and answer.status < 500:
                     raise failure
                 wait = retry_after(answer.headers)

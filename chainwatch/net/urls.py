@@ -61,9 +61,9 @@ def _secrets(url: str) -> Iterator[str]:
         yield url
         return
     userinfo = parts.netloc.rpartition("@")[0]
-    found = [parts.path, parts.query, parts.fragment, userinfo]
-    found += parts.path.split("/") + re.split("[&=]", parts.query) + userinfo.split(":")
-    for secret in found:
+    pieces = [parts.path, parts.query, parts.fragment, userinfo]
+    pieces += parts.path.split("/") + re.split("[&=]", parts.query) + userinfo.split(":")
+    for secret in pieces:
         for form in (secret, unquote(secret)):
             if len(form) >= _SECRET_LENGTH:
                 yield form

@@ -90,27 +90,27 @@ def test_a_source_that_ends_is_stored_with_its_last_cursor(store: Store) -> None
         for number in range(3):
             yield Batch([row(number)], cursor={"number": number})
 
-    heard: list[Load] = []
-    (outcome,) = run(store, job(three), stored=heard.append)
+    stored: list[Load] = []
+    (outcome,) = run(store, job(three), stored=stored.append)
     assert (outcome.rows, outcome.loads, outcome.failure) == (3, 1, None)
-    assert loads(store) == heard
+    assert loads(store) == stored
     assert store.cursor("tiny") == {"number": 2}
     assert len(store.rows(Scan)) == 3
 
 
 def test_the_next_run_sees_the_cursor_and_the_rows_of_the_last(store: Store) -> None:
-    seen = []
+    read_back = []
 
     async def counting(feed: Feed) -> AsyncIterator[Batch]:
         number = (feed.cursor or 0) + 1
-        seen.append([r.to_block for r in await feed.stored(Scan, "true ORDER BY to_block")])
+        read_back.append([r.to_block for r in await feed.stored(Scan, "true ORDER BY to_block")])
         yield Batch([row(number)], cursor=number)
         # What was yielded a moment ago can be read as well: it is stored first.
-        seen.append([r.to_block for r in await feed.stored(Scan, "to_block = $n", n=number)])
+        read_back.append([r.to_block for r in await feed.stored(Scan, "to_block = $n", n=number)])
 
     for _ in range(3):
         assert run(store, job(counting))[0].failure is None
-    assert seen == [[], [1], [1], [2], [1, 2], [3]]
+    assert read_back == [[], [1], [1], [2], [1, 2], [3]]
 
 
 def test_fifty_thousand_rows_are_a_load_and_the_rest_is_another(store: Store) -> None:
@@ -124,15 +124,15 @@ def test_fifty_thousand_rows_are_a_load_and_the_rest_is_another(store: Store) ->
 
 
 def test_a_trickle_is_stored_every_few_seconds(store: Store) -> None:
-    heard = asyncio.Event()
+    stored_one = asyncio.Event()
 
     async def slow(feed: Feed) -> AsyncIterator[Batch]:
         yield Batch([row(0)], cursor=0)
         async with asyncio.timeout(30 * FLUSH_SECONDS):
-            await heard.wait()
+            await stored_one.wait()
         yield Batch([row(1)], cursor=1)
 
-    (outcome,) = run(store, job(slow), stored=lambda load: heard.set())
+    (outcome,) = run(store, job(slow), stored=lambda load: stored_one.set())
     assert (outcome.rows, outcome.loads) == (2, 2)
     assert [load.cursor for load in loads(store)] == ["0", "1"]
 
@@ -231,7 +231,7 @@ def test_one_failure_leaves_the_other_jobs_alone(
     store: Store, sources: list[Run], error: type[ChainwatchError], code: Exit, text: str
 ) -> None:
     """The exit code is that of a partial failure."""
-    jobs = [job(each, target=name) for each, name in zip(sources, "abc", strict=False)]
+    jobs = [job(generator, target=name) for generator, name in zip(sources, "abc", strict=False)]
     outcomes = run(store, *jobs)
     assert len(store.rows(Scan)) == len(jobs)
     with pytest.raises(error) as caught:
@@ -367,10 +367,10 @@ def test_a_load_in_writing_at_the_end_of_a_source_is_awaited(store: Store) -> No
         # The clock's flush begins after FLUSH_SECONDS; a load of this size takes longer than that.
         await asyncio.sleep(FLUSH_SECONDS + 0.05)
 
-    heard: list[Load] = []
-    (outcome,) = run(store, job(ends_while_written), stored=heard.append)
+    stored: list[Load] = []
+    (outcome,) = run(store, job(ends_while_written), stored=stored.append)
     assert (outcome.rows, outcome.loads, outcome.failure) == (size, 1, None)
-    assert [load.rows for load in heard] == [size]
+    assert [load.rows for load in stored] == [size]
     assert store.cursor("tiny") == "all"
 
 
@@ -422,7 +422,7 @@ async def short(feed):
 @source("refused", tables=(Scan,), docs="https://example.org")
 async def refused(feed):
     "Nothing but a failure."
-    raise NetworkError("nobody answers")
+    raise NetworkError("no answer")
     yield
 
 from chainwatch.cli import main
@@ -470,17 +470,17 @@ def test_a_stopped_collector_stores_what_is_pending_and_ends_with_130(
     assert endless.returncode == Exit.INTERRUPTED
     assert err.splitlines()[-1] == "chainwatch: interrupted; what was acknowledged is stored"
     assert "Traceback" not in err
-    found = store.rows(Scan)
-    assert len(found) >= 20
-    assert store.cursor("endless") == len(found)
+    scans = store.rows(Scan)
+    assert len(scans) >= 20
+    assert store.cursor("endless") == len(scans)
     # Each line on stdout is a load that is there, and none is missing.
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [line["rows"] for line in told] == [load.rows for load in loads(store)]
-    assert told[-1]["cursor"] == len(found)
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert [line["rows"] for line in printed] == [load.rows for load in loads(store)]
+    assert printed[-1]["cursor"] == len(scans)
     # The next one goes on where this one stopped.
     done = finish(store, "collect", "endless", "--for", "0.3s")
     assert done.returncode == Exit.OK, done.stderr
-    assert store.cursor("endless") == len(store.rows(Scan)) > len(found)
+    assert store.cursor("endless") == len(store.rows(Scan)) > len(scans)
 
 
 def test_a_second_interrupt_still_leaves_the_lake_sound(
@@ -491,8 +491,8 @@ def test_a_second_interrupt_still_leaves_the_lake_sound(
         time.sleep(0.005)
     endless.communicate(timeout=shell.PATIENCE)
     assert endless.returncode in (Exit.INTERRUPTED, -signal.SIGINT)
-    found = store.rows(Scan)
-    assert len(found) == (store.cursor("endless") or 0)
+    scans = store.rows(Scan)
+    assert len(scans) == (store.cursor("endless") or 0)
 
 
 def test_a_second_collector_of_a_source_is_exit_5(
@@ -543,8 +543,8 @@ def test_a_full_disk_ends_the_command_with_five_and_one_line(tmp_path: Path, ful
             out, err = process.communicate(timeout=shell.PATIENCE)
             done = subprocess.CompletedProcess((), process.returncode, out, err)
         assert done.returncode == Exit.STORE, done.stderr
-        said = [line for line in done.stderr.splitlines() if not line.startswith("yielded")]
-        assert said == [
+        errors = [line for line in done.stderr.splitlines() if not line.startswith("yielded")]
+        assert errors == [
             f"chainwatch: the disk that holds {store.home} is full: free some space and run "
             "again; what was stored before is untouched"
         ]
@@ -557,14 +557,14 @@ def test_a_full_disk_ends_the_command_with_five_and_one_line(tmp_path: Path, ful
 def test_failures_on_the_command_line_have_their_codes(store: Store) -> None:
     alone = finish(store, "collect", "refused")
     assert alone.returncode == Exit.NETWORK
-    assert alone.stderr.splitlines()[-1] == "chainwatch: nobody answers"
+    assert alone.stderr.splitlines()[-1] == "chainwatch: no answer"
     beside = finish(store, "collect", "refused", "short")
     assert beside.returncode == Exit.PARTIAL
     assert len(store.rows(Scan)) == 1
-    assert "nobody answers" in beside.stdout
-    nobody = finish(store, "collect", "shrot")
-    assert nobody.returncode == Exit.USAGE
-    assert "did you mean short?" in nobody.stderr
+    assert "no answer" in beside.stdout
+    unknown = finish(store, "collect", "shrot")
+    assert unknown.returncode == Exit.USAGE
+    assert "did you mean short?" in unknown.stderr
 
 
 def test_no_process_of_these_tests_is_left(store: Store, endless: subprocess.Popen[str]) -> None:

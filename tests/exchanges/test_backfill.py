@@ -71,11 +71,11 @@ class Reading:
         )
         return outcome
 
-    async def asked(self) -> list[str]:
+    async def requests(self) -> list[str]:
         """The requests since the last time somebody wanted to know."""
-        state = await self.exchange.tell("state", self.stream)
-        await self.exchange.tell("rest", self.stream, asked=[])
-        return [str(path) for path in state["asked"]]
+        state = await self.exchange.control("state", self.stream)
+        await self.exchange.control("rest", self.stream, requests=[])
+        return [str(path) for path in state["requests"]]
 
     def rows(self) -> list[ExchangeLiquidation]:
         return self.store.rows(ExchangeLiquidation, "true ORDER BY time")
@@ -95,9 +95,9 @@ async def test_a_history_is_read_once_and_resumed_where_it_stopped(
     quick = _unpaced(source)
     reading = Reading(server, quick, tmp_path)
     # The last three are younger than what is asked for: they may be on their way to the stream.
-    await server.tell("rest", reading.stream, history=past(361), statuses=[])
+    await server.control("rest", reading.stream, history=past(361), statuses=[])
     assert (await reading.run()).failure is None
-    first = await reading.asked()
+    first = await reading.requests()
     assert len(first) > 1
     rows = reading.rows()
     assert len(rows) == 358
@@ -106,16 +106,16 @@ async def test_a_history_is_read_once_and_resumed_where_it_stopped(
     assert all(row.notional_usd for row in rows)
     # The next run asks for what came since, and claims to have watched nothing.
     assert (await reading.run(NOW + timedelta(minutes=2), since=None)).failure is None
-    again = await reading.asked()
+    again = await reading.requests()
     assert len(again) <= len(first)
     assert len(reading.rows()) == 361
     assert reading.store.rows(Coverage) == []
 
 
 def _unpaced(source: Source) -> Source:
-    found: backfill.History | None = histories.get(source.name)
-    assert found is not None
-    plain = msgspec.structs.replace(found, pace=0.0)
+    registered: backfill.History | None = histories.get(source.name)
+    assert registered is not None
+    plain = msgspec.structs.replace(registered, pace=0.0)
     return msgspec.structs.replace(source, run=lambda feed: backfill.run(feed, plain))
 
 
@@ -123,19 +123,19 @@ async def test_a_history_that_is_interrupted_goes_on_where_it_was(
     server: Loopback, tmp_path: Path
 ) -> None:
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
-    await server.tell("rest", "gate-usdt", history=past(300))
-    await reading.asked()
+    await server.control("rest", "gate-usdt", history=past(300))
+    await reading.requests()
     # The list of contracts and one window are answered, then the venue has enough.
-    await server.tell("rest", "gate-usdt", statuses=[200, 200, 403])
+    await server.control("rest", "gate-usdt", statuses=[200, 200, 403])
     outcome = await reading.run()
     assert isinstance(outcome.failure, NetworkError)
     assert "HTTP 403" in str(outcome.failure)
     assert 0 < len(reading.rows()) < 300
-    done = len(await reading.asked())
-    await server.tell("rest", "gate-usdt", statuses=[])
+    done = len(await reading.requests())
+    await server.control("rest", "gate-usdt", statuses=[])
     assert (await reading.run(since=None)).failure is None
     assert len(reading.rows()) == 300
-    windows = [path for path in await reading.asked() if "liq_orders" in path]
+    windows = [path for path in await reading.requests() if "liq_orders" in path]
     assert done == 3
     assert len(windows) == 3  # of four windows of 59 minutes the first is not asked for again
 
@@ -144,7 +144,7 @@ async def test_requests_that_fail_for_a_moment_are_asked_again(
     server: Loopback, tmp_path: Path
 ) -> None:
     reading = Reading(server, find("okx-history"), tmp_path)
-    await server.tell("rest", "okx", history=past(50), statuses=[200, 200, 429, 503])
+    await server.control("rest", "okx", history=past(50), statuses=[200, 200, 429, 503])
     assert (await reading.run()).failure is None
     assert len(reading.rows()) == 50
 
@@ -154,7 +154,7 @@ async def test_a_full_page_of_one_millisecond_ends(server: Loopback, tmp_path: P
     for name in ("okx-history", "deribit-history", "kraken-futures-history", "dydx-v4-history"):
         reading = Reading(server, find(name), tmp_path / name)
         same = [(n * 12, at + 60_000) for n in range(1_200)]
-        await server.tell("rest", reading.stream, history=same, statuses=[])
+        await server.control("rest", reading.stream, history=same, statuses=[])
         async with asyncio.timeout(10):
             assert (await reading.run()).failure is None
         assert len(reading.rows()) >= 100
@@ -165,12 +165,12 @@ async def test_an_answer_that_cannot_be_parsed_is_a_reject(
 ) -> None:
     """Its window stays to be requested again."""
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
-    await server.tell("rest", "gate-usdt", history=past(10), statuses=[200], garbage=1)
+    await server.control("rest", "gate-usdt", history=past(10), statuses=[200], garbage=1)
     outcome = await reading.run()
     assert isinstance(outcome.failure, NetworkError)
     assert "cannot be parsed" in str(outcome.failure)
     assert reading.store.cursor("gate-usdt-history") is None
-    await server.tell("rest", "gate-usdt", statuses=[])
+    await server.control("rest", "gate-usdt", statuses=[])
     assert (await reading.run()).failure is None
     assert len(reading.rows()) == 10
     assert [r.source for r in reading.store.rows(Reject)] == ["gate-usdt-history"]
@@ -181,14 +181,14 @@ async def test_a_window_that_cannot_be_read_stays_to_be_done(
     server: Loopback, tmp_path: Path, source: Source
 ) -> None:
     reading = Reading(server, _unpaced(source), tmp_path)
-    await server.tell("rest", reading.stream, history=past(300), statuses=[])
-    await server.tell("fault", reading.stream, faults={"spoil": True})
+    await server.control("rest", reading.stream, history=past(300), statuses=[])
+    await server.control("fault", reading.stream, faults={"spoil": True})
     failure = (await reading.run()).failure
     assert failure is not None
     assert "cannot be parsed" in str(failure)
     assert reading.rows() == []
     assert reading.store.rows(Reject)
-    await server.tell("fault", reading.stream)
+    await server.control("fault", reading.stream)
     assert (await reading.run(since=None)).failure is None
     assert len(reading.rows()) == 300
 
@@ -198,24 +198,24 @@ async def test_a_row_that_cannot_be_parsed_is_requested_again(
 ) -> None:
     """It does not cost the other rows of its answer."""
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
-    await server.tell("rest", "gate-usdt", history=past(300), statuses=[])
-    await server.tell("fault", "gate-usdt", faults={"spoil_one": True})
+    await server.control("rest", "gate-usdt", history=past(300), statuses=[])
+    await server.control("fault", "gate-usdt", faults={"spoil_one": True})
     failure = (await reading.run()).failure
     assert failure is not None
     assert failure.code == Exit.PARTIAL
-    assert "windows hold such, and are asked for again by the next run" in str(failure)
+    assert "windows hold such; the next run requests them again" in str(failure)
     some = len(reading.rows())
     assert 290 < some < 300
     left = (reading.store.cursor("gate-usdt-history") or {})["unread"]
     assert len(left) == 300 - some
-    await reading.asked()
-    # As long as that is so, only these windows are asked for again, and told of.
+    await reading.requests()
+    # As long as that is so, only these windows are asked for again, and history of.
     again = (await reading.run(since=None)).failure
     assert again is not None
     assert again.code == Exit.PARTIAL
-    assert len(await reading.asked()) == len(left) + 1
+    assert len(await reading.requests()) == len(left) + 1
     assert (reading.store.cursor("gate-usdt-history") or {})["unread"] == left
-    await server.tell("fault", "gate-usdt")
+    await server.control("fault", "gate-usdt")
     assert (await reading.run(since=None)).failure is None
     assert len(reading.rows()) == 300
     assert "unread" not in (reading.store.cursor("gate-usdt-history") or {})
@@ -236,11 +236,11 @@ async def test_a_detail_of_the_wrong_shape_costs_only_itself(
 ) -> None:
     reading = Reading(server, find("okx-history"), tmp_path)
     since = NOW - timedelta(hours=30)
-    told = [(0, int(since.timestamp() * 1000) + 60_000), *[(n * 5, ms) for n, ms in past(2)]]
-    await server.tell("rest", "okx", history=told, statuses=[])
-    await server.tell("fault", "okx", faults={"rewrite": [field, wrong, 1]})
+    history = [(0, int(since.timestamp() * 1000) + 60_000), *[(n * 5, ms) for n, ms in past(2)]]
+    await server.control("rest", "okx", history=history, statuses=[])
+    await server.control("fault", "okx", faults={"rewrite": [field, wrong, 1]})
     failure = (await reading.run(since=since)).failure
-    await server.tell("fault", "okx")
+    await server.control("fault", "okx")
     assert failure is not None
     assert failure.code == Exit.PARTIAL
     assert len(reading.rows()) >= 1
@@ -250,7 +250,7 @@ async def test_a_detail_of_the_wrong_shape_costs_only_itself(
     assert set(cursor["until_ms"].values()) == {int((NOW - backfill.YOUNGEST).timestamp() * 1000)}
     assert (await reading.run(since=None)).failure is None
     assert {row.time for row in reading.rows()} == {
-        datetime.fromtimestamp(ms / 1000, UTC) for _, ms in told
+        datetime.fromtimestamp(ms / 1000, UTC) for _, ms in history
     }
 
 
@@ -265,13 +265,13 @@ async def test_paging_goes_on_past_an_element_whose_time_is_wrong(
 ) -> None:
     reading = Reading(server, _unpaced(source), tmp_path)
     count = 300 if source.venue == "htx" else 3_600
-    told = past(count, seconds=3.0)
-    await server.tell("rest", reading.stream, history=told, statuses=[])
+    history = past(count, seconds=3.0)
+    await server.control("rest", reading.stream, history=history, statuses=[])
     put = wrong if source.venue == "bitfinex" else rf'"\1":{wrong}'
-    await server.tell("fault", reading.stream, faults={"rewrite": [_TIME, put, 1]})
+    await server.control("fault", reading.stream, faults={"rewrite": [_TIME, put, 1]})
     async with asyncio.timeout(60):
         failure = (await reading.run()).failure
-    await server.tell("fault", reading.stream)
+    await server.control("fault", reading.stream)
     if wrong != "1300000000000":  # a time that may be, of long before
         assert failure is not None
         assert failure.code == Exit.PARTIAL
@@ -284,10 +284,10 @@ async def test_paging_goes_on_past_an_element_whose_time_is_wrong(
 
 async def test_a_full_page_without_a_time_cannot_be_read(server: Loopback, tmp_path: Path) -> None:
     reading = Reading(server, find("okx-history"), tmp_path)
-    await server.tell("rest", "okx", history=[(n * 5, ms) for n, ms in past(100)], statuses=[])
-    await server.tell("fault", "okx", faults={"rewrite": [r'"ts":"[^"]*"', '"ts":null', 0]})
+    await server.control("rest", "okx", history=[(n * 5, ms) for n, ms in past(100)], statuses=[])
+    await server.control("fault", "okx", faults={"rewrite": [r'"ts":"[^"]*"', '"ts":null', 0]})
     failure = (await reading.run()).failure
-    await server.tell("fault", "okx")
+    await server.control("fault", "okx")
     assert isinstance(failure, NetworkError)
     assert "no time on a full page can be read" in str(failure)
     assert reading.store.cursor("okx-history") is None
@@ -322,7 +322,7 @@ async def test_a_history_counts_only_where_the_stream_was_not_alive(
     server: Loopback, tmp_path: Path
 ) -> None:
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
-    await server.tell("rest", "gate-usdt", history=past(300), statuses=[])
+    await server.control("rest", "gate-usdt", history=past(300), statuses=[])
     await reading.run()
     span = Coverage(
         source="gate-usdt",
@@ -358,19 +358,19 @@ async def test_a_history_fills_in_what_its_stream_rejected(
         return int(time.time()) * 1000
 
     async with Collecting(server, tmp_path, quick(gate.USDT)) as running:
-        await server.tell("fault", "gate-usdt")
+        await server.control("fault", "gate-usdt")
         await running.alive()
         read = second()
-        await server.tell("burst", "gate-usdt", count=6, at_ms=read)
+        await server.control("burst", "gate-usdt", count=6, at_ms=read)
         await running.counted(rows=6)
         await asyncio.sleep(1.1)
-        await server.tell("fault", "gate-usdt", faults={"spoil": True})
+        await server.control("fault", "gate-usdt", faults={"spoil": True})
         rejected = second()
-        await server.tell("burst", "gate-usdt", count=6, start=6, at_ms=rejected)
+        await server.control("burst", "gate-usdt", count=6, start=6, at_ms=rejected)
         await running.counted(rows=6, rejects=6)
-    await server.tell("fault", "gate-usdt")
-    told = [(n, read if n < 6 else rejected) for n in range(12)]
-    await server.tell("rest", "gate-usdt", history=told, statuses=[])
+    await server.control("fault", "gate-usdt")
+    history = [(n, read if n < 6 else rejected) for n in range(12)]
+    await server.control("rest", "gate-usdt", history=history, statuses=[])
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
     now = datetime.now(UTC)
     outcome = await reading.run(now + timedelta(minutes=2), since=now - timedelta(minutes=5))
@@ -400,7 +400,7 @@ def test_since_in_the_future_and_a_history_to_watch_are_exit_2(tmp_path: Path) -
 async def test_a_history_from_the_command_line(server: Loopback, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     begin = (now - timedelta(hours=2)).replace(microsecond=0)
-    await server.tell("rest", "htx-linear", history=past(100, begin), statuses=[])
+    await server.control("rest", "htx-linear", history=past(100, begin), statuses=[])
     url = server.environment("htx-linear")["CHAINWATCH_URL_HTX_LINEAR"]
     process = shell.start(
         "collect",

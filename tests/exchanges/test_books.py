@@ -107,18 +107,18 @@ async def test_an_answer_that_cannot_be_parsed_is_one_line(
     exchange: Loopback, faults: dict[str, object], words: str
 ) -> None:
     """An answer that is not JSON is an empty book, which the source of depth rejects."""
-    asked = books.spot_books("bybit", ["BTC/USD", "BTC/USD"], base=address(exchange))
-    book = await anext(asked)
+    order_books = books.spot_books("bybit", ["BTC/USD", "BTC/USD"], base=address(exchange))
+    book = await anext(order_books)
     assert (book.bids, book.asks) == ([(69_999.5, 1.0)], [(70_000.5, 2.0)])
     assert (book.last, book.time) == (70_000.0, BEGIN)
     await exchange.treat_ccxt(**faults)
     with pytest.raises((NetworkError, UsageError), match=words) as caught:
-        await anext(asked)
+        await anext(order_books)
     assert "\n" not in str(caught.value)
     # The next call is a new one.
     await exchange.treat_ccxt()
-    asked = books.spot_books("bybit", ["BTC/USD"], base=address(exchange))
-    assert (await anext(asked)).bids
+    order_books = books.spot_books("bybit", ["BTC/USD"], base=address(exchange))
+    assert (await anext(order_books)).bids
 
 
 async def test_a_venue_that_does_not_answer_is_given_up_in_time(exchange: Loopback) -> None:

@@ -99,10 +99,10 @@ def test_memory_stays_flat_and_files_stay_few_over_an_hour_of_frames(tmp_path: P
         timeout=SECONDS / 10,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    early, late = told["memory"][3], told["memory"][-1]
-    assert late < 1.25 * early, told  # the last two thirds of the hour add next to nothing
-    assert told["most"] <= 24, told
+    usage: dict[str, Any] = json.loads(done.stdout)
+    early, late = usage["memory"][3], usage["memory"][-1]
+    assert late < 1.25 * early, usage  # the last two thirds of the hour add next to nothing
+    assert usage["most"] <= 24, usage
     counted = shell.run(
         "sql", "SELECT count(*) AS n FROM exchange_liquidations", "--csv", home=tmp_path
     )
@@ -132,16 +132,16 @@ async def test_frames_that_are_not_gzip_are_rejected_with_a_reason(
     ]
     async with Collecting(server, tmp_path, LINEAR) as running:
         await running.alive()
-        opened = (await server.tell("state", LINEAR.source))["opened"]
+        opened = (await server.control("state", LINEAR.source))["opened"]
         for n, (frame, _) in enumerate(bad):
-            await server.tell("send", LINEAR.source, frames=[frame])
-            await server.tell("burst", LINEAR.source, count=1, start=10 + n)
+            await server.control("send", LINEAR.source, frames=[frame])
+            await server.control("burst", LINEAR.source, count=1, start=10 + n)
 
         async def complete() -> bool:
             return len(running.liquidations(LINEAR)) == len(bad)
 
         await until(complete)
-        assert (await server.tell("state", LINEAR.source))["opened"] == opened
+        assert (await server.control("state", LINEAR.source))["opened"] == opened
     rejects = running.store.rows(
         Reject, "source = $source ORDER BY received_at", {"source": LINEAR.source}
     )

@@ -37,7 +37,7 @@ def server() -> Iterator[Loopback]:
 @pytest.fixture
 async def exchange(server: Loopback) -> Loopback:
     for source in SOURCES:
-        await server.tell("fault", source)
+        await server.control("fault", source)
     return server
 
 
@@ -50,7 +50,7 @@ async def subscribed(exchange: Loopback, *sources: str) -> None:
     for source in sources:
 
         async def listening(source: str = source) -> bool:
-            state = await exchange.tell("state", source)
+            state = await exchange.control("state", source)
             return bool(state["connections"]) and all(state["topics"])
 
         await until(listening)
@@ -75,7 +75,7 @@ async def test_venues_are_collected_by_name_for_as_long_as_asked(
     )
     await subscribed(exchange, *SOURCES)
     for source in SOURCES:
-        await exchange.tell("burst", source, count=10)
+        await exchange.control("burst", source, count=10)
     done = await ended(process)
     assert done.code == 0, done.err
     states = {row["source"]: row["state"] for row in shell.rows_of(done.out, "--json")}
@@ -93,7 +93,7 @@ async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: P
     await subscribed(exchange, USDM, OKX)
     now = int(time.time() * 1000)
     for source in (USDM, OKX):
-        await exchange.tell("burst", source, count=20, at_ms=now)
+        await exchange.control("burst", source, count=20, at_ms=now)
     assert (await ended(process)).code == 0
     for by in ("hour", "venue", "symbol", "side"):
         done = shell.run("liquidations", "--by", by, home=tmp_path)
@@ -144,7 +144,7 @@ async def test_an_unreachable_feed_is_exit_3_and_one_of_two_exit_4(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     env = exchange.environment(USDM, OKX)
-    await exchange.tell("fault", OKX, faults={"refuse": 1_000})
+    await exchange.control("fault", OKX, faults={"refuse": 1_000})
     some, none = (
         shell.start("collect", *names, "--for", "2s", home=tmp_path / names[0], env=env)
         for names in ((USDM, OKX), (OKX,))
@@ -159,7 +159,7 @@ async def test_an_unreachable_feed_is_exit_3_and_one_of_two_exit_4(
 async def test_a_silent_feed_is_exit_3_although_it_acknowledges_everything(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    await exchange.tell("fault", USDM, faults={"mute": True})
+    await exchange.control("fault", USDM, faults={"mute": True})
     process = shell.start(
         "collect", USDM, "--for", "12s", home=tmp_path, env=exchange.environment(USDM)
     )
@@ -177,11 +177,11 @@ async def test_a_feed_that_rejects_is_exit_4_and_shown_in_reports(
 ) -> None:
     """A venue changes its frames while it is listened to."""
     env = exchange.environment(GATE)
-    await exchange.tell("fault", GATE, faults={"spoil": True})
+    await exchange.control("fault", GATE, faults={"spoil": True})
     process = shell.start("collect", GATE, "--for", "8s", home=tmp_path, env=env)
     await subscribed(exchange, GATE)
     await asyncio.sleep(0.6)
-    await exchange.tell("burst", GATE, count=3, at_ms=int(time.time() * 1000))
+    await exchange.control("burst", GATE, count=3, at_ms=int(time.time() * 1000))
     done = await ended(process)
     assert done.code == 4, done.err
     told = [line for line in done.lines if "a frame or row cannot be parsed: " in line]
@@ -195,7 +195,7 @@ async def test_a_feed_that_rejects_is_exit_4_and_shown_in_reports(
     checks = shell.run("checks", home=tmp_path)
     assert checks.code == 1
     assert "feed_rejects found rows" in checks.err
-    await exchange.tell("fault", GATE)
+    await exchange.control("fault", GATE)
 
 
 def test_a_recording_that_cannot_be_parsed_is_exit_4(tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_a_recording_that_cannot_be_parsed_is_exit_4(tmp_path: Path) -> None:
 async def test_a_collector_killed_while_rejecting_claims_no_coverage(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    await exchange.tell("fault", GATE)
+    await exchange.control("fault", GATE)
     process = shell.start("collect", GATE, home=tmp_path, env=exchange.environment(GATE))
     await subscribed(exchange, GATE)
-    await exchange.tell("burst", GATE, count=3)
-    await exchange.tell("fault", GATE, faults={"spoil": True})
+    await exchange.control("burst", GATE, count=3)
+    await exchange.control("fault", GATE, faults={"spoil": True})
     before = datetime.now(UTC)
-    await exchange.tell("burst", GATE, count=3, start=3)
+    await exchange.control("burst", GATE, count=3, start=3)
     store = Store(tmp_path)
 
     async def stored() -> bool:
@@ -234,7 +234,7 @@ async def test_a_collector_killed_while_rejecting_claims_no_coverage(
     await until(stored)
     os.kill(process.pid, signal.SIGKILL)
     await ended(process)
-    await exchange.tell("fault", GATE)
+    await exchange.control("fault", GATE)
     spans = store.rows(Coverage, "true ORDER BY from_time")
     assert spans[-1].state == "rejecting"
     assert all(s.to_time <= before + timedelta(seconds=0.5) for s in spans if s.state == "up")
@@ -249,7 +249,7 @@ async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(
         process = shell.start("collect", *SOURCES, home=home, env=exchange.environment(*SOURCES))
         await subscribed(exchange, *SOURCES)
         for source in SOURCES:
-            await exchange.tell("burst", source, count=100)
+            await exchange.control("burst", source, count=100)
         await asyncio.sleep(0.5)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -270,7 +270,7 @@ async def test_a_collector_killed_in_a_burst_loses_nothing_acknowledged(
     process = shell.start("collect", USDM, "--jsonl", home=tmp_path, env=exchange.environment(USDM))
     await subscribed(exchange, USDM)
     assert process.stdout is not None
-    burst = asyncio.create_task(exchange.tell("burst", USDM, count=2_000, rate=400))
+    burst = asyncio.create_task(exchange.control("burst", USDM, count=2_000, rate=400))
     acknowledged = 0
     for _ in range(2):
         line = json.loads(await asyncio.to_thread(process.stdout.readline))
@@ -298,7 +298,7 @@ async def test_a_recording_on_a_full_disk_ends_with_one_line(exchange: Loopback)
     env = exchange.environment(USDM)
     process = shell.start("--quiet", "record", USDM, "--for", "60s", "-o", "/dev/full", env=env)
     await subscribed(exchange, USDM)
-    await exchange.tell("burst", USDM, count=500)
+    await exchange.control("burst", USDM, count=500)
     done = await ended(process)
     assert done.code == Exit.STORE
     assert done.lines == ["chainwatch: /dev/full cannot be written: No space left on device"]
@@ -312,13 +312,13 @@ async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_p
     kept = shell.start("record", *SOURCES, "--for", "6s", "--out", str(path), env=env)
 
     async def both() -> bool:
-        states = [await exchange.tell("state", source) for source in SOURCES]
+        states = [await exchange.control("state", source) for source in SOURCES]
         return all(s["connections"] == 2 and all(s["topics"]) for s in states)
 
     await until(both)
     await asyncio.sleep(0.4)
     for source in SOURCES:
-        await exchange.tell("burst", source, count=40)
+        await exchange.control("burst", source, count=40)
     assert [(await ended(p)).code for p in (live, kept)] == [0, 0]
     done = shell.run("replay", str(path), "--json", home=tmp_path / "again")
     assert done.code == 0, done.err
@@ -369,7 +369,7 @@ async def test_watch_without_a_terminal_writes_a_line_per_liquidation(
     for options, start in (((), 0), (("--jsonl",), 3)):
         process = shell.start("watch", USDM, "--for", "4s", *options, home=tmp_path, env=env)
         await subscribed(exchange, USDM)
-        await exchange.tell("burst", USDM, count=3, start=start)
+        await exchange.control("burst", USDM, count=3, start=start)
         done = await ended(process)
         assert done.code == 0, done.err
         lines = done.out.splitlines()
@@ -396,7 +396,7 @@ async def test_watch_follows_what_another_process_collects(
     told = await asyncio.to_thread(watcher.stderr.readline)
     assert b"binance-usdm is being collected: following what is stored" in told
     await asyncio.sleep(0.5)
-    await exchange.tell("burst", USDM, count=4)
+    await exchange.control("burst", USDM, count=4)
     done = await ended(watcher)
     collector.send_signal(signal.SIGINT)
     assert (await ended(collector)).code == 130
@@ -426,7 +426,7 @@ async def test_watch_draws_tables_and_ctrl_c_ends_it_within_a_second(
         )
         await subscribed(exchange, USDM, OKX)
         for source in (USDM, OKX):
-            await exchange.tell("burst", source, count=4)
+            await exchange.control("burst", source, count=4)
         code, text, took = await pressing
         assert code == 130
         for words in ("Last liquidations", "lower bounds", "Feeds", "≥ ", "quiet for", "sampled: "):

@@ -35,7 +35,7 @@ async def exchange(server: Loopback) -> Loopback:
 
 
 async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
-    await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+    await asyncio.gather(*(exchange.control(do, c.source, **order) for c in CHANNELS))
 
 
 def test_the_loopback_exchange_plays_every_venue() -> None:
@@ -71,9 +71,9 @@ async def test_a_refused_feed_is_down_with_the_venues_words(
 ) -> None:
     for channel in CHANNELS:
         topics = channel.topics(dict.fromkeys(ALL[channel.source].symbols, SOME))
-        await exchange.tell("fault", channel.source, faults={"deny": topics})
+        await exchange.control("fault", channel.source, faults={"deny": topics})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await running.told("refused: ")
+        await running.noted("refused: ")
     for channel in CHANNELS:
         spans = running.coverage(channel)
         assert states(spans) == ["down"], channel.source
@@ -85,7 +85,7 @@ async def test_a_refused_socket_is_tried_again_until_it_opens(
 ) -> None:
     await at_once(exchange, "fault", faults={"refuse": 3})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await running.told("HTTP 503")
+        await running.noted("HTTP 503")
         await running.alive()
         await at_once(exchange, "burst", count=3)
         await running.counted(rows=3)

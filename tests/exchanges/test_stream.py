@@ -40,13 +40,13 @@ async def exchange(server: Loopback) -> Loopback:
     """The exchange, behaving."""
     await at_once(server, "fault")
     for channel in LARGE:
-        await server.tell("list", channel.source, symbols=ALL[channel.source].symbols)
+        await server.control("list", channel.source, symbols=ALL[channel.source].symbols)
     return server
 
 
 async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
     """Tell it for all channels."""
-    await asyncio.gather(*(exchange.tell(do, c.source, **order) for c in CHANNELS))
+    await asyncio.gather(*(exchange.control(do, c.source, **order) for c in CHANNELS))
 
 
 def states(spans: list[Coverage]) -> list[str]:
@@ -130,7 +130,7 @@ async def test_an_id_tells_apart_what_happened_to_one_contract_only(
             texts = [text for _, text in protocol.frames(0, 0)]
             texts += [text.replace(*protocol.symbols[:2]) for text in texts]
             again = [{"text": text} for text in (*texts, *texts)]
-            await exchange.tell("send", channel.source, frames=again)
+            await exchange.control("send", channel.source, frames=again)
         await running.counted(rows=2, duplicates=2)
     for channel in several:
         found = running.liquidations(channel)
@@ -145,7 +145,7 @@ async def test_a_second_run_continues_the_coverage_of_the_first(
     for _ in range(2):
         async with Collecting(exchange, tmp_path, USDM) as running:
             await running.alive()
-            await exchange.tell("burst", USDM.source, count=30)
+            await exchange.control("burst", USDM.source, count=30)
             await running.counted(rows=30)
     assert len(running.liquidations(USDM)) == 30
     spans = running.coverage(USDM)
@@ -166,7 +166,7 @@ async def test_identical_rows_in_one_frame_are_separate_events(
     twins = dump({**frame, "data": [detail, detail, {**detail, "S": "Sell"}]})
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
-        await exchange.tell("send", LINEAR.source, frames=[{"text": twins}, {"text": twins}])
+        await exchange.control("send", LINEAR.source, frames=[{"text": twins}, {"text": twins}])
         await running.counted(rows=3, duplicates=3)
     rows = running.liquidations(LINEAR)
     assert sorted(r.side for r in rows) == ["long", "long", "short"]
@@ -181,7 +181,7 @@ async def test_a_message_in_many_pieces_is_one_frame(exchange: Loopback, tmp_pat
     pieces = [text[i : i + 40] for i in range(0, len(text), 40)]
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-        await exchange.tell("send", USDM.source, frames=[{"pieces": pieces}])
+        await exchange.control("send", USDM.source, frames=[{"pieces": pieces}])
         await running.counted(rows=1)
     (row,) = running.liquidations(USDM)
     assert row.raw == text
@@ -199,10 +199,10 @@ async def test_silence_is_noticed_within_three_heartbeat_periods(
         await at_once(exchange, "burst", count=10)
         await running.counted(rows=10)
         await at_once(exchange, "fault", faults={"mute": True})
-        await running.told("silent: no ")
+        await running.noted("silent: no ")
         await running.subscribed()  # the new socket is acknowledged, and as silent
         await at_once(exchange, "fault")
-        await running.told("alive again after ")
+        await running.noted("alive again after ")
         await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
@@ -215,7 +215,7 @@ async def test_silence_is_noticed_within_three_heartbeat_periods(
         # What was not heard is not covered: the span of being up ends at the last heartbeat.
         before = spans[: spans.index(noticed)]
         assert sum(s.rows for s in before if s.state == "up") == 10
-        said = [line for line in running.voice.said if line.startswith(channel.source)]
+        said = [line for line in running.voice.lines if line.startswith(channel.source)]
         assert any("silent" in line for line in said)
         assert any("alive again" in line for line in said)
 
@@ -226,7 +226,7 @@ async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
         await running.alive()
         await at_once(exchange, "stall")
-        await running.told("silent: no ")
+        await running.noted("silent: no ")
         await running.alive()
     for channel in CHANNELS:
         spans = running.coverage(channel)
@@ -265,7 +265,7 @@ async def test_a_subscription_without_acknowledgement_is_given_up(
 ) -> None:
     await at_once(exchange, "fault", faults={"no_ack": True})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
-        await running.told("no acknowledgement of ")
+        await running.noted("no acknowledgement of ")
         await at_once(exchange, "fault")
         await running.alive()
     for channel in CHANNELS:
@@ -277,11 +277,11 @@ async def test_a_subscription_without_acknowledgement_is_given_up(
 async def test_a_refused_socket_is_retried_after_the_venues_wait(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    before = (await exchange.tell("state", USDM.source))["opened"]
-    await exchange.tell("fault", USDM.source, faults={"refuse": 3, "retry_after": 1})
+    before = (await exchange.control("state", USDM.source))["opened"]
+    await exchange.control("fault", USDM.source, faults={"refuse": 3, "retry_after": 1})
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-    opened = (await exchange.tell("state", USDM.source))["opened"] - before
+    opened = (await exchange.control("state", USDM.source))["opened"] - before
     assert opened == 4
     spans = running.coverage(USDM)
     assert "refuses the socket with HTTP 503" in {s.reason for s in spans if s.state == "down"}
@@ -291,11 +291,11 @@ async def test_a_refused_socket_is_retried_after_the_venues_wait(
 
 
 async def test_waits_grow_until_a_connection_has_lived(exchange: Loopback, tmp_path: Path) -> None:
-    before = (await exchange.tell("state", USDM.source))["opened"]
-    await exchange.tell("fault", USDM.source, faults={"refuse": 1_000})
+    before = (await exchange.control("state", USDM.source))["opened"]
+    await exchange.control("fault", USDM.source, faults={"refuse": 1_000})
 
     async def opened_ten_times() -> bool:
-        return (await exchange.tell("state", USDM.source))["opened"] - before >= 10
+        return (await exchange.control("state", USDM.source))["opened"] - before >= 10
 
     async with Collecting(exchange, tmp_path, USDM):
         begun = time.monotonic()
@@ -307,15 +307,15 @@ async def test_waits_grow_until_a_connection_has_lived(exchange: Loopback, tmp_p
 
 async def test_a_refused_topic_costs_no_other_topic(exchange: Loopback, tmp_path: Path) -> None:
     """The count of subscribed topics shows it."""
-    await exchange.tell("fault", LINEAR.source, faults={"deny": ["allLiquidation.XRPUSDT"]})
+    await exchange.control("fault", LINEAR.source, faults={"deny": ["allLiquidation.XRPUSDT"]})
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
-        await exchange.tell("burst", LINEAR.source, count=10)
+        await exchange.control("burst", LINEAR.source, count=10)
         await running.counted(rows=8)
     spans = [s for s in running.coverage(LINEAR) if s.state == "up"]
     assert {(s.subscribed, s.listed) for s in spans} == {(4, 5)}
     assert len(running.liquidations(LINEAR)) == 8
-    refusals = [line for line in running.voice.said if "refuses" in line]
+    refusals = [line for line in running.voice.lines if "refuses" in line]
     assert len(refusals) == 1
     assert "handler not found,topic:allLiquidation.XRPUSDT" in refusals[0]
 
@@ -323,9 +323,9 @@ async def test_a_refused_topic_costs_no_other_topic(exchange: Loopback, tmp_path
 async def test_a_venue_that_refuses_the_feed_itself_is_down_with_its_reason(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    await exchange.tell("fault", USDM.source, faults={"deny": ["!forceOrder@arr"]})
+    await exchange.control("fault", USDM.source, faults={"deny": ["!forceOrder@arr"]})
     async with Collecting(exchange, tmp_path, USDM) as running:
-        await running.told("refused: ")
+        await running.noted("refused: ")
     spans = running.coverage(USDM)
     assert states(spans) == ["down"]
     assert any(
@@ -339,9 +339,9 @@ async def test_a_feed_with_heartbeats_and_no_liquidation_is_stale(
     quiet = quick(binance.USDM, max_quiet_seconds=2.0)
     async with Collecting(exchange, tmp_path, quiet) as running:
         await running.alive()
-        await exchange.tell("burst", quiet.source, count=2)
+        await exchange.control("burst", quiet.source, count=2)
         await running.stands(quiet, lambda span: span.state == "stale")
-        await exchange.tell("burst", quiet.source, count=2, start=2)
+        await exchange.control("burst", quiet.source, count=2, start=2)
         await running.stands(quiet, lambda span: span.state == "up")
     spans = running.coverage(quiet)
     check_spans(spans)
@@ -360,7 +360,7 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
         await at_once(exchange, "fault", faults={"spoil": True})
         await at_once(exchange, "burst", count=5, start=5)
         await running.counted(rows=5, rejects=5)
-        await running.told("cannot be parsed")
+        await running.noted("cannot be parsed")
         for channel in CHANNELS:  # the heartbeat goes on, which proves nothing now
             await running.stands(
                 channel, lambda span: span.state == "rejecting" and span.rejects == 0
@@ -385,7 +385,7 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
         assert bad[0].from_time >= max(r.received_at for r in rows[:5])
         # and ends with the next liquidation that is read.
         assert bad[-1].to_time == min(r.received_at for r in rows if r not in rows[:5])
-        said = [line for line in running.voice.said if line.startswith(f"{channel.source}: a fr")]
+        said = [line for line in running.voice.lines if line.startswith(f"{channel.source}: a fr")]
         assert len(said) == 1
         assert "it begins" in said[0]
         assert len(said[0]) < 700
@@ -396,11 +396,11 @@ async def test_a_feed_rejects_through_a_reconnect_and_to_the_end(
 ) -> None:
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-        await exchange.tell("fault", USDM.source, faults={"spoil": True})
-        await exchange.tell("burst", USDM.source, count=1)
+        await exchange.control("fault", USDM.source, faults={"spoil": True})
+        await exchange.control("burst", USDM.source, count=1)
         await running.counted(rejects=1)
-        await exchange.tell("drop", USDM.source)
-        await running.told("the connection broke")
+        await exchange.control("drop", USDM.source)
+        await running.noted("the connection broke")
         await running.stands(USDM, lambda span: span.state == "rejecting" and span.frames > 2)
     spans = running.coverage(USDM)
     check_spans(spans)
@@ -416,7 +416,7 @@ async def test_a_frame_of_which_a_part_is_read_ends_what_it_begins(
     mixed = dump({**frame, "data": [good, {**good, "p": "none"}]})
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
-        await exchange.tell("send", LINEAR.source, frames=[{"text": mixed}])
+        await exchange.control("send", LINEAR.source, frames=[{"text": mixed}])
         await running.counted(rows=1, rejects=1)
         await running.alive()
     spans = running.coverage(LINEAR)
@@ -435,11 +435,11 @@ async def test_contracts_are_spread_over_sockets_within_the_limits(
     exchange: Loopback, tmp_path: Path
 ) -> None:
     symbols = [f"C{i:03}USDT" for i in range(130)]
-    await exchange.tell("list", LINEAR.source, symbols=["BTCUSDT", *symbols])
+    await exchange.control("list", LINEAR.source, symbols=["BTCUSDT", *symbols])
     small = quick(bybit.LINEAR, topics_per_connection=60)
     async with Collecting(exchange, tmp_path, small) as running:
         await running.alive(connections=3)
-        state = await exchange.tell("state", small.source)
+        state = await exchange.control("state", small.source)
         sizes = sorted(sum(t.startswith("allLiq") for t in topics) for topics in state["topics"])
         assert sizes == [11, 60, 60]
         assert all("tickers.BTCUSDT" in topics for topics in state["topics"])
@@ -450,7 +450,7 @@ async def test_contracts_are_spread_over_sockets_within_the_limits(
             if "subscribe" in text
         ]
         assert max(map(len, requests)) == small.topics_per_message
-        await exchange.tell("burst", small.source, count=262)
+        await exchange.control("burst", small.source, count=262)
         await running.counted(rows=262)
     assert len(running.liquidations(small)) == 262
     last = running.coverage(small)[-2]
@@ -460,14 +460,14 @@ async def test_contracts_are_spread_over_sockets_within_the_limits(
 async def test_a_lost_socket_of_several_makes_coverage_partial(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    await exchange.tell("list", LINEAR.source, symbols=[f"C{i}USDT" for i in range(10)])
+    await exchange.control("list", LINEAR.source, symbols=[f"C{i}USDT" for i in range(10)])
     small = quick(bybit.LINEAR, topics_per_connection=5)
     async with Collecting(exchange, tmp_path, small) as running:
         await running.alive(connections=2)
-        await exchange.tell("fault", small.source, faults={"refuse": 1_000})
-        await exchange.tell("drop", small.source, which=1)
+        await exchange.control("fault", small.source, faults={"refuse": 1_000})
+        await exchange.control("drop", small.source, which=1)
         await running.stands(small, lambda span: span.state == "partial")
-        await exchange.tell("fault", small.source)
+        await exchange.control("fault", small.source)
         await running.alive(connections=2)
     spans = running.coverage(small)
     check_spans(spans)
@@ -484,9 +484,11 @@ async def test_a_contract_listed_later_is_subscribed_to(exchange: Loopback, tmp_
     )
     async with Collecting(exchange, tmp_path, LINEAR, timing=often) as running:
         await running.alive()
-        await exchange.tell("list", LINEAR.source, symbols=[*ALL[LINEAR.source].symbols, "NEWUSDT"])
+        await exchange.control(
+            "list", LINEAR.source, symbols=[*ALL[LINEAR.source].symbols, "NEWUSDT"]
+        )
         await running.stands(LINEAR, lambda span: span.subscribed == 6)
-        await exchange.tell("burst", LINEAR.source, count=6)
+        await exchange.control("burst", LINEAR.source, count=6)
         await running.counted(rows=6)
     rows = running.liquidations(LINEAR)
     assert [r.symbol for r in rows][-1] == "NEWUSDT"
@@ -502,23 +504,23 @@ async def test_without_a_list_the_contracts_of_the_last_run_are_used(
 ) -> None:
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
-    await exchange.tell("rest", LINEAR.source, statuses=[404] * 50)
+    await exchange.control("rest", LINEAR.source, statuses=[404] * 50)
     async with Collecting(exchange, tmp_path, LINEAR) as running:
         await running.alive()
-        await exchange.tell("burst", LINEAR.source, count=5)
+        await exchange.control("burst", LINEAR.source, count=5)
         await running.counted(rows=5)
-    await exchange.tell("rest", LINEAR.source, statuses=[])
+    await exchange.control("rest", LINEAR.source, statuses=[])
     assert len(running.liquidations(LINEAR)) == 5
-    assert any("using the 5 contracts of the last run" in line for line in running.voice.said)
+    assert any("using the 5 contracts of the last run" in line for line in running.voice.lines)
 
 
 async def test_a_feed_by_contract_without_any_list_is_down_and_says_so(
     exchange: Loopback, tmp_path: Path
 ) -> None:
-    await exchange.tell("rest", LINEAR.source, statuses=[404] * 50)
+    await exchange.control("rest", LINEAR.source, statuses=[404] * 50)
     async with Collecting(exchange, tmp_path, LINEAR) as running:
-        await running.told("no list of contracts")
-    await exchange.tell("rest", LINEAR.source, statuses=[])
+        await running.noted("no list of contracts")
+    await exchange.control("rest", LINEAR.source, statuses=[])
     spans = running.coverage(LINEAR)
     assert states(spans) == ["down"]
     assert "no list of contracts" in spans[-1].reason
@@ -568,12 +570,12 @@ async def test_what_cannot_be_parsed_is_rejected_with_a_reason(
     bad = bad_frames()
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-        opened = (await exchange.tell("state", USDM.source))["opened"]
+        opened = (await exchange.control("state", USDM.source))["opened"]
         for n, (frame, _) in enumerate(bad):
-            await exchange.tell("send", USDM.source, frames=[frame])
-            await exchange.tell("burst", USDM.source, count=1, start=10 + n)
+            await exchange.control("send", USDM.source, frames=[frame])
+            await exchange.control("burst", USDM.source, count=1, start=10 + n)
         await running.counted(rows=len(bad) + 1, rejects=len(bad) - 1)
-        assert (await exchange.tell("state", USDM.source))["opened"] == opened
+        assert (await exchange.control("state", USDM.source))["opened"] == opened
         await running.alive()
     rejects = running.store.rows(
         Reject, "source = $source ORDER BY received_at", {"source": USDM.source}
@@ -603,22 +605,20 @@ async def test_a_flood_of_garbage_is_counted_in_full_and_kept_in_part(
 ) -> None:
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-        await exchange.tell(
+        await exchange.control(
             "send", USDM.source, frames=[{"text": f"garbage {n}"} for n in range(300)]
         )
-        await exchange.tell("burst", USDM.source, count=5)
+        await exchange.control("burst", USDM.source, count=5)
         await running.counted(rows=5, rejects=300)
     assert sum(s.rejects for s in running.coverage(USDM)) == 300
     assert 100 <= len(running.store.rows(Reject)) <= 200  # the minute may turn
     assert len(running.liquidations(USDM)) == 5
 
 
-async def test_a_frame_above_the_cap_ends_the_socket(
-    exchange: Loopback, tmp_path: Path
-) -> None:
+async def test_a_frame_above_the_cap_ends_the_socket(exchange: Loopback, tmp_path: Path) -> None:
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()
-        await exchange.tell("send", USDM.source, frames=[{"text": "x" * (17 * 2**20)}])
-        await running.told("a frame is larger than the cap")
+        await exchange.control("send", USDM.source, frames=[{"text": "x" * (17 * 2**20)}])
+        await running.noted("a frame is larger than the cap")
         await running.alive()
     assert any(s.reason == "a frame is larger than the cap" for s in running.coverage(USDM))

@@ -45,9 +45,9 @@ CLOSED = ("bitmex", "ftx")
 
 
 def records() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(shared_file(MESSAGES).read_text("utf-8"))
-    assert len(found) == 21
-    return found
+    captured: list[dict[str, Any]] = json.loads(shared_file(MESSAGES).read_text("utf-8"))
+    assert len(captured) == 21
+    return captured
 
 
 def retired(record: dict[str, Any]) -> bool:
@@ -60,20 +60,20 @@ def read(record: dict[str, Any]) -> list[Any]:
     channel = READERS[record["exchange"]]
     reader = Reader(channel.source, channel.venue, channel.market)
     reader.received = datetime.now(UTC)
-    seen = channel.parse(json.dumps(record["raw"]).encode(), reader)
-    assert not seen.rejects, seen.rejects
-    return list(seen.rows)
+    parsed = channel.parse(json.dumps(record["raw"]).encode(), reader)
+    assert not parsed.rejects, parsed.rejects
+    return list(parsed.rows)
 
 
 def test_sides_prices_and_amounts_equal_the_other_implementation() -> None:
-    compared = 0
+    count = 0
     for record in records():
         if record["exchange"] in CLOSED or retired(record) or not record["normalized"]:
             continue
         rows = read(record)
         assert len(rows) == len(record["normalized"]), record
         for row, other in zip(rows, record["normalized"], strict=True):
-            compared += 1
+            count += 1
             # An order that sells closes a long.
             assert row.side == {"sell": "long", "buy": "short"}[other["side"]], record
             given = datetime.fromisoformat(other["timestamp"])
@@ -84,7 +84,7 @@ def test_sides_prices_and_amounts_equal_the_other_implementation() -> None:
                 assert row.price == other["price"]
             amounts = (row.contracts, row.quantity_base, row.notional_quote)
             assert other["amount"] in [None if a is None else pytest.approx(a) for a in amounts]
-    assert compared == 10
+    assert count == 10
 
 
 def test_what_is_not_a_liquidation_gives_no_row() -> None:

@@ -112,8 +112,8 @@ def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
 
 
 def test_waits_repeat_with_the_same_random() -> None:
-    one, two = (Backoff(random=random.Random(7)) for _ in range(2))
-    assert [one.delay(k) for k in range(9)] == [two.delay(k) for k in range(9)]
+    first, second = (Backoff(random=random.Random(7)) for _ in range(2))
+    assert [first.delay(k) for k in range(9)] == [second.delay(k) for k in range(9)]
 
 
 def test_a_wait_is_never_shorter_than_the_server_asks_for() -> None:
@@ -249,9 +249,12 @@ async def test_a_redirect_on_the_same_server_keeps_the_credentials(http: Http) -
 
 
 async def test_a_redirect_to_another_port_is_refused(http: Http) -> None:
-    async with Server(say(b"stolen")) as other, Server(say(status=307, Location=other.url)) as one:
+    async with (
+        Server(say(b"stolen")) as other,
+        Server(say(status=307, Location=other.url)) as server,
+    ):
         with pytest.raises(Failed, match="redirects to another server"):
-            await http.request("POST", one.url, body=b"secret")
+            await http.request("POST", server.url, body=b"secret")
 
 
 async def test_a_closed_port_is_one_plain_error(http: Http) -> None:
@@ -298,9 +301,7 @@ def _write_certificate(path: Path) -> None:
     path.write_bytes(done.stdout)
 
 
-async def test_an_untrusted_certificate_is_refused(
-    http: Http, self_signed: ssl.SSLContext
-) -> None:
+async def test_an_untrusted_certificate_is_refused(http: Http, self_signed: ssl.SSLContext) -> None:
     async with Server(say(b"secret"), self_signed) as server:
         with pytest.raises(Failed) as caught:
             await http.request("GET", f"{server.url}/{KEY}")

@@ -169,8 +169,8 @@ async def test_a_socket_over_tls_needs_an_authority_that_vouches_for_it(certific
                 async with strange.socket(socket_url(server)):
                     pass
         async with (
-            Http(authorities=certificate) as known,
-            known.socket(socket_url(server)) as socket,
+            Http(authorities=certificate) as trusting,
+            trusting.socket(socket_url(server)) as socket,
         ):
             await socket.send("x")
             assert (await socket.receive()).data == b"x"
@@ -214,16 +214,16 @@ def test_a_frame_that_is_no_gzip_or_a_bomb_is_refused(data: bytes, reason: str) 
 
 async def test_rest_asks_again_where_that_helps_and_not_where_it_does_not(http: Http) -> None:
     statuses = [503, 429, 200]
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        asked.append(str(request.rel_url))
+        requests.append(str(request.rel_url))
         return web.Response(status=statuses.pop(0), text="fine")
 
     async with Server(handler) as server:
         rest = Rest(http, server.url, backoff=Backoff(0.01))
         assert await rest.get("/a", x=1, y=None, z="b c") == b"fine"
-        assert asked == ["/a?x=1&z=b+c"] * 3
+        assert requests == ["/a?x=1&z=b+c"] * 3
         statuses[:] = [400]
         with pytest.raises(NetworkError, match=r"answers HTTP 400 \(fine\)"):
             await rest.get("/a")

@@ -80,17 +80,17 @@ async def record(folder: Path) -> Path:
     path = folder / "frames.jsonl"
     with Loopback() as exchange:
         for source in SOURCES:
-            await exchange.tell("list", source, symbols=list(SYMBOLS[source].values()))
+            await exchange.control("list", source, symbols=list(SYMBOLS[source].values()))
         env = exchange.environment(*SOURCES)
         process = shell.start("record", *SOURCES, "--for", "4s", "--out", str(path), env=env)
 
         async def listening() -> bool:
-            states = [await exchange.tell("state", source) for source in SOURCES]
+            states = [await exchange.control("state", source) for source in SOURCES]
             return all(s["connections"] and all(s["topics"]) for s in states)
 
         await until(listening)
         for source, _, text in orders():
-            await exchange.tell("send", source, frames=[{"text": text}])
+            await exchange.control("send", source, frames=[{"text": text}])
         done = await asyncio.to_thread(shell.ended, process)
         assert done.code == 0, done.err
     return path

@@ -90,14 +90,16 @@ class Loopback:
 
     def environment(self, *sources: str) -> dict[str, str]:
         """What points these sources here."""
-        found = {}
+        variables = {}
         for source in sources:
             name = source.upper().replace("-", "_")
-            found[f"CHAINWATCH_WS_{name}"] = f"ws{self._secure}://127.0.0.1:{self.port}/ws/{source}"
-            found[f"CHAINWATCH_URL_{name}"] = (
+            variables[f"CHAINWATCH_WS_{name}"] = (
+                f"ws{self._secure}://127.0.0.1:{self.port}/ws/{source}"
+            )
+            variables[f"CHAINWATCH_URL_{name}"] = (
                 f"http{self._secure}://127.0.0.1:{self.port}/rest/{source}"
             )
-        return found
+        return variables
 
     def settings(self, home: Path, *sources: str, **more: str) -> Settings:
         return Settings(
@@ -106,14 +108,14 @@ class Loopback:
             dotenv=home / "no.env",
         )
 
-    async def tell(self, do: str, source: str, **order: Any) -> Any:
-        """Have the exchange do something; what it answers."""
+    async def control(self, do: str, source: str, **order: Any) -> Any:
+        """Have the exchange do something (see tests.venues.server); its answer."""
         return await self._post("/control", {"do": do, "source": source, **order})
 
     async def treat_ccxt(self, **faults: Any) -> list[str]:
-        """Behave so with ccxt; what it asked since the last time."""
-        asked: list[str] = await self._post("/control/ccxt", faults)
-        return asked
+        """Behave so with ccxt; the paths it requested since the last time."""
+        paths: list[str] = await self._post("/control/ccxt", faults)
+        return paths
 
     async def _post(self, path: str, order: Any) -> Any:
         async with (
@@ -146,13 +148,13 @@ FAST = Timing(
 
 
 class Notes:
-    """A voice that remembers."""
+    """Keeps the notes of a run."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def note(self, text: str) -> None:
-        self.said.append(text)
+        self.lines.append(text)
 
     def progress(self, what: str, done: float, total: float | None = None) -> None: ...
 
@@ -177,13 +179,13 @@ class HandedOver:
                 self.spans.append(row)
 
 
-def source_of(channel: Channel, timing: Timing, seen: HandedOver) -> Source:
-    """The channel's own stream; `seen` is told what it hands over."""
+def source_of(channel: Channel, timing: Timing, handed_over: HandedOver) -> Source:
+    """The channel's own stream; `handed_over` is told what it hands over."""
 
     async def run(feed: Feed) -> AsyncIterator[Batch]:
         async with contextlib.aclosing(stream.run(feed, channel, timing)) as batches:
             async for batch in batches:
-                seen.add(batch)
+                handed_over.add(batch)
                 yield batch
 
     return Source(
@@ -210,8 +212,11 @@ class Collecting:
         self.outcomes: list[Outcome] = []
         self._exchange = exchange
         settings = exchange.settings(home, *(c.source for c in channels), **more)
-        self._seen = {channel.source: HandedOver() for channel in channels}
-        jobs = [Job(source_of(channel, timing, self._seen[channel.source])) for channel in channels]
+        self._handed_over = {channel.source: HandedOver() for channel in channels}
+        jobs = [
+            Job(source_of(channel, timing, self._handed_over[channel.source]))
+            for channel in channels
+        ]
         self._run = runner.collect(self.store, settings, jobs, self.voice)
         self._task: asyncio.Task[list[Outcome]] | None = None
 
@@ -232,53 +237,55 @@ class Collecting:
     async def alive(self, connections: int = 1) -> None:
         """Wait until every channel has subscribed to everything on so many sockets, and is up.
 
-        What proves it arrived after this was asked: sockets that broke just now do not count.
+        What proves it arrived after this was called: sockets that broke just now do not count.
         """
-        asked = datetime.now(UTC)
+        called_at = datetime.now(UTC)
         await self.subscribed(connections)
         for channel in self.channels:
-            await self.stands(channel, lambda span: span.state == "up" and span.to_time > asked)
+            await self.stands(channel, lambda span: span.state == "up" and span.to_time > called_at)
 
     async def subscribed(self, connections: int = 1) -> None:
         """Wait until every channel has asked for topics on so many sockets."""
         for channel in self.channels:
 
-            async def asked(source: str = channel.source) -> bool:
-                state = await self._exchange.tell("state", source)
+            async def has_topics(source: str = channel.source) -> bool:
+                state = await self._exchange.control("state", source)
                 return state["connections"] >= connections and all(state["topics"])
 
-            await until(asked)
+            await until(has_topics)
 
     async def stands(self, channel: Channel, check: Callable[[Coverage], bool]) -> None:
         """Wait until the newest span of this channel is such."""
 
         async def such() -> bool:
-            spans = self._seen[channel.source].spans
+            spans = self._handed_over[channel.source].spans
             return bool(spans) and check(spans[-1])
 
         await until(such)
 
     async def counted(self, *, rows: int = 0, duplicates: int = 0, rejects: int = 0) -> None:
         """Wait until every channel has handed over as much as this."""
-        for seen in self._seen.values():
+        for handed_over in self._handed_over.values():
 
-            async def reached(seen: HandedOver = seen) -> bool:
+            async def reached(handed_over: HandedOver = handed_over) -> bool:
                 return (
-                    seen.liquidations >= rows
-                    and sum(span.duplicates for span in seen.spans) >= duplicates
-                    and sum(span.rejects for span in seen.spans) >= rejects
+                    handed_over.liquidations >= rows
+                    and sum(span.duplicates for span in handed_over.spans) >= duplicates
+                    and sum(span.rejects for span in handed_over.spans) >= rejects
                 )
 
             await until(reached)
 
-    async def told(self, words: str) -> None:
-        """Wait until this was said of every channel."""
+    async def noted(self, words: str) -> None:
+        """Wait until a note on each channel holds these words."""
 
-        async def said() -> bool:
-            lines = [line for line in self.voice.said if words in line]
-            return all(any(line.startswith(f"{name}: ") for line in lines) for name in self._seen)
+        async def complete() -> bool:
+            lines = [line for line in self.voice.lines if words in line]
+            return all(
+                any(line.startswith(f"{name}: ") for line in lines) for name in self._handed_over
+            )
 
-        await until(said)
+        await until(complete)
 
     def coverage(self, channel: Channel) -> list[Coverage]:
         return self.store.rows(

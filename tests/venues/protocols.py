@@ -25,7 +25,7 @@ Past = tuple[int, int]
 
 @dataclass
 class Answer:
-    """What a message of the client brings about."""
+    """What the venue does on a message of the client."""
 
     replies: list[str] = field(default_factory=list)
     topics: set[str] = field(default_factory=set)
@@ -71,10 +71,10 @@ class Protocol:
     def past(
         self, history: Sequence[Past], start: int, end: int, symbol: str | None = None
     ) -> list[Past]:
-        """What lies in a span of time, oldest first."""
-        found = [(n, ms) for n, ms in history if start <= ms < end]
-        found.sort(key=lambda one: one[1])
-        return [one for one in found if symbol in (None, self.symbol(one[0]))]
+        """The liquidations in a span of time, oldest first."""
+        past = [(n, ms) for n, ms in history if start <= ms < end]
+        past.sort(key=lambda entry: entry[1])
+        return [(n, ms) for n, ms in past if symbol in (None, self.symbol(n))]
 
     def symbol(self, n: int) -> str:
         return self.symbols[n % len(self.symbols)]

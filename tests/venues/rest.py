@@ -80,7 +80,7 @@ def bybit(path: str, query: dict[str, str]) -> Any:
     match path:
         case "/v5/market/instruments-info":
             linear = query["category"] == "linear"
-            one = {
+            contract = {
                 "symbol": "BTCUSDT" if linear else "BTCUSD",
                 "contractType": "LinearPerpetual" if linear else "InversePerpetual",
                 "status": "Trading",
@@ -93,7 +93,7 @@ def bybit(path: str, query: dict[str, str]) -> Any:
                 "lotSizeFilter": {"qtyStep": "0.001" if linear else "1", "minOrderQty": "1"},
                 "leverageFilter": {"minLeverage": "1", "maxLeverage": "100"},
             }
-            return answer({"category": query["category"], "list": [one], "nextPageCursor": ""})
+            return answer({"category": query["category"], "list": [contract], "nextPageCursor": ""})
         case "/v5/market/orderbook":
             book = {"s": query["symbol"], "b": [["69999.5", "1"]], "a": [["70000.5", "2"]]}
             return answer({**book, "ts": BEGIN_MS, "u": 1})
@@ -103,20 +103,20 @@ def bybit(path: str, query: dict[str, str]) -> Any:
         case "/v5/market/open-interest":
             first, last = int(query["startTime"]), int(query["endTime"])
             times = range(BEGIN_MS, BEGIN_MS + BARS * BAR_MS, BAR_MS)
-            found = [ms for ms in times if first <= ms <= last][-int(query["limit"]) :]
+            times_in = [ms for ms in times if first <= ms <= last][-int(query["limit"]) :]
             readings = [
                 {"openInterest": f"{interest(ms, query['category'])}", "timestamp": f"{ms}"}
-                for ms in reversed(found)
+                for ms in reversed(times_in)
             ]
             names = {"symbol": query["symbol"], "category": query["category"]}
             return answer({**names, "list": readings, "nextPageCursor": ""})
         case "/v5/market/kline":
             first, many = int(query["start"]), int(query["limit"])
             begins = range(BEGIN_MS - BAR_MS, BEGIN_MS + BARS * BAR_MS, BAR_MS)
-            found = [ms for ms in begins if ms >= first][:many]
+            begins_in = [ms for ms in begins if ms >= first][:many]
             bars = [
                 [f"{ms}", "70000", "70100", "69900", "70050", "12.5", "875000"]
-                for ms in reversed(found)
+                for ms in reversed(begins_in)
             ]
             names = {"symbol": query["symbol"], "category": query["category"]}
             return answer({**names, "list": bars})

@@ -53,7 +53,7 @@ class Venue:
         self.history: list[Past] = []
         self.rest_faults: list[int] = []
         self.garbage = 0
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def packed(self, text: str) -> str | bytes:
         return gzip.compress(text.encode()) if self.protocol.packed else text
@@ -79,7 +79,7 @@ class Exchange:
     def __init__(self) -> None:
         self.venues = {name: Venue(protocol) for name, protocol in ALL.items()}
         self.rest_faults: dict[str, Any] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     # --- the sockets ---------------------------------------------------------------------
 
@@ -101,13 +101,13 @@ class Exchange:
                 await venue.send(connection, text)
             async for message in socket:
                 if message.type is WSMsgType.TEXT and not connection.stalled:
-                    await self._hear(venue, connection, message.data)
+                    await self._receive(venue, connection, message.data)
         finally:
             beating.cancel()
             venue.connections.remove(connection)
         return socket
 
-    async def _hear(self, venue: Venue, connection: Connection, text: str) -> None:
+    async def _receive(self, venue: Venue, connection: Connection, text: str) -> None:
         connection.received.append(text)
         denied = set(venue.faults.get("deny", []))
         answer = venue.protocol.answer(text, denied)
@@ -174,10 +174,10 @@ class Exchange:
 
     async def do_drop(self, venue: Venue, order: dict[str, Any]) -> Any:
         """Break the connections (or the one of that number) without a word."""
-        chosen = list(venue.connections)
+        connections = list(venue.connections)
         if "which" in order:
-            chosen = [chosen[order["which"]]]
-        for connection in chosen:
+            connections = [connections[order["which"]]]
+        for connection in connections:
             if connection.transport is not None:
                 connection.transport.abort()
         return {}
@@ -185,7 +185,7 @@ class Exchange:
     async def do_close(self, venue: Venue, order: dict[str, Any]) -> Any:
         """Close the sockets in order, with a code."""
         for connection in list(venue.connections):
-            await connection.socket.close(code=order["code"], message=b"as told")
+            await connection.socket.close(code=order["code"], message=b"on request")
         return {}
 
     async def do_list(self, venue: Venue, order: dict[str, Any]) -> Any:
@@ -199,8 +199,8 @@ class Exchange:
         venue.rest_faults = order.get("statuses", [])
         if "history" in order:
             venue.history = [(n, ms) for n, ms in order["history"]]
-        if "asked" in order:
-            venue.asked = order["asked"]
+        if "requests" in order:
+            venue.requests = order["requests"]
         return {}
 
     async def do_state(self, venue: Venue, order: dict[str, Any]) -> Any:
@@ -210,14 +210,14 @@ class Exchange:
             "sent": venue.sent,
             "topics": [sorted(c.topics) for c in venue.connections],
             "received": [c.received for c in venue.connections],
-            "asked": venue.asked,
+            "requests": venue.requests,
         }
 
     # --- REST ----------------------------------------------------------------------------
 
     async def rest(self, request: web.Request) -> web.Response:
         venue = self.venues[request.match_info["source"]]
-        venue.asked.append(str(request.rel_url))
+        venue.requests.append(str(request.rel_url))
         status = venue.rest_faults.pop(0) if venue.rest_faults else 200
         if status != 200:
             return web.Response(status=status, headers={"Retry-After": "0"})
@@ -240,23 +240,23 @@ class Exchange:
 
     async def plain_rest(self, request: web.Request) -> web.Response:
         """What ccxt asks, unless it is to get no answer, a late one, or garbage."""
-        self.asked.append(str(request.rel_url))
+        self.requests.append(str(request.rel_url))
         faults = self.rest_faults
         await asyncio.sleep(faults.get("delay", 0))
         if "status" in faults:
             return web.Response(status=faults["status"], text=faults.get("body", ""))
         if "body" in faults:
             return web.Response(text=faults["body"], content_type="application/json")
-        found = rest.answer(request.path, dict(request.query))
-        if found is None:
+        answer = rest.answer(request.path, dict(request.query))
+        if answer is None:
             return web.Response(status=404, text="no such path")
-        return web.json_response(found)
+        return web.json_response(answer)
 
     async def plain_control(self, request: web.Request) -> web.Response:
-        """Behave so with ccxt from now on; answers what it asked since the last time."""
+        """Behave so with ccxt from now on; answers what it requested since the last time."""
         self.rest_faults = await request.json()
-        asked, self.asked = self.asked, []
-        return web.json_response(asked)
+        requests, self.requests = self.requests, []
+        return web.json_response(requests)
 
 
 def spoilt(text: str, count: int = 0) -> str:

@@ -39,14 +39,14 @@ class Market:
     async def klines(self, request: web.Request) -> web.Response:
         step = {"1h": HOUR, "1d": 24 * HOUR}[request.query["interval"]]
         at = max(datetime.fromtimestamp(int(request.query["startTime"]) / 1000, UTC), self.first)
-        found = []
-        while at <= self.now and len(found) < int(request.query["limit"]):
+        klines = []
+        while at <= self.now and len(klines) < int(request.query["limit"]):
             close = self.close(at)
             begin = int(at.timestamp() * 1000)
             prices = ["49001.0", f"{close + 9}", "49000.5", f"{close}", "12.5"]
-            found.append([begin, *prices, begin + 1, "1", 1, "1", "1", "0"])
+            klines.append([begin, *prices, begin + 1, "1", 1, "1", "1", "0"])
             at += step
-        return web.json_response(found)
+        return web.json_response(klines)
 
 
 @pytest.fixture
@@ -62,13 +62,20 @@ async def test_pages_are_read_to_the_newest_closed_candle_and_resumed(
     publisher.instead[KLINES] = market.klines
     store = Store(tmp_path)
     raise_failures(await gather(store, publisher.url, "candles", only="BTC 1h"))
-    found = store.rows(Candle, "true ORDER BY time")
-    assert [c.time for c in (found[0], found[-1])] == [market.first, market.now - HOUR]
-    assert len(found) == 1500
-    assert (found[7].close, found[7].low, found[7].volume) == (50_007.0, 49_000.5, 12.5)
-    assert {c.known_at - c.time for c in found} == {HOUR}
-    asked = [p for p in publisher.asked if p.startswith(KLINES)]
-    assert len(asked) == 2
+    stored = store.rows(Candle, "true ORDER BY time")
+    assert [c.time for c in (stored[0], stored[-1])] == [
+        market.first,
+        market.now - HOUR,
+    ]
+    assert len(stored) == 1500
+    assert (stored[7].close, stored[7].low, stored[7].volume) == (
+        50_007.0,
+        49_000.5,
+        12.5,
+    )
+    assert {c.known_at - c.time for c in stored} == {HOUR}
+    requests = [p for p in publisher.asked if p.startswith(KLINES)]
+    assert len(requests) == 2
     documents = store.rows(Document)
     assert len(documents) == 2
     kept = json.loads(store.document(documents[0].sha256 or "").read_bytes())

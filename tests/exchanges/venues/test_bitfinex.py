@@ -125,8 +125,8 @@ class Bitfinex(Protocol):
         if path.startswith("/v2/conf/"):
             return dump([list(self.symbols[:2]), list(self.symbols[2:])])
         if path == "/v2/liquidations/hist":
-            found = self.past(history, int(query["start"]), int(query["end"]) + 1)
-            return dump([[self.row(n, ms)] for n, ms in found[: self.page]])
+            past = self.past(history, int(query["start"]), int(query["end"]) + 1)
+            return dump([[self.row(n, ms)] for n, ms in past[: self.page]])
         return None
 
 

@@ -25,9 +25,13 @@ def test_linear_sides_sizes_and_values_of_every_row_of_a_frame() -> None:
 
 
 def test_twins_in_one_frame_are_two_events() -> None:
-    one, two, *_ = rows("bybit-linear")
-    assert one.event != two.event
-    assert (one.raw_side, one.time, one.sent_at) == (two.raw_side, two.time, two.sent_at)
+    first, second, *_ = rows("bybit-linear")
+    assert first.event != second.event
+    assert (first.raw_side, first.time, first.sent_at) == (
+        second.raw_side,
+        second.time,
+        second.sent_at,
+    )
 
 
 def test_inverse_sizes_are_dollars_already() -> None:

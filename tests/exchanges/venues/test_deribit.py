@@ -132,13 +132,13 @@ class Deribit(Protocol):
             return dump({"jsonrpc": "2.0", "result": [self.listed(s) for s in self.symbols]})
         if path.endswith("/get_last_trades_by_currency_and_time"):
             start, end = int(query["start_timestamp"]), int(query["end_timestamp"]) + 1
-            found = [
+            trades = [
                 self.trade(n, ms)
                 for n, ms in self.past(history, start, end)
                 if self.currency(self.symbol(n)) == query["currency"]
             ]
-            page = found[: self.page]
-            result = {"trades": page, "has_more": len(found) > len(page)}
+            page = trades[: self.page]
+            result = {"trades": page, "has_more": len(trades) > len(page)}
             return dump({"jsonrpc": "2.0", "result": result})
         return None
 

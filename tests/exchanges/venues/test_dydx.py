@@ -108,8 +108,8 @@ class Dydx(Protocol):
             return dump({"markets": listed})
         if path.startswith("/v4/trades/perpetualMarket/"):
             end = of_iso(query["createdBeforeOrAt"]) + 1
-            found = self.past(history, 0, end, path.rpartition("/")[2])[::-1]
-            return dump({"trades": [self.trade(n, ms) for n, ms in found[: self.page]]})
+            past = self.past(history, 0, end, path.rpartition("/")[2])[::-1]
+            return dump({"trades": [self.trade(n, ms) for n, ms in past[: self.page]]})
         return None
 
 

@@ -81,9 +81,7 @@ def test_each_documented_and_each_captured_form_is_read(
         ({"time": "soon"}, "time is 'soon'"),
     ],
 )
-def test_an_undocumented_form_is_rejected_alone(
-    change: dict[str, object], words: str
-) -> None:
+def test_an_undocumented_form_is_rejected_alone(change: dict[str, object], words: str) -> None:
     message = gate.parse(update([{**LIVE, **change}, LIVE]), Reader("gate-usdt", "gate", "usdt"))
     assert len(message.rows) == 1
     ((_, reason),) = message.rejects

@@ -60,8 +60,8 @@ def test_history_is_parsed_like_the_stream() -> None:
     """An error is not an empty answer."""
     venue = Htx("linear", ("BTC-USDT",))
     path = "/linear-swap-api/v3/swap_liquidation_orders"
-    asked = {"start_time": "0", "end_time": "7199999", "contract": "BTC-USDT"}
-    body = venue.rest(path, asked, b"", [(0, 1_000), (1, 2_000)])
+    query = {"start_time": "0", "end_time": "7199999", "contract": "BTC-USDT"}
+    body = venue.rest(path, query, b"", [(0, 1_000), (1, 2_000)])
     assert body is not None
     late = body.replace("1000,", "1770091501000,").replace("2000,", "1770091502000,")
     reader = Reader("htx-linear-history", "htx", "linear", delivery="history")
@@ -141,12 +141,12 @@ class Htx(Protocol):
         if path.endswith("/v3/swap_liquidation_orders"):
             start, end = int(query["start_time"]), int(query["end_time"]) + 1
             assert end - start <= 7_200_000
-            found = [
+            past = [
                 {**self.liquidated(n, ms), "query_id": n + 1}
                 for n, ms in self.past(history, start, end, query["contract"])
                 if n + 1 > int(query.get("from_id", 0))
             ]
-            return dump({"code": 200, "msg": "", "data": found[:2], "ts": now_ms()})
+            return dump({"code": 200, "msg": "", "data": past[:2], "ts": now_ms()})
         return None
 
     def listed(self, symbol: str) -> dict[str, Any]:

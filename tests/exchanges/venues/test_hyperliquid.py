@@ -118,7 +118,7 @@ class Hyperliquid(Protocol):
             yield dump({"channel": "allMids", "data": {"mids": {"BTC": "20010.5"}}})
 
     def wants(self, topics: set[str], topic: str) -> bool:
-        return any(each.startswith("userFills ") for each in topics)
+        return any(name.startswith("userFills ") for name in topics)
 
     def fill(self, n: int, at: int) -> dict[str, Any]:
         return {
@@ -152,8 +152,8 @@ class Hyperliquid(Protocol):
         order = json.loads(body)
         if order["type"] == "meta":
             return dump({"universe": [{"name": s, "szDecimals": 4} for s in self.symbols]})
-        found = self.past(history, order["startTime"], order["endTime"] + 1)
-        return dump([self.fill(n, ms) for n, ms in found[:2_000]])
+        past = self.past(history, order["startTime"], order["endTime"] + 1)
+        return dump([self.fill(n, ms) for n, ms in past[:2_000]])
 
 
 LOOPBACK = {"hyperliquid": Hyperliquid()}

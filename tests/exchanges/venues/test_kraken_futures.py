@@ -62,9 +62,9 @@ class KrakenFutures(Protocol):
         if order["feed"] == "heartbeat":
             reply = {"event": "subscribed", "feed": "heartbeat"}
             return Answer([dump(reply)], {"heartbeat"}, True)
-        asked = [f"trade {product}" for product in order["product_ids"]]
+        topics = [f"trade {product}" for product in order["product_ids"]]
         head = {"feed": "trade", "product_ids": order["product_ids"]}
-        if denied & set(asked):
+        if denied & set(topics):
             error = {"event": "error", "message": "Invalid product id", **head}
             return Answer([dump(error)], subscribes=True)
         replies = [dump({"event": "subscribed", **head})]
@@ -72,7 +72,7 @@ class KrakenFutures(Protocol):
             dump({"feed": "trade_snapshot", "product_id": product, "trades": []})
             for product in order["product_ids"]
         ]
-        return Answer(replies, set(asked), True)
+        return Answer(replies, set(topics), True)
 
     def heartbeats(self, topics: set[str]) -> Iterable[str]:
         if "heartbeat" in topics:
@@ -103,7 +103,7 @@ class KrakenFutures(Protocol):
             return dump({"result": "success", "instruments": listed})
         if path.endswith("/history"):
             end = of_iso(query["lastTime"])
-            found = self.past(history, 0, end, query["symbol"])[::-1]
+            past = self.past(history, 0, end, query["symbol"])[::-1]
             trades = [
                 {
                     "time": iso(ms),
@@ -114,7 +114,7 @@ class KrakenFutures(Protocol):
                     "type": "liquidation",
                     "uid": f"00000000-0000-4000-8000-{n:012}",
                 }
-                for n, ms in found[: self.page]
+                for n, ms in past[: self.page]
             ]
             return dump({"result": "success", "history": trades})
         return None

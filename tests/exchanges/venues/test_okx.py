@@ -59,7 +59,7 @@ def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
 def test_a_detail_that_cannot_be_read_does_not_cost_the_others() -> None:
     from chainwatch.exchanges.reader import Reader
 
-    frame = next(one for one in Okx().frames(0, 0))[1]
+    frame = next(iter(Okx().frames(0, 0)))[1]
     data = json.loads(frame)
     data["data"][0]["details"].append({"side": "sell"})
     data["data"].append({"instId": "X"})
@@ -186,11 +186,11 @@ class Okx(Protocol):
             if self.kind(self.symbol(n)) == query["instType"]
             and "-".join(self.symbol(n).split("-")[:2]) == query["instFamily"]
         ]
-        found: dict[str, dict[str, Any]] = {}
+        groups: dict[str, dict[str, Any]] = {}
         for group in fits[: int(query["limit"])]:
-            known = found.setdefault(group["instId"], {**group, "details": []})
-            known["details"] = [*known["details"], *group["details"]]
-        return list(found.values())
+            merged = groups.setdefault(group["instId"], {**group, "details": []})
+            merged["details"] = [*merged["details"], *group["details"]]
+        return list(groups.values())
 
     def listed(self, symbol: str) -> dict[str, Any]:
         base, quote = symbol.split("-")[:2]
