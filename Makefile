@@ -42,7 +42,8 @@ demo: $(VENV)/made
 
 SEED ?= $(shell date +%s)
 # Together `test` and `test-all` run every test: docs/development/tests.md.
-PYTEST := PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest
+# Compiled tests are kept: rewriting their assertions takes six seconds of every process.
+PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest
 
 test: $(VENV)/made-dev
 	@$(PYTEST) -n auto -m "not full"

@@ -271,6 +271,7 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
 )
 
 
+@pytest.mark.full
 def test_a_wrong_word_is_one_line_and_exit_2(lake: Path) -> None:
     results = at_once([partial(run, *arguments, home=lake) for arguments, _ in WRONG])
     for (_, words), done in zip(WRONG, results, strict=True):
@@ -503,7 +504,7 @@ cli.main()
 # --- streams ------------------------------------------------------------------------------------
 
 
-@pytest.mark.quick_variants("health", "walls", "status", "sql", "cascade", "collect", "verify")
+@pytest.mark.quick_variants("health", "walls", "status", "sql", "collect", "verify")
 @pytest.mark.parametrize("command", sorted({**READING, **ASKING}))
 def test_stdout_is_data_alone_in_every_machine_format(
     command: str, lake: Path, later_chain: dict[str, str], tmp_path: Path

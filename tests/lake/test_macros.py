@@ -83,7 +83,7 @@ def answer(client: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]
     return sorted(table(names, cursor.fetchall()), key=in_order)
 
 
-@pytest.mark.quick_variants("claims", "snapshots_at", "health", "walls", "price_level")
+@pytest.mark.quick_variants("snapshots_at", "health", "walls")
 @pytest.mark.parametrize("name", WITH_PARAMS)
 def test_arguments_keep_their_meaning_under_the_macros_own_names(
     client: duckdb.DuckDBPyConnection, name: str
