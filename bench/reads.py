@@ -66,7 +66,7 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
             await lender.read(feed, rpc, opened, at, accounts)
             ours = min(ours, time.perf_counter() - begin)
         raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
-        tokens = await aave_v3._read_tokens(aave_v3.V3, rpc, opened.context, at)
+        tokens = await aave_v3.read_reserve_tokens(aave_v3.V3, rpc, opened.context, at)
     slow = await through_web3(url, market, tokens, accounts[:WEB3_ACCOUNTS], at)
     return {"ours": ours, "raw": raw, "web3": slow * len(accounts) / WEB3_ACCOUNTS}
 

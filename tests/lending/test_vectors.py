@@ -10,6 +10,7 @@ from chainwatch.lending.integers import RAY
 from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3 import price_caps
+from chainwatch.lending.protocols.aave_v3.liquidation import Pair
 from chainwatch.lending.protocols.aave_v4 import arithmetic as aave_v4_arithmetic
 from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
 from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
@@ -63,7 +64,7 @@ def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("aave_v2", "liquidation_call"))
 def test_an_aave_v2_liquidation_applies_the_bonus_before_dividing(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    pair = aave_v3_arithmetic.Pair(
+    pair = Pair(
         health_factor=0,
         total_debt=0,
         collateral_balance=given["collBalance"],

@@ -19,7 +19,7 @@ from chainwatch.demo.plans import SHAPES
 from chainwatch.errors import Exit
 from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
-from chainwatch.lending.protocols.aave_v3.arithmetic import Pair
+from chainwatch.lending.protocols.aave_v3.liquidation import Pair, max_liquidatable_debt
 from chainwatch.tables.lending import Account, Leg, Snapshot
 from chainwatch.tables.lending import Reserve as ReserveRow
 from tests.amounts import sample_size
@@ -506,7 +506,7 @@ def test_aave_v2_liquidations_equal_the_arithmetic(market: AaveV2Market, lake: L
         (log,) = [x for x in receipt.logs if x["topics"][0] == accounts.LIQUIDATION_CALL]
         event_data = decode("f()(uint256,uint256,address,bool)", log["data"])
         assert (repaid, seized) == event_data[:2]
-        most = aave_v3_arithmetic.max_liquidatable_debt(aave_v2_arithmetic.PROFILE, pair)
+        most = max_liquidatable_debt(aave_v2_arithmetic.PROFILE, pair)
         limited = repaid < min(cover, most)
         kinds["limited" if limited else "partial" if repaid < most else "full"] += 1
         kinds["stable"] += debt.stable_principal is not None

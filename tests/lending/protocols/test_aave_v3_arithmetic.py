@@ -11,9 +11,13 @@ from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmeti
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
     Holding,
-    Pair,
     ReserveConfig,
     ReserveState,
+)
+from chainwatch.lending.protocols.aave_v3.liquidation import (
+    Pair,
+    liquidate,
+    max_liquidatable_debt,
 )
 from tests.vectors import cases
 
@@ -112,10 +116,8 @@ def test_a_liquidation_repays_and_seizes_what_the_contract_would(case: dict[str,
         bonus=given["liquidationBonus"],
         protocol_fee=given["protocolFee"],
     )
-    assert (
-        aave_v3_arithmetic.max_liquidatable_debt(profile, pair) == expected["maxLiquidatableDebt"]
-    )
-    seizure = aave_v3_arithmetic.liquidate(profile, pair, given["debtToCover"])
+    assert max_liquidatable_debt(profile, pair) == expected["maxLiquidatableDebt"]
+    seizure = liquidate(profile, pair, given["debtToCover"])
     assert seizure.debt_repaid == expected["debtRepaid"]
     assert seizure.collateral_to_liquidator == expected["collateralToLiquidator"]
     assert seizure.protocol_fee == expected["protocolFee"]
@@ -139,8 +141,7 @@ def test_a_remainder_below_the_limit_is_rounded_by_revision(version: str, refuse
     )
     limit = 2_000 * 10**18
     leaves = [
-        aave_v3_arithmetic.liquidate(BY_VERSION[version], pair, limit + more).leaves_dust
-        for more in (0, 1, 10**10)
+        liquidate(BY_VERSION[version], pair, limit + more).leaves_dust for more in (0, 1, 10**10)
     ]
     assert leaves == [False, refused, True]
 

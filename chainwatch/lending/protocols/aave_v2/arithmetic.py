@@ -7,7 +7,8 @@ Values are in ETH with 18 decimals on the main market. Source: aave/protocol-v2 
 from __future__ import annotations
 
 from chainwatch.lending.integers import percent_div, percent_mul, unit_of
-from chainwatch.lending.protocols.aave_v3.arithmetic import Pair, Profile, max_liquidatable_debt
+from chainwatch.lending.protocols.aave_v3.arithmetic import Profile
+from chainwatch.lending.protocols.aave_v3.liquidation import Pair, max_liquidatable_debt
 
 PROFILE = Profile(
     "aave 2",

@@ -238,7 +238,7 @@ class AaveLender:
         self, feed: Feed, rpc: Rpc, opened: Opened, at: Block, accounts: Sequence[str]
     ) -> dict[str, _PoolPosition]:
         market = feed.market()
-        tokens = await _read_tokens(self.dialect, rpc, opened.context, at)
+        tokens = await read_reserve_tokens(self.dialect, rpc, opened.context, at)
         positions: dict[str, _PoolPosition] = {}
 
         async def read(part: Sequence[str]) -> dict[str, _PoolPosition]:
@@ -340,7 +340,7 @@ async def _read_revision(
     return revision, profile
 
 
-class _ReserveTokens(msgspec.Struct, frozen=True):
+class ReserveTokens(msgspec.Struct, frozen=True):
     """The token contracts with the balances of one reserve."""
 
     asset: str
@@ -350,9 +350,9 @@ class _ReserveTokens(msgspec.Struct, frozen=True):
     stable_debt_exists: bool
 
 
-async def _read_tokens(
+async def read_reserve_tokens(
     dialect: Dialect, rpc: Rpc, context: _OpenedPool, at: Block
-) -> dict[int, _ReserveTokens]:
+) -> dict[int, ReserveTokens]:
     """The tokens of each reserve by its id."""
     _, a_word, s_word, v_word, _, _ = dialect.words
     stable = [abi.address(abi.word(answer, s_word)) for _, answer in context.data]
@@ -364,7 +364,7 @@ async def _read_tokens(
             [(token, abi.call(GET_TOTAL_SUPPLY_LAST_UPDATED)) for token in stable], at
         )
     return {
-        abi.word(answer, dialect.words[0]): _ReserveTokens(
+        abi.word(answer, dialect.words[0]): ReserveTokens(
             asset=asset,
             a_token=abi.address(abi.word(answer, a_word)),
             stable_debt_token=token,
@@ -605,7 +605,7 @@ async def _read_accounts(
     dialect: Dialect,
     rpc: Rpc,
     market: Market,
-    tokens: Mapping[int, _ReserveTokens],
+    tokens: Mapping[int, ReserveTokens],
     accounts: Sequence[str],
     at: Block,
 ) -> dict[str, _PoolPosition]:
@@ -663,7 +663,7 @@ def _single(answers: Sequence[bytes | Reverted], what: str) -> list[int]:
 
 
 def balance_calls(
-    reserve: _ReserveTokens, borrows: bool, collateral: bool
+    reserve: ReserveTokens, borrows: bool, collateral: bool
 ) -> Iterator[tuple[str, str, str]]:
     """The calls for a reserve whose bits are set: (part, token, getter)."""
     if collateral:
