@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.demo import accounts
+from chainwatch.demo import plans
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import Tx
 from tests.builders import FIRST_BLOCK_TIME, WAD, Watched, ask, depth
@@ -19,8 +19,8 @@ from tests.builders import FIRST_BLOCK_TIME, WAD, Watched, ask, depth
 SPOT = 3_000.0
 UNIT = 10**18
 DOLLAR = 10**6
-LIQUIDATOR = accounts.address(99, 10_000)
-LENDER = accounts.address(99, 10_001)
+LIQUIDATOR = plans.address(99, 10_000)
+LENDER = plans.address(99, 10_001)
 # Trigger price of ETH, and ETH held: two steps that stand alone, then five that pull each other.
 WALL = [
     (2_940.0, 20.0),
@@ -69,7 +69,7 @@ def levered(aave_market: AaveMarket) -> tuple[AaveMarket, list[str]]:
     market = aave_market
     market.set_limits("WETH", 8_200, 8_300, 10_500)
     market.set_price("WETH", round(SPOT * 10**8))
-    made = [accounts.address(99, i) for i in range(len(WALL))]
+    made = [plans.address(99, i) for i in range(len(WALL))]
     plenty = 10**8 * DOLLAR
     steps: list[Tx] = [
         market.mint("USDC", LENDER, plenty),
