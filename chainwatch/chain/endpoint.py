@@ -8,8 +8,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chainwatch.chain.answers import Answer, Quantity, Request, decode_answer
-from chainwatch.chain.faults import CutOff, Kind, RpcFault, TooManyCalls, TooMuch, Trouble, kind_of
+from chainwatch.chain.answers import Answer, Quantity, Request, call_request, decode_answer
+from chainwatch.chain.faults import (
+    CutOff,
+    Kind,
+    RpcFault,
+    TooManyCalls,
+    TooMuch,
+    Trouble,
+    kind_of,
+    refusal,
+)
 from chainwatch.chain.transport import Transport
 from chainwatch.errors import ConfigError
 from chainwatch.net import urls
@@ -17,6 +26,8 @@ from chainwatch.net.retry import Backoff
 
 _NUMBER = msgspec.json.Decoder(Quantity)
 _SMALLER_HELPS = {Kind.TOO_MUCH, Kind.SLOW}
+_NO_CONTRACT = "0x" + "00" * 20
+_HASH_OF_NO_BLOCK = "0x" + "0123456789abcdef" * 4
 
 
 class Size:
@@ -67,14 +78,14 @@ class Endpoint:
         limits = transport.limits
         self.url = url
         self.name = urls.mask(url)
-        self.introduction = asyncio.Lock()
-        self.pins: bool | None = None  # takes a block hash in place of a number
         self.batch = Size(limits.batch)
         self.multicall = Size(limits.multicall)
         self.log_blocks = Size(limits.log_blocks)
         self.ready_at = 0.0
         self.failures = 0
         self._verified = False
+        self._pins: bool | None = None  # takes a block hash in place of a number
+        self._probing = asyncio.Lock()
         self._gate = asyncio.Semaphore(limits.concurrency)
         self._transport = transport
 
@@ -82,7 +93,7 @@ class Endpoint:
         """Make sure, once, that it serves this chain; ConfigError where it serves another."""
         if self._verified:
             return
-        async with self.introduction:
+        async with self._probing:
             if self._verified:
                 return
             (answer,) = await self.send([("eth_chainId", [])])
@@ -93,6 +104,26 @@ class Endpoint:
                     f"set an endpoint of {chain}"
                 )
             self._verified = True
+
+    async def can_pin(self) -> bool:
+        """Whether it takes a block hash in place of a number (EIP-1898); asked for once.
+
+        Some ignore the hash silently and answer for the latest block: those answer for the hash
+        of no block as well.
+        """
+        if self._pins is None:
+            async with self._probing:
+                if self._pins is None:
+                    request = call_request(_NO_CONTRACT, b"", _HASH_OF_NO_BLOCK)
+                    (answer,) = await self.send([request])
+                    if isinstance(answer, RpcFault) and kind_of(answer) in (Kind.BUSY, Kind.SLOW):
+                        raise refusal(answer)
+                    self._pins = isinstance(answer, RpcFault)
+        return self._pins
+
+    def stop_pinning(self) -> None:
+        """Name blocks by number from now on."""
+        self._pins = False
 
     async def send(self, requests: Sequence[Request], *, splits: bool = True) -> list[Answer]:
         """The answers to all requests, in batches as large as the endpoint accepts.
@@ -105,10 +136,10 @@ class Endpoint:
             try:
                 async with self._gate:
                     received = await self._transport.post(self.url, part)
-            except TooMuch as refusal:
-                if len(part) == 1 or not (splits or isinstance(refusal, TooManyCalls)):
+            except TooMuch as too_much:
+                if len(part) == 1 or not (splits or isinstance(too_much, TooManyCalls)):
                     raise
-                self.batch.refuse(len(part), *refusal.stated)
+                self.batch.refuse(len(part), *too_much.stated)
                 continue
             except CutOff:
                 if splits and len(part) > 1:

@@ -23,9 +23,6 @@ from chainwatch.chain.multicall import decode_aggregate3, encode_aggregate3
 from chainwatch.chain.types import MULTICALL3, Block, Call, Reverted
 from chainwatch.errors import ConfigError, NetworkError
 
-_NO_CONTRACT = "0x" + "00" * 20
-_HASH_OF_NO_BLOCK = "0x" + "0123456789abcdef" * 4
-
 
 class StateReader:
     """Reads contracts at a block, through Multicall3 where the chain has it."""
@@ -180,7 +177,7 @@ class StateReader:
         self, endpoint: Endpoint, calls: Sequence[Call], at: Block
     ) -> list[bytes | RpcFault]:
         """eth_call of each at exactly this block; a fault is one of the call itself."""
-        pins = await self._can_pin(endpoint)
+        pins = await endpoint.can_pin()
         if not pins:
             await self._headers.require(endpoint, at)
         block = at.hash if pins else at.number
@@ -191,25 +188,9 @@ class StateReader:
             await self._headers.require(endpoint, at)
         if unclear:
             # It has the block, so what it refuses may be the hash in place of the number.
-            endpoint.pins = False
+            endpoint.stop_pinning()
             raise refusal(unclear[0])
         for fault in faults:
             if kind_of(fault) is not Kind.EVM:
                 raise refusal(fault)
         return [a if isinstance(a, RpcFault) else hex_bytes(a) for a in answers]
-
-    async def _can_pin(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint takes a block hash (EIP-1898).
-
-        Some ignore it silently and answer for the latest block: those answer for the hash of no
-        block as well.
-        """
-        if endpoint.pins is None:
-            async with endpoint.introduction:
-                if endpoint.pins is None:
-                    request = call_request(_NO_CONTRACT, b"", _HASH_OF_NO_BLOCK)
-                    (answer,) = await endpoint.send([request])
-                    if isinstance(answer, RpcFault) and kind_of(answer) in (Kind.BUSY, Kind.SLOW):
-                        raise refusal(answer)
-                    endpoint.pins = isinstance(answer, RpcFault)
-        return endpoint.pins
