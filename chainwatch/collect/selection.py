@@ -14,12 +14,12 @@ def names_in(only: str) -> list[str]:
 
 
 def select(
-    source: str, only: str, words: Mapping[str, Collection[str]], also: str = ""
+    source: str, only: str, words: Mapping[str, Collection[str]], listed: str = ""
 ) -> list[str]:
     """The items of a source that the option `only` names, in their order; all where it is empty.
 
-    `words` holds for each item the words it goes by besides its name; case does not count. `also`
-    says in the message what else may be named. Raises UsageError for a name that no item has.
+    `words` holds for each item the words it goes by besides its name; case does not count. `listed`
+    is what the message lists in place of these words. Raises UsageError for a name of no item.
     """
     names = names_in(only)
     if not names:
@@ -32,7 +32,7 @@ def select(
             shared = dict.fromkeys(word for item_words in words.values() for word in item_words)
             raise UsageError(
                 f"{source} has no {name!r}; {suggest(name, [*shared, *words])}"
-                f"it has {', '.join(shared or words)}{also and f', {also}'}"
+                f"it has {listed or ', '.join(shared or words)}"
             )
     wanted = {name.lower() for name in names}
     return [item for item, item_words in by_item.items() if item_words & wanted]

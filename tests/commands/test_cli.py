@@ -242,7 +242,7 @@ WRONG: tuple[tuple[list[str], list[str]], ...] = (
     (["walls", "BTC", "--step", "0"], ["--step: expected a width such as 1000 or 1%"]),
     (["walls", "BTC", "--step", "0.01%"], ["expected at most 999 bins down, got 3,000", "0.0301%"]),
     (["walls", "BTC", "--step", "0.5"], ["expected at most 999 bins down", "or 0.0301%"]),
-    (["walls", "BTC", "--up", "900%", "--step", "0.1%"], ["9,000 bins up", "or 0.902%"]),
+    (["walls", "BTC", "--up", "900%", "--step", "0.1%"], ["bins up, got 9,000", "or 0.902%"]),
     (["query", "walls", "p_step_pct=0"], ["p_step_pct must be above 0, got 0"]),
     (["query", "walls", "p_step_pct=-1"], ["p_step_pct must be above 0, got -1"]),
     (["query", "walls", "p_step_abs=-0.5"], ["p_step_abs must be above 0, got -0.5"]),

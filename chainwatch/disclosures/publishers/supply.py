@@ -62,12 +62,7 @@ async def supplies(feed: Feed) -> AsyncIterator[Batch]:
 def _select(feed: Feed, tokens: Mapping[str, Token]) -> dict[str, Token]:
     """Those that `--only` names (by entry, token or chain), or all."""
     words = {name: (token.token, token.chain) for name, token in tokens.items()}
-    return {
-        name: tokens[name]
-        for name in select(
-            feed.source, feed.options.get("only", ""), words, f"or one of {', '.join(tokens)}"
-        )
-    }
+    return {name: tokens[name] for name in select(feed.source, feed.options.get("only", ""), words)}
 
 
 async def _read_chain(feed: Feed, tokens: Mapping[str, Token]) -> list[Supply]:

@@ -40,7 +40,7 @@ async def candles(feed: Feed) -> AsyncIterator[Batch]:
     series = {f"{asset} {interval}": (asset, interval) for asset, interval in BEGINS}
     cursor: dict[str, Any] = dict(feed.cursor or {})
     done = []
-    for name in select(feed.source, feed.options.get("only", ""), series, 'or "BTC 1d"'):
+    for name in select(feed.source, feed.options.get("only", ""), series):
         asset, interval = series[name]
         begin = BEGINS[asset, interval]
         # The newest candle is read again: a correction shows as another version of it.

@@ -27,8 +27,12 @@ BOOKS = {
     "kraken": ("BTC/USD", "ETH/USD"),
     "okx": ("BTC/USDT", "ETH/USDT"),
 }
-ANY_PAIR = 'or any pair of any venue, such as "binance SOL/USDT"'
 DISTANCES = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1)
+# What --only takes.
+LISTED = (
+    f"{', '.join(BOOKS)}, a base such as BTC, a pair such as BTC/USDT, "
+    'or any pair of any venue as "binance SOL/USDT"'
+)
 # Quoted in one of these, a pair is the factor of its base; else it is the ratio of the two.
 DOLLARS = frozenset(("USD", "USDT", "USDC", "FDUSD", "USDS", "DAI", "TUSD", "PYUSD"))
 # Further away from the last trade, the mid price is that of another pair.
@@ -74,7 +78,7 @@ def select_pairs(only: str) -> dict[str, tuple[str, ...]]:
     }
     of_books = [name for name in names if " " not in name]
     if of_books or not names:
-        for item in select("depth", ",".join(of_books), words, ANY_PAIR):
+        for item in select("depth", ",".join(of_books), words, LISTED):
             venue, _, symbol = item.partition(" ")
             by_venue.setdefault(venue, []).append(symbol)
     return {venue: tuple(dict.fromkeys(symbols)) for venue, symbols in by_venue.items()}

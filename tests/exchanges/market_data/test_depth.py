@@ -189,5 +189,5 @@ def test_books_are_chosen_by_venue_base_or_pair() -> None:
     assert select_pairs("kraken") == {"kraken": BOOKS["kraken"]}
     assert all(s.startswith("ETH/") for symbols in select_pairs("eth").values() for s in symbols)
     assert select_pairs("binance SOL/USDT,btc")["binance"] == ("SOL/USDT", "BTC/USDT")
-    with pytest.raises(UsageError, match="depth has no 'DOGE'; it has binance, BTC"):
+    with pytest.raises(UsageError, match="depth has no 'DOGE'; it has binance, bybit"):
         select_pairs("DOGE")
