@@ -1,9 +1,10 @@
-"""The one back-fill: asks a venue's REST interface for past liquidations, window by window.
+"""Requests past liquidations from a venue's REST interface, window by window.
 
-It resumes where it stopped, and begins where the option `since` says, or a day ago. What it finds
-counts only where no stream of the venue was alive and could be read; it claims no coverage, because
-no venue says how complete its history is. A window of which something cannot be read is kept in the
-cursor and asked for again by the next run, as long as that is so; the run ends with `Unparsed`.
+A run resumes where the last one stopped; it begins at the option `since`, or a day ago. Its rows
+count only for times in which no stream of the venue was alive and parsed. It stores no coverage,
+because no venue states how complete its history is. A window with something that cannot be parsed
+is kept in the cursor, and each run requests it again until it is parsed; the run ends with
+`Unparsed`.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from chainwatch.tables.exchange import ExchangeLiquidation
 T = TypeVar("T")
 
 DEFAULT_PAST = timedelta(days=1)
-# What is younger may still be on its way to a stream, whose row of it is to be the first stored.
+# The stream stores younger liquidations first: a history reads up to this age only.
 YOUNGEST = timedelta(minutes=1)
-# Scope, and first and last millisecond, the last not part of it.
+# Scope, first millisecond, and end (excluded).
 Window = tuple[str, int, int]
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's past liquidations, as its documents describe them.
 
-    Each scope (a contract, a currency, a settlement) is asked for one window after the other;
-    `pages` yields the answers that one window takes, times in milliseconds, end excluded, and
-    `parse` reads one of them. To go from page to page it reads nothing but how long a page is, and
-    the time (or number) of its elements: see `next_start` and `next_end`. The source is named
-    like its stream's, with `-history`.
+    `scopes` are what one request can be about (a contract, a currency, a settlement). `pages`
+    yields the answers for one scope and window, times in milliseconds, end excluded; `parse` parses
+    one of them. Paging itself uses only the length of a page and the times (or numbers) of its
+    elements: see `next_start` and `next_end`. The source is named like its stream's, with
+    `-history`.
     """
 
     source: str
@@ -53,12 +54,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     pace: float = 0.0
 
 
-async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
+async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
     """Batches of rows up to now, each with the cursor after its window."""
-    channel = past.channel
-    rest = Rest(feed.http, feed.url("url", channel.rest), pace=past.pace)
+    channel = history.channel
+    rest = Rest(feed.http, feed.url("url", channel.rest), pace=history.pace)
     reader = Reader(
-        past.source,
+        history.source,
         channel.venue,
         channel.market,
         delivery="history",
@@ -71,16 +72,16 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
     cursor = feed.cursor or {}
     done: dict[str, int] = dict(cursor.get("until_ms", {}))
     left: list[Window] = [(scope, start, stop) for scope, start, stop in cursor.get("unread", [])]
-    scopes = past.scopes(reader.contracts)
+    scopes = history.scopes(reader.contracts)
     failures: list[str] = []
 
     async def read(window: Window) -> Batch:
         scope, start, stop = window
-        rows, rejects = await _window(feed, past, rest, reader, window)
+        rows, rejects = await _window(feed, history, rest, reader, window)
         left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
         if rejects:
             left.append(window)
-            reason = f"{past.source}: {describe_reject(*rejects[0])}"
+            reason = f"{history.source}: {describe_reject(*rejects[0])}"
             if not failures:
                 feed.note(reason)
             failures.append(reason)
@@ -88,10 +89,10 @@ async def run(feed: Feed, past: History) -> AsyncIterator[Batch]:
         return Batch(rows, cursor={"until_ms": dict(done)} | ({"unread": [*left]} if left else {}))
 
     waiting = list(left)
-    windows = _windows(past, scopes, done, begin, end, again=_since(feed) is not None)
+    windows = _windows(history, scopes, done, begin, end, again=_since(feed) is not None)
     for number, window in enumerate(windows):
         yield await read(window)
-        feed.progress(f"{past.source} windows", number + 1, len(windows))
+        feed.progress(f"{history.source} windows", number + 1, len(windows))
     for window in waiting:
         if window in left:
             yield await read(window)
@@ -112,8 +113,8 @@ def next_start(
 ) -> int | None:
     """Where the page after a full one begins, oldest first; None where the window ends.
 
-    Times in milliseconds, `end` excluded. Elements whose time cannot be read are passed over:
-    parsing rejects them. ValueError where none can be read, or none lies after `start`.
+    Times in milliseconds, `end` excluded. Elements whose time cannot be parsed are skipped:
+    the parser rejects them. ValueError where none can be parsed, or none lies after `start`.
     """
     times = _times(elements, time_of)
     within = [time for time in times if start <= time < end]
@@ -132,7 +133,7 @@ def next_end(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: 
     if not older:
         raise ValueError("a full page holds only what is newer than was asked for")
     within = [time for time in older if time >= start]
-    # One alone that is older than the window may be told wrongly, and does not end it.
+    # A single element older than the window may have a wrong time, and does not end it.
     if not within or len(older) - len(within) > 1:
         return None
     stop = min(min(within) + 1, end - 1)
@@ -140,7 +141,7 @@ def next_end(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: 
 
 
 def readable(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) -> list[T]:
-    """What paging needs of those elements that can be read; parsing rejects the others."""
+    """What paging needs of the elements that can be parsed; the parser rejects the others."""
     results = []
     for element in elements:
         try:
@@ -167,7 +168,7 @@ def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
 
 
 def _windows(
-    past: History,
+    history: History,
     scopes: Sequence[str],
     done: Mapping[str, int],
     begin: int,
@@ -175,8 +176,8 @@ def _windows(
     *,
     again: bool,
 ) -> list[Window]:
-    """What is to be asked for; `again`: also where what was read before reaches back less far."""
-    width = past.window_seconds * 1000
+    """The windows to request; `again`: also those that an earlier run has done."""
+    width = history.window_seconds * 1000
     first = {scope: done[scope] if scope in done and not again else begin for scope in scopes}
     return [
         (scope, max(start, first[scope]), min(start + width, end))
@@ -197,19 +198,19 @@ async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
 
 
 async def _window(
-    feed: Feed, past: History, rest: Rest, reader: Reader, window: Window
+    feed: Feed, history: History, rest: Rest, reader: Reader, window: Window
 ) -> tuple[list[ExchangeLiquidation], list[tuple[str, str]]]:
     """Rows and rejects of one window.
 
-    Raises Failed where an answer cannot be read as a whole: it stays to be done.
+    Raises Failed where an answer cannot be parsed at all: the window is requested again.
     """
     rows: list[ExchangeLiquidation] = []
     rejects: list[tuple[str, str]] = []
     body = b""
     try:
-        async for body in past.pages(rest, *window):
+        async for body in history.pages(rest, *window):
             reader.received = feed.now()
-            message = past.parse(window[0], body, reader)
+            message = history.parse(window[0], body, reader)
             rows += message.rows
             rejects += message.rejects
             for text, reason in message.rejects:

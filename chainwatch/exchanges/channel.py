@@ -25,12 +25,13 @@ class Request(msgspec.Struct, frozen=True):
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's public liquidation stream, as its documents describe it.
 
-    `heartbeat_seconds` is the longest pause of the stream on the same socket that is never silent;
-    `max_quiet_seconds` the longest time without a liquidation that is believed (None: any).
-    `sampling` starts with full, sampled, partial or unknown. `topics` gives what to subscribe to
-    for the contracts listed; a channel that cannot subscribe without them is `per_contract`. NOW
-    in what is sent stands for the time in seconds. `ping` is a text that the venue answers,
-    `frame_ping_seconds` the pause between pings of the WebSocket protocol.
+    `heartbeat` names a stream on the same socket that is never silent, `heartbeat_seconds` its
+    longest pause; `max_quiet_seconds` is the longest time without a liquidation before the stream
+    counts as stale (None: any time). `sampling` starts with full, sampled, partial or unknown.
+    `topics` gives what to subscribe to for the contracts listed; a channel that cannot subscribe
+    without them is `per_contract`. `greeting` is sent first. NOW in what is sent stands for the
+    time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause between
+    pings of the WebSocket protocol. `packed` frames are gzip. The limits are the venue's.
     """
 
     source: str
@@ -75,7 +76,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def side_of(names: Mapping[str, str], raw_side: str) -> str:
-    """The side that a venue's word stands for; ValueError for a word it does not have."""
+    """The side that a venue's word means; ValueError for an unknown word."""
     try:
         return names[raw_side]
     except KeyError:

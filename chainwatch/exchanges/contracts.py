@@ -10,13 +10,13 @@ import msgspec
 from chainwatch.numbers import NotReadable, real
 from chainwatch.tables.exchange import Instrument
 
-# Currencies that a sum in USD takes at one dollar, and says so.
+# Currencies that count as one US dollar in sums; `usd_rule` states it.
 PEGGED = frozenset(
     ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "DAI", "USDE", "USDS", "USD1", "PYUSD", "RLUSD")
 )
 
-# Whatever reading foreign bytes raises costs the frame, never the stream. Where the network is
-# asked in the same breath, its failures are caught before.
+# Any failure of parsing a venue's bytes costs the frame, never the stream. Where the same call asks
+# the network, NetworkError is caught before.
 READ_ERRORS = (Exception,)
 
 Number = str | int | float
@@ -25,9 +25,8 @@ Number = str | int | float
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """One contract as its venue lists it.
 
-    `size` is one contract in base (linear) or in quote (inverse); None if the list does not say.
-    `family` is what the venue's history is asked by, where that is not the contract; it is not
-    stored.
+    `size` is one contract in base (linear) or in quote (inverse); None if not listed. `family` is
+    what the venue's history is requested by, where that is not the contract; it is not stored.
     """
 
     symbol: str
@@ -43,10 +42,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 def parse_contracts(
     elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], Contract | None]
 ) -> list[Contract]:
-    """The contracts of a venue's list; one that cannot be read costs only itself.
+    """The contracts of a venue's list; one that cannot be parsed costs only itself.
 
-    None is a contract that does not count. Raises what the first one raises where all of them do:
-    then the list is of an unknown form.
+    None is a contract to leave out. Where none can be parsed the list has an unknown form: raises
+    what the first one raised.
     """
     parsed: list[Contract | None] = []
     first: Exception | None = None
@@ -92,7 +91,7 @@ def contract_of(row: Instrument) -> Contract:
 
 
 def contract_size(value: Number | None) -> float | None:
-    """What a list says of a contract's size; None where that is no number above 0."""
+    """A contract's size from the list of contracts; None where it is not a number above 0."""
     try:
         size = real(value)
     except NotReadable:

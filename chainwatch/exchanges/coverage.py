@@ -25,7 +25,7 @@ from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
 
 # A note that a stream rejects is repeated after this many seconds at the earliest.
 REJECT_NOTE_SECONDS = 60.0
-# The reason of a last span; the next run tells by it a stop from a crash.
+# The reason of a last span; without it the next run records a crash.
 STOPPED = "stopped"
 
 

@@ -5,7 +5,7 @@ JSON lines, one object each, in the order things arrived:
     {"source": "okx", "contract": {"symbol": "BTC-USDT-SWAP", …}}    a contract of the venue's list
     {"source": "okx", "received_at": "2026-01-29T01:27:41.123456Z", "frame": "{…}"}
 
-A frame that is no UTF-8 is written as `frame_hex`. Frames of venues that compress are unpacked.
+A frame that is not UTF-8 is written as `frame_hex`. Frames of venues that compress are unpacked.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ MAX_REDIRECTS = 5
 CLOSE_TIMEOUT = 0.5
 TRIES = 3
 MAX_WAIT = 30.0
-# A venue's REST interface may ask for a minute; nobody is waited for longer than this.
+# A venue's REST interface may ask for a minute; this is the longest wait.
 MAX_REST_WAIT = 120.0
 AGENT = "chainwatch (+https://github.com/chainwatch/chainwatch)"
 _SOCKET_SCHEMES = ("ws", "wss")

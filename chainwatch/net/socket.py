@@ -50,7 +50,7 @@ class Socket:
             raise Closed(self._url, "the connection broke") from None
 
     async def close(self) -> None:
-        """Say good-bye, and leave after CLOSE_TIMEOUT if nobody answers."""
+        """Close the socket; after CLOSE_TIMEOUT without an answer it is dropped."""
         await self._opened.close()
 
     def _ending(self, message: Any) -> str:

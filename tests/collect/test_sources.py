@@ -57,7 +57,9 @@ def test_a_source_says_what_it_reads_and_where_that_is_documented(source: Source
 @pytest.mark.parametrize("source", SOURCES, ids=named)
 def test_a_source_gives_batches_for_a_feed(source: Source) -> None:
     """It has no clock of its own."""
-    assert not inspect.iscoroutinefunction(source.run), "it would be awaited by nobody"
+    assert not inspect.iscoroutinefunction(source.run), (
+        "expected an async generator, got a coroutine function"
+    )
     assert "AsyncIterator[Batch]" in str(inspect.signature(source.run).return_annotation)
     assert list(inspect.signature(source.run).parameters) == ["feed"]
     text = inspect.getsource(inspect.getmodule(source.run))

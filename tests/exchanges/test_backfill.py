@@ -72,7 +72,7 @@ class Reading:
         return outcome
 
     async def requests(self) -> list[str]:
-        """The requests since the last time somebody wanted to know."""
+        """The requests since the last call."""
         state = await self.exchange.control("state", self.stream)
         await self.exchange.control("rest", self.stream, requests=[])
         return [str(path) for path in state["requests"]]
@@ -91,7 +91,7 @@ def past(count: int, begin: datetime = BEGIN, seconds: float = 30.0) -> list[tup
 async def test_a_history_is_read_once_and_resumed_where_it_stopped(
     server: Loopback, tmp_path: Path, source: Source
 ) -> None:
-    # Bitfinex allows three requests a minute; nobody waits for that here.
+    # Bitfinex allows three requests a minute; the tests do not wait for that.
     quick = _unpaced(source)
     reading = Reading(server, quick, tmp_path)
     # The last three are younger than what is asked for: they may be on their way to the stream.

@@ -234,7 +234,7 @@ async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
         assert states(spans) == ["down", "up", "down", "up"], channel.source
         lost = [s for s in spans if s.state == "down" and s.reason.startswith("silent")]
         assert {s.connections for s in lost} == {0}
-        # Until the new subscription is alive, good-bye to a deaf venue included.
+        # Until the new subscription is alive, closing the stalled socket included.
         away = (lost[-1].to_time - lost[0].from_time).total_seconds()
         assert away <= THREE_PERIODS + 1.5
 

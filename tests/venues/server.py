@@ -161,7 +161,7 @@ class Exchange:
 
     async def do_fault(self, venue: Venue, order: dict[str, Any]) -> Any:
         """Behave badly from now on: mute, no_ack, deny, refuse, beat, spoil (liquidations in a
-        shape that nobody knows), spoil_one (one of each REST answer), rewrite (a pattern, what
+        shape that is not documented), spoil_one (one of each REST answer), rewrite (a pattern, what
         takes its place in REST answers, and how often in each); nothing given: behave."""
         venue.faults = order.get("faults", {})
         return {}
@@ -173,7 +173,7 @@ class Exchange:
         return {}
 
     async def do_drop(self, venue: Venue, order: dict[str, Any]) -> Any:
-        """Break the connections (or the one of that number) without a word."""
+        """Break the connections (or the one of that number) without a closing message."""
         connections = list(venue.connections)
         if "which" in order:
             connections = [connections[order["which"]]]
@@ -260,7 +260,7 @@ class Exchange:
 
 
 def spoilt(text: str, count: int = 0) -> str:
-    """A frame as a venue writes it after a change nobody was told of: figures are objects."""
+    """A frame as a venue writes it after an unannounced change: figures are objects."""
     return _FIGURE.sub('{"value":"1.5"}', text, count)
 
 

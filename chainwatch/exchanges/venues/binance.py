@@ -4,7 +4,7 @@ Both send one order per contract and second at the most since 2021-04-27; before
 is the largest (documents of 2026-05-28; earlier ones said the latest), of COIN-M the latest.
 The order's side is the reverse of the position's. `z` is what was filled in all, `l` only the last
 fill. The legacy route of USD-M still acknowledges subscriptions and sends nothing: only /market
-carries these streams, and the mark price on the same socket tells.
+carries these streams; the mark price on the same socket proves it.
 
 Unproven, needs a live check: that one raw socket takes both streams.
 """

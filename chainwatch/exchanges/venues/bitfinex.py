@@ -1,7 +1,7 @@
 """Liquidations on Bitfinex: derivatives and margin positions, all of them in one status stream.
 
-A liquidation first announces itself by a trigger and then comes as matches: only the matches, at
-the price at which the position was acquired, are sums; triggers are kept with the entry price. The
+A liquidation comes first as a trigger and then as matches. Sums count only the matches, at the
+price at which the position was acquired; triggers are kept with the entry price. The
 amount is positive for a long, in coins. The heartbeat of the channel is the heartbeat.
 
 UST in its names is Tether, F0 marks a perpetual contract.
@@ -145,7 +145,7 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
 
 
 def _past(body: bytes) -> list[msgspec.Raw]:
-    """The rows of an answer; what is no list of rows stands for itself, and is no row."""
+    """The rows of an answer; an element that is not a list of rows is kept, to be rejected."""
     rows = []
     for group in _elements.decode(body):
         try:

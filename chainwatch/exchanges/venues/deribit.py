@@ -104,7 +104,7 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     if frame.error is not None:
         return ParsedMessage(acked=("",), refused=f"{frame.error.code} {frame.error.message}")
     if bytes(frame.result).startswith(b"["):
-        # Channels that do not exist are left out of the answer without a word.
+        # The answer leaves out channels that do not exist, and does not say so.
         return ParsedMessage(acked=tuple(_names.decode(frame.result)))
     return IGNORED
 

@@ -1,8 +1,8 @@
-"""Liquidations on dYdX v4: trades of the type LIQUIDATED, as its indexer tells them.
+"""Liquidations on dYdX v4: trades of the type LIQUIDATED, as its indexer sends them.
 
 `side` is the taker's, who is the liquidated subaccount: a sell closes a long. Sizes are coins. Each
 market is a subscription of its own, answered with recent trades, which the key recognises; trades
-of the type DELEVERAGED are no liquidations here.
+of the type DELEVERAGED are not counted as liquidations.
 
 Unproven, needs a live check: that 32 subscriptions of a channel fit on one socket, and how far back
 its trades go.

@@ -279,5 +279,5 @@ for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
             parse=parse_history,
         ),
         docs="https://www.gate.com/docs/developers/apiv4/en/#query-liquidation-order-history",
-        summary=f"Past liquidations on Gate {settle.upper()} futures, for when nobody listened.",
+        summary=f"Past liquidations on Gate {settle.upper()} futures, over REST.",
     )

@@ -2,8 +2,8 @@
 
 Frames are gzip. `direction` is the order's side: a sell closes a long. `volume` counts contracts;
 linear frames also give coins (`amount`) and value (`trade_turnover`). The price is the bankruptcy
-price. The notification socket carries no market stream, so that its own pings, each 5 s, are the
-heartbeat: they prove the socket, not the topic.
+price. The notification socket carries no market stream: its own pings, each 5 s, are the heartbeat.
+They prove the socket, not the topic.
 
 Unproven, needs a live check: how many of its liquidations are sent, and that coin-margined futures
 take the wildcard too.

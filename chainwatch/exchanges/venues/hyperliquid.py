@@ -4,7 +4,7 @@ There is no feed of all liquidations: its trades carry no mark, and a fill carri
 feed of an address that took part in it. The vault that takes positions over when the market does
 not (a backstop) is such an address. Market liquidations stand in the fills of their counterparties
 and of the venue's nodes, which are not read: backstops are about one liquidation in a thousand.
-Sums are therefore a small part, and say so.
+Sums are therefore a small part, and are marked as such.
 
 A fill's `side` is B where the vault bought: then a long was liquidated. A fill that names the vault
 itself as liquidated rids it of what it took over, as auto-deleveraging does: its kind is `adl`,

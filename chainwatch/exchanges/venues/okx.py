@@ -1,8 +1,8 @@
 """Liquidation orders on OKX swaps and futures.
 
-At the most one order per contract and second is sent; OKX says that this is not the total. A frame
-holds several contracts with several orders each. In net mode `posSide` is "net" and the order's
-side tells: a sell closes a long. The price is the bankruptcy price. The first frame after
+OKX sends at the most one order per contract and second, and states that this is not the total. A
+frame holds several contracts with several orders each. In net mode `posSide` is "net" and the
+order's side decides: a sell closes a long. The price is the bankruptcy price. The first frame after
 subscribing repeats old orders, which the key recognises.
 
 Unproven, needs a live check: how far back REST goes, whether it is sampled like the socket, and
@@ -290,7 +290,7 @@ OKX = Channel(
     heartbeat_seconds=10.0,
     heartbeat_topics=("mark-price BTC-USDT-SWAP",),
     max_quiet_seconds=1_800.0,
-    # The venue leaves after 30 s without a word.
+    # The venue closes the socket after 30 s without a message.
     ping="ping",
     ping_seconds=20.0,
     topics=list_topics,
@@ -314,5 +314,5 @@ register_history(
         parse=parse_history,
     ),
     docs="https://www.okx.com/docs-v5/en/#public-data-rest-api-get-liquidation-orders",
-    summary="Past liquidation orders on OKX, for when nobody listened.",
+    summary="Past liquidation orders on OKX, over REST.",
 )
