@@ -114,7 +114,7 @@ class AaveMarket:
     def add(self, reserve: ReserveSpec, *, token: str = "", feed: str = "") -> ListedReserve:
         """List a reserve; `token` and `feed` replace the contracts made for it otherwise.
 
-        `reserve.decimals` is what the pool is told, whatever the token says of itself.
+        The pool gets `reserve.decimals`, whatever the token's own decimals are.
         """
         chain, symbol = self.chain, reserve.symbol
         token = token or chain.deploy(own_artifact("TestToken"), symbol, symbol, reserve.decimals)

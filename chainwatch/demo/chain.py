@@ -132,9 +132,9 @@ def decode(signature: str, data: str) -> Any:
 
 
 class Chain:
-    """A connection to a local anvil node, which mines only when told to.
+    """A connection to a local anvil node, which mines on request only.
 
-    Each block is `block_seconds` after the one before it, whatever the clock says, so that the
+    Each block is `block_seconds` after the one before it, whatever the time is, so that the
     same actions give the same chain. Raises RpcError when the node refuses a request.
     """
 

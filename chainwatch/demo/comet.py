@@ -88,7 +88,7 @@ class CometMarket:
         return self._call(DEPLOYER, "setRate(uint64)", per_second)
 
     def liquidatable(self, accounts: Sequence[str]) -> list[bool]:
-        """What the contract says of each account."""
+        """The contract's verdict on each account."""
         calls = [(self.comet, account) for account in accounts]
         return self.chain.call_each("isLiquidatable(address)(bool)", calls)
 

@@ -154,7 +154,7 @@ class Exchange:
             else:
                 await self._stream(reader, writer, source, key[1])
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # whoever listened has left, or the demo is over
+            pass  # the client has closed the connection, or the demo has ended
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -33,7 +33,7 @@ PLATFORM = {
 }
 SHA256 = {"linux-amd64": "10c1c727d6c1de973aeb160e59875b9a9a23464d6e74149ee8abb30b3500311b"}
 NPM = ("install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund")
-# npm waits for minutes on a dead registry unless told otherwise; the caller's settings win.
+# npm waits for minutes on a dead registry unless it is configured; the caller's settings win.
 NPM_SETTINGS = {
     "npm_config_fetch_retries": "1",
     "npm_config_fetch_retry_mintimeout": "1000",

@@ -2,7 +2,7 @@
 
 The demo uses it where no local node can be installed: the same collector reads it through the
 same client as a real chain. It holds answers only, no bytecode. A request it has no answer for
-is refused, so that a reader that asks more than was recorded fails instead of being told nothing.
+is rejected, so that a reader that requests more than was recorded fails instead of getting nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up, or sent no JSON, is no news for whoever watches the demo."""
+        """Ignore a client that closed the connection or sent no JSON."""
 
 
 class _Server:

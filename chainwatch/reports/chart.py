@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from chainwatch.reports.cascade import Drawing
 
 ENDINGS = (".png", ".svg", ".html")
-# What the menu of a page offers: to show its source it would write the chart's names into a new
-# page as they are, and the editor lies on somebody else's server.
+# The entries of a page's menu. To show its source it would write the chart's names into a new page
+# without escaping them, and the editor is a third party's server.
 ACTIONS = {"export": True, "source": False, "compiled": False, "editor": False}
 WIDTH = 1_040  # with axes and labels about 1,200 pixels
 HEIGHT = 270

@@ -4,9 +4,8 @@
     date[,time],open,high,low,close[,volume]      the close of a day, or candles of btc and eth
 
 Days as YYYY-MM-DD, times of UTC. Column names in any letter case and order; other columns are
-passed over. Nobody says when a value was published unless the file does: it then counts from the
-end of its day. Where its user says that it has decimal commas, its columns may be separated by
-semicolons.
+ignored. A value counts from the end of its day unless the file says when it was published. With the
+option for decimal commas, columns may be separated by semicolons.
 """
 
 from __future__ import annotations
