@@ -8,7 +8,7 @@ export CHAINWATCH_SHARED ?= ../shared
 PROGRAMS := $(CURDIR)/.cache/programs
 export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
-.PHONY: help demo test test-all torture everything browser test-evm-36 check format lint types contracts portable bench build recording docs clean
+.PHONY: help demo test test-all torture everything browser test-evm-36 check format lint types contracts portable bench build recording docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,10 +18,11 @@ help:
 	@echo "make torture    hundreds of kills, an hour of a feed: outside CI; writes docs/development/torture.md"
 	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler, a browser"
 	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
-	@echo "make check      format, lint, types, import contracts, portable queries, tests: what CI runs"
+	@echo "make check      format, lint, types, import contracts, portable queries, site, tests: what CI runs"
 	@echo "make bench      figures against alternatives, one JSON line each"
 	@echo "make build      wheel and sdist in dist/"
-	@echo "make docs       docs/schema.md and the generated parts of README.md"
+	@echo "make docs       the generated parts of README.md and docs/"
+	@echo "make site       the documentation site in .cache/site"
 	@echo "make recording  record the demo's chain anew (needs node and npm)"
 	@echo "make clean      remove the environment and caches"
 
@@ -72,7 +73,7 @@ browser:
 test-evm-36: $(VENV)/made-dev
 	@CHAINWATCH_EVM_36=1 CHAINWATCH_REQUIRE_EVM=1 $(BIN)/python -m pytest tests/lending/protocols/test_aave_v36_on_chain.py
 
-check: format lint types contracts portable test
+check: format lint types contracts portable site test
 
 format: $(VENV)/made-dev
 	@$(BIN)/ruff format --check .
@@ -97,8 +98,10 @@ build: $(VENV)/made-dev
 	@$(BIN)/python -m build --outdir dist .
 
 docs: $(VENV)/made-dev
-	@$(BIN)/python -m tests.readme
 	@$(BIN)/python -m tests.docs
+
+site: $(VENV)/made-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 recording: $(VENV)/made
 	@$(BIN)/python -m chainwatch.demo.record

@@ -42,7 +42,7 @@ LONGEST = (
     "export",
     "diff",
     "store",
-    "readme",
+    "outputs",
 )
 
 
@@ -56,16 +56,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_LAKE = pytest.StashKey[str]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The processes of a run share what takes half a minute to make: see shell.recorded_lake."""
     amounts.use(config.getoption("amounts"))
-    if not hasattr(config, "workerinput"):
-        os.environ["CHAINWATCH_TEST_LAKE"] = tempfile.mkdtemp(prefix="chainwatch-lake-")
+    # A test that runs tests of its own gives them its lake.
+    if not hasattr(config, "workerinput") and "CHAINWATCH_TEST_LAKE" not in os.environ:
+        config.stash[_LAKE] = tempfile.mkdtemp(prefix="chainwatch-lake-")
+        os.environ["CHAINWATCH_TEST_LAKE"] = config.stash[_LAKE]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop("CHAINWATCH_TEST_LAKE"), ignore_errors=True)
+    if folder := config.stash.get(_LAKE, ""):
+        shutil.rmtree(folder, ignore_errors=True)
+        del os.environ["CHAINWATCH_TEST_LAKE"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

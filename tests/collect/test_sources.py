@@ -1,4 +1,4 @@
-"""Every source has a summary, a documentation link, tables with keys, a test and a README row."""
+"""Every source has a summary, documentation, tables with keys, a test and a reference row."""
 
 from __future__ import annotations
 
@@ -93,11 +93,9 @@ def test_a_source_of_documents_has_fixtures_or_ships_what_it_reads(source: Sourc
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=named)
-def test_a_source_has_a_row_in_the_readme(source: Source) -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    table = re.search(r"<!-- sources -->(.*?)<!-- /sources -->", text, re.DOTALL)
-    assert table, "README.md has no part between <!-- sources --> and <!-- /sources -->"
-    assert f"`{source.name}`" in table[1], "run `make docs`"
+def test_a_source_has_a_row_in_the_reference(source: Source) -> None:
+    text = (ROOT / "docs" / "reference" / "sources.md").read_text("utf-8")
+    assert f"| `{source.name}` |" in text, "run `make docs`"
 
 
 @pytest.mark.parametrize("source", [s for s in SOURCES if s.protocol], ids=named)

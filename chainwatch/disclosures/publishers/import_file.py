@@ -39,7 +39,7 @@ _PRICES = ("open", "high", "low", "close")
     mode="file",
     provenance="imported",
     tables=(Document, IndicatorValue, Candle),
-    docs="https://github.com/chainwatch/chainwatch#indicators-from-a-file",
+    docs="https://github.com/chainwatch/chainwatch/blob/main/docs/guides/disclosures.md",
 )
 async def values(feed: Feed) -> AsyncIterator[Batch]:
     """Values or candles of one series from a CSV file."""

@@ -1,0 +1,379 @@
+"""Parts of pages that the program says of itself: commands, tables, queries, sources, settings."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import click
+import typer
+
+from chainwatch import errors, settings
+from chainwatch.chain.markets import load_markets
+from chainwatch.cli import app
+from chainwatch.collect.registry import discover
+from chainwatch.collect.source import Source
+from chainwatch.exchanges.feeds import channels, histories
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.lending.lender import Lender
+from chainwatch.tables import disclosure, exchange, lending, log
+from chainwatch.tables.base import Row, columns
+from chainwatch.tables.registry import tables
+from tests import shell
+from tests.docs import outputs
+from tests.docs.examples import EXAMPLES
+from tests.places import ROOT
+
+SCRIPT = ROOT / "scripts" / "architecture.py"
+NOTEBOOK = ROOT / "docs" / "guides" / "notebook.ipynb"
+_COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    names = list(head)
+    lines = [f"| {' | '.join(names)} |", f"| {' | '.join('---' for _ in names)} |"]
+    lines += [f"| {' | '.join(_cell(v) for v in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Every command with its full name; of a group its commands."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if hasattr(command, "list_commands"):
+            for inner, leaf in _commands(command, context):
+                yield f"{name} {inner}", leaf
+        else:
+            yield name, command
+
+
+@cache
+def command_names() -> list[str]:
+    """Every command, in the order of `--help`."""
+    root: Any = typer.main.get_command(app)
+    return [name for name, _ in _commands(root, click.Context(root))]
+
+
+def commands() -> str:
+    """Each command: its help, and an example that is run."""
+    here = outputs.session()
+    text = ["```text", here.run(["--help"]).out.rstrip(), "```"]
+    for name in command_names():
+        options, _, example = EXAMPLES[name].partition(": ")
+        text += ["", f"## {name}", "", "```text"]
+        text += [here.run([*name.split(), "--help"]).out.rstrip(), "```", ""]
+        text += [outputs.block(outputs.Marker.read(options, example))]
+    return "\n".join(text)
+
+
+# --- tables and queries ---------------------------------------------------------------------------
+
+_SUBJECTS = (
+    ("Lending", lending),
+    ("Exchanges", exchange),
+    ("Disclosures and indicators", disclosure),
+    ("The lake's own log", log),
+)
+
+
+def _meaning(row: type[Row]) -> str:
+    return " ".join((row.__doc__ or "").split())
+
+
+def tables_part() -> str:
+    """Every table: meaning, key and columns, by subject."""
+    text: list[str] = []
+    for title, module in _SUBJECTS:
+        text += [f"## {title}", ""]
+        for name, row in tables().items():
+            if row.__module__ != module.__name__:
+                continue
+            text += [f"### {name}", "", _meaning(row), "", f"Key: `{'`, `'.join(row.key)}`.", ""]
+            text += [
+                _table(
+                    ("column", "type", "meaning"),
+                    (
+                        (
+                            f"`{c.name}`",
+                            ("DECIMAL(38,0)" if c.type == "UINT" else c.type)
+                            + ("" if c.nullable else " NOT NULL"),
+                            c.meaning,
+                        )
+                        for c in columns(row)
+                    ),
+                ),
+                "",
+            ]
+    return "\n".join(text).rstrip()
+
+
+_GROUPS = {
+    "reports": ("",),
+    "views": ("views",),
+    "marts": ("marts",),
+    "checks": ("checks",),
+    "alerts": ("alerts",),
+}
+
+
+def queries_part(kind: str) -> Callable[[], str]:
+    """Every query of a kind: what it answers, its parameters, and its output columns."""
+
+    def part() -> str:
+        text: list[str] = []
+        with query.open_catalog(Store(shell.recorded_lake())) as catalog:
+            for found in sorted(query.load_all().values(), key=lambda q: q.name):
+                if found.group not in _GROUPS[kind]:
+                    continue
+                text += [f"## {found.name}", "", f"{found.title}.", ""]
+                if found.params:
+                    text += [
+                        _table(
+                            ("parameter", "type", "default", "meaning"),
+                            (
+                                (f"`{p.name}`", p.type, f"`{p.default}`", p.meaning)
+                                for p in found.params
+                            ),
+                        ),
+                        "",
+                    ]
+                meanings = dict(_COLUMN.findall(found.text))
+                described = catalog.run(f"DESCRIBE FROM {found.name}()").rows
+                head = ["column", "type"] + ["meaning"] * bool(meanings)
+                rows = (
+                    [f"`{name}`", sql_type, *([meanings.get(name, "")] * bool(meanings))]
+                    for name, sql_type, *_ in described
+                )
+                text += [_table(head, rows), ""]
+        return "\n".join(text).rstrip()
+
+    return part
+
+
+def query_list() -> str:
+    """Every report and building block with what it answers."""
+    return _table(
+        ("query", "answers"),
+        (
+            (f"`{q.name}`", q.title)
+            for q in sorted(query.load_all().values(), key=lambda q: (q.group, q.name))
+            if q.group not in ("checks", "marts", "alerts")
+        ),
+    )
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def sources() -> str:
+    """Every source: what it reads, and where its format is documented."""
+    return _table(
+        ("source", "mode", "reads", "format documented at"),
+        ((f"`{s.name}`", s.mode, s.summary, f"<{s.docs}>") for s in discover().values()),
+    )
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "" if not value else f"{value:,.10g} {unit}"
+
+
+def stream_limits() -> str:
+    """What each stream's documents allow, and how life is proven."""
+    rows = [
+        (
+            f"`{name}`",
+            c.sampling,
+            f"{c.topics_per_connection:,}",
+            _number(c.messages_per_second, "/s"),
+            f"{c.heartbeat}, at the latest every {c.heartbeat_seconds:g} s",
+            _number(c.max_quiet_seconds, "s") or "any time",
+        )
+        for name, c in sorted(channels.items())
+    ]
+    return _table(
+        (
+            "source",
+            "what is published",
+            "topics per connection",
+            "messages sent",
+            "heartbeat",
+            "longest believed silence",
+        ),
+        rows,
+    )
+
+
+def request_limits() -> str:
+    """Seconds between two requests, and the window that one request of a history asks for."""
+    rows = [
+        (f"`{name}`", _number(h.pace, "s"), _number(h.window_seconds / 3600, "hours"))
+        for name, h in histories.items()
+    ]
+    rows += [(f"`{s.name}`", _number(s.spacing, "s"), "") for s in discover().values() if s.spacing]
+    return _table(("source", "pause between requests", "window per request"), sorted(rows))
+
+
+_UNPROVEN = re.compile(r"Unproven, needs a live check: (.*?)\n*\Z", re.DOTALL)
+
+
+def unproven() -> str:
+    """What only a live venue can prove, as the first lines of each source's module say."""
+    found: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
+    for source in discover().values():
+        names.setdefault(source.module, []).append(f"`{source.name}`")
+        if match := _UNPROVEN.search(importlib.import_module(source.module).__doc__ or ""):
+            text = " ".join(match[1].split())
+            found[source.module] = text[0].upper() + text[1:]
+    return _table(
+        ("sources", "not proven"), ((", ".join(names[m]), text) for m, text in found.items())
+    )
+
+
+def venues() -> str:
+    """Each venue: its streams, its histories, and how much of its liquidations it publishes."""
+    by_venue: dict[str, list[Source]] = {}
+    for source in discover().values():
+        if source.name in channels or source.name in histories:
+            by_venue.setdefault(source.venue, []).append(source)
+    rows = []
+    for venue, found in sorted(by_venue.items()):
+        kinds = sorted(
+            {channels[s.name].sampling.split(":")[0] for s in found if s.name in channels}
+        )
+        past = "yes" if any(s.name in histories for s in found) else "no"
+        rows.append((venue, str(sum(s.name in channels for s in found)), " or ".join(kinds), past))
+    return _table(("venue", "streams", "publishes", "history over REST"), rows)
+
+
+def markets() -> str:
+    """The markets that ship."""
+    return _table(
+        ("market", "protocol", "chain", "contract"),
+        (
+            (f"`{name}`", m.protocol, f"{m.chain} ({m.chain_id})", f"`{m.pool}`")
+            for name, m in load_markets(settings.Settings(environ={})).items()
+        ),
+    )
+
+
+# --- settings and exit codes ----------------------------------------------------------------------
+
+
+def setting_names() -> str:
+    """Every setting: variable, meaning and default."""
+    every = (*settings.SETTINGS, *settings.NAMED_SETTINGS)
+    return _table(
+        ("variable", "meaning", "default"), ((f"`{s.env}`", s.meaning, s.default) for s in every)
+    )
+
+
+def exit_codes() -> str:
+    """Every exit code, and the failures that end with it."""
+    classes: dict[int, list[str]] = {}
+
+    def visit(kind: type[errors.ChainwatchError]) -> None:
+        classes.setdefault(int(kind.code), []).append(f"`{kind.__name__}`")
+        for inner in kind.__subclasses__():
+            visit(inner)
+
+    visit(errors.ChainwatchError)
+    return _table(
+        ("code", "meaning", "failures"),
+        (
+            (code.value, meaning, ", ".join(classes.get(code.value, [])))
+            for code, meaning in errors.EXIT_MEANING.items()
+        ),
+    )
+
+
+def failures() -> str:
+    """Each failure with its first line."""
+    rows = []
+
+    def visit(kind: type[errors.ChainwatchError]) -> None:
+        words = (kind.__doc__ or "").strip().splitlines()[0]
+        rows.append(
+            (f"`{kind.__name__}`", f"`{kind.__bases__[0].__name__}`", kind.code.value, words)
+        )
+        for inner in kind.__subclasses__():
+            visit(inner)
+
+    visit(errors.ChainwatchError)
+    return _table(("failure", "is a", "exit code", "meaning"), rows)
+
+
+# --- development ----------------------------------------------------------------------------------
+
+
+@cache
+def architecture_script() -> Any:
+    """scripts/architecture.py as a module."""
+    place = importlib.util.spec_from_file_location("architecture", SCRIPT)
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+def architecture() -> str:
+    """Counts of modules, imports, cycles, long files and functions."""
+    return str(architecture_script().table())
+
+
+def lender() -> str:
+    """What a protocol adds, as its class says."""
+    return f"```python\n{inspect.getsource(Lender).rstrip()}\n```"
+
+
+def notebook() -> str:
+    """The cells of the notebook: text as it is, code as blocks."""
+    cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+    text = []
+    for cell in cells[1:-1]:
+        source = "".join(cell["source"])
+        text += [source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```", ""]
+    return "\n".join(text).rstrip()
+
+
+# Parts that change with most commits: filled, and not compared.
+VARIES = frozenset({"architecture"})
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "tables": tables_part,
+    "reports": queries_part("reports"),
+    "views": queries_part("views"),
+    "marts": queries_part("marts"),
+    "checks": queries_part("checks"),
+    "alerts": queries_part("alerts"),
+    "query-list": query_list,
+    "sources": sources,
+    "stream-limits": stream_limits,
+    "request-limits": request_limits,
+    "unproven": unproven,
+    "venues": venues,
+    "markets": markets,
+    "settings": setting_names,
+    "exit-codes": exit_codes,
+    "failures": failures,
+    "architecture": architecture,
+    "lender": lender,
+    "notebook": notebook,
+}
