@@ -61,7 +61,7 @@ def test_a_page_has_a_title_and_content(page: Path) -> None:
     text = page.read_text("utf-8")
     assert re.match(r"# \S", text)
     assert not re.search(r"TODO|TBD|coming soon|lorem", text, re.IGNORECASE)
-    assert re.search(r"<!-- generated", text) or len(re.findall(r"\w+", text)) > 150
+    assert re.search(r"<!-- generated", text) or len(re.findall(r"\w+", text)) > 100
     own = re.sub(r"<!-- (run|generated).*?<!-- end -->", "", text, flags=re.DOTALL)
     assert len(re.findall(r"[A-Za-z]{2,}", own)) >= FEWEST_WORDS
     for title, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE):

@@ -40,7 +40,7 @@ def _run(folder: Path, *arguments: str) -> str:
         env=shell.environment(
             {
                 "PYTHONPATH": str(folder),
-                "CHAINWATCH_TEST_LAKE": str(shell.recorded_lake().parent),
+                "CHAINWATCH_TEST_LAKE": str(shell.recorded_demo()[0].parent),
                 "CHAINWATCH_SHARED": os.environ.get("CHAINWATCH_SHARED", ""),
             }
         ),
