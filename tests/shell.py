@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chainwatch.demo import recording
-from tests import terminal
+from tests import templates, terminal
 
 # Seconds after which a command is taken to hang, on a machine that is busy with other things, too.
 PATIENCE = 300
@@ -69,6 +69,8 @@ def start(
     stdout: Any = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     """A command that runs in the background."""
+    if home is not None:
+        templates.prepare(home)
     where = ["--home", str(home)] if home is not None else []
     return subprocess.Popen(
         [*CHAINWATCH, *where, *arguments],
