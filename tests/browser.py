@@ -41,8 +41,8 @@ _FLAGS = (
 def program() -> str:
     """The path of a browser; without one the test is skipped, in CI it fails."""
     for name in PROGRAMS:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     if os.environ.get("CI") and not REFUSED.exists():
         pytest.fail(MISSING, pytrace=False)
     pytest.skip(MISSING)
@@ -64,11 +64,11 @@ def opened(page: Path) -> str:
 @contextlib.contextmanager
 def listening() -> Iterator[tuple[str, list[str]]]:
     """A server on loopback that gives out an empty script: its URL, and the paths asked for."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", "text/javascript")
             self.send_header("Content-Length", "0")
@@ -79,5 +79,5 @@ def listening() -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requests
         server.shutdown()

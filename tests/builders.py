@@ -155,7 +155,7 @@ class Book:
         status = status or (
             "n/a (oracle reverted)" if unpriced else "ok" if hf is not None else "no debt"
         )
-        known = not status.startswith("n/a")
+        is_known = not status.startswith("n/a")
         self.legs += legs
         self.accounts.append(
             Account(
@@ -165,13 +165,13 @@ class Book:
                 account=address,
                 emode=emode,
                 status=status,
-                collateral_base=sums["collateral"] if known else None,
-                debt_base=sums["debt"] if known else None,
-                hf_wad=hf if known else None,
-                lt_bps=average if known else None,
-                collateral_usd=sums["collateral"] / BASE if known else None,
-                debt_usd=sums["debt"] / BASE if known else None,
-                hf=hf / WAD if known and hf is not None else None,
+                collateral_base=sums["collateral"] if is_known else None,
+                debt_base=sums["debt"] if is_known else None,
+                hf_wad=hf if is_known else None,
+                lt_bps=average if is_known else None,
+                collateral_usd=sums["collateral"] / BASE if is_known else None,
+                debt_usd=sums["debt"] / BASE if is_known else None,
+                hf=hf / WAD if is_known and hf is not None else None,
                 legs=len(legs),
                 read_block=self.block,
             )
@@ -469,13 +469,13 @@ class Watched:
         return max(rows, key=lambda row: (row.block_number, row.read_at))
 
     def accounts(self, snapshot: Snapshot | None = None) -> dict[str, Account]:
-        chosen = snapshot or self.snapshot()
-        rows = self.store.rows(Account, "snapshot = $s", {"s": chosen.snapshot})
+        of_snapshot = snapshot or self.snapshot()
+        rows = self.store.rows(Account, "snapshot = $s", {"s": of_snapshot.snapshot})
         return {row.account: row for row in rows}
 
     def legs(self, snapshot: Snapshot | None = None) -> dict[tuple[str, str, str], Leg]:
-        chosen = snapshot or self.snapshot()
-        rows = self.store.rows(Leg, "snapshot = $s", {"s": chosen.snapshot})
+        of_snapshot = snapshot or self.snapshot()
+        rows = self.store.rows(Leg, "snapshot = $s", {"s": of_snapshot.snapshot})
         return {(row.account, row.asset, row.side): row for row in rows}
 
     def cli(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -505,7 +505,7 @@ def chain_figures(market: AaveMarket, accounts: Sequence[str]) -> dict[str, Figu
 
     Asked through the local chain's own client, which shares nothing with the product's.
     """
-    found: dict[str, Figures | None] = {}
+    by_account: dict[str, Figures | None] = {}
     for start in range(0, len(accounts), 500):
         part = accounts[start : start + 500]
         requests = [
@@ -528,27 +528,27 @@ def chain_figures(market: AaveMarket, accounts: Sequence[str]) -> dict[str, Figu
             account = part[answer["id"]]
             if "error" in answer:
                 assert answer["error"]["code"] == 3, answer  # a revert, and nothing else
-                found[account] = None
+                by_account[account] = None
             else:
                 row = decode(ACCOUNT_DATA, answer["result"])
-                found[account] = (row[0], row[1], row[5])
-    return found
+                by_account[account] = (row[0], row[1], row[5])
+    return by_account
 
 
 def our_figures(accounts: Mapping[str, Account]) -> dict[str, Figures | None]:
     """The stored figures in the same form."""
-    found: dict[str, Figures | None] = {}
+    by_account: dict[str, Figures | None] = {}
     for address, row in accounts.items():
         if row.status.startswith("n/a"):
             assert row.collateral_base is row.debt_base is row.hf_wad is None
-            found[address] = None
+            by_account[address] = None
         else:
             assert row.collateral_base is not None
             assert row.debt_base is not None
             assert (row.status == "no debt") == (row.hf_wad is None)
             hf = UINT_MAX if row.hf_wad is None else row.hf_wad
-            found[address] = (row.collateral_base, row.debt_base, hf)
-    return found
+            by_account[address] = (row.collateral_base, row.debt_base, hf)
+    return by_account
 
 
 def content(rows: dict[Any, Any]) -> dict[Any, dict[str, Any]]:
@@ -602,10 +602,10 @@ def missing_logs_are_refused(make: Callable[..., Watched], fill: Callable[[], ob
         )
         assert not watched.store.exists or not watched.store.rows(Scan)
         proxy.rules.clear()
-        found = watched.collect()
-        assert found.accounts > 0
+        outcomes = watched.collect()
+        assert outcomes.accounts > 0
     # What was read while nobody was there is read again.
-    assert lake.collect().accounts == found.accounts
+    assert lake.collect().accounts == outcomes.accounts
     assert lake.verify()[0].mismatched == 0
 
 
@@ -646,10 +646,10 @@ def tampering_is_found(
     assert watched.cli("verify").returncode == Exit.CHECK_FAILED
 
 
-def same_positions(one: Watched, other: Watched) -> None:
+def same_positions(first: Watched, other: Watched) -> None:
     """Two lakes hold the same accounts and the same legs, column by column."""
-    assert content(one.accounts()) == content(other.accounts())
-    assert content(one.legs()) == content(other.legs())
+    assert content(first.accounts()) == content(other.accounts())
+    assert content(first.legs()) == content(other.legs())
 
 
 @contextlib.contextmanager

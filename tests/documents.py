@@ -101,11 +101,11 @@ class Publisher:
         return web.Response(status=404, text="not found")
 
 
-def _fits(asked: str, path: str) -> bool:
+def _fits(requested: str, path: str) -> bool:
     """Whether a request is for that path, with all the parameters that it names."""
     where, _, query_wanted = path.partition("?")
-    found, _, query_found = asked.partition("?")
-    return where == found and set(filter(None, query_wanted.split("&"))) <= set(
+    requested_path, _, query_found = requested.partition("?")
+    return where == requested_path and set(filter(None, query_wanted.split("&"))) <= set(
         query_found.split("&")
     )
 
@@ -164,7 +164,7 @@ def value(
     provenance: str = "imported",
 ) -> IndicatorValue:
     """One indicator value, known from the midnight after its day unless said otherwise."""
-    known = known_at or datetime.combine(as_of + timedelta(days=1), datetime.min.time(), UTC)
+    known_from = known_at or datetime.combine(as_of + timedelta(days=1), datetime.min.time(), UTC)
     return IndicatorValue(
         series=series,
         source=source,
@@ -172,9 +172,9 @@ def value(
         value=figure,
         document="0" * 64,
         provenance=provenance,
-        published_at=None if basis == "observed" else known,
+        published_at=None if basis == "observed" else known_from,
         published_basis=basis,
-        known_at=known,
+        known_at=known_from,
         observed_at=observed_at,
     )
 

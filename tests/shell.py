@@ -56,8 +56,8 @@ class Done(NamedTuple):
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would change how the program behaves."""
-    found = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
-    return found | dict(changes or {})
+    values = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+    return values | dict(changes or {})
 
 
 def start(
@@ -267,8 +267,8 @@ def market_file(folder: Path, markets: Mapping[str, str], **more: object) -> Pat
 def rows_of(text: str, form: str) -> list[dict[str, Any]]:
     """The rows that a command printed in a machine format."""
     if form == "--json":
-        found: list[dict[str, Any]] = json.loads(text)["rows"]
-        return found
+        rows: list[dict[str, Any]] = json.loads(text)["rows"]
+        return rows
     if form == "--jsonl":
         return [json.loads(line) for line in text.splitlines()]
     assert form == "--csv"

@@ -30,27 +30,28 @@ def read(name: str) -> dict[str, Any] | None:
     path = SHARED / "reference" / "vectors" / f"{name}.json"
     if not path.is_file():
         return None
-    found: dict[str, Any] = whole(json.loads(path.read_text("utf-8")))
-    return found
+    vectors: dict[str, Any] = whole(json.loads(path.read_text("utf-8")))
+    return vectors
 
 
 def cases(name: str, kind: str | None = None) -> list[Any]:
     """One pytest parameter per case (of a kind); a single skipped (in CI: failing) one without
     the folder."""
-    found = read(name)
-    if found is None:
+    vectors = read(name)
+    if vectors is None:
         if os.environ.get("CI"):
             raise RuntimeError(MISSING)
         return [pytest.param({}, marks=pytest.mark.skip(reason=MISSING))]
-    return [pytest.param(c, id=c["name"]) for c in found["cases"] if kind in (None, c.get("kind"))]
+    of_kind = [c for c in vectors["cases"] if kind in (None, c.get("kind"))]
+    return [pytest.param(c, id=c["name"]) for c in of_kind]
 
 
 def shared_file(name: str, folder: Path = SHARED) -> Path:
     """A file or folder of the shared folder; without it the test is skipped, in CI it fails."""
     path = folder / name
     if not path.exists():
-        said = f"{path} is not here: set CHAINWATCH_SHARED"
+        message = f"{path} is not here: set CHAINWATCH_SHARED"
         if os.environ.get("CI"):
-            pytest.fail(said, pytrace=False)
-        pytest.skip(said)
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
     return path
