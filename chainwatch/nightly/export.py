@@ -265,6 +265,6 @@ def _replaced_manifest(folder: Path) -> Manifest | None:
     if manifest is None and folder.is_dir() and any(folder.iterdir()):
         raise CheckFailed(
             f"{folder / MANIFEST} {fault}: the snapshots of the marts beside it may no longer be "
-            "stored, so they stay as they are; restore it from a copy, or replace them with --force"
+            "stored, so they stay as they are; restore it from a copy, or --force replaces them"
         )
     return manifest
