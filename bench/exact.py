@@ -19,7 +19,11 @@ from bench.chain import market_with
 from chainwatch.chain import abi
 from chainwatch.chain.client import Rpc
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
-from chainwatch.lending.protocols.aave_v3.arithmetic import Holding, ReserveConfig, ReserveState
+from chainwatch.lending.protocols.aave_v3.arithmetic import (
+    ReserveConfig,
+    ReserveHolding,
+    ReserveState,
+)
 from chainwatch.net.http import Http
 
 ACCOUNTS, ASKED, RESERVES = 100_000, 1_000, 30
@@ -54,7 +58,7 @@ def states() -> dict[str, ReserveState]:
     return results
 
 
-def accounts(count: int) -> list[tuple[Holding, ...]]:
+def accounts(count: int) -> list[tuple[ReserveHolding, ...]]:
     """Scaled balances: one to three collaterals and one or two debts each."""
     rng = Random(3)
     results = []
@@ -63,9 +67,9 @@ def accounts(count: int) -> list[tuple[Holding, ...]]:
         debts = 1 if len(reserves) < 4 else 2
         results.append(
             tuple(
-                Holding(asset=str(r), debt=rng.randrange(1, 10**21))
+                ReserveHolding(asset=str(r), debt=rng.randrange(1, 10**21))
                 if i < debts
-                else Holding(asset=str(r), collateral=rng.randrange(1, 10**22))
+                else ReserveHolding(asset=str(r), collateral=rng.randrange(1, 10**22))
                 for i, r in enumerate(reserves)
             )
         )

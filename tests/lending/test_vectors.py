@@ -46,7 +46,9 @@ def test_an_aave_v2_account_is_what_the_contract_says(case: Case) -> None:
             str(number), number, config, RAY, RAY, row["price"]
         )
     holdings = [
-        aave_v3_arithmetic.Holding(str(n), row["a_balance"] if row["use"] else None, row["debt"])
+        aave_v3_arithmetic.ReserveHolding(
+            str(n), row["a_balance"] if row["use"] else None, row["debt"]
+        )
         for n, row in enumerate(case["rows"])
     ]
     profile = aave_v2_arithmetic.PROFILE
@@ -212,7 +214,9 @@ def test_the_incentive_factor_follows_from_the_lltv(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("morpho_blue", "account"))
 def test_a_morpho_position_is_healthy_when_the_contract_says_so(case: Case) -> None:
-    totals = morpho_blue_arithmetic.Totals(case["totalBorrowAssets"], case["totalBorrowShares"])
+    totals = morpho_blue_arithmetic.BorrowTotals(
+        case["totalBorrowAssets"], case["totalBorrowShares"]
+    )
     terms = (case["collateral"], case["oraclePrice"], case["lltv"])
     assert (
         morpho_blue_arithmetic.assets_up(case["borrowShares"], totals)
@@ -226,7 +230,9 @@ def test_a_morpho_position_is_healthy_when_the_contract_says_so(case: Case) -> N
 @pytest.mark.parametrize("case", cases("morpho_blue", "liquidate"))
 def test_a_morpho_liquidation_seizes_what_the_shares_are_worth(case: Case) -> None:
     given, expected = case["inputs"], case["expected"]
-    totals = morpho_blue_arithmetic.Totals(given["totalBorrowAssets"], given["totalBorrowShares"])
+    totals = morpho_blue_arithmetic.BorrowTotals(
+        given["totalBorrowAssets"], given["totalBorrowShares"]
+    )
     assert morpho_blue_arithmetic.incentive_factor(given["lltv"]) == expected["lif"]
     amounts = morpho_blue_arithmetic.seized_for_shares(
         given["repaidShares"], given["oraclePrice"], given["lltv"], totals

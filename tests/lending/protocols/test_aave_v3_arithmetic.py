@@ -10,8 +10,8 @@ from chainwatch.lending.integers import UINT_MAX
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
-    Holding,
     ReserveConfig,
+    ReserveHolding,
     ReserveState,
 )
 from chainwatch.lending.protocols.aave_v3.liquidation import (
@@ -80,7 +80,7 @@ def test_an_account_is_what_the_contract_says(case: dict[str, Any], version: str
         else {}
     )
     holdings = [
-        Holding(
+        ReserveHolding(
             asset=str(row["id"]),
             collateral=row["scaled_a"] if row["use"] else None,
             debt=row["scaled_v"],
@@ -189,7 +189,7 @@ def test_one_unit_of_debt_decides_whether_an_account_is_liquidatable(
     reserve = ReserveState("a", 0, config(row), 10**27, 10**27, 10**8)
 
     def hf(debt: int) -> int:
-        holdings = [Holding("a", collateral=10**12, debt=debt)]
+        holdings = [ReserveHolding("a", collateral=10**12, debt=debt)]
         parts = aave_v3_arithmetic.legs(profile, holdings, 0, {"a": reserve}, {}, 0)
         factor = aave_v3_arithmetic.account(profile, parts).hf
         assert factor is not None

@@ -21,7 +21,7 @@ from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
-from chainwatch.lending.protocols.morpho_blue.arithmetic import Totals
+from chainwatch.lending.protocols.morpho_blue.arithmetic import BorrowTotals
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
 from tests.amounts import sample_size
@@ -102,7 +102,7 @@ def verdicts(market: MorphoMarket, accounts: Sequence[str]) -> dict[str, bool]:
     return by_account
 
 
-def accrued(market: MorphoMarket, pair: Pair) -> Totals:
+def accrued(market: MorphoMarket, pair: Pair) -> BorrowTotals:
     """A market's borrowed assets and shares once interest was accrued in the same call."""
     head = bytes.fromhex(pair.market_id[2:])
     calls = [
@@ -116,7 +116,7 @@ def accrued(market: MorphoMarket, pair: Pair) -> Totals:
     )
     assert done
     words = decode("f()(uint128,uint128,uint128,uint128,uint128,uint128)", f"0x{result.hex()}")
-    return Totals(words[2], words[3])
+    return BorrowTotals(words[2], words[3])
 
 
 def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
@@ -309,7 +309,7 @@ def test_one_unit_below_the_trigger_price_is_liquidated(market: MorphoMarket, la
     chain.send(market.irm, "setRate(uint256)", 0)
     open_position(market, "weth", USER, WAD, 2_500 * 10**6)
     debt = morpho_blue_arithmetic.assets_up(
-        market.position(pair, USER)[1], Totals(*market.totals(pair))
+        market.position(pair, USER)[1], BorrowTotals(*market.totals(pair))
     )
     line = next(  # the least quoted collateral that carries the debt
         p

@@ -158,7 +158,7 @@ class Stable(msgspec.Struct, frozen=True):
     since: int
 
 
-class Holding(msgspec.Struct, frozen=True):
+class ReserveHolding(msgspec.Struct, frozen=True):
     """What an account has in one reserve: scaled balances; `collateral` None = not flagged."""
 
     asset: str
@@ -237,7 +237,7 @@ def stable_balance(profile: Profile, stable: Stable, now: int) -> int:
 
 def legs(
     profile: Profile,
-    holdings: Sequence[Holding],
+    holdings: Sequence[ReserveHolding],
     emode: int,
     reserves: Mapping[str, ReserveState],
     emodes: Mapping[int, EModeState],

@@ -25,9 +25,9 @@ from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocols.aave_v3 import arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
-    Holding,
     Profile,
     ReserveConfig,
+    ReserveHolding,
     ReserveState,
     Stable,
 )
@@ -187,7 +187,7 @@ class _PoolPosition(msgspec.Struct, frozen=True):
     """One account: its e-mode, its balances, and the block they were read at."""
 
     emode: int
-    holdings: tuple[Holding, ...]
+    holdings: tuple[ReserveHolding, ...]
     read_block: int
 
 
@@ -216,10 +216,10 @@ class AaveLender:
         return Opened(revision, watch, _OpenedPool(profile, tuple(data)))
 
     async def stored_positions(self, feed: Feed, base: Snapshot) -> dict[str, _PoolPosition]:
-        parts: dict[str, dict[str, Holding]] = {}
+        parts: dict[str, dict[str, ReserveHolding]] = {}
         for leg in await feed.stored(Leg, "snapshot = $s", s=base.snapshot):
             holdings = parts.setdefault(leg.account, {})
-            before = holdings.get(leg.asset, Holding(asset=leg.asset))
+            before = holdings.get(leg.asset, ReserveHolding(asset=leg.asset))
             if leg.side != "debt":
                 now = msgspec.structs.replace(before, collateral=leg.scaled)
             else:
@@ -676,11 +676,11 @@ def balance_calls(
         yield "since", reserve.stable_debt_token, GET_USER_LAST_UPDATED
 
 
-def _holding(asset: str, values: Mapping[str, int]) -> Holding:
+def _holding(asset: str, values: Mapping[str, int]) -> ReserveHolding:
     stable = None
     if values.get("principal"):
         stable = Stable(principal=values["principal"], rate=values["rate"], since=values["since"])
-    return Holding(
+    return ReserveHolding(
         asset=asset,
         collateral=values.get("collateral"),
         debt=values.get("debt"),

@@ -11,7 +11,7 @@ import msgspec
 from chainwatch.lending.integers import BPS, WAD
 
 
-class Liquidation(msgspec.Struct, frozen=True):
+class MaxLiquidation(msgspec.Struct, frozen=True):
     """The largest liquidation: assets to repay, collateral received, discount factor in wad."""
 
     adjusted_collateral: int
@@ -27,7 +27,7 @@ def liquidation(
     liability: int,
     liability_value: int,
     max_discount_bps: int,
-) -> Liquidation:
+) -> MaxLiquidation:
     """Liquidation.calculateMaxLiquidation for one collateral; values in the unit of account.
 
     A position is liquidatable unless its adjusted collateral exceeds the liability; equality is
@@ -35,14 +35,14 @@ def liquidation(
     """
     adjusted = collateral_value * ltv_bps // BPS
     if adjusted > liability_value:
-        return Liquidation(adjusted, None, 0, 0)
+        return MaxLiquidation(adjusted, None, 0, 0)
     factor = max(adjusted * WAD // liability_value, WAD - max_discount_bps * (WAD // BPS))
     repay_value = liability_value
     yield_value = repay_value * WAD // factor
     if collateral_value < yield_value:
         repay_value = collateral_value * factor // WAD
         yield_value = collateral_value
-    return Liquidation(
+    return MaxLiquidation(
         adjusted_collateral=adjusted,
         discount_factor=factor,
         repay=repay_value * liability // liability_value,

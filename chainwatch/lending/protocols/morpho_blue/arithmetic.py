@@ -17,19 +17,19 @@ MAX_INCENTIVE = 115 * 10**16
 CURSOR = 3 * 10**17
 
 
-class Totals(msgspec.Struct, frozen=True):
+class BorrowTotals(msgspec.Struct, frozen=True):
     """A market's borrowed assets and shares after accrual."""
 
     assets: int
     shares: int
 
 
-def assets_up(shares: int, totals: Totals) -> int:
+def assets_up(shares: int, totals: BorrowTotals) -> int:
     """The debt of shares, rounded up."""
     return ceil_div(shares * (totals.assets + VIRTUAL_ASSETS), totals.shares + VIRTUAL_SHARES)
 
 
-def assets_down(shares: int, totals: Totals) -> int:
+def assets_down(shares: int, totals: BorrowTotals) -> int:
     return shares * (totals.assets + VIRTUAL_ASSETS) // (totals.shares + VIRTUAL_SHARES)
 
 
@@ -38,7 +38,9 @@ def max_borrow(collateral: int, price: int, lltv: int) -> int:
     return collateral * price // ORACLE_SCALE * lltv // WAD
 
 
-def is_healthy(borrow_shares: int, collateral: int, price: int, lltv: int, totals: Totals) -> bool:
+def is_healthy(
+    borrow_shares: int, collateral: int, price: int, lltv: int, totals: BorrowTotals
+) -> bool:
     """Morpho._isHealthy."""
     return assets_up(borrow_shares, totals) <= max_borrow(collateral, price, lltv)
 
@@ -48,7 +50,7 @@ def incentive_factor(lltv: int) -> int:
     return min(MAX_INCENTIVE, WAD * WAD // (WAD - CURSOR * (WAD - lltv) // WAD))
 
 
-def seized_for_shares(shares: int, price: int, lltv: int, totals: Totals) -> tuple[int, int]:
+def seized_for_shares(shares: int, price: int, lltv: int, totals: BorrowTotals) -> tuple[int, int]:
     """(collateral seized, assets repaid) where a liquidator names the shares to repay."""
     quoted = assets_down(shares, totals) * incentive_factor(lltv) // WAD
     return quoted * ORACLE_SCALE // price, assets_up(shares, totals)
@@ -61,7 +63,7 @@ def taylor_compounded(rate: int, seconds: int) -> int:
     return first + second + second * first // (3 * WAD)
 
 
-def accrued(totals: Totals, rate: int, seconds: int) -> Totals:
+def accrued(totals: BorrowTotals, rate: int, seconds: int) -> BorrowTotals:
     """Morpho._accrueInterest for borrowers; a fee takes shares of the supply only."""
     interest = totals.assets * taylor_compounded(rate, seconds) // WAD
-    return Totals(assets=totals.assets + interest, shares=totals.shares)
+    return BorrowTotals(assets=totals.assets + interest, shares=totals.shares)

@@ -25,7 +25,7 @@ from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import Quote, read_quotes
 from chainwatch.lending.protocols.morpho_blue import arithmetic
-from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, Totals
+from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, BorrowTotals
 from chainwatch.lending.survey import take_snapshot
 from chainwatch.lending.valuation import Rules, factor_rows, snapshot_rows
 from chainwatch.lending.verify import Figure, compare_figures, load_sample
@@ -115,7 +115,7 @@ class _MorphoMarket(msgspec.Struct, frozen=True):
     collateral: _MarketToken
     oracle: str
     lltv: int
-    totals: Totals
+    totals: BorrowTotals
     price: int | None
     rate: int | None
     failure: str
@@ -298,7 +298,7 @@ async def _read_markets(
         loan, collateral = (tokens[abi.address(params[market_id][k])] for k in (0, 1))
         oracle = abi.address(params[market_id][2])
         state, rate, price = states[market_id], rates[market_id], prices[oracle]
-        totals = Totals(assets=state[2], shares=state[3])
+        totals = BorrowTotals(assets=state[2], shares=state[3])
         if rate:
             totals = arithmetic.accrued(totals, rate, at.time - state[4])
         failure = "oracle reverted" if price is None else "" if rate is not None else "no rate"
