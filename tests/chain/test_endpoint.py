@@ -23,7 +23,7 @@ def test_every_refusal_makes_less_whatever_the_endpoint_claims(
 
 
 @given(st.integers(2, 10**6))
-def test_an_endpoint_that_always_claims_one_less_is_found_out(start: int) -> None:
+def test_an_endpoint_that_always_states_one_less_is_halved(start: int) -> None:
     size = Size(start)
     refusals = 0
     while size.now > 1:

@@ -38,7 +38,7 @@ async def test_an_endpoint_of_another_chain_is_a_configuration_error(
     )
 
 
-async def test_an_endpoint_proves_its_chain_even_if_nobody_checks(
+async def test_an_endpoint_proves_its_chain_even_without_a_check(
     connect: Connect, proxy: Proxy
 ) -> None:
     proxy.rules.append(is_method("eth_chainId", {"result": "0x1"}))
@@ -56,7 +56,7 @@ async def test_a_dead_endpoint_is_put_aside_by_the_check(
     assert rpc.host == other.url
 
 
-async def test_a_check_that_nobody_answers_is_a_network_error(
+async def test_a_check_without_any_answer_is_a_network_error(
     connect: Connect, proxy: Proxy, other: Proxy
 ) -> None:
     proxy.once += [drop] * 100
@@ -291,7 +291,7 @@ async def test_an_endpoint_that_only_hangs_ends_after_its_tries(
     assert len(proxy.received) == 3
 
 
-async def test_an_unknown_method_is_told_at_once(connect: Connect, proxy: Proxy) -> None:
+async def test_an_unknown_method_is_reported_at_once(connect: Connect, proxy: Proxy) -> None:
     rpc = connect(proxy)
     with pytest.raises(RpcError, match=r"local: eth_nonsense: Method not found \(error -32601\)"):
         await rpc.request("eth_nonsense", [])

@@ -129,7 +129,7 @@ async def test_a_chain_that_was_replaced_by_a_shorter_one_moves_the_pin(
         await rpc.read(BALANCES[:3], old)
 
 
-async def test_a_shorter_chain_is_told_by_any_block_seen_before(
+async def test_any_block_read_before_reveals_a_shorter_chain(
     connect: Connect, chain: Chain
 ) -> None:
     fork = chain.snapshot()
@@ -162,7 +162,7 @@ async def test_a_block_that_comes_back_is_canonical_again(connect: Connect, chai
     assert await rpc.read(BALANCES[:3], first) == WORTH[:3]
 
 
-async def test_an_endpoint_without_any_block_is_told(connect: Connect, proxy: Proxy) -> None:
+async def test_an_endpoint_without_any_block_is_reported(connect: Connect, proxy: Proxy) -> None:
     proxy.rules.append(is_method("eth_getBlockByNumber", {"result": None}))
     rpc = connect(proxy, tries=2)
     with pytest.raises(NetworkError, match="has no latest block"):

@@ -130,7 +130,7 @@ async def test_a_stated_block_limit_is_followed_at_once(
 
 @pytest.mark.parametrize("what", ["blocks", "logs"])
 @pytest.mark.parametrize(("code", "text"), [c[1:] for c in UNSTATED], ids=[c[0] for c in UNSTATED])
-async def test_a_limit_without_a_number_is_found_by_halving(
+async def test_a_limit_without_a_number_is_reached_by_halving(
     connect: Connect, proxy: Proxy, ledger: Chain, code: int, text: str, what: str
 ) -> None:
     limit = Limit(text, code, **{what: 9})
@@ -206,7 +206,7 @@ async def test_a_refusal_of_a_single_block_is_an_error_and_never_empty(
         await collect(rpc)
 
 
-async def test_a_limit_told_with_http_413_is_followed(
+async def test_a_limit_stated_with_http_413_is_followed(
     connect: Connect, proxy: Proxy, ledger: Chain
 ) -> None:
     def gate(body: Any) -> web.Response | None:

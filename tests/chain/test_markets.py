@@ -107,9 +107,7 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
         (MINE.replace('["https://own', '[3, "https://own'), "rpc"),
     ],
 )
-def test_an_entry_that_does_not_fit_is_told_in_one_line_with_its_file(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_a_wrong_entry_is_one_line_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=r"markets\.toml") as failure:
         load_markets(made(tmp_path, text))
     assert message in str(failure.value)
@@ -117,13 +115,13 @@ def test_an_entry_that_does_not_fit_is_told_in_one_line_with_its_file(
     assert "SECRETKEY" not in str(failure.value)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "markets.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_markets(made(tmp_path))
 
 
-def test_a_folder_in_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "markets.toml").mkdir()
     for settings in (made(tmp_path), made(tmp_path, CHAINWATCH_MARKETS=str(tmp_path))):
         with pytest.raises(ConfigError, match=r"the market file .* is a folder") as failure:

@@ -218,7 +218,7 @@ async def test_a_batch_and_a_multicall_grow_after_many_successes(
         (-32603, "reverted with reason", {"message": "x", "data": "0x" + NO_PRICE.hex()}),
     ],
 )
-async def test_the_revert_data_of_every_kind_of_node_is_found(
+async def test_the_revert_data_of_every_kind_of_node_is_read(
     connect: Connect, proxy: Proxy, chain: Chain, code: int, message: str, data: Any
 ) -> None:
     chain.set_code(MULTICALL3, "")
@@ -425,7 +425,7 @@ async def test_an_endpoint_that_lags_is_skipped_for_one_that_does_not(
     assert other.calls("eth_call")
 
 
-async def test_a_block_that_no_endpoint_has_yet_is_waited_for_and_then_told(
+async def test_a_block_no_endpoint_has_is_waited_for_then_reported(
     connect: Connect, proxy: Proxy
 ) -> None:
     rpc = connect(proxy)
@@ -441,7 +441,7 @@ async def test_a_block_that_no_endpoint_has_yet_is_waited_for_and_then_told(
 # --- contract code -------------------------------------------------------------------------------
 
 
-async def test_the_deployment_block_is_found_by_bisection(
+async def test_the_deployment_block_comes_from_bisection(
     connect: Connect, proxy: Proxy, chain: Chain
 ) -> None:
     created = chain.deploy(own_artifact("TestMulticall"))

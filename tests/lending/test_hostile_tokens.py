@@ -383,7 +383,7 @@ def test_an_endpoint_with_wrong_answers_is_one_masked_line(
     assert not list((home / "tmp").iterdir())
 
 
-def test_an_endpoint_that_turns_hostile_half_way_stores_no_half(tmp_path: Path) -> None:
+def test_an_endpoint_that_fails_during_a_read_stores_nothing(tmp_path: Path) -> None:
     """It serves the market's own state and refuses the accounts."""
 
     class Turncoat(recording.Player):

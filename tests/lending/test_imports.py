@@ -157,7 +157,7 @@ def test_prices_in_another_currency_have_usd_only_with_its_rate(home: Path) -> N
     assert [row["debt_usd"] for row in rows] == [50 * 1800]
 
 
-def test_the_time_is_that_of_the_file_unless_it_is_told(home: Path) -> None:
+def test_the_time_is_that_of_the_file_unless_stated(home: Path) -> None:
     assert brought(home, BALANCES, "--at", "2023-06-19T12:00Z").code == Exit.OK
     (head,) = Store(home).rows(Snapshot)
     assert head.block_time.isoformat() == "2023-06-19T12:00:00+00:00"
@@ -468,7 +468,7 @@ def test_a_wrong_file_or_flag_is_one_line_and_stores_nothing(home: Path) -> None
     assert not home.exists()
 
 
-def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_missing_file_or_one_of_another_kind_is_named(home: Path, tmp_path: Path) -> None:
     (tmp_path / "book.xlsx").write_bytes(b"PK")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "wide.csv").write_text(BALANCES, encoding="utf-16")
@@ -485,7 +485,7 @@ def test_a_file_that_is_missing_or_of_another_kind_is_told(home: Path, tmp_path:
     assert not home.exists()
 
 
-def test_a_file_of_a_time_to_come_needs_to_be_told_when_it_was_so(home: Path) -> None:
+def test_a_file_with_a_future_time_needs_a_stated_time(home: Path) -> None:
     path = home.parent / "mine.csv"
     path.write_text(BALANCES)
     ahead = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
@@ -598,7 +598,7 @@ def test_reports_on_the_published_file_equal_its_figures(published: Path) -> Non
     assert "b1 (IMPORTED DATA from b1.csv): as of 2023-06-19 00:00:00Z" in done.out
 
 
-def test_the_published_file_keeps_whoever_is_below_one(published: Path) -> None:
+def test_the_published_file_keeps_accounts_below_one(published: Path) -> None:
     rows = ask(
         Store(published), "nearest", factor="collateral", market="steth_aave", direction="now"
     )

@@ -186,7 +186,7 @@ def powers(exposures: tuple[Exposure, ...]) -> dict[str, float]:
     return {e.factor: e.beta for e in exposures}
 
 
-def test_a_divided_feed_is_told_from_a_multiplied_one(chain: Chain, resolved: Resolve) -> None:
+def test_a_divided_feed_is_distinct_from_a_multiplied_one(chain: Chain, resolved: Resolve) -> None:
     """Both have the getters priceFeedA and priceFeedB; only the answer tells."""
     bitcoin, ether = feed(chain, 90_000, "BTC / USD"), feed(chain, 3_000, "ETH / USD")
     divided = chain.deploy(own_artifact("TestQuotientFeed"), bitcoin, ether, 8, "cbBTC / ETH")

@@ -1068,7 +1068,7 @@ def test_verify_refuses_a_snapshot_whose_block_is_gone(
 # --- where a market begins ----------------------------------------------------------------------
 
 
-def test_the_deployment_block_is_found_by_bisection(
+def test_the_deployment_block_comes_from_bisection(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
     chain = aave_market.chain

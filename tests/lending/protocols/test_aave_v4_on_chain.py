@@ -305,7 +305,7 @@ def test_an_account_keeps_its_terms_until_they_are_refreshed(
 # --- accounts at the edges ----------------------------------------------------------------------
 
 
-def test_zero_dust_debtless_and_unused_positions_are_told_apart(
+def test_zero_dust_debtless_and_unused_positions_are_distinct(
     market: SpokeMarket, lake: Lakes
 ) -> None:
     chain, watched = market.chain, lake(market)

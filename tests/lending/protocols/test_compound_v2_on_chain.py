@@ -350,9 +350,7 @@ def test_scope_borrowers_has_every_debtor_and_no_pure_supplier(
 # --- accounts at the edges ----------------------------------------------------------------------
 
 
-def test_zero_dust_and_debtless_positions_are_told_apart(
-    market: CompoundMarket, lake: Lakes
-) -> None:
+def test_zero_dust_and_debtless_positions_are_distinct(market: CompoundMarket, lake: Lakes) -> None:
     chain, watched = market.chain, lake(market)
     open_position(market, USER, "WETH", 10**18, 0)
     chain.send_all(market.supply(OTHER, "WETH", 1)[:3])  # too little for one cToken

@@ -284,7 +284,7 @@ def test_scope_borrowers_leaves_out_who_only_supplied_collateral(
 # --- positions at the edges ---------------------------------------------------------------------
 
 
-def test_zero_dust_and_debtless_positions_are_told_apart(market: MorphoMarket, lake: Lakes) -> None:
+def test_zero_dust_and_debtless_positions_are_distinct(market: MorphoMarket, lake: Lakes) -> None:
     chain, watched, pair = market.chain, lake(market), market.pairs["weth"]
     open_position(market, "weth", USER, WAD, 0)
     open_position(market, "weth", OTHER, 10**15, 1)
