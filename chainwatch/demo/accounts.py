@@ -20,7 +20,7 @@ LIQUIDATION_CALL = "0xe413a321e8681d831f4dbccbca790d2952b56f977908e45be37335533e
 
 
 @dataclass(frozen=True)
-class Liquidation:
+class LiquidationCall:
     """A liquidation as in its event; amounts in base units of the tokens."""
 
     account: str
@@ -34,7 +34,7 @@ class Liquidation:
 
 
 @dataclass(frozen=True)
-class Holding:
+class ReserveHolding:
     """What an account has in one reserve, in base units of the token."""
 
     supplied: int
@@ -63,7 +63,7 @@ def crash(market: AaveMarket, factor: float) -> None:
 
 def liquidate(
     market: AaveMarket, accounts: Sequence[str], rng: Random, limit: int
-) -> list[Liquidation]:
+) -> list[LiquidationCall]:
     """Liquidate up to `limit` of the accounts below 1, some in part, some for aTokens."""
     data = market.account_data(accounts)
     below = [account for account, row in zip(accounts, data, strict=True) if row[5] < 10**18]
@@ -154,20 +154,20 @@ def read_flags(market: AaveMarket, accounts: Sequence[str]) -> list[tuple[list[s
     ]
 
 
-def read_holdings(market: AaveMarket, pairs: Sequence[tuple[str, str]]) -> list[Holding]:
+def read_holdings(market: AaveMarket, pairs: Sequence[tuple[str, str]]) -> list[ReserveHolding]:
     """Read what accounts have in a reserve each: pairs of account and symbol."""
     outputs = "uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint40,bool"
     signature = f"getUserReserveData(address,address)({outputs})"
     calls = [(market.data_provider, market.listed[symbol].token, who) for who, symbol in pairs]
     rows = market.chain.call_each(signature, calls)
-    return [Holding(row[0], row[1], row[2], row[8]) for row in rows]
+    return [ReserveHolding(row[0], row[1], row[2], row[8]) for row in rows]
 
 
-def _liquidated(market: AaveMarket, log: dict[str, Any]) -> Liquidation:
+def _liquidated(market: AaveMarket, log: dict[str, Any]) -> LiquidationCall:
     symbols = {listed.token: symbol for symbol, listed in market.listed.items()}
     collateral, debt, account = (f"0x{topic[26:]}" for topic in log["topics"][1:])
     repaid, seized, liquidator, a_token = decode("f()(uint256,uint256,address,bool)", log["data"])
-    return Liquidation(
+    return LiquidationCall(
         account,
         symbols[collateral],
         symbols[debt],

@@ -25,7 +25,7 @@ BATCH = 500
 GAS = hex(30_000_000)
 
 
-class Reverted(RpcError):
+class TransactionReverted(RpcError):
     """A transaction or call on the local chain reverted; the message ends with the reason."""
 
 
@@ -190,13 +190,13 @@ class Chain:
         return [decode(signature, answer) for answer in self.batch("eth_call", requests)]
 
     def send(self, to: str, signature: str, *arguments: Any, sender: str = DEPLOYER) -> Receipt:
-        """Send one transaction in a block of its own; raises Reverted."""
+        """Send one transaction in a block of its own; raises TransactionReverted."""
         return self.send_all([Tx(sender, to, encode(signature, *arguments))])[0]
 
     def send_all(self, transactions: Sequence[Tx], *, tolerate: bool = False) -> list[Receipt]:
         """Send transactions in this order, hundreds to a block; returns a receipt for each.
 
-        Raises Reverted on the first that reverts unless `tolerate` is set.
+        Raises TransactionReverted on the first that reverts unless `tolerate` is set.
         """
         receipts: list[Receipt] = []
         for start in range(0, len(transactions), BLOCK_TRANSACTIONS):
@@ -205,7 +205,7 @@ class Chain:
             failed = next((receipt for receipt in receipts[start:] if not receipt.ok), None)
             if failed and not tolerate:
                 reason = self.reason(failed.hash)
-                raise Reverted(f"transaction {failed.hash} reverted: {reason}")
+                raise TransactionReverted(f"transaction {failed.hash} reverted: {reason}")
         return receipts
 
     def deploy(
@@ -215,7 +215,7 @@ class Chain:
         libraries: dict[str, str] | None = None,
         sender: str = DEPLOYER,
     ) -> str:
-        """Create a contract and return its address; raises Reverted."""
+        """Create a contract and return its address; raises TransactionReverted."""
         data = artifact.creation(arguments, libraries or {})
         return self.send_all([Tx(sender, "", data)])[0].created
 
@@ -343,5 +343,5 @@ def _result(method: str, answer: dict[str, Any]) -> Any:
     if error is None:
         return answer["result"]
     if error.get("code") == 3:
-        raise Reverted(f"{method}: {error['message']} ({error.get('data', 'no data')})")
+        raise TransactionReverted(f"{method}: {error['message']} ({error.get('data', 'no data')})")
     raise RpcError(f"{method}: {error.get('message')}")

@@ -21,7 +21,7 @@ def record(cache: Path, home: Path, voice: Progress) -> recording.Recording:
     """Run the demo on a live node and keep every answer that the collector got."""
     with (
         live(cache, voice.note, start=RECORDED_START) as stage,
-        recording.Recorder(stage.chain) as recorder,
+        recording.ChainRecorder(stage.chain) as recorder,
     ):
         recorded_stage = _RecordedStage(stage, recorder)
         play(recorded_stage, home, voice, lambda report: None)
@@ -33,7 +33,7 @@ class _RecordedStage:
 
     provenance = "recording"
 
-    def __init__(self, stage: Live, recorder: recording.Recorder) -> None:
+    def __init__(self, stage: Live, recorder: recording.ChainRecorder) -> None:
         self._stage = stage
         self.url = recorder.url
         self.markets = stage.markets

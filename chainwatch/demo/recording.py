@@ -222,7 +222,7 @@ class Player(_Server):
         return answer
 
 
-class Recorder(_Server):
+class ChainRecorder(_Server):
     """Stands between the collector and a node and keeps every answer."""
 
     def __init__(self, node: Chain) -> None:

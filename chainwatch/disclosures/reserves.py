@@ -1,6 +1,6 @@
 """Disclosures of reserves: classes of assets, statements with their lines, and supplies.
 
-A statement is accepted only where its own sums hold (`Line`s add up to the total it states); the
+A statement is accepted only where its own sums hold (its lines add up to the total it states); the
 identity that was checked is stored with it.
 """
 
@@ -61,7 +61,7 @@ CLASSES = (
 )
 
 
-class Line(msgspec.Struct, frozen=True):
+class ReserveLine(msgspec.Struct, frozen=True):
     """One line of a composition: label as stated, class, USD, and the price it was valued at."""
 
     label: str
@@ -91,7 +91,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
         *,
         assets: Decimal | None,
         gate: str,
-        lines: Sequence[Line] = (),
+        lines: Sequence[ReserveLine] = (),
         liabilities: Decimal | None = None,
         equity: Decimal | None = None,
         unit: str = "USD",

@@ -22,14 +22,14 @@ from chainwatch.nightly.manifest import (
 )
 
 
-class Fault(msgspec.Struct, frozen=True):
+class ExportFault(msgspec.Struct, frozen=True):
     """A file of an export that differs from its manifest; `what` follows the path in a sentence."""
 
     path: Path
     what: str
 
 
-def check_export(folder: Path, store: Store | None = None) -> tuple[int, list[Fault]]:
+def check_export(folder: Path, store: Store | None = None) -> tuple[int, list[ExportFault]]:
     """Compare an export (or one day of it) with its manifests, and these with the lake if given.
 
     Returns the number of days and the faults. Raises UsageError where there is no export.
@@ -48,57 +48,57 @@ def check_export(folder: Path, store: Store | None = None) -> tuple[int, list[Fa
         }
         at_fault = {fault.path for fault in faults}
         faults += [
-            Fault(night / MANIFEST, outdated_days[night])
+            ExportFault(night / MANIFEST, outdated_days[night])
             for night in nights
             if night in outdated_days and night / MANIFEST not in at_fault
         ]
     return len(nights), faults
 
 
-def _faults(night: Path) -> Iterator[Fault]:
+def _faults(night: Path) -> Iterator[ExportFault]:
     path = night / MANIFEST
     try:
         manifest = read_manifest(night)
     except OSError as failure:
-        yield Fault(path, f"cannot be read: {failure.strerror}")
+        yield ExportFault(path, f"cannot be read: {failure.strerror}")
         return
     except DamagedManifest:
-        yield Fault(path, DAMAGED)
+        yield ExportFault(path, DAMAGED)
         return
     if manifest is None:
-        yield Fault(path, "is missing")
+        yield ExportFault(path, "is missing")
         return
     if f"day={manifest.day}" != night.name:
-        yield Fault(path, f"is the manifest of {manifest.day}")
+        yield ExportFault(path, f"is the manifest of {manifest.day}")
     listed = {MANIFEST}
     for entry in manifest.marts.values():
         for file, digest in entry.files.items():
             listed.add(file)
             if Path(file).name != file or file in ("", "..") or not file.isprintable():
-                yield Fault(path, f"names {file!r}, which is not beside it")
+                yield ExportFault(path, f"names {file!r}, which is not beside it")
                 continue
             yield from _file_faults(night / file, entry, digest)
     for extra in sorted(p.name for p in night.iterdir() if p.name not in listed):
-        yield Fault(night / extra, "is not in the manifest")
+        yield ExportFault(night / extra, "is not in the manifest")
 
 
-def _file_faults(path: Path, entry: MartEntry, digest: Mapping[str, Any]) -> Iterator[Fault]:
+def _file_faults(path: Path, entry: MartEntry, digest: Mapping[str, Any]) -> Iterator[ExportFault]:
     try:
         actual = folders.digest(path)
     except FileNotFoundError:
-        yield Fault(path, "is missing")
+        yield ExportFault(path, "is missing")
         return
     except OSError as failure:
-        yield Fault(path, f"cannot be read: {failure.strerror}")
+        yield ExportFault(path, f"cannot be read: {failure.strerror}")
         return
     if actual != digest:
-        yield Fault(path, "is not what was written: size or sha256 differ")
+        yield ExportFault(path, "is not what was written: size or sha256 differ")
         return
     if path.suffix == ".parquet":
         try:
             count, shape, _ = parquet_shape(path)
         except UsageError:
-            yield Fault(path, "is not a Parquet file")
+            yield ExportFault(path, "is not a Parquet file")
             return
         if count != entry.rows or [name for name, _ in shape] != [c.name for c in entry.columns]:
-            yield Fault(path, "has other rows or columns than the manifest says")
+            yield ExportFault(path, "has other rows or columns than the manifest says")

@@ -22,7 +22,7 @@ LAST = 12
 COUNTED = ("order", "fill")
 
 
-class Totals(msgspec.Struct):
+class VenueTotals(msgspec.Struct):
     """What one venue published since the board was made."""
 
     orders: int = 0
@@ -56,7 +56,7 @@ class Board:
         self._on_liquidation = on_liquidation
         self._since = now()
         self._last: deque[ExchangeLiquidation] = deque(maxlen=LAST)
-        self._totals: dict[str, Totals] = {}
+        self._totals: dict[str, VenueTotals] = {}
         self._feeds: dict[str, Coverage | None] = dict.fromkeys(sources)
         self._seen: dict[str, tuple[int, int, datetime | None]] = {}
 
@@ -65,7 +65,7 @@ class Board:
             if isinstance(row, ExchangeLiquidation):
                 self._last.append(row)
                 if row.kind in COUNTED:
-                    self._totals.setdefault(row.venue, Totals()).add(row)
+                    self._totals.setdefault(row.venue, VenueTotals()).add(row)
                     count, rejects, _ = self._seen.get(source, (0, 0, None))
                     self._seen[source] = (count + 1, rejects, row.time)
                 self._on_liquidation(row)
@@ -100,7 +100,7 @@ class Board:
         demo = any(f is not None and f.provenance == "demo" for f in self._feeds.values())
         totals = dict(sorted(self._totals.items()))
         if len(totals) > 1:
-            totals["all"] = Totals(
+            totals["all"] = VenueTotals(
                 orders=sum(t.orders for t in totals.values()),
                 long_usd=sum(t.long_usd for t in totals.values()),
                 short_usd=sum(t.short_usd for t in totals.values()),

@@ -25,7 +25,7 @@ from chainwatch.demo.aave import (
     ReserveSpec,
     deploy,
 )
-from chainwatch.demo.chain import Chain, Reverted, Tx, encode, own_artifact
+from chainwatch.demo.chain import Chain, TransactionReverted, Tx, encode, own_artifact
 from chainwatch.demo.contracts import compile as compiler
 from chainwatch.demo.node import Node, Toolchain, ToolchainMissing, install
 from chainwatch.demo.plans import SHAPES, draw_plans
@@ -302,9 +302,9 @@ def test_transactions_of_many_senders_keep_their_order(chain: Chain) -> None:
 
 def test_a_revert_names_its_reason(aave_market: AaveMarket) -> None:
     chain = aave_market.chain
-    with pytest.raises(Reverted, match=r"reverted: 34$"):  # COLLATERAL_BALANCE_IS_ZERO
+    with pytest.raises(TransactionReverted, match=r"reverted: 34$"):  # COLLATERAL_BALANCE_IS_ZERO
         chain.send_all([aave_market.borrow(USER, "USDC", 1)])
-    with pytest.raises(Reverted, match="execution reverted"):
+    with pytest.raises(TransactionReverted, match="execution reverted"):
         chain.call(aave_market.pool, "borrow(address,uint256)()", USER, 1)
     receipts = chain.send_all(
         [aave_market.borrow(USER, "USDC", 1), aave_market.approve(USER, "USDC")], tolerate=True
@@ -344,7 +344,7 @@ def test_the_multicall_answers_as_single_calls_do(aave_market: AaveMarket) -> No
     plain = chain.rpc("eth_call", {"to": pool, "data": encode("getReservesList()")}, "latest")
     assert good == (True, bytes.fromhex(plain[2:]))
     assert not bad[0]
-    with pytest.raises(Reverted, match="Multicall3: call failed"):
+    with pytest.raises(TransactionReverted, match="Multicall3: call failed"):
         chain.call(MULTICALL, signature, [(pool, False, calls[1][2])])
     assert chain.call(MULTICALL, "getBlockNumber()(uint256)") == chain.block_number()
 
@@ -385,7 +385,7 @@ def test_a_hostile_token_with_any_answer_is_still_a_reserve(
         chain.send(token, f"set{field}(bytes,bool)", data, reverts)
         request = {"to": token, "data": encode(f"{field.lower()}()")}
         if reverts:
-            with pytest.raises(Reverted, match=data.hex()):
+            with pytest.raises(TransactionReverted, match=data.hex()):
                 chain.rpc("eth_call", request, "latest")
         else:
             assert chain.rpc("eth_call", request, "latest") == f"0x{data.hex()}"
@@ -409,10 +409,10 @@ def test_a_price_out_of_range_makes_the_pool_refuse_the_account(
     aave_market.add(ReserveSpec("ODD", 18, 10**8, 7000, 7500, 10500))
     supply(aave_market, "ODD", 5 * WAD)
     aave_market.set_price("ODD", price)
-    with pytest.raises(Reverted):
+    with pytest.raises(TransactionReverted):
         aave_market.account_data([USER])
     if price <= 0:
-        with pytest.raises(Reverted):
+        with pytest.raises(TransactionReverted):
             aave_market.prices()
     assert aave_market.prices(["WETH"]) == {"WETH": 3_000 * 10**8}
 
@@ -529,7 +529,7 @@ def test_a_paused_reserve_stops_liquidations_a_frozen_does_not(
     )
     attempt = [market.liquidate(liquidator, "WETH", "USDC", USER, 10**6)]
     market.pause("WETH")
-    with pytest.raises(Reverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
+    with pytest.raises(TransactionReverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
         market.chain.send_all(attempt)
     market.pause("WETH", False)
     market.freeze("WETH")
@@ -559,7 +559,7 @@ def test_a_stable_rate_debt_keeps_its_rate_and_can_be_swapped(aave_market: AaveM
     swapped = balance(market, USER, "DAI")
     assert swapped[STABLE] == 0
     assert swapped[VARIABLE] >= year[STABLE]
-    with pytest.raises(Reverted, match=r"reverted: 31$"):  # STABLE_BORROWING_NOT_ENABLED
+    with pytest.raises(TransactionReverted, match=r"reverted: 31$"):  # STABLE_BORROWING_NOT_ENABLED
         market.chain.send_all([market.borrow(USER, "USDT", 1, STABLE)])
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from chainwatch.demo.aave import CATEGORIES, STABLE, VARIABLE, AaveMarket
-from chainwatch.demo.accounts import Holding, liquidation_calls, provide, read_flags, read_holdings
+from chainwatch.demo.accounts import (
+    ReserveHolding,
+    liquidation_calls,
+    provide,
+    read_flags,
+    read_holdings,
+)
 from chainwatch.demo.chain import MAX_UINT, Tx
 from chainwatch.demo.plans import SPEC, USD, units
 
@@ -41,7 +47,7 @@ class Move:
     collateral: str  # of a liquidation
     other: str  # receiver of a transfer
     available: int  # to borrow, USD with 8 decimals
-    holding: Holding
+    holding: ReserveHolding
 
 
 def random_operations(market: AaveMarket, accounts: Sequence[str], rng: Random, k: int) -> Tally:

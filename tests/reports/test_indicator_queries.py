@@ -17,7 +17,7 @@ from chainwatch.disclosures.reserves import (
     PRECIOUS_METALS,
     TREASURY_BILLS,
     Disclosure,
-    Line,
+    ReserveLine,
 )
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
@@ -677,9 +677,9 @@ def quarters(gold: tuple[int, int], bitcoin: tuple[int, int], prices: tuple[str,
     rows: list[Row] = []
     for n, as_of in enumerate((date(2025, 9, 30), date(2025, 12, 31))):
         lines = [
-            Line("gold", PRECIOUS_METALS, Decimal(gold[n])),
-            Line("bitcoin", BITCOIN, Decimal(bitcoin[n]), Decimal(prices[n]), "BTC"),
-            Line("bills", TREASURY_BILLS, Decimal(1000 - gold[n] - bitcoin[n])),
+            ReserveLine("gold", PRECIOUS_METALS, Decimal(gold[n])),
+            ReserveLine("bitcoin", BITCOIN, Decimal(bitcoin[n]), Decimal(prices[n]), "BTC"),
+            ReserveLine("bills", TREASURY_BILLS, Decimal(1000 - gold[n] - bitcoin[n])),
         ]
         rows += Disclosure(
             raw=raw("", fetched_at=SEEN),

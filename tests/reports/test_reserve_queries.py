@@ -18,7 +18,7 @@ from chainwatch.disclosures.reserves import (
     PRECIOUS_METALS,
     TREASURY_BILLS,
     Disclosure,
-    Line,
+    ReserveLine,
 )
 from chainwatch.disclosures.vintages import BY_SOURCE
 from chainwatch.errors import UsageError
@@ -43,7 +43,7 @@ def report(
 ) -> list[Row]:
     """A report's rows; lines are class → (million USD, price it was valued at)."""
     parts = [
-        Line(
+        ReserveLine(
             name,
             name,
             Decimal(millions) * 10**6,

@@ -17,7 +17,7 @@ from chainwatch.disclosures.reserves import (
     SETTLEMENT,
     TREASURY_BILLS,
     Disclosure,
-    Line,
+    ReserveLine,
     require_sum,
 )
 from chainwatch.disclosures.vintages import BY_SOURCE
@@ -80,7 +80,7 @@ def parse(raw: Raw, text: str) -> list[Row]:
     return rows
 
 
-def _lines(section: str, stated: Decimal, as_of: date) -> list[Line]:
+def _lines(section: str, stated: Decimal, as_of: date) -> list[ReserveLine]:
     head = re.match(rf".*?TOTAL U\.S\. TREASURY SECURITIES \$? ?({AMOUNT})", section)
     if head is None:
         raise SchemaChanged(f"{as_of}: there is no TOTAL U.S. TREASURY SECURITIES")
@@ -90,7 +90,7 @@ def _lines(section: str, stated: Decimal, as_of: date) -> list[Line]:
     slack = Decimal(len(positions)) / 2
     require_sum(map(money, positions), treasuries, f"{as_of}: treasuries by position", slack)
     rest = section[head.end() :]
-    lines = [Line("US Treasury securities", TREASURY_BILLS, treasuries)]
+    lines = [ReserveLine("US Treasury securities", TREASURY_BILLS, treasuries)]
     group, totals = [treasuries], []
     at = 0
     for pattern, label, asset_class in _LINES:
@@ -103,7 +103,7 @@ def _lines(section: str, stated: Decimal, as_of: date) -> list[Line]:
         at = match.end()
         amount = money(match[1])
         if label:
-            lines.append(Line(label, asset_class, amount))
+            lines.append(ReserveLine(label, asset_class, amount))
             group.append(amount)
         else:
             require_sum(group, amount, f"{as_of}: {pattern.lower()}")

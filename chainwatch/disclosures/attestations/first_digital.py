@@ -15,7 +15,7 @@ from chainwatch.disclosures.reserves import (
     REPO,
     TREASURY_BILLS,
     Disclosure,
-    Line,
+    ReserveLine,
     require_sum,
 )
 from chainwatch.numbers import GROUPED
@@ -77,7 +77,7 @@ def parse(raw: Raw, text: str) -> list[Row]:
     return rows
 
 
-def _lines(table: str) -> tuple[list[Line], Decimal]:
+def _lines(table: str) -> tuple[list[ReserveLine], Decimal]:
     """The lines of all sections, and the total that is stated for them."""
     sections = _Sections()
     begin = 0
@@ -110,7 +110,7 @@ class _Sections:
     """
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[ReserveLine] = []
         self._summed = 0  # lines that are in a sum of their own
         self._name, self._class, self._like = "", "", frozenset[str]()
         self._first = True
@@ -138,7 +138,7 @@ class _Sections:
             raise SchemaChanged(f"{count} known for the line {text!r}")
         elif not self._first and not alone:
             raise SchemaChanged(f"the line {text!r} is under no known heading")
-        self.lines.append(Line(text, classes.pop(), usd))
+        self.lines.append(ReserveLine(text, classes.pop(), usd))
         if alone and not self._first:
             self._summed = len(self.lines)
 

@@ -28,7 +28,7 @@ from chainwatch.disclosures.reserves import (
     REPO,
     TREASURY_BILLS,
     Disclosure,
-    Line,
+    ReserveLine,
     require_sum,
 )
 from chainwatch.disclosures.vintages import BY_SOURCE
@@ -60,7 +60,7 @@ LABELS = {
 _TABLE_AMOUNT = re.compile(rf"(?<![\d,.$]){AMOUNT}(?![\d,])")
 
 
-class Totals(msgspec.Struct, frozen=True):
+class StatedTotals(msgspec.Struct, frozen=True):
     """What the sentences state beside the table, and the identities that were checked."""
 
     gate: str
@@ -122,7 +122,7 @@ def _disclosure(raw: Raw, as_of: date, signed: date) -> Disclosure:
     )
 
 
-def _totals(squeezed: str, total: Decimal) -> Totals:
+def _totals(squeezed: str, total: Decimal) -> StatedTotals:
     """Liabilities and excess as the sentences state them; `squeezed` is the text without blanks.
 
     Raises Irreconcilable where they do not fit the table's total.
@@ -144,12 +144,12 @@ def _totals(squeezed: str, total: Decimal) -> Totals:
     )
     if stated:
         require_sum([total], money(stated[1] or stated[2]), "the table against the text")
-    return Totals(gate, liabilities, token_liabilities, equity)
+    return StatedTotals(gate, liabilities, token_liabilities, equity)
 
 
-def _lines(table: str) -> tuple[list[Line], tuple[int, Decimal]]:
+def _lines(table: str) -> tuple[list[ReserveLine], tuple[int, Decimal]]:
     """The lines, and how many of them come before the subtotal, with its amount."""
-    lines: list[Line] = []
+    lines: list[ReserveLine] = []
     subtotal = None
     begin = 0
     for amount in _TABLE_AMOUNT.finditer(table):
@@ -162,19 +162,19 @@ def _lines(table: str) -> tuple[list[Line], tuple[int, Decimal]]:
         key = max((k for k in LABELS if label.endswith(k)), key=len, default=None)
         if key is None:
             raise SchemaChanged(f"no class is known for the line {visible(label, 60)!r}")
-        lines.append(Line(*LABELS[key], money(amount[0])))
+        lines.append(ReserveLine(*LABELS[key], money(amount[0])))
     if subtotal is None:
         raise SchemaChanged("the table has no subtotal")
     return lines, subtotal
 
 
-def _with_bitcoin_price(lines: Sequence[Line], squeezed: str) -> list[Line]:
+def _with_bitcoin_price(lines: Sequence[ReserveLine], squeezed: str) -> list[ReserveLine]:
     """The lines; bitcoin's with the price at which it was valued, from a footnote."""
     price_note = re.search(r"BTCpriceUSD([\d,]+(?:\.\d+)?)", squeezed)
     if price_note is None:
         return list(lines)
     price = exact(price_note[1], "the bitcoin price", GROUPED)
     return [
-        Line(x.label, x.asset_class, x.usd, price, "BTC") if x.asset_class == BITCOIN else x
+        ReserveLine(x.label, x.asset_class, x.usd, price, "BTC") if x.asset_class == BITCOIN else x
         for x in lines
     ]

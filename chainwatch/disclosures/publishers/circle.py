@@ -33,7 +33,7 @@ from chainwatch.disclosures.reserves import (
     TREASURY_BILLS,
     UNCLASSIFIED,
     Disclosure,
-    Line,
+    ReserveLine,
 )
 from chainwatch.numbers import GROUPED
 from chainwatch.tables.base import Row
@@ -118,7 +118,7 @@ def parse_page(raw: Raw) -> list[Row]:
     as_of = day(" ".join(stamp.groups()), "%b %d %Y", "the page's date")
     circulating = exact(page.span["data-point"], "USDC in circulation") * BILLION
     lines = [
-        Line(label, asset_class, exact(page.canvas[name], label) * BILLION)
+        ReserveLine(label, asset_class, exact(page.canvas[name], label) * BILLION)
         for name, (label, asset_class) in BUCKETS.items()
     ]
     assets = formats.total(x.usd for x in lines)
@@ -182,7 +182,9 @@ def parse_fund(raw: Raw) -> list[Row]:
         asset_class = FUND_TYPES.get(row[1].strip(), UNCLASSIFIED)
         label = row[0] if asset_class != UNCLASSIFIED else f"{row[0]} ({row[1]})"
         lines.append(
-            Line(visible(label, 80), asset_class, exact(row[4], f"value of {row[0]}", GROUPED))
+            ReserveLine(
+                visible(label, 80), asset_class, exact(row[4], f"value of {row[0]}", GROUPED)
+            )
         )
         shares += exact(row[2], f"share of {row[0]}", GROUPED)
     if not lines:

@@ -27,7 +27,7 @@ from chainwatch.disclosures.reserves import (
     PAGE,
     UNCLASSIFIED,
     Disclosure,
-    Line,
+    ReserveLine,
 )
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Document, ReserveItem, Statement
@@ -100,8 +100,8 @@ def parse_status(raw: Raw) -> list[Row]:
         assets=backing + fund,
         liabilities=supplied,
         lines=[
-            Line("Backing assets", UNCLASSIFIED, backing),
-            Line("Reserve fund", UNCLASSIFIED, fund),
+            ReserveLine("Backing assets", UNCLASSIFIED, backing),
+            ReserveLine("Reserve fund", UNCLASSIFIED, fund),
         ],
         gate="none: the page states no sum",
     )
@@ -121,7 +121,7 @@ def parse_collateral(raw: Raw) -> list[Row]:
         name = visible(str(entry["asset"]), 40)
         where = visible(str(entry.get("exchange") or ""), 40)
         lines.append(
-            Line(
+            ReserveLine(
                 f"{name}, {where}" if where else name,
                 ASSETS.get(name, UNCLASSIFIED),
                 exact(entry["usdAmount"], f"usdAmount of {name}"),

@@ -19,7 +19,7 @@ from chainwatch.disclosures import documents
 from chainwatch.disclosures.documents import DocumentRequest
 from chainwatch.disclosures.formats import end_of, exact
 from chainwatch.disclosures.indicators import iso_day
-from chainwatch.disclosures.reserves import ATTESTED, CLASSES, Disclosure, Line, require_sum
+from chainwatch.disclosures.reserves import ATTESTED, CLASSES, Disclosure, ReserveLine, require_sum
 from chainwatch.disclosures.vintages import BY_SOURCE
 from chainwatch.tables.base import Row
 from chainwatch.tables.disclosure import Document, ReserveItem, Statement, Supply
@@ -89,7 +89,9 @@ def _statement(raw: Raw, group: Sequence[Mapping[str, str]]) -> list[Row]:
                 raise SchemaChanged(f"{subject}: no class is called {line['asset_class']!r}")
             price = exact(line["unit_price"], "unit_price") if line["unit_price"] else None
             lines.append(
-                Line(line["label"], line["asset_class"], usd, price, "BTC" if price else None)
+                ReserveLine(
+                    line["label"], line["asset_class"], usd, price, "BTC" if price else None
+                )
             )
         elif line["figure"] in TOTALS:
             totals[line["figure"]] = usd

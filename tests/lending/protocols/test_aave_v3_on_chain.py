@@ -29,7 +29,7 @@ from chainwatch.demo.aave import (
     ReserveSpec,
     deploy,
 )
-from chainwatch.demo.chain import DEPLOYER, Chain, Reverted, Tx, encode, own_artifact
+from chainwatch.demo.chain import DEPLOYER, Chain, TransactionReverted, Tx, encode, own_artifact
 from chainwatch.demo.node import Toolchain
 from chainwatch.demo.plans import SPEC, draw_plans
 from chainwatch.errors import Exit, NetworkError, UsageError
@@ -554,7 +554,7 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
 
     for asset in ("WETH", "USDC"):
         market.pause(asset)
-        with pytest.raises(Reverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
+        with pytest.raises(TransactionReverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
             market.chain.send_all(attempt)
         seizable, at_risk, left_out = now()
         assert (seizable, left_out) == (0, [("paused", 1)])
