@@ -32,17 +32,23 @@ CONTRACTS = {
 # Files that take longest begin first, so that no worker is left alone with one at the end.
 LONGEST = (
     "nightly",
-    "macros",
-    "queries",
-    "spark",
     "cli",
-    "aave_v3_on_chain",
-    "recording",
-    "hostile_tokens",
-    "export",
-    "diff",
     "store",
-    "outputs",
+    "recording",
+    "export",
+    "cascade",
+    "aave_v3_on_chain",
+    "queries",
+    "hostile_tokens",
+    "break_levels",
+    "alerts",
+    "clusters",
+    "macros",
+    "liquidations",
+    "feeds",
+    "stream",
+    "diff",
+    "rpc",
 )
 
 

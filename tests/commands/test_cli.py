@@ -1035,6 +1035,7 @@ READS = (
 )
 
 
+@pytest.mark.full
 def test_sql_reads_in_every_form(lake: Path) -> None:
     store = Store(lake)
     for text in READS:

@@ -313,6 +313,7 @@ def test_several_factors_rest_where_no_further_round_moves_them(
     assert alone[0]["accounts"] < 5
 
 
+@pytest.mark.full
 def test_several_factors_list_what_moves_and_what_is_in_no_sum(home: Path) -> None:
     """A report of several factors lists what moves with each and what is in no sum."""
     result_rows = rows(home, "BTC", "ETH", "--drop", "5%")
