@@ -36,7 +36,7 @@ EPILOG = "Exit codes: " + " · ".join(f"{code.value} {text}" for code, text in E
 
 
 class _Once:
-    """Refuses a second value of an option that takes one: the parser would keep the last."""
+    """Refuses a second value of an option that takes one: click would keep the last."""
 
     def parse_args(self, context: Any, arguments: list[str]) -> Any:
         command: Any = self

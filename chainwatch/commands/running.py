@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A query that is interrupted ends within moments; what does not is left behind.
+# An interrupted query ends within moments; one that does not is not waited for.
 INTERRUPT_SECONDS = 2.0
 RANKED_SHOWN = 50  # rows of a ranking that people see without --limit
 
@@ -51,7 +51,7 @@ def row_limit(limit: int | None) -> int | None:
 
 
 def on_catalog(work: Callable[[Catalog], T]) -> T:
-    """Read from the catalog in a thread: the engine itself does not look for Ctrl-C."""
+    """Read from the catalog in a thread: the engine does not check for Ctrl-C."""
     from concurrent.futures import Future, wait
     from threading import Thread
 
@@ -80,7 +80,7 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
             thread.join(0.05)
         raise
     finally:
-        if not thread.is_alive():  # one that reads on is left behind, and its catalog with it
+        if not thread.is_alive():  # one that still reads keeps its catalog
             catalog.close()
     result = answer.result()
     get_session().teller.detail(f"read in {time.monotonic() - begun:.2f} s")
@@ -88,7 +88,7 @@ def on_catalog(work: Callable[[Catalog], T]) -> T:
 
 
 def run(coroutine: Any) -> Any:
-    """Run to the end; SIGTERM ends like Ctrl-C, so that a stopped service leaves cleanly."""
+    """Run to the end; SIGTERM ends it like Ctrl-C, so that a service stops cleanly."""
 
     import asyncio
 
@@ -97,13 +97,13 @@ def run(coroutine: Any) -> Any:
     async def guarded() -> Any:
         task = asyncio.current_task()
         assert task is not None
-        # Not by way of SIGINT, which is ignored in a process started in the background.
+        # SIGINT cannot be used: a process started in the background ignores it.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupt)
         return await coroutine
 
-    # Ctrl-C waits until the loop stands: a half-made one complains when it is dropped.
+    # SIGINT is blocked until the loop runs: one that is half set up warns when it is dropped.
     signal.pthread_sigmask(signal.SIG_BLOCK, interrupt)
     try:
         return asyncio.run(guarded())
@@ -114,15 +114,15 @@ def run(coroutine: Any) -> Any:
 
 
 def jobs_of(sources: list[str], markets: list[str], options: dict[str, str]) -> list[Job]:
-    """The jobs that sources or venues mean, one for each market where they have markets."""
+    """The jobs of sources or venues: one each, or one per market for lending protocols."""
     from chainwatch.chain.markets import find_market, markets_of
     from chainwatch.collect.feed import Job
     from chainwatch.collect.registry import find_all
 
     settings = get_session().settings
     jobs = []
-    named = {source.name: source for name in sources for source in find_all(name)}
-    for name, source in named.items():
+    by_name = {source.name: source for name in sources for source in find_all(name)}
+    for name, source in by_name.items():
         if source.mode == "file":
             raise UsageError(
                 f"{name} reads a file: `chainwatch reserves import-pdf FILE` or "
