@@ -107,7 +107,7 @@ async def test_a_chain_that_fails_does_not_stop_the_others(
 async def test_an_unknown_name_says_what_there_is(tmp_path: Path) -> None:
     outcome = await read(Store(tmp_path), only="nothing")
     assert isinstance(outcome.failure, UsageError)
-    assert "usdt-ethereum" in str(outcome.failure)
+    assert "it has USDT, ethereum" in str(outcome.failure)
 
 
 def test_the_built_in_table_fits_and_has_no_address_twice() -> None:
