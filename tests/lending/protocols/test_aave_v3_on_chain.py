@@ -569,6 +569,7 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
 # --- prices that are none -----------------------------------------------------------------------
 
 
+@pytest.mark.quick_variants("0")
 @pytest.mark.parametrize("price", [0, -(2**255)])
 def test_a_failing_price_is_na_where_the_chain_reverts(
     aave_market: AaveMarket, watch: Callable[..., Watched], price: int
@@ -600,6 +601,7 @@ def test_a_failing_price_is_na_where_the_chain_reverts(
     holds(watched, after)
 
 
+@pytest.mark.quick_variants("100000*")
 @pytest.mark.parametrize("price", [2**255 - 1, 2**200, 2**190, 10**40])
 def test_an_overflowing_price_is_na_where_the_chain_reverts(
     aave_market: AaveMarket, watch: Callable[..., Watched], price: int
