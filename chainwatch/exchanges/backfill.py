@@ -121,7 +121,7 @@ def next_start(
     if not within:
         if max(times) >= end:
             return None
-        raise ValueError("a full page holds only what is older than was asked for")
+        raise ValueError("expected elements of the requested time, got a full page of older ones")
     # Elements of the last millisecond may continue on the next page, and come again.
     begin = max(*within, start + 1)
     return begin if begin < end else None
@@ -131,7 +131,7 @@ def next_end(elements: Sequence[msgspec.Raw], time_of: TimeOf, start: int, end: 
     """The same where the newest come first: where the page after a full one ends, excluded."""
     older = [time for time in _times(elements, time_of) if time < end]
     if not older:
-        raise ValueError("a full page holds only what is newer than was asked for")
+        raise ValueError("expected elements of the requested time, got a full page of newer ones")
     within = [time for time in older if time >= start]
     # A single element older than the window may have a wrong time, and does not end it.
     if not within or len(older) - len(within) > 1:
@@ -160,7 +160,9 @@ def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
 
     times = readable(elements, read)
     if not times:
-        raise ValueError("no time on a full page can be read")
+        raise ValueError(
+            "expected times of elements, got a full page without one that can be parsed"
+        )
     return times
 
 
@@ -231,4 +233,4 @@ def _since(feed: Feed) -> datetime | None:
     try:
         return numbers.moment(text, feed.now())
     except numbers.NotReadable as refusal:
-        raise UsageError(f"since takes a time, not {text!r}: {refusal}") from None
+        raise UsageError(f"expected a time as since, got {text!r}: {refusal}") from None

@@ -80,4 +80,5 @@ def side_of(names: Mapping[str, str], raw_side: str) -> str:
     try:
         return names[raw_side]
     except KeyError:
-        raise ValueError(f"side is {visible(str(raw_side), 40)!r}") from None
+        words = " or ".join(names)
+        raise ValueError(f"expected side {words}, got {visible(str(raw_side), 40)!r}") from None

@@ -80,7 +80,7 @@ def read(path: Path) -> Iterator[Line]:
                         line = msgspec.structs.replace(line, received_at=received)
                 except READ_ERRORS as failure:
                     raise UsageError(
-                        f"{path} line {number} is no recorded frame: {reason_of(failure)}"
+                        f"{path} line {number}: expected a recorded frame: {reason_of(failure)}"
                     ) from None
                 yield line
     except OSError as failure:

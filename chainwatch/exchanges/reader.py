@@ -257,7 +257,7 @@ def _sizes(
     """The size in contracts, in base and in quote, from the one that the venue states."""
     unit, kind = (contract.size, contract.kind) if contract is not None else (None, "")
     if unit is not None and not 0 < unit <= MOST:
-        raise ValueError(f"contract size is {unit:g}")
+        raise ValueError(f"expected a contract size above 0, got {unit:g}")
     contracts = None if stated.contracts is None else _positive(stated.contracts, "size")
     if stated.base is not None:
         base = _positive(stated.base, "size")
@@ -274,7 +274,9 @@ def _sizes(
     else:
         return contracts, None, None
     if not (base <= MOST and quote <= MOST):
-        raise ValueError(f"size times price is larger than {MOST:g}")
+        raise ValueError(
+            f"expected sizes up to {MOST:g}, got {base:g} in base and {quote:g} in quote"
+        )
     if contracts is None and unit is not None:
         if kind == "linear":
             contracts = base / unit
@@ -316,19 +318,22 @@ def _positive(value: Number, what: str) -> float:
     try:
         number = real(value)
     except NotReadable as refusal:
-        raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
+        raise ValueError(f"expected a {what}, got {visible(str(value), 40)!r}: {refusal}") from None
     if number > 0.0:
         return number
-    raise ValueError(f"{what} is {visible(str(value), 40)!r}")
+    raise ValueError(f"expected a {what} above 0, got {visible(str(value), 40)!r}")
 
 
 def _moment(value: Number, what: str, received: datetime) -> datetime:
     try:
         return instant(value, "ms", received, MAX_AHEAD)
     except NotReadable as refusal:
-        raise ValueError(f"{what} is {visible(str(value), 40)!r}: {refusal}") from None
+        raise ValueError(f"expected a {what}, got {visible(str(value), 40)!r}: {refusal}") from None
 
 
 def _require_symbol(symbol: str) -> None:
     if not symbol or len(symbol) > _SYMBOL_LENGTH or not symbol.isprintable():
-        raise ValueError(f"contract is {visible(symbol, 40)!r}")
+        raise ValueError(
+            f"expected a symbol of 1 to {_SYMBOL_LENGTH} printable characters, got "
+            f"{visible(symbol, 40)!r}"
+        )

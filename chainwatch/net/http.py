@@ -164,7 +164,7 @@ class Http:
         import aiohttp
 
         if split(url) is None or urlsplit(url).scheme not in _SOCKET_SCHEMES:
-            raise ConfigError(f"{mask(url)} is not a ws:// or wss:// URL")
+            raise ConfigError(f"expected a ws:// or wss:// URL, got {mask(url)}")
         session = self._open()
         limits = aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT)
         try:
@@ -272,7 +272,9 @@ def _trusting(path: Path) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError) as failure:
-        raise ConfigError(f"{path} is no file of certificate authorities: {failure}") from None
+        raise ConfigError(
+            f"expected a PEM file of certificate authorities in {path}: {failure}"
+        ) from None
     return context
 
 

@@ -10,7 +10,7 @@ from chainwatch.errors import ConfigError
 from chainwatch.text import visible
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# Shorter pieces of a URL are no keys, and replacing them would garble ordinary words.
+# Shorter pieces of a URL are not keys; replacing them would change ordinary words.
 _SECRET_LENGTH = 4
 
 
@@ -40,10 +40,10 @@ def mask(url: str) -> str:
 
 
 def require_http(url: str) -> None:
-    """Raises ConfigError for what is no URL of a web server."""
+    """Raises ConfigError for anything but a URL of a web server."""
     parts = split(url)
     if parts is None or parts.scheme not in DEFAULT_PORTS:
-        raise ConfigError(f"{mask(url)} is not an http:// or https:// URL")
+        raise ConfigError(f"expected an http:// or https:// URL, got {mask(url)}")
 
 
 def scrub(text: str, urls: Iterable[str]) -> str:

@@ -289,7 +289,7 @@ async def test_a_full_page_without_a_time_cannot_be_read(server: Loopback, tmp_p
     failure = (await reading.run()).failure
     await server.control("fault", "okx")
     assert isinstance(failure, NetworkError)
-    assert "no time on a full page can be read" in str(failure)
+    assert "a full page without one that can be parsed" in str(failure)
     assert reading.store.cursor("okx-history") is None
 
 
@@ -309,12 +309,12 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
     assert page(full(first + 5), time_of, first + 5, first + 6) is None
     if page is backfill.next_start:
         assert page(full(first + 2_000), time_of, start, end) is None
-        with pytest.raises(ValueError, match="older than was asked for"):
+        with pytest.raises(ValueError, match="a full page of older ones"):
             page(full(first - 5), time_of, start, end)
     else:
         assert page(full(first - 5), time_of, start, end) is None
         assert page(full(first + 5, first - 5, first - 6), time_of, start, end) is None
-        with pytest.raises(ValueError, match="newer than was asked for"):
+        with pytest.raises(ValueError, match="a full page of newer ones"):
             page(full(first + 2_000), time_of, start, end)
 
 

@@ -130,7 +130,7 @@ async def test_a_venue_that_does_not_answer_is_given_up_in_time(exchange: Loopba
 
 
 async def test_an_address_that_is_not_http_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is not an http:// or https:// URL"):
+    with pytest.raises(ConfigError, match="expected an http:// or https:// URL, got"):
         await anext(books.spot_books("binance", ["BTC/USDT"], base="ftp://nowhere"))
 
 

@@ -127,8 +127,14 @@ async def test_frames_that_are_not_gzip_are_rejected_with_a_reason(
         ({"hex": packed[:-9].hex()}, "the gzip frame is cut"),
         ({"hex": gzip.compress(bytes(20_000_000)).hex()}, "holds more than 16,777,216 bytes"),
         ({"hex": gzip.compress(b"[" * 1_000).hex()}, "expected `object`"),
-        ({"hex": gzip.compress(good.replace(b'"sell"', b'"hold"')).hex()}, "side is 'hold'"),
-        ({"hex": gzip.compress(good.replace(b'"volume":1.0', b'"volume":-1')).hex()}, "size is"),
+        (
+            {"hex": gzip.compress(good.replace(b'"sell"', b'"hold"')).hex()},
+            "expected side sell or buy, got 'hold'",
+        ),
+        (
+            {"hex": gzip.compress(good.replace(b'"volume":1.0', b'"volume":-1')).hex()},
+            "expected a size",
+        ),
     ]
     async with Collecting(server, tmp_path, LINEAR) as running:
         await running.alive()

@@ -354,7 +354,7 @@ def test_a_file_that_is_no_recording_is_exit_2_with_its_line(tmp_path: Path) -> 
     path.write_text('{"source":"okx","frame":"pong"}\n{"source":1}\n')
     done = shell.run("replay", str(path), home=tmp_path)
     assert done.code == 2
-    assert f"{path} line 2 is no recorded frame" in done.lines[-1]
+    assert f"{path} line 2: expected a recorded frame" in done.lines[-1]
     path.write_text('{"source":"aave-v3","frame":"x"}\n')
     done = shell.run("replay", str(path), home=tmp_path)
     assert done.code == 2

@@ -182,7 +182,7 @@ async def test_a_file_without_authorities_is_a_configuration_error(tmp_path: Pat
         if content is not None:
             path.write_bytes(content)
         async with Http(authorities=path) as http:
-            with pytest.raises(ConfigError, match="is no file of certificate authorities"):
+            with pytest.raises(ConfigError, match="expected a PEM file of certificate authorities"):
                 await http.request("GET", "https://127.0.0.1:1/")
 
 

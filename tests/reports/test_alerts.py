@@ -702,7 +702,7 @@ def test_a_webhook_that_is_no_url_is_told_before_anything_is_stored(store: Store
             done = shell.run("alert", *words, home=store.home, env=env)
             assert (done.code, done.out) == (Exit.USAGE, "")
             assert done.lines == [
-                "chainwatch: CHAINWATCH_WEBHOOK: htps://… is not an http:// or https:// URL"
+                "chainwatch: CHAINWATCH_WEBHOOK: expected an http:// or https:// URL, got htps://…"
             ]
         assert store.rows(Notice) == []
         done = shell.run("alert", "level", home=store.home, env={"CHAINWATCH_WEBHOOK": box.url})

@@ -114,7 +114,9 @@ def parse(book: SpotBook, received: datetime, provenance: str = "live") -> list[
             raise ValueError("the book is empty" if empty else f"the book has {other} only")
         for price, units in levels:
             if not (math.isfinite(price) and price > 0 and math.isfinite(units) and units >= 0):
-                raise ValueError(f"{units!r} at {price!r} is no offer")
+                raise ValueError(
+                    f"expected a price above 0 and an amount, got {units!r} at {price!r}"
+                )
         steps = [sign * price for price, _ in levels]
         if steps != sorted(steps):
             raise ValueError(f"its {side} are out of order")

@@ -72,10 +72,12 @@ def parse(
     """One reading in base and in USD; ValueError for one that cannot be."""
     _, first, high, low, close, volume = bar.prices
     if not 0 < low <= min(first, close) <= max(first, close) <= high:
-        raise ValueError(f"a bar of {low!r} to {high!r} that ends at {close!r} cannot be")
+        raise ValueError(
+            f"expected a close between low and high, got {close!r} in {low!r} to {high!r}"
+        )
     contracts = bar.amount if market.kind == "linear" else bar.value
     if contracts is None or contracts < 0:
-        raise ValueError(f"{contracts!r} is no open interest")
+        raise ValueError(f"expected an open interest of 0 or more, got {contracts!r}")
     return OpenInterest(
         base=market.base,
         venue=VENUE,

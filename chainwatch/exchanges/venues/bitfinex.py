@@ -54,7 +54,7 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     if len(frame) > 1 and bytes(frame[1]).strip() == _HEARTBEAT_MARK:
         return HEARTBEAT
     if len(frame) < 2:
-        raise ValueError("neither a heartbeat nor a list of positions")
+        raise ValueError("expected a heartbeat or a list of positions, got one element")
     sent = _number.decode(frame[3]) if len(frame) > 3 else None
 
     def envelope(element: msgspec.Raw) -> bytes:
@@ -72,7 +72,7 @@ def _row(
 ) -> ExchangeLiquidation:
     fields = _elements.decode(element)
     if len(fields) < _FIELDS:
-        raise ValueError(f"{len(fields)} fields where {_FIELDS} are documented")
+        raise ValueError(f"expected {_FIELDS} fields, got {len(fields)}")
     raws = [bytes(field).decode() for field in fields]
     symbol = _text.decode(fields[4])
     amount, match = _figure(fields[5], "amount"), _figure(fields[8], "is_match")
@@ -97,7 +97,7 @@ def _row(
 def _figure(field: msgspec.Raw, what: str) -> float:
     value = _number.decode(field)
     if value is None:
-        raise ValueError(f"{what} is null")
+        raise ValueError(f"expected a number as {what}, got null")
     return value
 
 

@@ -115,9 +115,9 @@ def _reading(reader: Reader) -> _Read:
         if not trade.liquidation:
             return []
         if trade.direction not in ("buy", "sell"):
-            raise ValueError(f"direction is {trade.direction!r}")
+            raise ValueError(f"expected direction buy or sell, got {trade.direction!r}")
         if not set(trade.liquidation) <= {"M", "T"}:
-            raise ValueError(f"liquidation is {trade.liquidation!r}")
+            raise ValueError(f"expected liquidation M, T or MT, got {trade.liquidation!r}")
         taker = "long" if trade.direction == "sell" else "short"
         maker = "short" if taker == "long" else "long"
         contract = reader.contracts.get(trade.instrument_name)

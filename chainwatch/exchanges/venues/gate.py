@@ -121,7 +121,7 @@ def _signed(size: float | str) -> float:
     try:
         return numbers.real(size)
     except numbers.NotReadable as reason:
-        raise ValueError(f"size is {visible(f'{size}', 40)!r}: {reason}") from None
+        raise ValueError(f"expected a size, got {visible(f'{size}', 40)!r}: {reason}") from None
 
 
 def _at_ms(liquidation: _LiquidationMessage) -> int:
@@ -130,7 +130,7 @@ def _at_ms(liquidation: _LiquidationMessage) -> int:
     try:
         number = numbers.whole(given)
     except numbers.NotReadable as reason:
-        raise ValueError(f"time is {visible(f'{given}', 40)!r}: {reason}") from None
+        raise ValueError(f"expected a time, got {visible(f'{given}', 40)!r}: {reason}") from None
     return number * 1000 if abs(number) < _SECONDS_BELOW else number
 
 

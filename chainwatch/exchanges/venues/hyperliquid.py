@@ -126,7 +126,7 @@ def _reading(user: str, reader: Reader) -> _Read:
         if fill.liquidation is None:
             return []
         if fill.side not in ("A", "B"):
-            raise ValueError(f"side is {fill.side!r}")
+            raise ValueError(f"expected side A or B, got {fill.side!r}")
         own = fill.liquidation.liquidated_user.lower() == own_address
         # In a fill that liquidates the address itself the side is its own, else the opposite.
         sold = (fill.side == "A") == own

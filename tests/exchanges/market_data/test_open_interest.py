@@ -102,11 +102,19 @@ def test_a_venue_that_does_not_answer_ends_in_one_plain_error(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("market", "changes", "words"),
     [
-        (LINEAR, {"amount": None, "value": 5.0}, "None is no open interest"),
-        (INVERSE, {}, "None is no open interest"),
-        (LINEAR, {"amount": -1.0}, "-1.0 is no open interest"),
-        (LINEAR, {"prices": (BEGIN, 99.0, 98.0, 90.0, 97.0, 1.0)}, "cannot be"),
-        (LINEAR, {"prices": (BEGIN, 99.0, 110.0, 0.0, 97.0, 1.0)}, "cannot be"),
+        (LINEAR, {"amount": None, "value": 5.0}, "0 or more, got None"),
+        (INVERSE, {}, "0 or more, got None"),
+        (LINEAR, {"amount": -1.0}, "0 or more, got -1.0"),
+        (
+            LINEAR,
+            {"prices": (BEGIN, 99.0, 98.0, 90.0, 97.0, 1.0)},
+            "expected a close between low and high",
+        ),
+        (
+            LINEAR,
+            {"prices": (BEGIN, 99.0, 110.0, 0.0, 97.0, 1.0)},
+            "expected a close between low and high",
+        ),
     ],
 )
 def test_a_reading_that_cannot_be_is_refused(

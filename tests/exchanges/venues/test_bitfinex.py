@@ -43,9 +43,12 @@ def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        ('[91,[["pos",1]]]', "2 fields where 12 are documented"),
-        ('[91,[["pos",1,1770091506000,null,"tX",2.5,1,null,1,1,null,null]]]', "price is null"),
-        ('[91,[["pos",1,1770091506000,null,"tX",0,1,null,1,1,null,5]]]', "size is '0'"),
+        ('[91,[["pos",1]]]', "expected 12 fields, got 2"),
+        ('[91,[["pos",1,1770091506000,null,"tX",2.5,1,null,1,1,null,null]]]', "price, got null"),
+        (
+            '[91,[["pos",1,1770091506000,null,"tX",0,1,null,1,1,null,5]]]',
+            "expected a size above 0, got '0'",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_read_says_why(frame: str, words: str) -> None:

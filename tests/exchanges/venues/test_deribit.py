@@ -45,7 +45,7 @@ def test_answers_test_requests_and_heartbeats_differ() -> None:
 
 @pytest.mark.parametrize(
     ("field", "words"),
-    [('"direction":"up"', "direction is 'up'"), ('"liquidation":"X"', "liquidation is 'X'")],
+    [('"direction":"up"', "got 'up'"), ('"liquidation":"X"', "got 'X'")],
 )
 def test_a_mark_that_is_not_documented_is_a_reject(field: str, words: str) -> None:
     trade = (

@@ -70,15 +70,15 @@ def test_each_documented_and_each_captured_form_is_read(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"size": "many"}, "size is 'many'"),
-        ({"size": "nan"}, "size is 'nan'"),
-        ({"size": 0}, "size is '0.0'"),
-        ({"time": None}, "time is 'None'"),
+        ({"size": "many"}, "expected a size, got 'many'"),
+        ({"size": "nan"}, "expected a size, got 'nan'"),
+        ({"size": 0}, "expected a size above 0, got '0.0'"),
+        ({"time": None}, "expected a time, got 'None'"),
         ({"size": None}, "size"),
         ({"time": 12}, "not a time in ms: before 2009"),
-        ({"size": "1_000"}, "size is '1_000'"),
-        ({"time": "１２"}, "time is '１２'"),
-        ({"time": "soon"}, "time is 'soon'"),
+        ({"size": "1_000"}, "expected a size, got '1_000'"),
+        ({"time": "１２"}, "expected a time, got '１２'"),
+        ({"time": "soon"}, "expected a time, got 'soon'"),
     ],
 )
 def test_an_undocumented_form_is_rejected_alone(change: dict[str, object], words: str) -> None:
