@@ -907,7 +907,10 @@ def test_on_an_empty_lake_every_query_answers(store: Store, name: str) -> None:
                 ("TEXT = 'a'||'b'", "not `p_name TYPE = literal"),
                 ("TEXT = DATE '2026-01-01'", "the default of p_x TEXT is .*, not a literal"),
                 ("BOOLEAN = yes", "the default of p_x BOOLEAN is yes, not true, false or NULL"),
-                ("DATE = 'today'", "the default of p_x DATE is 'today', not a day written YYYY-MM-DD"),
+                (
+                    "DATE = 'today'",
+                    "the default of p_x DATE is 'today', not a day written YYYY-MM-DD",
+                ),
                 ("DATE = TIMESTAMPTZ '2026-01-01'", "the default .*, not a literal: write DATE"),
                 ("TIMESTAMPTZ = now()", "the default of p_x TIMESTAMPTZ is"),
                 ("TIMESTAMPTZ = 'now'", "the default of p_x TIMESTAMPTZ is 'now', not a time"),
