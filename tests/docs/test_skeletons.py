@@ -62,6 +62,14 @@ def test_every_skeleton_passes_its_tests_and_the_rules_of_sources(checkout: Path
 
 
 @pytest.mark.full
+def test_the_new_venue_bears_the_faults_of_all_venues(checkout: Path) -> None:
+    """Its loopback protocol is discovered: lost, refused and broken feeds are tried on it."""
+    faults = "tests/exchanges/test_other_venues.py"
+    report = _run(checkout, "-m", "pytest", "-q", "-n", "0", faults, "-k", "example or exchange")
+    assert "passed" in report
+
+
+@pytest.mark.full
 def test_every_skeleton_follows_the_style(checkout: Path) -> None:
     for check in (("check",), ("format", "--check")):
         _run(checkout, "-m", "ruff", *check, "-q", "chainwatch", "tests")
