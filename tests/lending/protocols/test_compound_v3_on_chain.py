@@ -1008,5 +1008,5 @@ def test_web3_is_not_offered_for_a_stand_in(market: CometMarket, lake: Lakes) ->
 def test_a_scope_of_a_stand_in_that_does_not_exist_is_refused(
     market: CometMarket, lake: Lakes
 ) -> None:
-    with pytest.raises(ChainwatchError, match="borrowers or all, not 'some'"):
+    with pytest.raises(ChainwatchError, match="borrowers or all, got 'some'"):
         lake(market, scope="some").collect()
