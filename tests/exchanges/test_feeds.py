@@ -82,9 +82,9 @@ async def test_venues_are_collected_by_name_for_as_long_as_asked(
     assert states == dict.fromkeys(SOURCES, "ok")
     rows = Store(tmp_path).rows(ExchangeLiquidation)
     assert len(rows) == 50
-    told = [line for line in done.lines if "listening to" in line]
-    assert len(told) == 5
-    assert all("/ws/" not in line for line in told)  # a path may be a key
+    notes = [line for line in done.lines if "listening to" in line]
+    assert len(notes) == 5
+    assert all("/ws/" not in line for line in notes)  # a path may be a key
 
 
 async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ async def test_a_feed_that_rejects_is_exit_4_and_shown_in_reports(
     await exchange.control("burst", GATE, count=3, at_ms=int(time.time() * 1000))
     done = await ended(process)
     assert done.code == 4, done.err
-    told = [line for line in done.lines if "a frame or row cannot be parsed: " in line]
-    assert told[0].startswith(f"{GATE}: a frame or row cannot be parsed: ")
-    assert "not covered until a liquidation can be parsed" in told[0]
+    notes = [line for line in done.lines if "a frame or row cannot be parsed: " in line]
+    assert notes[0].startswith(f"{GATE}: a frame or row cannot be parsed: ")
+    assert "not covered until a liquidation can be parsed" in notes[0]
     assert re.match(rf"chainwatch: {GATE} was not covered for \d\.\d s: 3 frames ", done.lines[-1])
     for command in ("feeds", "liquidations"):
         shown = shell.run(command, home=tmp_path)
@@ -208,9 +208,9 @@ def test_a_recording_that_cannot_be_parsed_is_exit_4(tmp_path: Path) -> None:
     done = shell.run("replay", str(path), "--json", home=tmp_path)
     assert done.code == 4
     assert [r["rejects"] for r in shell.rows_of(done.out, "--json")] == [2]
-    told = [line for line in done.lines if line.startswith(f"{GATE}: a frame or row cannot be ")]
-    assert len(told) == 1
-    assert f"chainwatch: some frames or rows cannot be parsed: {told[0]}" == done.lines[-1]
+    notes = [line for line in done.lines if line.startswith(f"{GATE}: a frame or row cannot be ")]
+    assert len(notes) == 1
+    assert f"chainwatch: some frames or rows cannot be parsed: {notes[0]}" == done.lines[-1]
     assert "\x1b" not in done.err
 
 
@@ -324,14 +324,14 @@ async def test_recorded_frames_replay_to_the_same_rows(exchange: Loopback, tmp_p
     assert done.code == 0, done.err
     counts = {row["source"]: row["liquidations"] for row in shell.rows_of(done.out, "--json")}
     assert counts == dict.fromkeys(SOURCES, 40)
-    one, two = (
+    collected, replayed = (
         {
             (r.source, r.event, r.symbol, r.side, r.price, r.notional_usd, r.raw)
             for r in Store(tmp_path / home).rows(ExchangeLiquidation)
         }
         for home in ("live", "again")
     )
-    assert one == two
+    assert collected == replayed
     again = shell.run("replay", str(path), home=tmp_path / "again")
     assert again.code == 0
     stored = Store(tmp_path / "again").rows(ExchangeLiquidation)
@@ -393,8 +393,8 @@ async def test_watch_follows_what_another_process_collects(
     await subscribed(exchange, USDM)
     watcher = shell.start("watch", USDM, "--for", "6s", home=tmp_path, env=env)
     assert watcher.stderr is not None
-    told = await asyncio.to_thread(watcher.stderr.readline)
-    assert b"binance-usdm is being collected: following what is stored" in told
+    first_line = await asyncio.to_thread(watcher.stderr.readline)
+    assert b"binance-usdm is being collected: following what is stored" in first_line
     await asyncio.sleep(0.5)
     await exchange.control("burst", USDM, count=4)
     done = await ended(watcher)

@@ -58,8 +58,8 @@ def states(spans: list[Coverage]) -> list[str]:
 
 def check_spans(spans: list[Coverage]) -> None:
     """Spans of one source adjoin and never overlap."""
-    for one, next_one in itertools.pairwise(spans):
-        assert one.from_time < one.to_time == next_one.from_time
+    for span, following in itertools.pairwise(spans):
+        assert span.from_time < span.to_time == following.from_time
 
 
 # --- nothing lost, nothing doubled ----------------------------------------------------------
@@ -215,9 +215,9 @@ async def test_silence_is_noticed_within_three_heartbeat_periods(
         # What was not heard is not covered: the span of being up ends at the last heartbeat.
         before = spans[: spans.index(noticed)]
         assert sum(s.rows for s in before if s.state == "up") == 10
-        said = [line for line in running.voice.lines if line.startswith(channel.source)]
-        assert any("silent" in line for line in said)
-        assert any("alive again" in line for line in said)
+        notes = [line for line in running.voice.lines if line.startswith(channel.source)]
+        assert any("silent" in line for line in notes)
+        assert any("alive again" in line for line in notes)
 
 
 async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
@@ -255,8 +255,8 @@ async def test_a_socket_that_is_closed_is_opened_again_whatever_the_code(
         check_spans(spans)
         assert states(spans) == ["down", "up"] * (len(codes) + 1), channel.source
         reasons = [s.reason for s in spans if s.state == "down" and s.reason != "connecting"]
-        told = [reason for reason, _ in itertools.groupby(reasons)]
-        assert told == [f"the server closed it ({code})" for code in codes], channel.source
+        closings = [reason for reason, _ in itertools.groupby(reasons)]
+        assert closings == [f"the server closed it ({code})" for code in codes], channel.source
         assert len(running.liquidations(channel)) == len(codes), channel.source
 
 
@@ -385,10 +385,10 @@ async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
         assert bad[0].from_time >= max(r.received_at for r in rows[:5])
         # and ends with the next liquidation that is read.
         assert bad[-1].to_time == min(r.received_at for r in rows if r not in rows[:5])
-        said = [line for line in running.voice.lines if line.startswith(f"{channel.source}: a fr")]
-        assert len(said) == 1
-        assert "it begins" in said[0]
-        assert len(said[0]) < 700
+        notes = [line for line in running.voice.lines if line.startswith(f"{channel.source}: a fr")]
+        assert len(notes) == 1
+        assert "it begins" in notes[0]
+        assert len(notes[0]) < 700
 
 
 async def test_a_feed_rejects_through_a_reconnect_and_to_the_end(
