@@ -87,6 +87,7 @@ async def test_venues_are_collected_by_name_for_as_long_as_asked(
     assert all("/ws/" not in line for line in notes)  # a path may be a key
 
 
+@pytest.mark.full
 async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: Path) -> None:
     env = exchange.environment(USDM, OKX)
     process = shell.start("collect", USDM, OKX, "--for", "4s", home=tmp_path, env=env)

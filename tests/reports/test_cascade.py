@@ -81,6 +81,7 @@ def rows(home: Path, *words: str) -> dict[str, Any]:
 # --- what it prints -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> None:
     """Break levels and the band are printed with the age and the coverage of depth."""
     done = command(home, "BTC")
@@ -148,6 +149,7 @@ def test_the_header_says_whether_reserves_allow_a_sale(
     ]
 
 
+@pytest.mark.full
 def test_a_market_that_sells_at_once_has_no_line_of_reserves(home: Path) -> None:
     assert "reserves" not in command(home, "BTC").out
     assert "absorbing" not in json.loads(command(home, "BTC", "--json").out)
@@ -162,6 +164,7 @@ def test_one_fall_is_told_at_each_depth(home: Path) -> None:
     assert by_share[1]["landing_price"] == pytest.approx(result_rows[1]["landing_price"], rel=1e-6)
 
 
+@pytest.mark.full
 def test_what_is_asked_under_changes_what_comes_out(home: Path) -> None:
     base = rows(home, "BTC", "--to", "88000")["rows"][1]["landing_price"]
     thin = rows(home, "BTC", "--to", "88000", "--depth-scale", "0.3")["rows"]
@@ -190,6 +193,7 @@ def bent(home: Path) -> Path:
     return home
 
 
+@pytest.mark.full
 def test_header_and_left_out_accounts_use_the_betas_of_the_rows(tmp_path: Path) -> None:
     """The header and the accounts in no sum are of the same betas as the rows."""
     words = ("BTC", "--beta", "eth=1.5", "--adv", "20000", "--drop", "70%")
@@ -263,6 +267,7 @@ def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path
     assert {row["axis_market"] for row in (*made["rows"], *made["band"])} == {"n"}
 
 
+@pytest.mark.full
 def test_words_and_rows_tell_the_same_bids_of_a_thinner_book(home: Path) -> None:
     words = ("BTC", "--explain", "88000", "--depth-scale", "0.5")
     assert "of the books' mid price is 57.5 BTC." in command(home, *words).out
@@ -579,6 +584,7 @@ def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
         assert requests == ["/ran.js"]
 
 
+@pytest.mark.full
 def test_a_chart_of_any_name_is_well_formed_svg(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="the extra `charts` is not installed")
     name = "<script>\"'\\\x1b[31m&\u202e\u2028]]>"

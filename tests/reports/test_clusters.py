@@ -362,6 +362,7 @@ def market(home: Path, rows: Sequence[Row] = ()) -> Path:
     return home
 
 
+@pytest.mark.full
 def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) -> None:
     bars = series(600)
     home = market(tmp_path, [*bars, *liquidations(bars, TRUE), watched(bars)])
@@ -409,6 +410,7 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         assert units[side] == pytest.approx((left.left[:, s].sum(axis=-1) * weights).sum())
 
 
+@pytest.mark.full
 def test_without_open_interest_only_the_model_is_not_available(
     tmp_path: Path,
 ) -> None:
