@@ -111,7 +111,7 @@ def real(value: object, form: Form = PLAIN) -> float:
     return float(decimal(value, form))
 
 
-def whole(value: object) -> int:
+def integer(value: object) -> int:
     """The integer, however it is written; NotReadable also where it has a fraction."""
     if type(value) is int and -_MOST_WHOLE <= value <= _MOST_WHOLE:
         return value
@@ -128,7 +128,7 @@ def instant(value: object, unit: Unit, now: datetime | None, ahead: timedelta = 
 
     Without `now` the caller checks that it is not in the future.
     """
-    count = value if type(value) is int else whole(value)
+    count = value if type(value) is int else integer(value)
     per, first, last = _BOUNDS[unit]
     if not first <= count < last:
         reason = "before 2009" if 0 <= count < last else "out of range"

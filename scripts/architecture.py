@@ -51,14 +51,14 @@ def cycles(pairs: Iterable[Edge]) -> list[list[str]]:
 
 
 def _reachable(start: str, after: dict[str, set[str]]) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     todo = list(after.get(start, ()))
     while todo:
         node = todo.pop()
-        if node not in found:
-            found.add(node)
+        if node not in names:
+            names.add(node)
             todo += after.get(node, ())
-    return found
+    return names
 
 
 def files() -> list[Path]:
@@ -113,8 +113,8 @@ def table() -> str:
 def layers() -> list[list[str]]:
     """The layers of the import contract, the highest first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
-    found = next(c for c in contracts["contracts"] if c["type"] == "layers")["layers"]
-    return [[name.strip() for name in layer.split("|")] for layer in found]
+    names = next(c for c in contracts["contracts"] if c["type"] == "layers")["layers"]
+    return [[name.strip() for name in layer.split("|")] for layer in names]
 
 
 def diagram() -> str:

@@ -73,8 +73,8 @@ def address_book(folder: Path) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         ["node", "--input-type=module", "-e", script], check=True, capture_output=True
     )
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    return found
+    book: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return book
 
 
 def aave(book: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:

@@ -124,7 +124,7 @@ def _tried(item: pytest.Item, sampled: pytest.Mark) -> str:
 def _mark_variants(items: list[pytest.Item]) -> None:
     """Mark `full` the variants of a test that its marker `quick_variants` does not name."""
     named: dict[str, set[str]] = {}
-    found: dict[str, set[str]] = {}
+    variants_of: dict[str, set[str]] = {}
     for item in items:
         marker = item.get_closest_marker("quick_variants")
         if marker is None or not isinstance(item, pytest.Function):
@@ -132,10 +132,10 @@ def _mark_variants(items: list[pytest.Item]) -> None:
         test = item.nodeid.partition("[")[0]
         variant = item.callspec.id if hasattr(item, "callspec") else ""
         named[test] = set(marker.args)
-        found.setdefault(test, set()).add(variant)
+        variants_of.setdefault(test, set()).add(variant)
         if not any(fnmatchcase(variant, pattern) for pattern in marker.args):
             item.add_marker("full")
-    for test, variants in found.items():
+    for test, variants in variants_of.items():
         # Where one variant is asked for by its name, the others are not collected.
         missing = {p for p in named[test] if not any(fnmatchcase(v, p) for v in variants)}
         if len(variants) > 1 and missing:

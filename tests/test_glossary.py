@@ -17,7 +17,7 @@ from chainwatch.tables.base import columns
 from chainwatch.tables.registry import tables
 
 GLOSSARY = Path(__file__).parent.parent / "docs" / "concepts" / "glossary.md"
-# Words of the field that the project is built on: each has an entry of its own.
+# Words of the field that the project is built on: entry has an entry of its own.
 FIELD = (
     "reserve", "position", "leg", "factor", "trigger price", "close factor", "liquidation bonus",
     "mid price", "bid depth", "heartbeat", "direction", "market impact", "landing price",
@@ -28,13 +28,13 @@ FIELD = (
 @cache
 def entries() -> tuple[tuple[str, str], ...]:
     """Each term of the glossary, as written, with the meaning of its row."""
-    found = []
+    rows = []
     for line in GLOSSARY.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|") or len(cells) != 2 or cells[0] in ("Term", "Part", "---"):
             continue
-        found += [(term.strip(), cells[1]) for term in cells[0].split(",")]
-    return tuple(found)
+        rows += [(term.strip(), cells[1]) for term in cells[0].split(",")]
+    return tuple(rows)
 
 
 def plain(term: str) -> str:
@@ -82,11 +82,13 @@ def query_names(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
     store.create()
     names = []
     with query.open_catalog(store) as catalog:
-        for each in query.load_all().values():
-            names.append((each.name, "query"))
-            names += [(p.name.removeprefix("p_"), f"parameter of {each.name}") for p in each.params]
-            described = catalog.run(f"DESCRIBE FROM {each.name}()").dicts()
-            names += [(line["column_name"], f"column of query {each.name}") for line in described]
+        for entry in query.load_all().values():
+            names.append((entry.name, "query"))
+            names += [
+                (p.name.removeprefix("p_"), f"parameter of {entry.name}") for p in entry.params
+            ]
+            described = catalog.run(f"DESCRIBE FROM {entry.name}()").dicts()
+            names += [(line["column_name"], f"column of query {entry.name}") for line in described]
     return names
 
 
@@ -97,7 +99,7 @@ def test_every_name_is_explained(query_names: list[tuple[str, str]]) -> None:
 
 
 def test_every_entry_has_one_meaning() -> None:
-    """No term stands twice unless its field is named in brackets, and each has a sentence."""
+    """No term stands twice unless its field is named in brackets, and entry has a sentence."""
     terms = [term.lower() for term, _ in entries()]
     assert sorted({term for term in terms if terms.count(term) > 1}) == []
     assert [term for term, meaning in entries() if len(meaning.split()) < 3] == []

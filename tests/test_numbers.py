@@ -78,7 +78,7 @@ def test_every_number_in_range_is_accepted_however_it_is_printed(number: Decimal
     ],
 )
 def test_text_that_is_no_number_is_refused_with_a_reason(text: str) -> None:
-    for read in (numbers.decimal, numbers.real, numbers.whole):
+    for read in (numbers.decimal, numbers.real, numbers.integer):
         with pytest.raises(NotReadable, match=r"number"):
             read(text)
 
@@ -93,7 +93,7 @@ def test_text_that_is_no_number_is_refused_with_a_reason(text: str) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_json_holds_is_held_to_the_same_range(value: Any) -> None:
-    for read in (numbers.decimal, numbers.real, numbers.whole):
+    for read in (numbers.decimal, numbers.real, numbers.integer):
         with pytest.raises(NotReadable, match=r"number"):
             read(value)
 
@@ -154,7 +154,7 @@ def test_a_whole_number_has_no_fraction(value: Any) -> None:
     except InvalidOperation:
         exact = None
     try:
-        value_read = numbers.whole(value)
+        value_read = numbers.integer(value)
     except NotReadable:
         return
     assert exact is not None

@@ -67,7 +67,7 @@ def test_nothing_hidden_is_left_and_what_was_visible_is_untouched(text: str) -> 
     assert shown.count("\\") >= sum(unicodedata.category(c) in HIDDEN for c in text)
 
 
-@given(st.recursive(st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)))
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_in_a_script_keeps_its_value_and_ends_nothing(value: object) -> None:
     for ascii_only in (True, False):
         written = json.dumps(value, cls=ScriptJson, ensure_ascii=ascii_only)

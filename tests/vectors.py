@@ -14,14 +14,14 @@ SHARED = Path(os.environ.get("CHAINWATCH_SHARED", "../shared")).absolute()
 MISSING = f"the reference folder {SHARED} is not here: set CHAINWATCH_SHARED"
 
 
-def whole(value: Any) -> Any:
+def with_integers(value: Any) -> Any:
     """Strings of digits, which stand for integers above 2^53, as integers."""
     if isinstance(value, str) and value.lstrip("-").isdigit():
         return int(value)
     if isinstance(value, list):
-        return [whole(v) for v in value]
+        return [with_integers(v) for v in value]
     if isinstance(value, dict):
-        return {k: whole(v) for k, v in value.items()}
+        return {k: with_integers(v) for k, v in value.items()}
     return value
 
 
@@ -30,7 +30,7 @@ def read(name: str) -> dict[str, Any] | None:
     path = SHARED / "reference" / "vectors" / f"{name}.json"
     if not path.is_file():
         return None
-    vectors: dict[str, Any] = whole(json.loads(path.read_text("utf-8")))
+    vectors: dict[str, Any] = with_integers(json.loads(path.read_text("utf-8")))
     return vectors
 
 

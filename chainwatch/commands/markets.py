@@ -149,11 +149,11 @@ def _require_own_name(store: Store, market: str) -> None:
     from chainwatch.chain.markets import load_markets
     from chainwatch.tables.lending import Snapshot
 
-    taken = market in load_markets(get_session().settings)
-    if not taken and store.exists:
+    in_use = market in load_markets(get_session().settings)
+    if not in_use and store.exists:
         where, values = "market = $market AND provenance <> 'imported'", {"market": market}
-        taken = bool(store.rows(Snapshot, where, values))
-    if taken:
+        in_use = bool(store.rows(Snapshot, where, values))
+    if in_use:
         raise UsageError(f"--market {market} is a market on a chain: give the import another name")
 
 
@@ -188,7 +188,7 @@ def markets(*, output: Output) -> None:
             where = f"n/a ({failure})"
         named = (market.name, market.protocol, market.chain, market.chain_id, market.pool)
         rows.append((*named, where, *_collected(newest.pop(market.name, None))))
-    # What is stored under names that no table lists: imports, and markets that were taken out.
+    # What is stored under names that no table lists: imports, and markets that were in_use out.
     for name, row in newest.items():
         rows.append((name, row["protocol"], None, None, None, row["endpoint"], *_collected(row)))
     columns = (

@@ -35,7 +35,7 @@ def count(least: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         try:
-            number = numbers.whole(text)
+            number = numbers.integer(text)
         except NotReadable:
             number = least - 1
         if least <= number <= MOST_ROWS:

@@ -175,13 +175,14 @@ def _read(store: Store, settings: Settings, voice: Progress, stage: Stage) -> No
         result, wrong = asyncio.run(runner.verify(store, settings, job, voice))
         voice.note(
             f"{job.target}, block {result.block_number}: {result.checked - result.mismatched}/"
-            f"{result.checked} accounts equal to the chain ({_COMPARED[job.source.protocol]})"
+            f"{result.checked} accounts equal to the chain "
+            f"({_COMPARED_FIGURES[job.source.protocol]})"
         )
         if wrong:
             raise CheckFailed(f"{result.mismatched} accounts differ from the chain")
 
 
-_COMPARED = {
+_COMPARED_FIGURES = {
     "aave-v3": "collateral, debt and health factor as integers",
     "compound-v3": "debt as an integer, and whether it is liquidatable",
 }

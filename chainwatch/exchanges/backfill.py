@@ -154,7 +154,7 @@ def readable(elements: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw], T]) 
 def _times(elements: Sequence[msgspec.Raw], time_of: TimeOf) -> list[int]:
     def read(element: msgspec.Raw) -> int:
         time = time_of(element)
-        ms = round(time.timestamp() * 1000) if isinstance(time, datetime) else numbers.whole(time)
+        ms = round(time.timestamp() * 1000) if isinstance(time, datetime) else numbers.integer(time)
         numbers.instant(ms, "ms", None)
         return ms
 

@@ -101,7 +101,7 @@ def _time(literal: str) -> datetime:
 _DEFAULTS: dict[str, Callable[[str], object]] = {
     "TEXT": _text,
     "DOUBLE": numbers.real,
-    "BIGINT": numbers.whole,
+    "BIGINT": numbers.integer,
     "BOOLEAN": _flag,
     "DATE": lambda literal: numbers.day(_text(literal, "DATE")),
     "TIMESTAMPTZ": _time,
@@ -281,7 +281,7 @@ def run(catalog: Catalog, query: Query, values: Mapping[str, object] | None = No
 
 _READERS: dict[str, Callable[[str], object]] = {
     "DOUBLE": numbers.real,
-    "BIGINT": numbers.whole,
+    "BIGINT": numbers.integer,
     "TIMESTAMPTZ": lambda text: numbers.moment(text, datetime.now(UTC)),
     "DATE": numbers.day,
 }

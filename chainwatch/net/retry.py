@@ -55,7 +55,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     if text.isascii() and text.isdigit():
         try:
-            return float(numbers.whole(text))
+            return float(numbers.integer(text))
         except numbers.NotReadable:
             return None
     until = _http_date(text)

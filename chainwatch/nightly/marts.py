@@ -24,7 +24,7 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
 
-_EACH = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
+_PARAMETER_SETS = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
 _COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
 
 # Computes a mart's rows for one set of parameters where DuckDB does not.
@@ -54,7 +54,7 @@ def load_marts() -> tuple[Mart, ...]:
     for definition in query.load_all().values():
         if definition.group != "marts":
             continue
-        match = _EACH.search(definition.text)
+        match = _PARAMETER_SETS.search(definition.text)
         columns = dict(_COLUMN.findall(definition.text))
         if not columns or not definition.name.startswith("mart_"):
             raise ValueError(f"{definition.path}: expected a name mart_… and `-- column:` lines")

@@ -406,7 +406,7 @@ class Watched:
             if settled is not None:
                 self.rows.append(settled)
 
-    def known(self, step: int) -> dict[date, float]:
+    def values_known(self, step: int) -> dict[date, float]:
         """What counts as known at a step, of all that is stored by now."""
         when = BEGIN + timedelta(days=step)
         rows = sorted(self.rows, key=lambda r: (r.known_at, r.observed_at))
@@ -430,13 +430,13 @@ def test_no_figure_is_known_before_its_publication(
         if step in looks:
             watched.look(step)
         for past, before in then.items():
-            now = watched.known(past)
+            now = watched.values_known(past)
             # Later looks may find what was published in between, but change no figure.
             assert before.items() <= now.items()
         if step >= first_look:
-            then[step] = watched.known(step)
+            then[step] = watched.values_known(step)
     for step in range(first_look, 8):
-        for day, figure in watched.known(step).items():
+        for day, figure in watched.values_known(step).items():
             n = watched.days.index(day)
             # A correction before the first look counts as the first print: the files do not tell.
             first_seen = next(s for s in watched.looks if watched.standing(n, s) is not None)
@@ -445,7 +445,7 @@ def test_no_figure_is_known_before_its_publication(
             assert published_by_then != {None}
     # What was published by the last look is known at it.
     last = max(looks)
-    assert watched.known(last) == {
+    assert watched.values_known(last) == {
         day: figure
         for n, day in enumerate(watched.days)
         if (figure := watched.standing(n, last)) is not None
@@ -466,7 +466,7 @@ def test_the_query_knows_what_the_vintages_say(store: Store) -> None:
         for step in range(8):
             moment = BEGIN + timedelta(days=step)
             rows = query.run(catalog, query.find("indicators_at"), {"p_known_at": moment})
-            assert {r["as_of"]: r["value"] for r in rows.dicts()} == watched.known(step)
+            assert {r["as_of"]: r["value"] for r in rows.dicts()} == watched.values_known(step)
 
 
 # --- exactness ------------------------------------------------------------------------------

@@ -44,9 +44,9 @@ def filled(text: str, *, compare: bool = False) -> str:
             loose = compare and match["name"] in reference.VARIES
             new = match["old"].removesuffix("\n") if loose else reference.PARTS[match["name"]]()
         else:
-            asked = Marker.read(match["options"], match["commands"])
-            new = outputs.block(asked)
-            if compare and "loose" in asked.options:
+            marker = Marker.read(match["options"], match["commands"])
+            new = outputs.block(marker)
+            if compare and "loose" in marker.options:
                 new = match["old"].removesuffix("\n")
         return f"{match[1]}{new}\n{match[6]}"
 

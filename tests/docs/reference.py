@@ -137,23 +137,23 @@ def queries_part(kind: str) -> Callable[[], str]:
     def part() -> str:
         text: list[str] = []
         with query.open_catalog(Store(shell.recorded_lake())) as catalog:
-            for found in sorted(query.load_all().values(), key=lambda q: q.name):
-                if found.group not in _GROUPS[kind]:
+            for definition in sorted(query.load_all().values(), key=lambda q: q.name):
+                if definition.group not in _GROUPS[kind]:
                     continue
-                text += [f"## {found.name}", "", f"{found.title}.", ""]
-                if found.params:
+                text += [f"## {definition.name}", "", f"{definition.title}.", ""]
+                if definition.params:
                     text += [
                         _table(
                             ("parameter", "type", "default", "meaning"),
                             (
                                 (f"`{p.name}`", p.type, f"`{p.default}`", p.meaning)
-                                for p in found.params
+                                for p in definition.params
                             ),
                         ),
                         "",
                     ]
-                meanings = dict(_COLUMN.findall(found.text))
-                described = catalog.run(f"DESCRIBE FROM {found.name}()").rows
+                meanings = dict(_COLUMN.findall(definition.text))
+                described = catalog.run(f"DESCRIBE FROM {definition.name}()").rows
                 head = ["column", "type"] + ["meaning"] * bool(meanings)
                 rows = (
                     [f"`{name}`", sql_type, *([meanings.get(name, "")] * bool(meanings))]
@@ -233,15 +233,15 @@ _UNPROVEN = re.compile(r"Unproven, needs a live check: (.*?)\n*\Z", re.DOTALL)
 
 def unproven() -> str:
     """What only a live venue can prove, as the first lines of each source's module say."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     names: dict[str, list[str]] = {}
     for source in discover().values():
         names.setdefault(source.module, []).append(f"`{source.name}`")
         if match := _UNPROVEN.search(importlib.import_module(source.module).__doc__ or ""):
             text = " ".join(match[1].split())
-            found[source.module] = text[0].upper() + text[1:]
+            texts[source.module] = text[0].upper() + text[1:]
     return _table(
-        ("sources", "not proven"), ((", ".join(names[m]), text) for m, text in found.items())
+        ("sources", "not proven"), ((", ".join(names[m]), text) for m, text in texts.items())
     )
 
 
@@ -252,12 +252,14 @@ def venues() -> str:
         if source.name in channels or source.name in histories:
             by_venue.setdefault(source.venue, []).append(source)
     rows = []
-    for venue, found in sorted(by_venue.items()):
+    for venue, sources in sorted(by_venue.items()):
         kinds = sorted(
-            {channels[s.name].sampling.split(":")[0] for s in found if s.name in channels}
+            {channels[s.name].sampling.split(":")[0] for s in sources if s.name in channels}
         )
-        past = "yes" if any(s.name in histories for s in found) else "no"
-        rows.append((venue, str(sum(s.name in channels for s in found)), " or ".join(kinds), past))
+        past = "yes" if any(s.name in histories for s in sources) else "no"
+        rows.append(
+            (venue, str(sum(s.name in channels for s in sources)), " or ".join(kinds), past)
+        )
     return _table(("venue", "streams", "publishes", "history over REST"), rows)
 
 

@@ -31,7 +31,7 @@ def turned(value: Any) -> Any:
     """The same JSON with its keys in the opposite order."""
     if isinstance(value, dict):
         return {key: turned(value[key]) for key in reversed(value)}
-    return [turned(each) for each in value] if isinstance(value, list) else value
+    return [turned(element) for element in value] if isinstance(value, list) else value
 
 
 def content(rows: Any) -> list[dict[str, Any]]:
@@ -47,10 +47,10 @@ def frames(channel: Channel) -> list[str]:
 def test_a_frame_means_the_same_however_its_json_is_written(channel: Channel) -> None:
     for text in frames(channel):
         other = json.dumps(turned(json.loads(text)), indent=1)
-        one, two = (channel.parse(t.encode(), reader_of(channel)) for t in (text, other))
-        assert len(one.rows) == 1
-        assert content(one.rows) == content(two.rows)
-        raw = (one.rows[0].raw, two.rows[0].raw)
+        first, second = (channel.parse(t.encode(), reader_of(channel)) for t in (text, other))
+        assert len(first.rows) == 1
+        assert content(first.rows) == content(second.rows)
+        raw = (first.rows[0].raw, second.rows[0].raw)
         if channel.source in ("deribit", "dydx-v4"):  # of a frame with other trades only its part
             assert json.loads(raw[0]) == json.loads(raw[1])
         else:
@@ -83,11 +83,11 @@ def test_an_invalid_price_is_rejected_however_a_frame_is_written(
     assert changed == 1
     for form in (broken, json.dumps(json.loads(broken), indent=1)):
         try:
-            found = channel.parse(form.encode(), reader_of(channel))
+            message = channel.parse(form.encode(), reader_of(channel))
         except (msgspec.DecodeError, ValueError):
             continue  # the stream keeps the frame among the rejects
-        assert not found.rows
-        assert len(found.rejects) == 1
+        assert not message.rows
+        assert len(message.rejects) == 1
 
 
 def test_a_contract_that_is_listed_anew_counts_from_the_next_order_on() -> None:
@@ -235,9 +235,9 @@ def test_a_row_of_a_contract_whose_size_cannot_be_is_refused(size: float) -> Non
     contract = Contract(
         symbol="BTC-USDT-SWAP", base="BTC", quote="USDT", settle="USDT", kind="linear", size=size
     )
-    found = okx.parse(frames(okx.OKX)[0].encode(), reader_of(okx.OKX, contract))
-    assert not found.rows
-    assert "expected a contract size" in found.rejects[0][1]
+    message = okx.parse(frames(okx.OKX)[0].encode(), reader_of(okx.OKX, contract))
+    assert not message.rows
+    assert "expected a contract size" in message.rejects[0][1]
 
 
 @pytest.mark.parametrize("price", ["0", "0.00000", "0.0", ""])

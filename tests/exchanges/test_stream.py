@@ -52,8 +52,8 @@ async def at_once(exchange: Loopback, do: str, **order: Any) -> None:
 def states(spans: list[Coverage]) -> list[str]:
     """The states in their order up to the stop, spans of the same state as one."""
     assert spans[-1].reason.startswith("stopped")
-    found = [state for state, _ in itertools.groupby(span.state for span in spans)]
-    return found[:-1] if found[-1] == "off" else found
+    distinct = [state for state, _ in itertools.groupby(span.state for span in spans)]
+    return distinct[:-1] if distinct[-1] == "off" else distinct
 
 
 def check_spans(spans: list[Coverage]) -> None:
@@ -75,11 +75,11 @@ async def test_every_frame_of_a_burst_becomes_a_row(exchange: Loopback, tmp_path
             counts = []
 
             def count() -> int:
-                found = catalog.run(
+                result = catalog.run(
                     "SELECT count(*), count(DISTINCT event) FROM exchange_liquidations"
                 )
-                assert found.rows[0][0] == found.rows[0][1]
-                counts.append(found.rows[0][0])
+                assert result.rows[0][0] == result.rows[0][1]
+                counts.append(result.rows[0][0])
                 return counts[-1]
 
             await at_once(exchange, "burst", count=1_000)
@@ -133,9 +133,9 @@ async def test_an_id_tells_apart_what_happened_to_one_contract_only(
             await exchange.control("send", channel.source, frames=again)
         await running.counted(rows=2, duplicates=2)
     for channel in several:
-        found = running.liquidations(channel)
-        assert len({r.symbol for r in found}) == 2, channel.source
-        assert len(found) == 2 * len({r.kind for r in found}), channel.source
+        rows = running.liquidations(channel)
+        assert len({r.symbol for r in rows}) == 2, channel.source
+        assert len(rows) == 2 * len({r.kind for r in rows}), channel.source
 
 
 async def test_a_second_run_continues_the_coverage_of_the_first(

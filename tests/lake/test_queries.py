@@ -330,11 +330,11 @@ def test_the_import_of_the_newest_time_is_compared_with_the_last(
     store: Store,
 ) -> None:
     """Imports have no block: their own time is their place."""
-    late, early, middle = (
+    late, early, between = (
         book(block=0, time=FIRST_BLOCK_TIME + timedelta(days=n), btc=90_000.0 + n)
         for n in (20, 0, 10)
     )
-    for n, made in enumerate((late, early, middle)):
+    for n, made in enumerate((late, early, between)):
         owing(made, "a", 1.2)
         head = made.head(read_at=FIRST_BLOCK_TIME + timedelta(days=30, hours=n))
         store.append([*made.rows()[:-1], head], source="import", target="m")

@@ -89,7 +89,7 @@ class Chain:
         return int(result.checked)
 
 
-class Nobody:
+class NoCollector:
     """A night without any network."""
 
     def collect(self, job: Job) -> int:
@@ -259,7 +259,7 @@ def test_a_failed_step_sets_the_exit_code_and_is_tried_again(lake: Store, tmp_pa
     """A failed step sets the exit code and is tried again the same night."""
     out = tmp_path / "marts"
     how = {"policy": WEEK, "now": NOW, "due_seconds": 0.0, "only": ONLY}
-    night = run(lake, out, Nobody(), **how)
+    night = run(lake, out, NoCollector(), **how)
     assert night.code == Exit.NETWORK
     assert list(night.failed) == ["collect aave-v3 demo"]
     assert night.done("export 2026-01-29"), "the rest of the night goes on"
@@ -408,7 +408,7 @@ def test_an_export_killed_in_a_retried_night_is_done_by_the_next(
 def night_without_sources(home: Path, out: Path, now: datetime) -> None:
     """A night of which no source is due."""
     how: dict[str, Any] = {"policy": WEEK, "now": now, "due_seconds": 1e12}
-    run(Store(home), out, Nobody(), **how)
+    run(Store(home), out, NoCollector(), **how)
 
 
 def night_in_process(home: Path, out: Path, url: str, now: datetime) -> None:
@@ -597,7 +597,7 @@ def test_a_record_that_is_none_is_a_fresh_night(
     path = empty_lake.home / "nightly" / "2026-02-20.json"
     path.parent.mkdir()
     path.write_text("[" * 200_000 if entry is None else text)
-    night = run(empty_lake, tmp_path / "out", Nobody(), policy=WEEK, now=NOW)
+    night = run(empty_lake, tmp_path / "out", NoCollector(), policy=WEEK, now=NOW)
     assert (night.code, night.failed, night.runs) == (0, {}, 1)
     assert set(night.steps) == {"compact", "retention", "checks"}
     assert json.loads(path.read_text())["runs"] == 1

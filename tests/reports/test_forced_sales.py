@@ -120,24 +120,24 @@ class Called:
         pays = sum(usd * self.price(s, x) / (1 + self.bonuses[s]) for s, usd in held.items())
         debt = self.worth(owed, x)
         repaid = min(debt, pays)
-        taken = repaid / pays if pays else 0.0
+        seized = repaid / pays if pays else 0.0
         return (
-            taken * self.worth(held, x),
-            dict.fromkeys(held, taken),
+            seized * self.worth(held, x),
+            dict.fromkeys(held, seized),
             dict.fromkeys(owed, repaid / debt if debt else 0.0),
         )
 
     def steps(self) -> list[tuple[float, float, float, float]]:
-        """(x, USD, USD of today of BTC taken, the same bought) of each call."""
+        """(x, USD, USD of today of BTC seized, the same bought) of each call."""
         hit = self.crosses(1)
         if hit is None:
             return []
-        usd, taken, repaid = self.first(hit)
-        results = [(hit, usd, own(self.held, taken), own(self.owed, repaid))]
+        usd, seized, repaid = self.first(hit)
+        results = [(hit, usd, own(self.held, seized), own(self.owed, repaid))]
         deep = self.crosses(0.95)
         if deep is None or self.rule != "reserve-half":
             return results
-        held = {s: usd * (1 - taken.get(s, 0.0)) for s, usd in self.held.items()}
+        held = {s: usd * (1 - seized.get(s, 0.0)) for s, usd in self.held.items()}
         owed = {s: usd * (1 - repaid.get(s, 0.0)) for s, usd in self.owed.items()}
         usd, more, paid = self.close(held, owed, deep)
         return [*results, (deep, usd, own(held, more), own(owed, paid))]
@@ -217,10 +217,10 @@ def test_steps_are_those_of_two_calls_and_take_what_is_there(
             continue
         wanted = called.steps()
         assert len(rows) == len(wanted), (called, rows)
-        for row, (x, worth, taken, bought) in zip(rows, wanted, strict=True):
+        for row, (x, worth, seized, bought) in zip(rows, wanted, strict=True):
             assert row["x"] == close(x, 1e-6), (called, row)
             assert row["seize_usd"] == pytest.approx(worth, rel=1e-5, abs=1e-3), (called, row)
-            assert row["units"] * PRICES["BTC"] == pytest.approx(taken, rel=1e-5, abs=1e-3)
+            assert row["units"] * PRICES["BTC"] == pytest.approx(seized, rel=1e-5, abs=1e-3)
             assert row["bought_units"] * PRICES["BTC"] == pytest.approx(bought, rel=1e-5, abs=1e-3)
 
 
@@ -326,7 +326,7 @@ def test_a_step_above_a_cap_of_a_price_is_none(store: Store) -> None:
 
 
 def moved(store: Store, hf: float, x: float) -> float:
-    """BTC taken down to x of one account of 1 BTC at that health factor."""
+    """BTC seized down to x of one account of 1 BTC at that health factor."""
     book = market(store)
     book.account("a", {"BTC": 1}, {"USD": 80_000 / hf})
     book.store(store)
@@ -441,7 +441,7 @@ def test_accounts_of_a_factor_without_a_price_are_in_no_sum(store: Store) -> Non
 # --- verdicts that differ from the health factor ------------------------------------------------
 
 
-def judged(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[str, list[float]]:
+def sums_at(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[str, list[float]]:
     """Running sums of a wall over one account with 1 BTC: seizable and to heal, per bin of 10 %."""
     book = market(store, close_rule=rule)
     book.account("a", {"BTC": 1}, {"USD": debt})
@@ -460,9 +460,9 @@ def judged(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[s
 
 def test_healing_begins_where_the_health_factor_is_one(store: Store) -> None:
     """An account may be liquidatable while its collateral is more than enough."""
-    given_up = judged(store, 50_000, True, "half")
+    given_up = sums_at(store, 50_000, True, "half")
     assert given_up["now"] == [close(26_250), 0]
-    plain = judged(store, 50_000, None, "half")
+    plain = sums_at(store, 50_000, None, "half")
     assert given_up["heal"] == [close(value) for value in plain["heal"]]
     # 2,000 dollars are missing at 60,000, and of each 1.05 that is seized 0.84 went with it.
     assert plain["heal"] == [0, 0, 0, close(2_000 * 1.05 / 0.16), close(52_500)]
@@ -470,7 +470,7 @@ def test_healing_begins_where_the_health_factor_is_one(store: Store) -> None:
 
 @pytest.mark.parametrize("rule", ["half", "reserve-half"])
 def test_who_is_not_liquidatable_below_one_is_so_at_the_next_move(store: Store, rule: str) -> None:
-    spared, plain = (judged(store, 88_000, verdict, rule) for verdict in (False, None))
+    spared, plain = (sums_at(store, 88_000, verdict, rule) for verdict in (False, None))
     assert spared["now"] == [0, 0]
     assert plain["now"][0] > 0
     assert spared["heal"] == [close(value, 1e-6) for value in plain["heal"]]

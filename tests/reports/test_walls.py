@@ -299,7 +299,7 @@ def test_a_feed_wall_counts_units_of_the_factor_at_the_trigger(store: Store) -> 
     seized = 0.5 * 2 * at(88_000) * 1.05
     assert hit["max_seizable_usd"] == close(seized)
     assert hit["units"] == close(seized / 88_000)
-    # The rest at health factor 0.95: all of the debt with its bonus is taken by then.
+    # The rest at health factor 0.95: all of the debt with its bonus is seized by then.
     later = [row for row in rows if row["max_seizable_usd"] and not row["accounts"]]
     (rest,) = later
     assert rest["price_from"] == 83_000  # 88,000 · 0.95 = 83,600
@@ -469,7 +469,7 @@ def test_a_pool_that_closes_small_positions_at_once(store: Store) -> None:
 def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
     store: Store, collateral: float, debt: dict[str, float], repaid: float
 ) -> None:
-    """From 3.3 on: neither side may be left with less than 1,000 USD, unless one is taken whole."""
+    """From 3.3 on: neither side may be left below 1,000 USD, unless one is seized in full."""
     book = market(close_rule="position-half")
     prices = {symbol: asset.price for symbol, asset in book.assets.items()}
     total = sum(debt.values())
@@ -517,10 +517,10 @@ def test_an_absorbed_account_loses_all_its_collateral_at_its_trigger(store: Stor
 def test_with_a_close_factor_of_one_the_wall_is_debt_and_bonus(store: Store) -> None:
     """Where all debt may be repaid at once, the wall is debt and bonus."""
     rows = two_sided(store, "whole")
-    taken = (88_500 * 0.78 + 45_000 * 0.83) * 1.05
+    seized = (88_500 * 0.78 + 45_000 * 0.83) * 1.05
     assert [r["price_from"] for r in rows] == [88_000]
-    assert rows[0]["max_seizable_usd"] == close(taken)
-    assert rows[0]["units"] == close(taken * 88_500 / (88_500 + 45_000) / 88_500)
+    assert rows[0]["max_seizable_usd"] == close(seized)
+    assert rows[0]["units"] == close(seized * 88_500 / (88_500 + 45_000) / 88_500)
 
 
 def test_a_factor_nobody_has_gives_no_rows(store: Store) -> None:
@@ -592,10 +592,10 @@ class Position:
         most = min(owed, total / 2) if held >= 2_000 and owed >= 2_000 else owed
 
         def refuses(repaid: float) -> bool:
-            taken = repaid * (1 + bonus)
-            if repaid >= owed or taken >= held:
+            seized = repaid * (1 + bonus)
+            if repaid >= owed or seized >= held:
                 return False
-            return owed - repaid < 1_000 or held - taken < 1_000
+            return owed - repaid < 1_000 or held - seized < 1_000
 
         low, high = 0.0, most
         for _ in range(200 if refuses(most) else 0):
@@ -607,10 +607,10 @@ class Position:
         """Close factor of one at x, after the first call at `hit`: the same share of all that is
         left pays the debt that is left, each with its bonus. USD, and the part that moves."""
         held, owed, bonus = self.pair(hit)
-        taken = self.first(hit) / held
+        seized = self.first(hit) / held
         repaid = self.first(hit) / (1 + bonus) / owed
         left = [
-            (v * (x if moves else 1) * (1 - taken * (item == self.largest)), b, moves)
+            (v * (x if moves else 1) * (1 - seized * (item == self.largest)), b, moves)
             for item in self.collateral
             for v, _, b, moves in [item]
         ]

@@ -59,13 +59,13 @@ async def candles(feed: Feed) -> AsyncIterator[Batch]:
                 venue=VENUE,
                 interval=interval,
             )
-            taken = await documents.read_kept(
+            entry = await documents.read_kept(
                 feed, DocumentRequest(name=raw.name, path="", parse=read), raw
             )
-            done.append(taken.document)
+            done.append(entry.document)
             cursor[name] = max(
-                (row.time.timestamp() for row in taken.rows if isinstance(row, Candle)),
+                (row.time.timestamp() for row in entry.rows if isinstance(row, Candle)),
                 default=cursor.get(name, since.timestamp()),
             )
-            yield Batch(taken.batch.rows, cursor=dict(cursor))
+            yield Batch(entry.batch.rows, cursor=dict(cursor))
     documents.raise_failures(done)

@@ -128,7 +128,7 @@ def _at_ms(liquidation: _LiquidationMessage) -> int:
     """The time in milliseconds, whichever of its two fields gives it."""
     given = liquidation.time if liquidation.time_ms is None else liquidation.time_ms
     try:
-        number = numbers.whole(given)
+        number = numbers.integer(given)
     except numbers.NotReadable as reason:
         raise ValueError(f"expected a time, got {visible(f'{given}', 40)!r}: {reason}") from None
     return number * 1000 if abs(number) < _SECONDS_BELOW else number

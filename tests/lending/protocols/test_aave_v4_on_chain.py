@@ -446,10 +446,10 @@ def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: La
     chain, watched = market.chain, lake(market)
     position(market, USER, WAD, 2_000 * 10**6)
     market.set_prices({"WETH": 2_000 * USD})
-    taken = [500 * 10**6, 499 * 10**6, WAD // 4, WAD // 4]
+    amounts = [500 * 10**6, 499 * 10**6, WAD // 4, WAD // 4]
     signature = "liquidationCall(uint256,uint256,address,uint120[4],bool)"
     weth, usdc = market.numbers["WETH"], market.numbers["USDC"]
-    chain.send(market.spoke, signature, weth, usdc, USER, taken, True)
+    chain.send(market.spoke, signature, weth, usdc, USER, amounts, True)
     done = watched.cli("collect", "aave-v4-liquidations", "--market", "local")
     assert done.returncode == Exit.OK, done.stderr
     call, lost = sorted(watched.store.rows(ChainLiquidation), key=lambda r: r.log_index)
@@ -460,12 +460,12 @@ def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: La
     )
     assert (call.debt_symbol, call.debt_repaid_raw, call.debt_repaid_usd) == (
         "USDC",
-        taken[0],
+        amounts[0],
         500,
     )
     assert (call.coll_symbol, call.coll_seized_raw, call.coll_seized_usd) == (
         "WETH",
-        taken[2],
+        amounts[2],
         500,
     )
     assert (lost.kind, lost.account, lost.coll_seized_raw) == ("deficit", USER, None)

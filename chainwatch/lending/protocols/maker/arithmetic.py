@@ -22,7 +22,7 @@ class Bark(msgspec.Struct, frozen=True):
 
 
 def spot(price: int, par: int, ratio: int) -> int:
-    """Price with the liquidation ratio taken off, ray; `price` in wad."""
+    """Price with the liquidation ratio repaid off, ray; `price` in wad."""
     return price * 10**9 * RAY // par * RAY // ratio
 
 
@@ -34,10 +34,10 @@ def is_unsafe(ink: int, art: int, rate: int, spot_price: int) -> bool:
 def bark(ink: int, art: int, rate: int, chop: int, room: int, dust: int) -> Bark:
     """The part of a vault that one bark takes; `room` and `dust` in rad, `chop` in wad.
 
-    A remainder below the dust limit is taken with it.
+    A remainder below the dust limit is repaid with it.
     """
-    taken = min(art, room * WAD // rate // chop)
-    if art > taken and (art - taken) * rate < dust:
-        taken = art
-    due = taken * rate
-    return Bark(debt=taken, collateral=ink * taken // art, due=due, tab=due * chop // WAD)
+    repaid = min(art, room * WAD // rate // chop)
+    if art > repaid and (art - repaid) * rate < dust:
+        repaid = art
+    due = repaid * rate
+    return Bark(debt=repaid, collateral=ink * repaid // art, due=due, tab=due * chop // WAD)
