@@ -29,31 +29,6 @@ EXAMPLES = ROOT / "docs" / "examples"
 _OWN_LAKE = frozenset({"copy", "empty"})
 _COVERED = re.compile(r"covered [0-9.]+ % of the time, (.*?) \d+ frames")
 _AGE = re.compile(r"(?<=Z, )\d+ (second|minute|hour|day)s? old")
-# Imports the program once and runs each command in a fork: what a command costs is then the
-# command, not the imports. Each request is one JSON line, each answer an exit code.
-_SERVER = """
-import json, os, sys
-import duckdb, msgspec, numpy, typer
-from chainwatch import cli
-from chainwatch.lake import catalog, query, store
-for line in sys.stdin:
-    request = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(request["folder"])
-        os.environ.clear()
-        os.environ.update(request["environment"])
-        for number, name in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        sys.argv = ["chainwatch", *request["arguments"]]
-        try:
-            cli.main()
-        except SystemExit as end:
-            sys.stdout.flush()
-            os._exit(end.code or 0)
-        os._exit(99)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 class Output(NamedTuple):
@@ -76,7 +51,7 @@ class Session:
         (self.work / "report.pdf").write_bytes(pdf([page.splitlines() for page in lines]))
         self._lake = shell.recorded_lake()
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
+            [sys.executable, "-m", "tests.docs.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -43,6 +43,8 @@ def filled(text: str, *, compare: bool = False) -> str:
         if match["name"]:
             loose = compare and match["name"] in reference.VARIES
             new = match["old"].removesuffix("\n") if loose else reference.PARTS[match["name"]]()
+            if compare and match["name"] == "commands":
+                new = reference.with_old_varying(new, match["old"])
         else:
             marker = Marker.read(match["options"], match["commands"])
             new = outputs.block(marker)

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import click
 import typer
 
+import chainwatch
 from chainwatch import errors, settings
 from chainwatch.chain.markets import load_markets
 from chainwatch.cli import app
@@ -31,6 +33,7 @@ from tests.docs import outputs
 from tests.docs.examples import EXAMPLES
 from tests.places import ROOT
 
+_CONSOLE = re.compile(r"^```console$.*?^```$", re.DOTALL | re.MULTILINE)
 SCRIPT = ROOT / "scripts" / "architecture.py"
 NOTEBOOK = ROOT / "docs" / "guides" / "notebook.ipynb"
 _COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
@@ -79,6 +82,17 @@ def commands() -> str:
         text += [here.run([*name.split(), "--help"]).out.rstrip(), "```", ""]
         text += [outputs.block(outputs.Marker.read(options, example))]
     return "\n".join(text)
+
+
+def with_old_varying(new: str, old: str) -> str:
+    """The part of the commands, with the old examples where an output varies from run to run."""
+    for name, example in EXAMPLES.items():
+        if "loose" in example.partition(":")[0].split():
+            section = re.compile(rf"(?<=^## {name}$)(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+            before, now = (re.search(_CONSOLE, section.search(t)[1]) for t in (old, new))  # type: ignore[index]
+            if before and now:
+                new = new.replace(now[0], before[0])
+    return new
 
 
 # --- tables and queries ---------------------------------------------------------------------------
@@ -285,16 +299,27 @@ def setting_names() -> str:
     )
 
 
-def exit_codes() -> str:
-    """Every exit code, and the failures that end with it."""
-    classes: dict[int, list[str]] = {}
+@cache
+def _every_failure() -> list[type[errors.ChainwatchError]]:
+    """Every failure of the program, each after what it is derived from."""
+    for module in pkgutil.walk_packages(chainwatch.__path__, "chainwatch."):
+        importlib.import_module(module.name)
+    found: list[type[errors.ChainwatchError]] = []
 
     def visit(kind: type[errors.ChainwatchError]) -> None:
-        classes.setdefault(int(kind.code), []).append(f"`{kind.__name__}`")
-        for inner in kind.__subclasses__():
+        found.append(kind)
+        for inner in sorted(kind.__subclasses__(), key=lambda k: k.__name__):
             visit(inner)
 
     visit(errors.ChainwatchError)
+    return found
+
+
+def exit_codes() -> str:
+    """Every exit code, and the failures that end with it."""
+    classes: dict[int, list[str]] = {}
+    for kind in _every_failure():
+        classes.setdefault(int(kind.code), []).append(f"`{kind.__name__}`")
     return _table(
         ("code", "meaning", "failures"),
         (
@@ -306,17 +331,15 @@ def exit_codes() -> str:
 
 def failures() -> str:
     """Each failure with its first line."""
-    rows = []
-
-    def visit(kind: type[errors.ChainwatchError]) -> None:
-        words = (kind.__doc__ or "").strip().splitlines()[0]
-        rows.append(
-            (f"`{kind.__name__}`", f"`{kind.__bases__[0].__name__}`", kind.code.value, words)
+    rows = [
+        (
+            f"`{kind.__name__}`",
+            f"`{kind.__bases__[0].__name__}`",
+            kind.code.value,
+            (kind.__doc__ or "").strip().splitlines()[0],
         )
-        for inner in kind.__subclasses__():
-            visit(inner)
-
-    visit(errors.ChainwatchError)
+        for kind in _every_failure()
+    ]
     return _table(("failure", "is a", "exit code", "meaning"), rows)
 
 

@@ -84,7 +84,7 @@ def test_the_new_sources_are_listed(checkout: Path) -> None:
 
 @pytest.mark.full
 def test_the_new_query_and_mart_are_found(checkout: Path) -> None:
-    text = "from chainwatch.nightly import export; print([m.name for m in export.marts()])"
+    text = "from chainwatch.nightly import marts; print([m.name for m in marts.load_marts()])"
     assert "debt_by_asset" in _run(checkout, "-c", text)
 
 
