@@ -304,15 +304,15 @@ def _every_failure() -> list[type[errors.ChainwatchError]]:
     """Every failure of the program, each after what it is derived from."""
     for module in pkgutil.walk_packages(chainwatch.__path__, "chainwatch."):
         importlib.import_module(module.name)
-    found: list[type[errors.ChainwatchError]] = []
+    kinds: list[type[errors.ChainwatchError]] = []
 
     def visit(kind: type[errors.ChainwatchError]) -> None:
-        found.append(kind)
+        kinds.append(kind)
         for inner in sorted(kind.__subclasses__(), key=lambda k: k.__name__):
             visit(inner)
 
     visit(errors.ChainwatchError)
-    return found
+    return kinds
 
 
 def exit_codes() -> str:
