@@ -185,7 +185,9 @@ def test_the_version_is_data() -> None:
 def test_no_command_is_a_coroutine_since_nobody_would_await_it() -> None:
     for path in (*Path(commands.__path__[0]).glob("*.py"), Path(cli.__file__)):
         tree = ast.parse(path.read_text("utf-8"))
-        assert not [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
+        coroutines = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
+        # A command is registered by a decorator.
+        assert not [node.name for node in coroutines if node.decorator_list]
 
 
 # --- exit codes ---------------------------------------------------------------------------------

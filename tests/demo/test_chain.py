@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from chainwatch.demo import accounts, contracts, node
+from chainwatch.demo import accounts, contracts, node, plans
 from chainwatch.demo.aave import (
     ETH_CORRELATED,
     MULTICALL,
@@ -288,7 +288,7 @@ def test_every_source_has_a_compiled_contract() -> None:
 
 def test_transactions_of_many_senders_keep_their_order(chain: Chain) -> None:
     feed = chain.deploy(own_artifact("TestFeed"), 1, 8, "X / USD")
-    senders = [accounts.address(1, index) for index in range(100)]
+    senders = [plans.address(1, index) for index in range(100)]
     answers = [Random(1).randrange(10**6) for _ in range(600)]
     first = chain.block_number()
     receipts = chain.send_all(
@@ -332,7 +332,7 @@ def test_a_snapshot_is_good_for_one_revert(chain: Chain) -> None:
     chain.mine(5)
     chain.revert(snapshot)
     assert chain.block_number() == block
-    with pytest.raises(RpcError, match="is gone"):
+    with pytest.raises(RpcError, match="does not exist"):
         chain.revert(snapshot)
 
 
@@ -484,7 +484,7 @@ def test_a_seed_gives_the_same_chain_twice(toolchain: Toolchain) -> None:
             head = chain.rpc("eth_getBlockByNumber", "latest", False)["hash"]
             heads.append((result, market.account_data(result), head))
     assert heads[0] == heads[1]
-    assert heads[0][0] != [accounts.address(4, index) for index in range(40)]
+    assert heads[0][0] != [plans.address(4, index) for index in range(40)]
 
 
 def test_random_operations_do_a_bit_of_everything(aave_market: AaveMarket) -> None:

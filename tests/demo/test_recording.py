@@ -97,7 +97,7 @@ def test_without_node_the_demo_plays_the_recording_and_says_so(
     assert done.out.count("per price bin") == 3
     assert "comet (compound-v3, DEMO DATA from a recorded local chain)" in done.out
     assert done.out.count("Liquidations on chain: debt repaid and collateral seized") == 1
-    assert "What changed" in done.out
+    assert "Changes between the two newest snapshots" in done.out
     assert "NOT VERIFIED" not in done.out
     assert "\x1b" not in done.out + done.err
 

@@ -45,7 +45,7 @@ class Session:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="chainwatch-docs-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        self.work = self._folder / "work"
+        self.work = self._folder / "here"
         shutil.copytree(EXAMPLES, self.work)
         lines = (FIXTURES / "reports" / "tether.txt").read_text("utf-8").split("\f")
         (self.work / "report.pdf").write_bytes(pdf([page.splitlines() for page in lines]))

@@ -492,7 +492,7 @@ def test_a_file_with_a_future_time_needs_a_stated_time(home: Path) -> None:
     os.utime(path, (ahead, ahead))
     done = run("import", str(path), "--market", "mine", home=home)
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
-    assert f"the time of {path} does not count" in done.err
+    assert f"the time of {path} cannot be used" in done.err
     assert "in the future" in done.err
     assert "--at" in done.err
     assert not home.exists()
@@ -558,8 +558,8 @@ def test_published_health_factors_are_equal_as_doubles(
             assert ours[line["user"]].hf == pytest.approx(hf, rel=2e-13 if short else 1e-15)
         digits = 1e-12 if name == "steth_aave" else 1e-8
         for figure, total in (("collateral_usd", collateral), ("debt_usd", debt)):
-            total = sum(getattr(row, figure) for row in ours.values())
-            assert total / 1735 == pytest.approx(total, rel=digits, abs=0)
+            stored = sum(getattr(row, figure) for row in ours.values())
+            assert stored / 1735 == pytest.approx(total, rel=digits, abs=0)
         assert sum(1 <= (row.hf or 0) < 1.1 for row in ours.values()) == NEAR[name]
     all_ = {account: row.hf or 0 for account, row in rows["steth_aave"].items()}
     assert sum(hf < 1 for hf in all_.values()) == 4

@@ -431,7 +431,7 @@ def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     # This oracle has no feed for USDC: a unit of it stands for a dollar.
     assert usd["wbtc"] == (pytest.approx(90_000), pytest.approx(1_000, rel=1e-6))
     assert usd["steth"] == (pytest.approx(3_600), pytest.approx(1_500, rel=1e-6))
-    row = without.accounts()[pairs["steth"].of(USER)]  # that feed is of another unit
+    row = without.accounts()[pairs["steth"].position_name(USER)]  # that feed is of another unit
     assert (row.collateral_usd, row.status) == (None, "ok")
     factors = {(f.asset, f.factor, f.kind) for f in with_feed.store.rows(Factor)}
     assert factors == {
@@ -603,7 +603,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
 ) -> None:
     open_position(market, "weth", USER, WAD, 10**9)
     open_position(market, "weth", OTHER, WAD, 10**9)
-    watched, name = lake(market), market.pairs["weth"].of(USER)
+    watched, name = lake(market), market.pairs["weth"].position_name(USER)
     watched.collect()
     tampering_is_found(watched, name, change, {figure})
 
