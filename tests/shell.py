@@ -93,6 +93,16 @@ def ended(process: subprocess.Popen[bytes], given: bytes | None = None) -> Done:
     return Done(process.returncode, (out or b"").decode(), err.decode())
 
 
+def leave(process: subprocess.Popen[bytes]) -> None:
+    """End a command whose output is not needed any more, and close its pipes."""
+    if process.poll() is None:
+        process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
+
+
 def run(*arguments: str, given: str | bytes | None = None, **how: Any) -> Done:
     """Run a command to its end, with `given` on its stdin."""
     data = given.encode() if isinstance(given, str) else given

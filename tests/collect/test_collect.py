@@ -461,6 +461,7 @@ def finish(store: Store, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_collector_stores_what_is_pending_and_ends_with_130(
     store: Store, endless: subprocess.Popen[str], how: signal.Signals
@@ -495,6 +496,7 @@ def test_a_second_interrupt_still_leaves_the_lake_sound(
     assert len(scans) == (store.cursor("endless") or 0)
 
 
+@pytest.mark.full
 def test_a_second_collector_of_a_source_is_exit_5(
     store: Store, endless: subprocess.Popen[str]
 ) -> None:
@@ -525,6 +527,7 @@ def test_a_time_limit_on_the_command_line_ends_well(store: Store) -> None:
     assert {line["state"] for line in rows.values()} == {"ok"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("full", ["before it starts", "while it runs"])
 def test_a_full_disk_ends_the_command_with_five_and_one_line(tmp_path: Path, full: str) -> None:
     disk = tmp_path / "disk"

@@ -303,6 +303,7 @@ def test_an_option_of_one_value_refuses_a_second() -> None:
         assert "given twice" in refused.value.format_message(), words
 
 
+@pytest.mark.full
 def test_a_second_value_is_one_line_and_exit_2(lake: Path) -> None:
     words = ("health", "--as-of", "2026-01-01", "--as-of", "2026-02-01")
     require_refusal(
@@ -371,6 +372,7 @@ def test_without_a_lake_a_report_says_how_to_get_one(tmp_path: Path, command: st
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.full
 def test_a_check_that_finds_rows_is_exit_1(tmp_path: Path) -> None:
     home = shell.copied_lake(tmp_path)
     store = Store(home)
@@ -398,6 +400,7 @@ class _Liar(recording.Player):
         return answer
 
 
+@pytest.mark.full
 def test_a_verification_that_finds_a_difference_is_exit_1(tmp_path: Path) -> None:
     """The difference is listed."""
     home = shell.copied_lake(tmp_path)
@@ -427,6 +430,7 @@ def test_an_endpoint_that_refuses_is_exit_3(tmp_path: Path) -> None:
     assert "SECRETKEY" not in done.out + done.err
 
 
+@pytest.mark.full
 def test_a_collection_that_half_succeeds_is_exit_4_and_keeps_its_half(
     tmp_path: Path, chain: dict[str, str]
 ) -> None:
@@ -443,6 +447,7 @@ def test_a_collection_that_half_succeeds_is_exit_4_and_keeps_its_half(
     assert run("health", "--market", "demo", home=tmp_path).code == Exit.OK
 
 
+@pytest.mark.full
 def test_a_source_with_nothing_to_verify_is_read(tmp_path: Path, chain: dict[str, str]) -> None:
     """A note says that it has nothing to verify."""
     shell.market_file(tmp_path, {"demo": chain["CHAINWATCH_RPC_LOCAL"]})
@@ -535,6 +540,7 @@ def test_stdout_is_data_alone_in_every_machine_format(
                 assert cells[name].removeprefix("'") == text
 
 
+@pytest.mark.full
 def test_loads_are_told_as_json_lines_while_they_are_stored(
     tmp_path: Path, chain: dict[str, str]
 ) -> None:
@@ -572,6 +578,7 @@ def test_verbose_says_more_on_stderr(lake: Path) -> None:
     assert re.search(r"read in \d+\.\d\d s", done.err)
 
 
+@pytest.mark.full
 def test_an_old_block_of_a_real_chain_is_called_stale(
     tmp_path: Path, chain: dict[str, str]
 ) -> None:
@@ -583,6 +590,7 @@ def test_an_old_block_of_a_real_chain_is_called_stale(
     assert "NOT VERIFIED" in done.out
 
 
+@pytest.mark.full
 def test_a_limit_cuts_what_is_shown_and_says_so(lake: Path) -> None:
     shown, default, machine, none = at_once(
         [
@@ -630,6 +638,7 @@ def in_a_shell(line: str, home: Path) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.full
 def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> None:
     closed, full, full_file, full_help, no_stderr, no_stdin = at_once(
         [
@@ -649,6 +658,7 @@ def test_streams_that_are_closed_or_full_are_one_line_or_nothing(lake: Path) -> 
     require_refusal(no_stdin, Exit.USAGE, "no SQL given")
 
 
+@pytest.mark.full
 def test_output_goes_to_a_file_a_pipe_or_stdout_with_the_same_bytes(
     lake: Path, tmp_path: Path
 ) -> None:
@@ -690,6 +700,7 @@ def test_a_query_is_shown_as_text_and_in_every_format(lake: Path) -> None:
     assert row["sql"].startswith("-- name: walls\\x0a")
 
 
+@pytest.mark.full
 def test_nothing_is_written_outside_the_home_folder(
     lake: Path, tmp_path: Path, chain: dict[str, str]
 ) -> None:
@@ -729,6 +740,7 @@ def test_a_dry_run_says_where_it_would_start_and_writes_nothing(
 # --- secrets ------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -762,6 +774,7 @@ def test_a_key_in_a_url_is_shown_nowhere(tmp_path: Path, lake: Path, arguments: 
             assert b"SECRETKEY" not in path.read_bytes()
 
 
+@pytest.mark.full
 def test_web3_that_gets_no_answer_is_exit_3_and_shows_no_key(tmp_path: Path) -> None:
     """The endpoint answers our own client and refuses web3's plain calls."""
     home = shell.copied_lake(tmp_path)
@@ -792,6 +805,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("columns", "commands"),
     [
@@ -812,6 +826,7 @@ def test_a_report_fits_the_terminal(
         assert ("no room for" in text) == (columns < 120)
 
 
+@pytest.mark.full
 def test_long_words_are_folded_before_a_column_is_left_out(lake: Path) -> None:
     for command in (["queries"], ["claims"], ["bottom"], ["crashes"]):
         code, text, _ = shell.on_terminal(*command, home=lake, columns=100)
@@ -976,6 +991,7 @@ def test_a_terminated_collector_ends_like_an_interrupted_one(
 # --- SQL ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_sql_comes_from_an_argument_a_file_or_stdin(lake: Path, tmp_path: Path) -> None:
     file = tmp_path / "q.sql"
     file.write_text("\ufeff-- with a comment\nSELECT 42 AS a; -- and another\n", encoding="utf-8")
@@ -991,6 +1007,7 @@ def test_sql_comes_from_an_argument_a_file_or_stdin(lake: Path, tmp_path: Path) 
     assert {done.out for done in results} == {"a\n42\n"}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -1126,6 +1143,7 @@ def _refusal(catalog: Catalog, store: Store, statement: str) -> str:
     return ""
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -35,6 +35,7 @@ def refused(done: Done, code: Exit, *words: str) -> None:
         assert word in done.err
 
 
+@pytest.mark.full
 def test_a_token_or_an_option_alone_means_the_report(home: Path) -> None:
     plain, named, option = (
         run("reserves", *more, "--json", home=home) for more in ((), ("usdt",), ("show", "USDT"))
@@ -57,6 +58,7 @@ def test_a_day_is_meant_to_its_end(home: Path) -> None:
     assert newest("--known-on", "2026-01-30T12:00Z") == "2025-09-30"
 
 
+@pytest.mark.full
 def test_parts_of_the_reserve_are_chosen_by_one_flag(home: Path) -> None:
     for flag, name in (
         ("--history", "reserve_history"),
@@ -79,6 +81,7 @@ def test_a_lake_without_reserves_says_what_to_do(tmp_path: Path) -> None:
     refused(run("reserves", home=tmp_path), Exit.USAGE, "`chainwatch collect reference`")
 
 
+@pytest.mark.full
 def test_an_altered_report_is_refused_with_both_sums(tmp_path: Path) -> None:
     """A report is imported; one whose sums do not hold is not."""
     good, bad = tmp_path / "good.pdf", tmp_path / "bad.pdf"
@@ -104,6 +107,7 @@ def test_an_altered_report_is_refused_with_both_sums(tmp_path: Path) -> None:
     assert len(Store(home).rows(Statement)) == 1
 
 
+@pytest.mark.full
 def test_a_series_is_imported_by_its_name(tmp_path: Path) -> None:
     file = str(FIXTURES / "import_file" / "gold.csv")
     refused(
@@ -145,6 +149,7 @@ def test_a_source_that_reads_files_is_not_collected(tmp_path: Path) -> None:
     refused(run("collect", "reserve-report", home=tmp_path), Exit.USAGE, "reserves import-pdf FILE")
 
 
+@pytest.mark.full
 def test_a_publisher_that_cannot_be_reached_is_exit_3(tmp_path: Path) -> None:
     """A publisher that cannot be reached ends with the code for the network."""
     env = {"CHAINWATCH_URL_CBOE": "http://127.0.0.1:9"}

@@ -84,6 +84,7 @@ def test_a_word_completes_to_names_and_keywords() -> None:
 # --- limits and plans ---------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_statement_that_takes_too_long_is_stopped(lake: Path) -> None:
     begun = time.monotonic()
     endless = "SELECT count(*) FROM range(10000000000) AS a, range(1000)"
@@ -157,6 +158,7 @@ def ways(lake: Path) -> dict[str, str]:
     return {row["tool"]: row["type"] for row in rows}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("tool", ["python", "pandas", "polars"])
 def test_the_catalog_opens_in_python_as_printed(lake: Path, tool: str) -> None:
     script = ways(lake)[tool] + ("; print(len(frame))" if tool != "python" else "")
@@ -182,6 +184,7 @@ def test_the_catalog_opens_in_the_duckdb_shell_as_printed(lake: Path) -> None:
     assert len(json.loads(done.stdout)) >= 10
 
 
+@pytest.mark.full
 def test_the_catalog_opens_in_harlequin_as_printed(lake: Path) -> None:
     """Harlequin pins its own click and textual, so it lives in an environment of its own."""
     words = shlex.split(ways(lake)["harlequin"])

@@ -180,6 +180,7 @@ def test_an_npm_that_leaves_nothing_behind_is_refused(
     assert "left no Aave artifacts" in refusal(tmp_path / "cache")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("required", ["CI", "CHAINWATCH_REQUIRE_EVM", ""])
 def test_without_npm_tests_on_bytecode_skip_or_fail_if_required(
     tmp_path: Path, required: str

@@ -65,9 +65,7 @@ def asking_for_more(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
         everyone = ("--market", "demo", "--accounts", "all")
         process = shell.start("collect", "aave-v3", *everyone, home=home)
         yield home, process
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+        shell.leave(process)
 
 
 @pytest.fixture(scope="module")

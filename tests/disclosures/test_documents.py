@@ -192,6 +192,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", FAILURES)
 async def test_nothing_is_stored_of_a_document_that_fails(
     store: Store, publisher: Publisher, name: str

@@ -192,6 +192,7 @@ async def test_tethers_page_with_an_endless_number_costs_itself_only(
     assert store.document(kept.sha256 or "").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted(READERS))
 async def test_a_hostile_document_of_any_publisher_is_an_outcome(
     store: Store, publisher: Publisher, name: str

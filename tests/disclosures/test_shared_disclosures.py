@@ -244,6 +244,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
+@pytest.mark.full
 def test_both_sources_of_vix_agree_on_every_common_day(market: Store) -> None:
     by_name: dict[str, dict[date, float]] = {"cboe": {}, "fred": {}}
     for row in market.rows(IndicatorValue):

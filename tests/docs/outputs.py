@@ -74,7 +74,7 @@ class Session:
         environment: dict[str, str] | None = None,
     ) -> Output:
         """Run one command to its end; the demo has been run already."""
-        if arguments[:1] == ["demo"]:
+        if arguments[:1] == ["demo"] and "--help" not in arguments:
             done = shell.recorded_demo()[1]
             return Output(self._stable(done.err + done.out), "", done.code)
         out, err = self._folder / "out", self._folder / "err"

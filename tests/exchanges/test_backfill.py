@@ -176,6 +176,7 @@ async def test_an_answer_that_cannot_be_parsed_is_a_reject(
     assert [r.source for r in reading.store.rows(Reject)] == ["gate-usdt-history"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("source", HISTORIES, ids=named)
 async def test_a_window_that_cannot_be_read_stays_to_be_done(
     server: Loopback, tmp_path: Path, source: Source
@@ -258,6 +259,7 @@ async def test_a_detail_of_the_wrong_shape_costs_only_itself(
 _TIME = r'"(ts|created_at|timestamp|time|createdAt|query_id)":("[^"]*"|\d+)|(?<=,)(\d{13})(?=,null)'
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wrong", ["null", "99999999999999", "1300000000000", "5"])
 @pytest.mark.parametrize("source", HISTORIES, ids=named)
 async def test_paging_goes_on_past_an_element_whose_time_is_wrong(
@@ -416,5 +418,6 @@ async def test_a_history_from_the_command_line(server: Loopback, tmp_path: Path)
     assert shell.rows_of(done.out, "--csv")[0]["rows"] == "100"
 
 
+@pytest.mark.full
 def test_every_stream_with_a_history_is_one_of_the_loopback_exchange() -> None:
     assert {s.name.removesuffix("-history") for s in HISTORIES} <= ALL.keys()

@@ -118,6 +118,7 @@ async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: P
     assert done.code == 0, done.out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -141,6 +142,7 @@ def test_a_wrong_name_or_value_is_exit_2_and_says_what_fits(
     assert words in done.lines[-1]
 
 
+@pytest.mark.full
 async def test_an_unreachable_feed_is_exit_3_and_one_of_two_exit_4(
     exchange: Loopback, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ GARBAGE: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.full
 async def test_garbage_goes_to_rejects_and_the_stream_lives_on(
     exchange: Loopback, tmp_path: Path
 ) -> None:

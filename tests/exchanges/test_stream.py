@@ -65,6 +65,7 @@ def check_spans(spans: list[Coverage]) -> None:
 # --- nothing lost, nothing doubled ----------------------------------------------------------
 
 
+@pytest.mark.full
 async def test_every_frame_of_a_burst_becomes_a_row(exchange: Loopback, tmp_path: Path) -> None:
     """A catalog stays open meanwhile."""
     from chainwatch.lake import query
@@ -96,6 +97,7 @@ async def test_every_frame_of_a_burst_becomes_a_row(exchange: Loopback, tmp_path
         assert [r.side for r in rows] == ["long", "short"] * 700
 
 
+@pytest.mark.full
 async def test_what_is_sent_again_after_a_reconnect_counts_once(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ async def test_what_is_sent_again_after_a_reconnect_counts_once(
         assert reasons == {"connecting", "the connection broke"}
 
 
+@pytest.mark.full
 async def test_an_id_tells_apart_what_happened_to_one_contract_only(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -190,6 +193,7 @@ async def test_a_message_in_many_pieces_is_one_frame(exchange: Loopback, tmp_pat
 # --- faults: what the reader does, what coverage says, how long it takes ----------------------
 
 
+@pytest.mark.full
 async def test_silence_is_noticed_within_three_heartbeat_periods(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -220,6 +224,7 @@ async def test_silence_is_noticed_within_three_heartbeat_periods(
         assert any("alive again" in line for line in notes)
 
 
+@pytest.mark.full
 async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -260,6 +265,7 @@ async def test_a_socket_that_is_closed_is_opened_again_whatever_the_code(
         assert len(running.liquidations(channel)) == len(codes), channel.source
 
 
+@pytest.mark.full
 async def test_a_subscription_without_acknowledgement_is_given_up(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -349,6 +355,7 @@ async def test_a_feed_with_heartbeats_and_no_liquidation_is_stale(
     assert len(running.liquidations(quiet)) == 4
 
 
+@pytest.mark.full
 async def test_what_a_feed_rejects_is_not_covered_until_it_is_read(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -615,6 +622,7 @@ async def test_a_flood_of_garbage_is_counted_in_full_and_kept_in_part(
     assert len(running.liquidations(USDM)) == 5
 
 
+@pytest.mark.full
 async def test_a_frame_above_the_cap_ends_the_socket(exchange: Loopback, tmp_path: Path) -> None:
     async with Collecting(exchange, tmp_path, USDM) as running:
         await running.alive()

@@ -96,8 +96,8 @@ def test_arguments_keep_their_meaning_under_the_macros_own_names(
         for k, given in enumerate(sets)
         for row in answer(
             client,
-            f"SELECT {k} AS k, answered.* "
-            f"FROM {name}({', '.join(f'{p} := {v}' for p, v in given.items())}) AS answered",
+            f"SELECT {k} AS k, macro_rows.* "
+            f"FROM {name}({', '.join(f'{p} := {v}' for p, v in given.items())}) AS macro_rows",
         )
     ]
     lines = ", ".join(f"({k}, {', '.join(given.values())})" for k, given in enumerate(sets))
@@ -112,8 +112,8 @@ def test_arguments_keep_their_meaning_under_the_macros_own_names(
         )
         text = (
             f"WITH call_rows(k, {columns}) AS (VALUES {lines}) "
-            f"SELECT k, answered.* FROM call_rows {others}, "
-            f"LATERAL (FROM {name}({arguments})) AS answered"
+            f"SELECT k, macro_rows.* FROM call_rows {others}, "
+            f"LATERAL (FROM {name}({arguments})) AS macro_rows"
         )
         if name in LIMITED:
             with pytest.raises(duckdb.Error, match=REFUSED):

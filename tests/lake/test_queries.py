@@ -117,6 +117,7 @@ def test_health_decides_at_one_by_the_contracts_integer(store: Store) -> None:
     assert (row["account"], row["hf_wad"]) == (account, 10**18 - 1)
 
 
+@pytest.mark.full
 def test_the_contracts_verdict_classifies_alike_everywhere(store: Store) -> None:
     """Liquidatable with a health factor of 1.0127, and not liquidatable with 0.9988."""
     for block in (100, 200):
@@ -589,6 +590,7 @@ def planted(check: str, made: Book) -> list[Row]:
     raise AssertionError(f"a fault for the check {check} is missing here")
 
 
+@pytest.mark.full
 def test_on_sound_data_no_check_finds_anything(store: Store) -> None:
     sound(store)
     store.append([liquidation()], source="liquidations")
@@ -607,6 +609,7 @@ def test_each_check_finds_the_fault_that_it_is_for(store: Store, check: str) -> 
         assert check in failed_checks(catalog)
 
 
+@pytest.mark.full
 def test_a_fault_ends_the_command_with_one_and_its_name(store: Store) -> None:
     made = sound(store)
     assert command(store, "checks").returncode == Exit.OK

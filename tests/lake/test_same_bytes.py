@@ -27,6 +27,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return synthetic.build(tmp_path_factory.mktemp("large") / "home", ACCOUNTS)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", CALLS)
 def test_repeated_questions_have_the_same_answer_to_the_last_bit(large: Store, name: str) -> None:
     answers = set()

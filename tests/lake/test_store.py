@@ -332,6 +332,7 @@ def test_a_home_that_a_glob_would_misread_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "what[ever]*")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["with space", "quote ' quote", "ünï→", "a;b$c"])
 def test_a_home_may_have_any_other_name(tmp_path: Path, name: str) -> None:
     store = Store(tmp_path / name)
@@ -356,6 +357,7 @@ def fresh_client(path: Path, text: str) -> list[tuple[Any, ...]]:
         return client.execute(text).fetchall()
 
 
+@pytest.mark.full
 @pytest.mark.own_catalog
 def test_any_client_reads_the_catalog_with_its_comments(store: Store) -> None:
     made_market(store)
@@ -397,6 +399,7 @@ def test_a_copied_database_is_what_the_program_makes(tmp_path: Path) -> None:
     assert all(contents[0])
 
 
+@pytest.mark.full
 @pytest.mark.own_catalog
 def test_the_catalog_has_a_storage_version_for_old_clients(store: Store) -> None:
     """The catalog is written in the storage version that old clients can read."""
@@ -493,6 +496,7 @@ def in_another_process(program: str, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.full
 @pytest.mark.own_catalog
 def test_a_client_that_opened_the_catalog_for_writing_blocks_nobody(store: Store) -> None:
     made_market(store)
@@ -536,6 +540,7 @@ def read_only(store: Store) -> Iterator[Callable[[], None]]:
         folder.chmod(0o755)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_read_only_folder_can_be_read(
     store: Store, read_only: Callable[[], None], cached: bool
@@ -877,6 +882,7 @@ def test_a_damaged_segment_is_named_wherever_it_is_read(
     assert len(ask(store, "health")) >= 10
 
 
+@pytest.mark.full
 def test_a_damaged_segment_exits_with_5_and_wrong_sql_with_2(store: Store) -> None:
     """On the command line a damaged segment is exit code 5; wrong SQL stays 2."""
     made_market(store)

@@ -222,9 +222,7 @@ def collecting(
             started[name] = (home, process)
         yield started
         for _, process in started.values():
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            shell.leave(process)
 
 
 # --- tokens and prices --------------------------------------------------------------------------
@@ -361,6 +359,7 @@ def test_on_a_terminal_and_in_a_sheet_a_symbol_is_only_text(
 # --- endpoints ----------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_an_endpoint_with_wrong_answers_is_one_masked_line(
     name: str, collecting: dict[str, tuple[Path, subprocess.Popen[bytes]]]

@@ -67,6 +67,7 @@ def home(tmp_path: Path) -> Path:
 # --- what is stored -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_file_of_balances_gives_the_reference_health_factors(
     home: Path,
 ) -> None:
@@ -107,6 +108,7 @@ def test_names_up_to_the_limit_stay_apart(home: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_parquet_is_read_as_csv_is(home: Path, tmp_path: Path) -> None:
     (tmp_path / "same.csv").write_text(BALANCES)
     path = tmp_path / "same.parquet"
@@ -122,6 +124,7 @@ def test_parquet_is_read_as_csv_is(home: Path, tmp_path: Path) -> None:
     assert len(values_by_market["one"]) == 6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("report", [("health",), ("walls", "BTC"), ("triggers", "BTC")])
 def test_every_report_on_imported_positions_says_so(home: Path, report: tuple[str, ...]) -> None:
     assert brought(home, BALANCES).code == Exit.OK
@@ -134,6 +137,7 @@ def test_every_report_on_imported_positions_says_so(home: Path, report: tuple[st
     assert "stale" not in shown.err
 
 
+@pytest.mark.full
 def test_a_second_import_is_a_snapshot_and_the_newest_is_shown(home: Path) -> None:
     """A second import is a snapshot of its own, and the newest is shown."""
     assert brought(home, BALANCES).code == Exit.OK
@@ -146,6 +150,7 @@ def test_a_second_import_is_a_snapshot_and_the_newest_is_shown(home: Path) -> No
     assert whats["snapshot"] == "imported"  # it has no block
 
 
+@pytest.mark.full
 def test_prices_in_another_currency_have_usd_only_with_its_rate(home: Path) -> None:
     assert brought(home, ACCOUNTS, *MAPPED, "--quote", "ETH").code == Exit.OK
     (head,) = Store(home).rows(Snapshot)
@@ -157,6 +162,7 @@ def test_prices_in_another_currency_have_usd_only_with_its_rate(home: Path) -> N
     assert [row["debt_usd"] for row in rows] == [50 * 1800]
 
 
+@pytest.mark.full
 def test_the_time_is_that_of_the_file_unless_stated(home: Path) -> None:
     assert brought(home, BALANCES, "--at", "2023-06-19T12:00Z").code == Exit.OK
     (head,) = Store(home).rows(Snapshot)
@@ -167,6 +173,7 @@ def test_the_time_is_that_of_the_file_unless_stated(home: Path) -> None:
     assert newest.block_time.timestamp() == pytest.approx(written, abs=1e-3)
 
 
+@pytest.mark.full
 def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
     seizable = {}
     for rule in (rule.replace("N", "1.05") for rule in close_rules.MEANINGS):
@@ -259,6 +266,7 @@ def test_a_mapped_threshold_overrides_a_column_of_its_other_name(ours: str) -> N
     assert account.hf == pytest.approx(1.6)
 
 
+@pytest.mark.full
 def test_a_price_of_nothing_makes_exactly_its_accounts_not_available(home: Path) -> None:
     text = BALANCES.replace(",3000,0.83", ",0,0.83")
     assert brought(home, text).code == Exit.OK
@@ -422,6 +430,7 @@ def test_a_file_may_declare_that_its_numbers_have_decimal_commas(tmp_path: Path)
         imported_rows(table.columns, table.rows, {}, OPTIONS)
 
 
+@pytest.mark.full
 def test_a_wrong_file_or_flag_is_one_line_and_stores_nothing(home: Path) -> None:
     """A file or flag that does not fit is one line, and nothing is stored."""
     cases = [
@@ -539,6 +548,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.full
 def test_published_health_factors_are_equal_as_doubles(
     published: Path,
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_days_marts_are_what_the_reports_say_of_its_newest_snapshot(
     assert (checked["checked"], checked["equal"], checked["different"]) == (40, 40, 0)
 
 
+@pytest.mark.full
 def test_liquidations_are_counted_by_hour_within_the_utc_day(store: Store, tmp_path: Path) -> None:
     fill(store)
     late = datetime(2026, 1, 29, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -157,6 +158,7 @@ def test_liquidations_are_counted_by_hour_within_the_utc_day(store: Store, tmp_p
     assert (first["hour"], first["events"]) == (datetime(2026, 1, 30, tzinfo=UTC), 1)
 
 
+@pytest.mark.full
 def test_parameters_that_changed_since_the_day_before_are_listed(
     store: Store, tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_every_mart_says_what_its_columns_mean_in_the_file_itself(
             assert len(meaning) > 3
 
 
+@pytest.mark.full
 def test_the_days_are_hive_partitions_that_other_engines_read(store: Store, tmp_path: Path) -> None:
     fill(store)
     for day in (DAY, NEXT):
@@ -455,6 +458,7 @@ def test_a_damaged_manifest_is_named_and_the_marts_beside_it_stay(
     assert check_export(out, store) == (1, [])
 
 
+@pytest.mark.full
 def test_marts_without_a_manifest_are_not_replaced(store: Store, tmp_path: Path) -> None:
     fill(store)
     out = tmp_path / "out"
@@ -466,6 +470,7 @@ def test_marts_without_a_manifest_are_not_replaced(store: Store, tmp_path: Path)
     assert contents(night) == before
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["a\0b.csv", "\ud800.csv", "a\nb.csv", "..", ""])
 def test_a_name_that_is_no_file_is_a_fault_of_its_manifest(
     store: Store, tmp_path: Path, name: str
@@ -636,6 +641,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "cannot be written" in done.err
 
 
+@pytest.mark.full
 def test_a_full_disk_is_reported_and_leaves_nothing_behind(
     tmp_path: Path,
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_policy_that_is_none_is_refused(text: str) -> None:
         retention.retention_of(text)
 
 
+@pytest.mark.full
 def test_dropped_snapshots_go_with_balances_and_others_stay(
     tmp_path: Path,
 ) -> None:
@@ -297,6 +298,7 @@ class Breaking:
         raise AssertionError("what was not read is not verified")
 
 
+@pytest.mark.full
 def test_whatever_a_step_raises_is_its_failure_and_the_night_goes_on(
     lake: Store, tmp_path: Path
 ) -> None:
@@ -575,6 +577,7 @@ def test_thousands_of_segments_become_one_while_a_reader_keeps_asking(tmp_path: 
     assert len(store.rows(Load)) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("step", "entry"),
     [

@@ -212,6 +212,7 @@ def wrong(name: str) -> list[Row]:
     raise ValueError(f"say what {name} is for")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_rule_that_ships_runs_and_finds_what_it_is_for(store: Store, name: str) -> None:
     assert alerts.run(store, [], only=[name], now=NOW).failures == []
@@ -301,6 +302,7 @@ def test_only_the_newest_disclosure_of_a_token_is_news(store: Store) -> None:
     assert alerts.run(store, [], only=["alert_reserve_drift"], now=MAY).notices == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", ["alert_parameter_change", "alert_verify_mismatch", "alert_feed_silent"]
 )
@@ -377,6 +379,7 @@ def mine(store: Store, text: str) -> Path:
     return folder / "mine.sql"
 
 
+@pytest.mark.full
 def test_a_rule_can_write_nothing_and_opens_nothing_but_the_lake(store: Store) -> None:
     level(store, 120)
     assert len(alerts.run(store, [], only=["level"], now=NOW).notices) == 1
@@ -394,6 +397,7 @@ def test_a_rule_can_write_nothing_and_opens_nothing_but_the_lake(store: Store) -
     assert {p: p.stat().st_mtime_ns for p in store.lake.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "header",
     [
@@ -446,6 +450,7 @@ def test_a_rule_that_does_more_than_read_is_told_why(store: Store, text: str, me
     assert not target.exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "text",
     [
@@ -470,6 +475,7 @@ def test_a_rule_that_never_ends_is_stopped_and_stops_no_other(store: Store, text
     assert "stopped after 1 s" in done.err
 
 
+@pytest.mark.full
 def test_a_rule_the_engine_cannot_stop_stops_no_other(
     store: Store,
 ) -> None:
@@ -530,6 +536,7 @@ def test_a_wrong_rule_is_named_with_its_line_and_stops_no_other(
     assert message in str(failure)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -586,6 +593,7 @@ def test_a_value_is_stored_as_a_number_or_not_at_all(
     assert [n.value for n in store.rows(Notice)] == [stored]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -655,6 +663,7 @@ def test_a_rule_that_does_not_exist_is_told(store: Store) -> None:
         alerts.run(store, [], only=["x"], now=NOW)
 
 
+@pytest.mark.full
 def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
     level(store, 120)
     with listening() as box:
@@ -678,6 +687,7 @@ def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
         assert "CHAINWATCH_WEBHOOK" in shown
 
 
+@pytest.mark.full
 def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) -> None:
     level(store, 120)
     with listening() as box:

@@ -79,6 +79,7 @@ def rest(store: Store, price: float, scale: float = 1, **values: object) -> dict
     return rows
 
 
+@pytest.mark.full
 def test_what_stood_against_a_price_is_told_for_each_depth(store: Store) -> None:
     # In the full book the first step ends above the second; in a tenth of it all fall as one.
     wall(store, [(88_000.0, 2.0), (87_500.0, 60.0), (80_000.0, 500.0)])
@@ -111,6 +112,7 @@ def set_up(store: Store, case: dict[str, Any]) -> dict[str, Any]:
     return {"scale": impact.get("kappa", 1)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", vectors.cases("cascade_golden"))
 def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict[str, Any]) -> None:
     how = set_up(store, case)
@@ -134,6 +136,7 @@ def test_steps_and_groups_are_those_of_the_golden_cases(store: Store, case: dict
         assert [row[ours] for row in result] == close(wanted[theirs]), ours
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", vectors.cases("cascade_golden"))
 def test_falls_come_to_rest_where_the_golden_cases_do(store: Store, case: dict[str, Any]) -> None:
     how = set_up(store, case)
@@ -476,6 +479,7 @@ def test_only_the_sold_share_moves_the_price(
     assert sum(r["sold_units"] for r in half) == close(300)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("reserves", "absorbed", "sold"),
     [
@@ -504,6 +508,7 @@ def test_absorbed_collateral_is_sold_later_below_target_reserves(
     assert (result["sold_units"], result["unsold_units"]) == (close(sold), close(50 - sold))
 
 
+@pytest.mark.full
 def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Store) -> None:
     steps = [(95_000.0, 3.0), (90_000.0, 2.0), (60_000.0, 4.0)]
     wall(store, steps)
@@ -520,6 +525,7 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
         assert result["toxic_debt_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("price", "left"), [(85_361.0, 0.0), (85_359.0, 77_600 - 85_359 / 1.1), (80_000.0, 4_872.73)]
 )
@@ -593,6 +599,7 @@ def test_a_correlated_factor_moves_triggers_and_is_not_sold(
     assert (alone["units"], both["units"]) == (close(1), close(1))
 
 
+@pytest.mark.full
 def test_a_fall_by_a_share_reaches_each_market_at_its_own_distance(store: Store) -> None:
     for name, spot in (("high", 102_000.0), ("low", SPOT)):
         made = Steps(spot=spot, market=name)

@@ -120,6 +120,7 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     assert full[-1]["cum_units"] == pytest.approx(bins[-1]["cum_units"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("own", "target", "line"),
     [
@@ -239,6 +240,7 @@ def test_a_price_is_explained_in_words_and_rows(home: Path) -> None:
     assert "No account's trigger price lies between 58,800.00 and 61,200.00." in quiet.out
 
 
+@pytest.mark.full
 def test_the_header_says_so_where_the_markets_prices_differ(home: Path, tmp_path: Path) -> None:
     assert "prices of BTC differ" not in command(home, "BTC").out
     store = Store(tmp_path)
@@ -287,6 +289,7 @@ def vector(store: Store, *names: str, drops: dict[str, float]) -> list[dict[str,
     return made.result.dicts()
 
 
+@pytest.mark.full
 def test_several_factors_rest_where_no_further_round_moves_them(
     home: Path,
 ) -> None:
@@ -346,6 +349,7 @@ def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> 
         assert row["landing_price"] >= wanted["landing_price"] * (1 - 1e-9)
 
 
+@pytest.mark.full
 def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
     """A price may rise by a trifle from round to round: on another way to nearly the same prices
     accounts trigger elsewhere, where the same debt is worth fewer units."""
@@ -489,6 +493,7 @@ def test_without_books_a_volume_gives_the_square_root_law_alone(tmp_path: Path) 
 # --- pictures -----------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "begins"), [("a.png", b"\x89PNG"), ("a.svg", b"<svg"), ("a.html", b"<!DOCTYPE html>")]
 )
@@ -517,6 +522,7 @@ def rows_in(part: Any) -> Iterator[dict[str, Any]]:
         yield from rows_in(item)
 
 
+@pytest.mark.full
 def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="the extra `charts` is not installed")
     store = Store(tmp_path)
@@ -557,6 +563,7 @@ def hostile_market(home: Path, name: str) -> Store:
     return store
 
 
+@pytest.mark.full
 def test_no_name_becomes_a_script_of_a_chart_page(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="the extra `charts` is not installed")
     browser.program()

@@ -203,6 +203,7 @@ def test_levels_follow_the_formula_of_isolated_margin_on_both_sides(tmp_path: Pa
     assert values[100.0, "short"]["liquidation_price"] == pytest.approx(101 / 1.005)
 
 
+@pytest.mark.full
 def test_the_walk_is_that_of_single_positions(fitted_lake: Store) -> None:
     result = walked(fitted_lake)
     bars = fitted_lake.rows(OpenInterest, "true ORDER BY time")
@@ -327,6 +328,7 @@ def test_the_score_is_of_bars_that_the_fit_has_not_seen(fitted_lake: Store) -> N
     assert after.scores[0].r2 < 0.5
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("count", "feed", "reason"),
     [

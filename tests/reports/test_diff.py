@@ -81,6 +81,7 @@ def address(name: str) -> str:
 WHO: Balances = {"a": (4.0, 7_800.0), "b": (10.0, 20_000.0), "c": (100.0, 1_000.0)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("cause", "change", "sign"),
     [
@@ -116,6 +117,7 @@ def test_interest_is_what_the_index_made_of_the_older_debt(tmp_path: Path) -> No
     assert moved == {"interest"}
 
 
+@pytest.mark.full
 def test_a_liquidation_is_no_repayment_and_no_withdrawal(tmp_path: Path) -> None:
     after = WHO | {"a": (2.6, 3_900.0)}
     event = ChainLiquidation(

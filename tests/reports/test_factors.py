@@ -127,6 +127,7 @@ def test_money_metals_ratios_and_unknown_feeds_need_a_beta(store: Store) -> None
     assert moved == {"WETH": 1, "wstETH": 1, "XAUt": 0.2, "ODD": 2, "USDT": -0.1}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "money", ["USDC", "USDT", "USDe", "crvUSD", "PYUSD", "DAI", "GHO", "EUR", "EURC", "GBP", "XAU"]
 )
@@ -294,6 +295,7 @@ def test_the_graph_of_the_recorded_chain_is_printed_and_parses() -> None:
     assert all(row["feed"].startswith("0x") and row["description"] for row in rows)
 
 
+@pytest.mark.full
 def test_walls_of_the_market_say_which_assets_moved_and_by_how_much(store: Store) -> None:
     golden(store)
     done = run("walls", "market", "--beta", "ETH=1.3", "--beta", "xau=0.1", home=store.home)
@@ -312,6 +314,7 @@ def test_walls_of_the_market_say_which_assets_moved_and_by_how_much(store: Store
     assert rows.out == values.out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -333,6 +333,7 @@ def moved(store: Store, hf: float, x: float) -> float:
     return float(sum(r["units"] for r in sales(store) if r["x"] >= x))
 
 
+@pytest.mark.full
 def test_just_above_and_just_below_one_the_same_is_sold(store: Store) -> None:
     below, above = (moved(store, hf, 0.8) for hf in (0.999, 1.001))
     assert above == close(0.42 + 0.42 / 0.95)
@@ -396,6 +397,7 @@ def left_out(store: Store, **values: object) -> dict[str, tuple[str, int]]:
     }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "rule", ["reserve-half", "half", "position-half", "whole", "absorb", "target 1.05"]
 )
@@ -468,6 +470,7 @@ def test_healing_begins_where_the_health_factor_is_one(store: Store) -> None:
     assert plain["heal"] == [0, 0, 0, close(2_000 * 1.05 / 0.16), close(52_500)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rule", ["half", "reserve-half"])
 def test_who_is_not_liquidatable_below_one_is_so_at_the_next_move(store: Store, rule: str) -> None:
     spared, plain = (sums_at(store, 88_000, verdict, rule) for verdict in (False, None))

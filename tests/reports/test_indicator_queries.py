@@ -473,6 +473,7 @@ def test_arithmetic_of_a_claim_is_told_against_both_figures(fill: Fill) -> None:
     assert (result["holds"], result["verdict"]) == (True, "not checkable")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "rows", "figure"),
     [
@@ -510,6 +511,7 @@ def test_part_of_a_window_is_counted_and_decides_nothing(fill: Fill) -> None:
     assert result["finding"].startswith("so far 17.00; sessions before: 1 16.00, 5 16.00")
 
 
+@pytest.mark.full
 def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None:
     """A spread has the sessions and the provenance of both its series."""
     first = date(2026, 1, 12)
@@ -555,6 +557,7 @@ def test_a_spread_has_sessions_and_provenance_of_both_series(fill: Fill) -> None
     assert judge(fill(sofr), 17)["verdict"] == "not checkable"
 
 
+@pytest.mark.full
 def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
     """Whatever days are missing: the verdict of the whole, or n/a with the count."""
     complete: list[Row] = [
@@ -579,6 +582,7 @@ def test_holes_never_turn_a_figure_into_another_verdict(fill: Fill) -> None:
             assert result["verdict"].startswith((wanted, "not checkable") if part else wanted)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("before", "named", "wanted"),
     [
@@ -598,6 +602,7 @@ def test_a_session_before_keeps_a_claim_from_being_refuted(
     assert finding == f"30 January {named:+.2f} %, 29 January {before:+.2f} %"
 
 
+@pytest.mark.full
 def test_a_trend_that_a_choice_of_window_decides_is_told(fill: Fill) -> None:
     falling = {"2026-01-28": 97.0, "2026-01-29": 96.0}
     assert verdict(closes("dxy", falling, 98.0), fill, 13) == (
@@ -628,6 +633,7 @@ def test_sources_that_disagree_refute_nothing(fill: Fill) -> None:
     assert judge(fill(rows), 11)["verdict"] == "contradicted"
 
 
+@pytest.mark.full
 def test_one_venue_supports_a_price_and_cannot_deny_it(fill: Fill) -> None:
     at = day("2026-02-06")
     binance = {"venue": "binance", "symbol": "BTC/USDT", "source": "candles"}
@@ -699,6 +705,7 @@ def quarters(gold: tuple[int, int], bitcoin: tuple[int, int], prices: tuple[str,
 OUNCES = [value("gold", date(2025, 9, 30), 10.0), value("gold", date(2025, 12, 31), 12.0)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("gold", "expected", "wanted", "words"),
     [
@@ -718,6 +725,7 @@ def test_a_move_into_gold_is_told_by_ounces_beside_share(
     assert words in finding
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("bitcoin", "prices", "wanted"),
     [

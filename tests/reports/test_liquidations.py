@@ -577,6 +577,7 @@ def test_a_window_across_two_eras_names_both(catalog: Catalog) -> None:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("value", [1e40, 1.7e308])
 def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
     tmp_path: Path, value: float

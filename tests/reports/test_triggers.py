@@ -99,6 +99,7 @@ GOLDEN: dict[str, tuple[Any, Any, Any, float, dict[str, tuple[str, float | None]
 THRESHOLDS = {"WBTC": 0.78, "WETH": 0.83, "wstETH": 0.79, "USDC": 0.78}
 
 
+@pytest.mark.full
 def test_the_golden_portfolios_trigger_where_the_table_says(store: Store) -> None:
     assets = [
         Asset(
@@ -130,6 +131,7 @@ def test_the_golden_portfolios_trigger_where_the_table_says(store: Store) -> Non
                 )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", vectors("portfolios"))
 def test_a_portfolio_of_the_reference_vectors_triggers_as_computed(
     store: Store, case: dict[str, Any]
@@ -166,6 +168,7 @@ def test_a_portfolio_of_the_reference_vectors_triggers_as_computed(
             assert PRICES[symbol] * (1 - beta + beta * row["x"]) == close(price)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", vectors("triggers"))
 def test_a_trigger_of_the_reference_vectors_is_the_querys(
     store: Store, case: dict[str, Any]
@@ -282,6 +285,7 @@ def test_a_loop_that_would_cross_at_a_negative_price_is_outside(store: Store) ->
     assert row["x"] is None
 
 
+@pytest.mark.full
 def test_every_class_is_told_apart(store: Store) -> None:
     book = Book(
         Asset("btc", 100.0, lt=0.8, betas={"F": 1.0}),
@@ -336,6 +340,7 @@ def test_near_the_threshold_the_contracts_integer_decides(store: Store) -> None:
     assert trigger(store, "F", under)["direction"] == "now"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", vectors("toxic"))
 def test_at_the_toxic_line_healing_takes_all_of_the_collateral(
     store: Store, case: dict[str, Any]

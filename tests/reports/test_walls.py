@@ -111,6 +111,7 @@ def test_without_a_step_the_edges_are_round_numbers_near_one_percent(
     assert all(isclose(round(p / width) * width, p, rel_tol=1e-9) for p in [*down, *up] if p)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("direction", ["down", "up"])
 @pytest.mark.parametrize("reach", [0.3, 0.777])
 @pytest.mark.parametrize("fine", [{"p_step_abs": 1.0}, {"p_step_pct": 0.0001}])

@@ -89,6 +89,7 @@ def balances_hold(market: AaveV2Market, legs: dict[tuple[str, str, str], Leg]) -
 # --- equal to the chain -------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(market: AaveV2Market, lake: Lakes) -> None:
     missing_logs_are_refused(
         lambda **entry: lake(market, scope="borrowers", **entry), lambda: borrower(market)
@@ -212,6 +213,7 @@ def test_an_incremental_snapshot_of_aave_v2_equals_a_full_one(
         chain.revert(before)
 
 
+@pytest.mark.full
 def test_each_action_of_an_aave_v2_account_is_in_the_next_snapshot(
     market: AaveV2Market, lake: Lakes
 ) -> None:
@@ -252,6 +254,7 @@ def test_each_action_of_an_aave_v2_account_is_in_the_next_snapshot(
     same_positions(watched, fresh)
 
 
+@pytest.mark.full
 def test_pure_depositors_of_aave_v2_are_only_in_scope_all(
     market: AaveV2Market, lake: Lakes
 ) -> None:
@@ -313,6 +316,7 @@ def test_a_rebalanced_stable_rate_is_in_the_next_snapshot(
     balances_hold(market, watched.legs())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("source", ["aave-v2", "aave-v3", "spark"])
 def test_a_stable_debt_missing_from_the_total_supply_counts(
     market: AaveV2Market, aave_market: AaveMarket, lake: Lakes, source: str
@@ -564,6 +568,7 @@ def test_a_health_factor_of_one_holds_and_one_unit_less_is_liquidated(
     assert (row.hf_wad, row.liquidatable, liquidated) == (ETHER - 1, True, True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("unit", ["USDC", "DAI", "WBTC"])
 def test_the_last_unit_of_debt_and_collateral_equals_the_chain(
     market: AaveV2Market, lake: Lakes, unit: str
@@ -592,6 +597,7 @@ def test_the_last_unit_of_debt_and_collateral_equals_the_chain(
     assert holds(watched, watched.collect())[USER].status == "no debt"
 
 
+@pytest.mark.full
 def test_a_flag_without_a_balance_asks_for_a_price_all_the_same(
     market: AaveV2Market, lake: Lakes
 ) -> None:
@@ -620,6 +626,7 @@ def test_a_flag_without_a_balance_asks_for_a_price_all_the_same(
 # --- prices that are none -----------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("price", [-1, 2**255 - 1, 2**190])
 def test_a_failing_price_of_aave_v2_is_na_where_the_chain_reverts(
     market: AaveV2Market, lake: Lakes, price: int
@@ -661,6 +668,7 @@ def test_an_unknown_revision_of_aave_v2_is_refused_and_never_guessed(
     assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
 
 
+@pytest.mark.full
 def test_a_pool_of_one_protocol_is_refused_by_the_source_of_the_other(
     market: AaveV2Market, aave_market: AaveMarket, lake: Lakes
 ) -> None:

@@ -224,6 +224,7 @@ def test_after_each_block_an_incremental_snapshot_equals_a_full_one(
         chain.revert(before)
 
 
+@pytest.mark.full
 def test_who_only_supplied_is_in_scope_all_and_not_in_scope_borrowers(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -243,6 +244,7 @@ def test_who_only_supplied_is_in_scope_all_and_not_in_scope_borrowers(
     assert borrowers.snapshot().based_on is not None
 
 
+@pytest.mark.full
 def test_a_lake_may_go_from_scope_all_to_borrowers_and_back(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -331,6 +333,7 @@ def test_a_changed_category_counts_in_the_next_snapshot(
     assert holds(watched, snapshot)[USER].lt_bps == 8_100
 
 
+@pytest.mark.full
 def test_a_category_may_get_and_lose_its_price_source(
     priced_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -361,6 +364,7 @@ def test_a_category_may_get_and_lose_its_price_source(
     assert holds(watched, snapshot)[USER].collateral_base == 1_500 * BASE
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_category_without_a_price_makes_only_its_accounts_na(
     priced_market: AaveMarket, watch: Callable[..., Watched], listed: bool
@@ -411,6 +415,7 @@ def test_another_price_source_counts_in_the_next_snapshot(
     assert sources == {before.snapshot: market.listed["WETH"].feed, after.snapshot: feed}
 
 
+@pytest.mark.full
 def test_collateral_without_a_threshold_lies_idle_and_comes_back(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -463,6 +468,7 @@ def set_threshold(market: AaveMarket, symbol: str, threshold_bps: int) -> None:
     )
 
 
+@pytest.mark.full
 def test_a_reserve_listed_later_is_read_from_then_on(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -529,6 +535,7 @@ def test_paused_and_frozen_reserves_keep_their_figures_and_say_so(
     assert flags["WBTC"] == (False, False)
 
 
+@pytest.mark.full
 def test_what_a_paused_reserve_holds_is_not_seizable_now(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -703,6 +710,7 @@ def test_an_upgraded_pool_has_the_rules_of_its_new_revision(
     assert shown == {before.block_number: "3.0", still.block_number: "3.0", block: "3.1"}
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -764,6 +772,7 @@ def test_a_scope_that_does_not_exist_is_refused(
 # --- a chain that changes its mind --------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scope", ["all", "borrowers"])
 def test_after_a_reorganisation_reports_leave_the_orphan_out(
     aave_market: AaveMarket, watch: Callable[..., Watched], scope: str
@@ -810,6 +819,7 @@ def test_after_a_reorganisation_reports_leave_the_orphan_out(
     assert len(watched.store.rows(Orphan)) == 1
 
 
+@pytest.mark.full
 def test_a_reorganisation_below_the_first_snapshot_is_read_anew(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -959,6 +969,7 @@ def wrong_account(**changes: Any) -> Callable[[Row], Row]:
     return lambda row: msgspec.structs.replace(row, **changes) if isinstance(row, Account) else row
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("independent", [False, True])
 def test_verify_finds_a_wrong_figure_stores_it_and_ends_with_one(
     aave_market: AaveMarket, watch: Callable[..., Watched], independent: bool
@@ -988,6 +999,7 @@ def test_verify_finds_a_wrong_figure_stores_it_and_ends_with_one(
     assert checks.returncode == Exit.CHECK_FAILED
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("changes", "figure", "ours"),
     [
@@ -1033,6 +1045,7 @@ def test_web3_reads_the_same_as_our_own_client(
     assert all(row.mismatched == 0 for row in methods.values())
 
 
+@pytest.mark.full
 def test_a_sample_takes_risky_accounts_first_and_is_reported(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -1092,6 +1105,7 @@ def test_the_deployment_block_comes_from_bisection(
     same_positions(watched, with_block)
 
 
+@pytest.mark.full
 def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
     aave_market: AaveMarket, priced_market: AaveMarket, tmp_path: Path
 ) -> None:
@@ -1115,6 +1129,7 @@ def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
     assert blocks == {"local": 0, "second": 1}
 
 
+@pytest.mark.full
 def test_a_borrow_for_another_account_names_the_one_that_owes(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:

@@ -333,6 +333,7 @@ def test_zero_dust_debtless_and_unused_positions_are_distinct(
     assert set(scoped.accounts(scoped.collect())) == {OTHER}
 
 
+@pytest.mark.full
 def test_one_unit_below_the_trigger_price_is_liquidatable(market: SpokeMarket, lake: Lakes) -> None:
     """A price may equal the trigger price; one unit less makes the account liquidatable."""
     position(market, USER, WAD, 2_000 * 10**6)
@@ -354,6 +355,7 @@ def test_one_unit_below_the_trigger_price_is_liquidatable(market: SpokeMarket, l
         market.chain.revert(fork)
 
 
+@pytest.mark.full
 def test_an_account_with_more_than_twenty_reserves_is_counted_whole(
     chain: Chain, lake: Lakes
 ) -> None:
@@ -418,6 +420,7 @@ def test_an_account_is_liquidatable_at_its_trigger_not_before(
             assert (market.figures([row["account"]])[row["account"]][2] < WAD) == verdict, row
 
 
+@pytest.mark.full
 def test_a_wall_counts_what_brings_an_account_to_its_target(
     market: SpokeMarket, lake: Lakes
 ) -> None:
@@ -475,6 +478,7 @@ def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: La
     assert ask(watched.store, "liquidation_bonus") == []
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(market: SpokeMarket, lake: Lakes) -> None:
     debt = [market.supply(USER, "WETH", WAD), market.borrow(USER, "USDC", 10**9)]
     missing_logs_are_refused(
@@ -486,6 +490,7 @@ def test_debt_without_logs_is_no_empty_market(market: SpokeMarket, lake: Lakes) 
 # --- refused, and verified ----------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["a token", "the hub", "nobody", "99 to everything"])
 def test_a_contract_that_is_no_spoke_is_refused_in_one_line(
     market: SpokeMarket, lake: Lakes, what: str
@@ -509,6 +514,7 @@ def other_hf(row: Row) -> Row:
     return msgspec.structs.replace(row, hf_wad=row.hf_wad + 1) if wrong else row
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "figures"),
     [

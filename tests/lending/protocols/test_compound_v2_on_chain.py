@@ -350,6 +350,7 @@ def test_scope_borrowers_has_every_debtor_and_no_pure_supplier(
 # --- accounts at the edges ----------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_zero_dust_and_debtless_positions_are_distinct(market: CompoundMarket, lake: Lakes) -> None:
     chain, watched = market.chain, lake(market)
     open_position(market, USER, "WETH", 10**18, 0)
@@ -406,6 +407,7 @@ def test_one_unit_below_the_trigger_price_can_be_liquidated(
     chain.revert(fork)
 
 
+@pytest.mark.full
 def test_an_account_in_more_than_twenty_markets_is_counted_whole(chain: Chain, lake: Lakes) -> None:
     rng = Random(24)
     listed = [
@@ -457,6 +459,7 @@ def test_a_debt_in_a_deprecated_market_is_always_liquidatable(
 # --- prices -------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("price", "status"), [(0, "n/a (no price)"), (-1, "n/a (oracle reverted)")]
 )
@@ -546,6 +549,7 @@ def test_a_wall_counts_half_of_a_debt_and_the_incentive_on_it(
 # --- what was liquidated ------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_liquidations_have_the_repayment_and_seized_ctokens(
     market: CompoundMarket, lake: Lakes
 ) -> None:
@@ -584,6 +588,7 @@ NINES = "606360005260206000f3"  # returns 99 to every call
 ONES = "600160005260206000f3"  # returns 1 to every call: no list of markets
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["a token", "a cToken", "nobody", "99", "1"])
 def test_a_contract_that_is_no_comptroller_is_refused_in_one_line(
     market: CompoundMarket, lake: Lakes, what: str
@@ -601,6 +606,7 @@ def test_a_contract_that_is_no_comptroller_is_refused_in_one_line(
     )
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(market: CompoundMarket, lake: Lakes) -> None:
     missing_logs_are_refused(
         lambda **entry: lake(market, scope="borrowers", **entry),
@@ -611,6 +617,7 @@ def test_debt_without_logs_is_no_empty_market(market: CompoundMarket, lake: Lake
 # --- verify -------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "figures"),
     [
@@ -629,6 +636,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     tampering_is_found(watched, USER, change, figures)
 
 
+@pytest.mark.full
 def test_web3_is_not_offered_for_a_stand_in(market: CompoundMarket, lake: Lakes) -> None:
     open_position(market, USER, "WETH", 10**18, 10**8)
     watched = lake(market)

@@ -462,6 +462,7 @@ def test_an_incremental_snapshot_equals_a_full_one(
         chain.revert(before)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("scope", ["all", "borrowers"])
 def test_a_transfer_of_base_between_borrowers_counts(
     market: CometMarket, lake: Lakes, scope: str
@@ -493,6 +494,7 @@ def test_a_transfer_of_base_between_borrowers_counts(
     assert watched.verify()[0].mismatched == 0
 
 
+@pytest.mark.full
 def test_scope_borrowers_has_all_debtors_and_no_pure_supplier(
     market: CometMarket, lake: Lakes
 ) -> None:
@@ -542,6 +544,7 @@ def test_suppliers_debtless_collateral_and_dust_are_distinct(
     assert (USER, weth, "collateral") not in watched.legs()
 
 
+@pytest.mark.full
 def test_a_price_may_stand_on_the_line_and_one_unit_less_is_absorbed(
     market: CometMarket, lake: Lakes
 ) -> None:
@@ -577,6 +580,7 @@ def test_a_debt_without_value_is_no_debt_to_the_stand_in(chain: Chain, lake: Lak
     assert watched.verify()[0].mismatched == 0
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(market: CometMarket, lake: Lakes) -> None:
     market.chain.send_all(market.supply(LENDER, "USDC", 10**12))
     missing_logs_are_refused(
@@ -588,6 +592,7 @@ def test_debt_without_logs_is_no_empty_market(market: CometMarket, lake: Lakes) 
 # --- a market that counts in its base asset -----------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_market_in_its_base_asset_has_usd_only_with_a_feed(chain: Chain, lake: Lakes) -> None:
     """A market priced in its base asset has that quote, and USD only with a feed."""
     aave = shelf(chain, [("WETH", 18, USD), ("wstETH", 18, 12 * USD // 10)], "ETH")
@@ -670,6 +675,7 @@ def in_weth(chain: Chain) -> tuple[CometMarket, dict[str, str]]:
     return market, feeds
 
 
+@pytest.mark.full
 def test_a_market_in_weth_moves_as_its_feeds_do(chain: Chain, lake: Lakes) -> None:
     """30,000 USD each of cbBTC, USDC and cbETH against 7.5 WETH; each feed is moved for real."""
     market, feeds = in_weth(chain)
@@ -727,6 +733,7 @@ def test_without_a_quote_feed_a_divided_price_has_no_wall(chain: Chain, lake: La
 # --- 24 collaterals -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_collaterals_of_the_reserved_byte_count(chain: Chain, lake: Lakes) -> None:
     """Accounts with more than twenty collaterals have those of the reserved byte counted."""
     rng = Random(24)
@@ -869,6 +876,7 @@ def test_the_price_of_absorbed_collateral_is_what_the_arithmetic_says(market: Co
 # --- prices that are none -----------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("symbol", "price"), [("WETH", 0), ("wstETH", -(2**255)), ("USDC", -1)])
 def test_a_failing_feed_leaves_the_verdicts_of_the_stand_in(
     market: CometMarket, lake: Lakes, symbol: str, price: int
@@ -909,6 +917,7 @@ def test_a_failing_feed_leaves_the_verdicts_of_the_stand_in(
 NINES = "606360005260206000f3"  # returns 99 to every call
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["a token", "an account", "nobody", "99 to everything"])
 def test_a_contract_that_is_no_comet_is_refused_in_one_line(
     market: CometMarket, lake: Lakes, what: str
@@ -962,6 +971,7 @@ def no_verdict(row: Row) -> Row:
     return msgspec.structs.replace(row, liquidatable=None, status="n/a (guess)") if wrong else row
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "figure", "ours"),
     [
@@ -1005,6 +1015,7 @@ def test_web3_is_not_offered_for_a_stand_in(market: CometMarket, lake: Lakes) ->
         watched.verify(independent=True)
 
 
+@pytest.mark.full
 def test_a_scope_of_a_stand_in_that_does_not_exist_is_refused(
     market: CometMarket, lake: Lakes
 ) -> None:

@@ -262,6 +262,7 @@ def test_an_incremental_snapshot_equals_a_full_one(
         chain.revert(before)
 
 
+@pytest.mark.full
 def test_scope_borrowers_leaves_out_who_only_supplied_collateral(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -336,6 +337,7 @@ def test_one_unit_below_the_trigger_price_is_liquidated(market: MorphoMarket, la
         chain.revert(fork)
 
 
+@pytest.mark.full
 def test_an_address_in_many_markets_has_a_position_in_each(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -363,6 +365,7 @@ def test_an_address_in_many_markets_has_a_position_in_each(
 # --- prices, rates and tokens that are none -----------------------------------------------------
 
 
+@pytest.mark.full
 def test_without_a_price_or_rate_only_its_positions_have_no_verdict(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -391,6 +394,7 @@ def test_without_a_price_or_rate_only_its_positions_have_no_verdict(
     assert watched.collect().accounts_failed == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("price", [0, 2**256 - 1])
 def test_an_absurd_price_is_taken_as_the_contract_takes_it(
     market: MorphoMarket, lake: Lakes, price: int
@@ -410,6 +414,7 @@ def test_an_absurd_price_is_taken_as_the_contract_takes_it(
     assert row.collateral_usd is None
 
 
+@pytest.mark.full
 def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -478,6 +483,7 @@ def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lake
         assert verdicts(market, [row["account"]]) == {pair.position_name(USER): verdict}
 
 
+@pytest.mark.full
 def test_debt_without_logs_is_no_empty_market(market: MorphoMarket, lake: Lakes) -> None:
     missing_logs_are_refused(
         lambda **entry: lake(market, scope="borrowers", **entry),
@@ -488,6 +494,7 @@ def test_debt_without_logs_is_no_empty_market(market: MorphoMarket, lake: Lakes)
 # --- triggers and walls -------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_position_is_liquidatable_at_its_trigger_not_before(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -532,6 +539,7 @@ def test_a_wall_counts_the_whole_debt_and_the_incentive_on_it(
 # --- what was liquidated ------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
     market: MorphoMarket, lake: Lakes
 ) -> None:
@@ -574,6 +582,7 @@ def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
 # --- refused, in one line -----------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["a token", "nobody", "99 to everything", "1 to everything"])
 def test_a_contract_that_is_no_morpho_is_refused_in_one_line(
     market: MorphoMarket, lake: Lakes, what: str
@@ -590,6 +599,7 @@ def test_a_contract_that_is_no_morpho_is_refused_in_one_line(
 # --- verify -------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "figure"),
     [
@@ -608,6 +618,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     tampering_is_found(watched, name, change, {figure})
 
 
+@pytest.mark.full
 def test_web3_is_not_offered_for_a_stand_in(market: MorphoMarket, lake: Lakes) -> None:
     open_position(market, "weth", USER, WAD, 10**8)
     watched = lake(market)
