@@ -179,6 +179,7 @@ def test_a_wrong_endpoint_is_named_by_its_setting_not_shown(tmp_path: Path, url:
 # --- the listing --------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_listing_says_what_is_collected_and_how_old_it_is(tmp_path: Path) -> None:
     home = shell.copied_lake(tmp_path)
     positions = tmp_path / "mine.csv"

@@ -46,6 +46,7 @@ def test_a_token_or_an_option_alone_means_the_report(home: Path) -> None:
     assert {row["token"] for row in body["rows"]} == {"USDT"}
 
 
+@pytest.mark.full
 def test_a_day_is_meant_to_its_end(home: Path) -> None:
     def newest(*when: str) -> str:
         done = run("reserves", *when, "--json", home=home)

@@ -567,6 +567,7 @@ def test_a_stable_rate_debt_keeps_its_rate_and_can_be_swapped(aave_market: AaveM
         market.chain.send_all([market.borrow(USER, "USDT", 1, STABLE)])
 
 
+@pytest.mark.full
 def test_a_category_may_have_a_price_of_its_own(toolchain: Toolchain) -> None:
     with Node(toolchain.anvil) as fresh, Chain(fresh.url) as chain:
         market = deploy(chain, toolchain.artifacts, category_price=2 * 10**8)

@@ -259,6 +259,7 @@ def test_both_sources_of_vix_agree_on_every_common_day(market: Store) -> None:
     assert [(r["vix"], r["source"]) for r in filled] == [(24.64, "fred")]
 
 
+@pytest.mark.full
 def test_vix_measures_equal_the_published_ones(market: Store) -> None:
     rows = {str(r["as_of"]): r for r in ask(market, "vix_days")}
     scores = {

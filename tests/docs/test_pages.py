@@ -30,6 +30,7 @@ def test_the_cookbook_has_a_question_for_each_block() -> None:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("question", "text"), RECIPES, ids=[q for q, _ in RECIPES])
 def test_a_recipe_answers_its_question(question: str, text: str) -> None:
     with query.open_catalog(Store(shell.recorded_lake())) as catalog:

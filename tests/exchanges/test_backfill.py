@@ -87,6 +87,7 @@ def past(count: int, begin: datetime = BEGIN, seconds: float = 30.0) -> list[tup
     return [(n, first + int(n * seconds) * 1000) for n in range(count)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("source", HISTORIES, ids=named)
 async def test_a_history_is_read_once_and_resumed_where_it_stopped(
     server: Loopback, tmp_path: Path, source: Source

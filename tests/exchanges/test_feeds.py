@@ -267,6 +267,7 @@ async def test_ctrl_c_ends_a_collector_within_a_second_and_stores_what_came(
     assert await quickest(lambda n: seconds(tmp_path / f"{n}")) < 1.0
 
 
+@pytest.mark.full
 async def test_a_collector_killed_in_a_burst_loses_nothing_acknowledged(
     exchange: Loopback, tmp_path: Path
 ) -> None:

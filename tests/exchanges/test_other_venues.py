@@ -48,6 +48,7 @@ def test_every_stream_has_a_fixture_of_frames() -> None:
     assert missing == []
 
 
+@pytest.mark.full
 async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(
     exchange: Loopback, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ async def test_a_refused_feed_is_down_with_the_venues_words(
         assert any("refused: " in s.reason for s in spans), channel.source
 
 
+@pytest.mark.full
 async def test_a_refused_socket_is_tried_again_until_it_opens(
     exchange: Loopback, tmp_path: Path
 ) -> None:

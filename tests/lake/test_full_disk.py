@@ -43,6 +43,7 @@ def test_a_night_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
         assert shell.run("--quiet", "health", home=store.home).code == Exit.OK
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("left", [0, 300_000])
 def test_a_demo_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
     with small_file_system(disk := tmp_path / "disk") as reason:
@@ -52,6 +53,7 @@ def test_a_demo_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
         assert_full(shell.run("--quiet", "demo", "--recorded", home=disk / "home"))
 
 
+@pytest.mark.full
 def test_output_and_export_on_a_full_disk_are_one_line(tmp_path: Path) -> None:
     home = shell.copied_lake(tmp_path)
     with small_file_system(disk := tmp_path / "disk") as reason:

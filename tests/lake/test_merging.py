@@ -77,6 +77,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.full
 def test_small_loads_become_few_and_every_row_and_the_cursor_stay(store: Store) -> None:
     with eager(store) as merger:
         for n in range(22):

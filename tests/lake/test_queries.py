@@ -600,6 +600,7 @@ def test_on_sound_data_no_check_finds_anything(store: Store) -> None:
         assert failed_checks(catalog) == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("check", CHECKS)
 def test_each_check_finds_the_fault_that_it_is_for(store: Store, check: str) -> None:
     made = sound(store)

@@ -1132,6 +1132,7 @@ def ballast(size: int, number: int) -> list[Row]:
     ]
 
 
+@pytest.mark.full
 def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) -> None:
     store = Store(small_disk / "home")
     store.create()

@@ -228,6 +228,7 @@ def collecting(
 # --- tokens and prices --------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_market_of_hostile_tokens_is_read_and_verified(
     hostile: tuple[Path, Done, dict[str, str]],
 ) -> None:
@@ -339,6 +340,7 @@ def test_every_report_is_written_in_every_format_and_nothing_gets_out(
             assert len(table) == len(made.result.rows) + 2
 
 
+@pytest.mark.full
 def test_on_a_terminal_and_in_a_sheet_a_symbol_is_only_text(
     hostile: tuple[Path, Done, dict[str, str]],
 ) -> None:
@@ -382,6 +384,7 @@ def test_an_endpoint_with_wrong_answers_is_one_masked_line(
     assert not list((home / "tmp").iterdir())
 
 
+@pytest.mark.full
 def test_an_endpoint_that_fails_during_a_read_stores_nothing(tmp_path: Path) -> None:
     """It serves the market's own state and refuses the accounts."""
 

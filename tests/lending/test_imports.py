@@ -88,6 +88,7 @@ def test_a_file_of_balances_gives_the_reference_health_factors(
     assert run("checks", home=home).code == Exit.OK
 
 
+@pytest.mark.full
 def test_a_file_of_accounts_needs_their_values_and_thresholds_only(home: Path) -> None:
     done = brought(home, ACCOUNTS, *MAPPED)
     assert done.code == Exit.OK, done.err
@@ -97,6 +98,7 @@ def test_a_file_of_accounts_needs_their_values_and_thresholds_only(home: Path) -
     assert {row.asset for row in Store(home).rows(Leg)} == {"collateral", "debt"}
 
 
+@pytest.mark.full
 def test_names_up_to_the_limit_stay_apart(home: Path) -> None:
     names = ("x" * 79 + "1", "x" * 79 + "2")
     text = HEAD + "".join(
@@ -579,6 +581,7 @@ def test_published_health_factors_are_equal_as_doubles(
     assert max(all_.values()) == pytest.approx(778_132_294.1, rel=1e-9)
 
 
+@pytest.mark.full
 def test_reports_on_the_published_file_equal_its_figures(published: Path) -> None:
     """Health, triggers and walls on the published file equal its figures."""
     buckets = {

@@ -117,6 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- rows ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_days_marts_are_what_the_reports_say_of_its_newest_snapshot(
     store: Store, tmp_path: Path
 ) -> None:

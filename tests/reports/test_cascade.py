@@ -156,6 +156,7 @@ def test_a_market_that_sells_at_once_has_no_line_of_reserves(home: Path) -> None
     assert "absorbing" not in json.loads(command(home, "BTC", "--json").out)
 
 
+@pytest.mark.full
 def test_one_fall_is_told_at_each_depth(home: Path) -> None:
     result_rows = rows(home, "BTC", "--to", "88,000")["rows"]
     assert [row["depth"] for row in result_rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
@@ -337,6 +338,7 @@ def test_several_factors_list_what_moves_and_what_is_in_no_sum(home: Path) -> No
         assert result_rows[name] == alone
 
 
+@pytest.mark.full
 def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> None:
     """The rounds of a single factor end at the largest fixed point of its break levels."""
     store = Store(home)
@@ -391,6 +393,7 @@ def test_where_nothing_is_bought_the_rounds_settle(tmp_path: Path) -> None:
         assert landed == sorted(landed, reverse=True)
 
 
+@pytest.mark.full
 def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> None:
     store = Store(tmp_path)
     made = Book(
@@ -417,6 +420,7 @@ def test_where_purchases_outweigh_sales_no_number_is_given(tmp_path: Path) -> No
 # --- what it refuses ----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -462,6 +466,7 @@ def test_without_a_snapshot_it_says_which_command_to_run(tmp_path: Path) -> None
     assert "no market has been read yet: run `chainwatch collect aave-v3" in done.err
 
 
+@pytest.mark.full
 def test_old_depth_is_refused_unless_told_otherwise(tmp_path: Path) -> None:
     store = Store(tmp_path)
     market().store(store)
@@ -481,6 +486,7 @@ def test_a_book_far_from_the_oracle_is_of_another_symbol(tmp_path: Path) -> None
         cascade.break_levels(catalog, terms(), None)
 
 
+@pytest.mark.full
 def test_without_books_a_volume_gives_the_square_root_law_alone(tmp_path: Path) -> None:
     """Without books a stated volume gives the square root law alone."""
     store = Store(tmp_path)
@@ -618,6 +624,7 @@ def exchange() -> Iterator[SpotVenue]:
         yield running
 
 
+@pytest.mark.full
 def test_depth_that_was_collected_is_what_a_cascade_stands_on(
     tmp_path: Path, exchange: SpotVenue
 ) -> None:

@@ -96,6 +96,7 @@ def held(market: AaveMarket, account: str) -> int:
     return result
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("deviation", [0.0, 0.005])
 def test_a_fall_lands_where_it_was_predicted_step_by_step(
     levered: tuple[AaveMarket, list[str]], tmp_path: Path, deviation: float

@@ -110,6 +110,7 @@ def test_each_cause_moves_its_own_part_and_no_other(
     assert moved[cause] * sign > 0
 
 
+@pytest.mark.full
 def test_interest_is_what_the_index_made_of_the_older_debt(tmp_path: Path) -> None:
     grown = {name: (c, d * 1.01) for name, (c, d) in WHO.items()}
     result = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, grown, index=1.01))

@@ -189,6 +189,7 @@ def test_now_is_what_the_chain_says_now(scene: Scene, factor: str) -> None:
     assert directions.keys() == {leg.account for leg in scene.watched.legs().values()}
 
 
+@pytest.mark.full
 def test_several_collaterals_are_exact_although_truncated(
     scene: Scene,
 ) -> None:
@@ -276,6 +277,7 @@ def test_the_feed_itself_is_moved_and_the_next_snapshot_says_now(
         chain.revert(before)
 
 
+@pytest.mark.full
 def test_the_factor_prices_are_the_feeds_own(scene: Scene) -> None:
     for factor, symbol in FACTORS.items():
         unit = WAD if "/" in factor else BASE

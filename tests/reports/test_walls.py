@@ -81,6 +81,7 @@ def test_a_trigger_at_88000_stands_in_the_row_that_begins_there(store: Store) ->
     assert rows[89_000]["accounts"] == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("spot", "edges"),
     [
@@ -447,6 +448,7 @@ def test_a_pool_that_closes_small_positions_at_once(store: Store) -> None:
     assert rows[84_000]["max_seizable_usd"] == close(at(84_500) * 1.05)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("collateral", "debt", "repaid"),
     [

@@ -654,6 +654,7 @@ def test_a_failing_price_of_aave_v2_is_na_where_the_chain_reverts(
 # --- refused, in one line -----------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_an_unknown_revision_of_aave_v2_is_refused_and_never_guessed(
     market: AaveV2Market, lake: Lakes
 ) -> None:

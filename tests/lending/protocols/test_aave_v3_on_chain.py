@@ -936,6 +936,7 @@ asyncio.run(runner.collect(Store(home), settings, [job], Teller(), stored=kill))
 """
 
 
+@pytest.mark.full
 def test_a_collector_killed_after_its_scan_resumes_there(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -1028,6 +1029,7 @@ def test_verify_compares_every_figure(
     assert (figure, ours) in {(m.figure, m.ours) for m in mismatches if isinstance(m, Mismatch)}
 
 
+@pytest.mark.full
 def test_web3_reads_the_same_as_our_own_client(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
@@ -1083,6 +1085,7 @@ def test_verify_refuses_a_snapshot_whose_block_is_gone(
 # --- where a market begins ----------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_deployment_block_comes_from_bisection(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:

@@ -533,6 +533,7 @@ def test_an_account_is_liquidatable_at_its_trigger_not_before(
     assert set(made) >= {r["account"] for r in reach}
 
 
+@pytest.mark.full
 def test_a_wall_counts_half_of_a_debt_and_the_incentive_on_it(
     market: CompoundMarket, lake: Lakes
 ) -> None:

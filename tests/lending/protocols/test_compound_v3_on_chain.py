@@ -1007,6 +1007,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
     assert f"local {victim.account} {figure}: ours {mismatch.ours}" in done.stderr
 
 
+@pytest.mark.full
 def test_web3_is_not_offered_for_a_stand_in(market: CometMarket, lake: Lakes) -> None:
     borrow(market, USER, "WETH", 10**18, 10**8)
     watched = lake(market)

@@ -31,6 +31,7 @@ def lake(tmp_path: Path) -> Lakes:
     return make
 
 
+@pytest.mark.full
 def test_accounts_on_spark_equal_the_chain(aave_market: AaveMarket, lake: Lakes) -> None:
     """At first, after a fall, after liquidations, and a month later."""
     made = accounts.populate(aave_market, 210, 3)
@@ -57,6 +58,7 @@ def test_accounts_on_spark_equal_the_chain(aave_market: AaveMarket, lake: Lakes)
     same_positions(watched, other)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("revision", [4, 9, 99])
 def test_another_revision_of_spark_is_refused_even_if_aave_has_it(
     aave_market: AaveMarket, lake: Lakes, revision: int
