@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Progress
@@ -33,9 +32,6 @@ from chainwatch.settings import Settings
 from chainwatch.show.document import Report
 from chainwatch.tables.exchange import ExchangeLiquidation
 from chainwatch.tables.lending import Factor, Snapshot
-
-if TYPE_CHECKING:
-    pass
 
 # Of each factor's book: units on offer within 1 % and traded in a day, small as the market is.
 BOOKS = (("BTC", 0.5, 40.0), ("ETH", 400.0, 60_000.0))

@@ -123,6 +123,7 @@ def test_a_killed_collector_ends_at_the_same_state(aave_market: AaveMarket, tmp_
             assert code == Exit.OK
             ends["finished"] += 1
             assert ends["finished"] < 500
+    assert ends["killed after 0 loads"] >= KILLS // 16, ends
 
     store = watched.store
     stored = {load.stored_at.isoformat(): load for load in store.rows(Load)}
