@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", ())
     own = item.get_closest_marker("own_catalog") is not None or "small_disk" in names
-    templates.install(own, prepare_homes=item.path.parent.name != "lake")
+    templates.install(not own and item.path.parent.name != "lake")
 
 
 def _contracts(item: pytest.Item) -> str:

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
-from chainwatch.lake import query
+from chainwatch.lake import catalog_file, query
 from chainwatch.lake.catalog_file import CATALOG_FORMAT
 from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.merge import Merger
@@ -41,7 +41,6 @@ from chainwatch.tables.disclosure import ReserveItem
 from chainwatch.tables.lending import Account, EMode, Leg, Orphan, Reserve, Scan, Touch
 from chainwatch.tables.log import Load, Reject
 from chainwatch.tables.registry import tables
-from tests import templates
 from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask, clean_environment, fill, small_file_system, sql
 from tests.places import ROOT
@@ -379,12 +378,15 @@ def test_any_client_reads_the_catalog_with_its_comments(store: Store) -> None:
 
 @pytest.mark.own_catalog
 def test_a_copied_database_is_what_the_program_makes(tmp_path: Path) -> None:
-    """What most lakes of the tests start from: tests.templates."""
+    """The second catalog of the same definitions is a copy, and equal to one that is made."""
     statements = [*empty_views(), *query.definitions()]
+    paths = [tmp_path / name for name in ("made", "first", "second")]
+    catalog_file.define(paths[0], statements)
+    catalog_file.create(paths[1], statements)
+    catalog_file.create(paths[2], statements)
+    assert paths[2].read_bytes() == paths[1].read_bytes()
     contents = []
-    for make in (templates.create_database, templates.copy_database):
-        path = tmp_path / make.__name__
-        make(path, statements)
+    for path in paths:
         with duckdb.connect(str(path), read_only=True) as client:
             texts = (
                 "SELECT schema_name, function_name, parameters::TEXT, macro_definition, comment "
@@ -395,7 +397,7 @@ def test_a_copied_database_is_what_the_program_makes(tmp_path: Path) -> None:
                 "ORDER BY ALL",
             )
             contents.append([client.execute(text).fetchall() for text in texts])
-    assert contents[0] == contents[1]
+    assert contents[0] == contents[1] == contents[2]
     assert all(contents[0])
 
 
