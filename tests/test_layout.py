@@ -229,8 +229,28 @@ def test_constraints_are_exact_sorted_and_hold_every_dependency() -> None:
     assert {re.sub(r"[-_.]+", "-", w).lower() for w in wanted} <= set(pinned)
 
 
+def names_of_ours(module: ast.Module) -> set[str]:
+    """What a file imports from the program, by the names it uses for it."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("chainwatch")
+        for alias in node.names
+    }
+
+
 def test_no_test_replaces_our_own_code() -> None:
     patched = re.compile(r"mock\.patch|monkeypatch\.setattr|from unittest import mock")
     for path in (ROOT / "tests").rglob("*.py"):
-        if path != Path(__file__):
-            assert not patched.search(path.read_text("utf-8")), path.name
+        if path == Path(__file__):
+            continue
+        text = path.read_text("utf-8")
+        assert not patched.search(text), path.name
+        module = ast.parse(text)
+        ours = names_of_ours(module)
+        for node in ast.walk(module):
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                base = target.value if isinstance(target, ast.Attribute) else None
+                assert not (isinstance(base, ast.Name) and base.id in ours), (
+                    f"{path.name} line {node.lineno} replaces {ast.unparse(target)}"
+                )
