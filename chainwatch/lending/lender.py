@@ -14,6 +14,7 @@ import msgspec
 
 from chainwatch.chain import abi
 from chainwatch.chain.client import Rpc
+from chainwatch.chain.contract import Places
 from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Call
 from chainwatch.collect.source import Feed
@@ -39,9 +40,10 @@ class Watch(msgspec.Struct, frozen=True):
 
     lender: str
     contracts: tuple[str, ...]
-    accounts: Mapping[str, tuple[int, ...]]
     borrows: frozenset[str]
+    accounts: Mapping[str, tuple[int, ...]] = {}
     words: Mapping[str, tuple[int, ...]] = {}
+    places: Mapping[str, Places] = {}
     excluded: frozenset[str] = frozenset()  # addresses in events that are not accounts
     part: int | None = None
 

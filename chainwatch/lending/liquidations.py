@@ -13,9 +13,11 @@ import msgspec
 
 from chainwatch.chain.client import Rpc
 from chainwatch.chain.markets import Market
+from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged
+from chainwatch.lending.protocol import LendingProtocol, Liquidation
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
@@ -44,6 +46,73 @@ class LiquidationEvents(Protocol):
 
 # The contracts of a market that emit its liquidations, as of a block.
 Emitters = Callable[[Rpc, Market, Block], Awaitable[Sequence[str]]]
+
+
+class ProtocolEvents:
+    """LiquidationEvents of a lending protocol."""
+
+    def __init__(self, lending: LendingProtocol[Any]) -> None:
+        self.lending = lending
+        self._events = {event.topic: event for event in lending.liquidation_events}
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return list(self._events)
+
+    async def rows(
+        self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
+    ) -> list[ChainLiquidation]:
+        reading = Reading(rpc, market, at)
+        liquidations = [e for log in logs for e in self._liquidations(reading, log)]
+        return await self.lending.price_liquidations(reading, liquidations)
+
+    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
+        reading = Reading(None, market, at)  # type: ignore[arg-type]
+        return [liquidation.row for liquidation in self._liquidations(reading, log)]
+
+    def _liquidations(self, reading: Reading, log: Log) -> list[Liquidation]:
+        event = self._events[log.topics[0]]
+        arguments = event.decode(log)
+        rows = self.lending.liquidations(reading, log, event, arguments)
+        return [Liquidation(row, event, arguments) for row in rows]
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """One side of a liquidation: asset, label, whole tokens, and USD at the block's price."""
+
+    asset: str | None
+    symbol: str | None
+    tokens: float | None
+    usd: float | None
+
+
+def priced_row(
+    row: ChainLiquidation,
+    repaid: Amount | None,
+    seized: Amount | None,
+    *,
+    bonus_bps: float | None = None,
+    protocol_fee_bps: float | None = None,
+    missing: str = "no oracle price at the block",
+) -> ChainLiquidation:
+    """An event's row with its amounts; its status says `missing` where one has no USD."""
+    nothing = Amount(None, None, None, None)
+    debt, coll = repaid or nothing, seized or nothing
+    unpriced = any(side is not None and side.usd is None for side in (repaid, seized))
+    return msgspec.structs.replace(
+        row,
+        debt_asset=debt.asset,
+        debt_symbol=debt.symbol,
+        debt_repaid=debt.tokens,
+        debt_repaid_usd=debt.usd,
+        coll_asset=coll.asset,
+        coll_symbol=coll.symbol,
+        coll_seized=coll.tokens,
+        coll_seized_usd=coll.usd,
+        bonus_bps=bonus_bps,
+        protocol_fee_bps=protocol_fee_bps,
+        status=f"n/a ({missing})" if unpriced else "ok",
+    )
 
 
 async def record_liquidations(
@@ -93,6 +162,32 @@ class RawAmount(msgspec.Struct, frozen=True):
 
     raw: int | None = None
     asset: str | None = None
+
+
+def event_row(
+    reading: Reading,
+    log: Log,
+    account: str,
+    liquidator: str,
+    *,
+    repaid: tuple[int | None, str | None] = (None, None),
+    seized: tuple[int | None, str | None] = (None, None),
+    kind: str = "liquidation",
+) -> ChainLiquidation:
+    """The row of an event before anything in it is priced.
+
+    `repaid` and `seized` are (token units, asset) as the event has them, None where it does not.
+    """
+    return liquidation_row(
+        reading.market,
+        log,
+        reading.block,
+        account=account,
+        liquidator=liquidator,
+        repaid=RawAmount(*repaid),
+        seized=RawAmount(*seized),
+        kind=kind,
+    )
 
 
 def liquidation_row(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from chainwatch.chain import abi
 from chainwatch.chain.client import Rpc
+from chainwatch.chain.contract import Places
 from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
@@ -79,7 +80,7 @@ async def read_events(
     gaps = uncovered(first, at.number, [(s.from_block, s.to_block) for s in covered])
     done, total = 0, sum(b - a + 1 for a, b in gaps)
     if kind == "all":
-        contracts, topics = list(watch.contracts), [[*watch.accounts, *watch.words]]
+        contracts, topics = list(watch.contracts), [[*watch.accounts, *watch.words, *watch.places]]
     else:
         contracts, topics = [watch.lender], [sorted(watch.borrows)]
     if total and covered:
@@ -139,8 +140,10 @@ def _touches(market: str, watch: Watch, to_hash: str, logs: Sequence[Log]) -> li
 def _named_addresses(watch: Watch, log: Log) -> list[str]:
     """The addresses that an event names."""
     kind = log.topics[0]
-    addresses = [abi.topic_address(log.topics[i]) for i in watch.accounts.get(kind, ())]
-    if positions := watch.words.get(kind):
+    places = watch.places.get(kind, Places())
+    topics = (*watch.accounts.get(kind, ()), *places.topics)
+    addresses = [abi.topic_address(log.topics[i]) for i in topics]
+    if positions := (*watch.words.get(kind, ()), *places.words):
         data = bytes.fromhex(log.data[2:])
         addresses += [abi.address(abi.word(data, i)) for i in positions]
     return addresses

@@ -57,7 +57,7 @@ async def load_sample(feed: Feed, size: int | None) -> SnapshotSample:
 class Figure(msgspec.Struct, frozen=True):
     """One figure of one account: ours and the chain's.
 
-    None stands for n/a (ours) and for a call that reverted (the chain's).
+    None stands for n/a (ours) and for a call that reverted (the chain's). A verdict is 1 or 0.
     """
 
     account: str
@@ -89,8 +89,8 @@ def compare_figures(
                 verified_at=now,
                 account=figure.account,
                 figure=figure.name,
-                ours=figure.why_not_ours if figure.ours is None else str(figure.ours),
-                chain="reverted" if figure.chain is None else str(figure.chain),
+                ours=figure.why_not_ours if figure.ours is None else str(int(figure.ours)),
+                chain="reverted" if figure.chain is None else str(int(figure.chain)),
             )
         )
     return (

@@ -25,7 +25,6 @@ from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
 from chainwatch.lending.protocols.aave_v4 import reader as aave_v4
 from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
-from chainwatch.lending.protocols.compound_v3 import reader as compound_v3
 from chainwatch.lending.protocols.morpho_blue import reader as morpho_blue
 
 pytestmark = pytest.mark.contracts("plain")
@@ -67,26 +66,6 @@ AAVE = {
 AAVE_V2 = {
     "LENDINGPOOL_REVISION": "LENDINGPOOL_REVISION()",
     "GET_ADDRESSES_PROVIDER": "getAddressesProvider()",
-}
-COMPOUND = {
-    "NUM_ASSETS": "numAssets()",
-    "GET_ASSET_INFO": "getAssetInfo(uint8)",
-    "BASE_TOKEN": "baseToken()",
-    "BASE_TOKEN_PRICE_FEED": "baseTokenPriceFeed()",
-    "BASE_SCALE": "baseScale()",
-    "TOTALS_BASIC": "totalsBasic()",
-    "GET_UTILIZATION": "getUtilization()",
-    "GET_BORROW_RATE": "getBorrowRate(uint256)",
-    "GET_SUPPLY_RATE": "getSupplyRate(uint256)",
-    "GET_PRICE": "getPrice(address)",
-    "GET_RESERVES": "getReserves()",
-    "TARGET_RESERVES": "targetReserves()",
-    "USER_BASIC": "userBasic(address)",
-    "USER_COLLATERAL": "userCollateral(address,address)",
-    "IS_LIQUIDATABLE": "isLiquidatable(address)",
-    "BORROW_BALANCE_OF": "borrowBalanceOf(address)",
-    "SYMBOL": "symbol()",
-    "DECIMALS": "decimals()",
 }
 COMPOUND_V2 = {
     "IS_COMPTROLLER": "isComptroller()",
@@ -178,17 +157,6 @@ AAVE_V2_EVENTS: dict[str, tuple[str, ...]] = {
     "Swap(address,address,uint256)": ("user",),
     "RebalanceStableBorrowRate(address,address)": ("user",),
 }
-COMPOUND_EVENTS: dict[str, tuple[str, ...]] = {
-    "Supply(address,address,uint256)": ("dst",),
-    "Withdraw(address,address,uint256)": ("src",),
-    "Transfer(address,address,uint256)": ("from", "to"),
-    "SupplyCollateral(address,address,address,uint256)": ("dst",),
-    "WithdrawCollateral(address,address,address,uint256)": ("src",),
-    "TransferCollateral(address,address,address,uint256)": ("from", "to"),
-    "AbsorbDebt(address,address,uint256,uint256)": ("borrower",),
-    "AbsorbCollateral(address,address,address,uint256,uint256)": ("borrower",),
-}
-
 COMPOUND_V2_EVENTS: dict[str, tuple[str, ...]] = {
     "Transfer(address,address,uint256)": ("from", "to"),
 }
@@ -252,7 +220,6 @@ def topic(text: str) -> str:
 SELECTORS = {selector(signature(e)) for e in entries() if e["type"] == "function"}
 TOPICS = {topic(signature(e)) for e in entries() if e["type"] == "event"}
 MODULES = [(aave_v3, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
-MODULES += [(compound_v3, COMPOUND, COMPOUND_EVENTS)]
 MODULES += [(compound_v2, COMPOUND_V2, COMPOUND_V2_EVENTS)]
 MODULES += [(morpho_blue, MORPHO_BLUE, MORPHO_BLUE_EVENTS)]
 MODULES += [(aave_v4, AAVE_V4, AAVE_V4_EVENTS)]
@@ -333,8 +300,6 @@ def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
     borrow = "Borrow(address,address,address,uint256,uint8,uint256,uint16)"
     assert topic(borrow) == aave_v3.BORROW
     assert topic(next(iter(AAVE_V2_EVENTS))) == aave_v2.BORROW
-    assert topic("Withdraw(address,address,uint256)") == compound_v3.WITHDRAW
-    assert topic("Transfer(address,address,uint256)") == compound_v3.TRANSFER
     assert topic("MarketEntered(address,address)") == compound_v2.MARKET_ENTERED
     assert topic(next(iter(MORPHO_BLUE_EVENTS))) == morpho_blue.BORROW
     assert topic(next(iter(AAVE_V4_EVENTS))) == aave_v4.BORROW

@@ -907,7 +907,7 @@ def test_a_failing_feed_leaves_the_verdicts_of_the_stand_in(
         covered = {a for a in failed - unsure if (a, base, "debt") in legs}
         assert bool(covered) == (symbol == "wstETH")
     assert watched.verify()[0].mismatched == 0
-    assert watched.voice.notes[-1].startswith(f"local: its feed gives no price for {symbol}")
+    assert watched.voice.notes[-1].startswith(f"local: the oracle gives no price for {symbol}")
     set_prices(market, {symbol: PRICES[symbol]})
     assert watched.collect().accounts_failed == 0
 

@@ -621,7 +621,7 @@ async def verify(
     )
     figures: list[Figure] = []
     for done, part in in_parts(sorted(sampled)):
-        fresh = await lender.read(feed, rpc, Opened(0, Watch("", (), {}, frozenset())), at, part)
+        fresh = await lender.read(feed, rpc, Opened(0, Watch("", (), frozenset())), at, part)
         answers = await rpc.read(
             [(market.pool, abi.call(GET_ACCOUNT_LIQUIDITY, a)) for a in part], at
         )

@@ -638,7 +638,7 @@ async def verify(
     names = sorted({a.split(":")[1] for a in sampled})
     answers = await rpc.read([(market.pool, abi.call(ID_TO_MARKET_PARAMS, i)) for i in names], at)
     params = {i: _words(a, PARAMS_WORDS) for i, a in zip(names, answers, strict=True)}
-    nothing = Opened(0, Watch("", (), {}, frozenset()))
+    nothing = Opened(0, Watch("", (), frozenset()))
     figures: list[Figure] = []
     for done, part in in_parts(sorted(sampled)):
         fresh = await lender.read(feed, rpc, nothing, at, part)

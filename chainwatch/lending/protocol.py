@@ -1,0 +1,213 @@
+"""What a lending protocol gives: what to watch, state, market, value, the chain's view, events.
+
+Everything else is the same for all of them: which accounts are read and which are carried over
+(`survey`), rows (`valuation`), comparison with the chain (`verify`), liquidations
+(`liquidations`), registration (`sources`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from chainwatch.chain.contract import Event, Request
+from chainwatch.chain.reading import Reading
+from chainwatch.chain.types import Log
+from chainwatch.lending.exposures import Exposure
+from chainwatch.lending.lender import Opened
+from chainwatch.lending.valuation import Rules
+from chainwatch.lending.verify import Figure
+from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve
+
+P = TypeVar("P")
+# Called with what is counted, how many are done, and of how many.
+Progress = Callable[[str, float, float | None], None]
+
+
+class Currency(msgspec.Struct, frozen=True):
+    """What values are counted in: `unit` of them are one, worth `usd` (None: not known)."""
+
+    unit: int
+    usd: float | None = 1.0
+
+    def worth(self, value: int | None) -> float | None:
+        """USD of a value."""
+        if value is None or self.usd is None:
+            return None
+        return value / self.unit * self.usd
+
+
+class LegValue(msgspec.Struct, frozen=True, kw_only=True):
+    """One balance of an account as its protocol counts it.
+
+    `side` is collateral, debt or idle, `scaled` what the contract stores, `raw` token units,
+    `value` in the currency of the account. `stored` are further columns of the Leg row.
+    """
+
+    asset: str
+    side: str
+    scaled: int
+    raw: int
+    value: int | None
+    lt_bps: float = 0.0
+    bonus_bps: float = 0.0
+    stored: Mapping[str, Any] = {}
+
+
+class Valued(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as its protocol counts it.
+
+    `failure` says why there is no figure (empty: there is one); then all figures are left out.
+    `hf` has 18 decimals, None without debt. `currency` is set where it is not the market's.
+    """
+
+    legs: Sequence[LegValue]
+    collateral: int
+    debt: int
+    hf: int | None
+    liquidatable: bool | None
+    liquidatable_accrued: bool | None = None
+    lt_bps: int | None = None
+    emode: int = 0
+    failure: str = ""
+    currency: Currency | None = None
+
+
+class MarketView(msgspec.Struct, frozen=True, kw_only=True):
+    """A market at a block: its rows, and the `state` by which accounts are valued.
+
+    `exposures` are by asset; rows have no snapshot yet (`Reading.row`). `notes` are what the user
+    is told beside missing prices.
+    """
+
+    state: Any
+    reserves: Sequence[Reserve]
+    exposures: Mapping[str, Sequence[Exposure]]
+    rules: Rules
+    currency: Currency
+    emodes: Sequence[EMode] = ()
+    notes: Sequence[str] = ()
+
+
+class Stored(msgspec.Struct, Generic[P], frozen=True):
+    """An account of a stored snapshot: its row, its legs, and the position they hold."""
+
+    row: Account
+    legs: Sequence[Leg]
+    position: P
+
+
+class Liquidation(msgspec.Struct, frozen=True):
+    """One event as it was decoded, and one of its rows, not priced yet."""
+
+    row: ChainLiquidation
+    event: Event
+    arguments: Any
+
+
+class LendingProtocol(ABC, Generic[P]):
+    """One protocol; P is the position of an account as it was read.
+
+    `summary` and `liquidation_summary` are shown in the list of sources, `docs` and
+    `liquidation_docs` are the protocol's own pages, `method` names the views of `chain_figures`.
+    """
+
+    protocol: str
+    summary: str
+    docs: str
+    liquidation_summary: str
+    liquidation_docs: str
+    method: str
+    # Its events that are liquidations.
+    liquidation_events: Sequence[Event] = ()
+
+    # --- positions --------------------------------------------------------------------------
+
+    @abstractmethod
+    async def open(self, reading: Reading) -> Opened:
+        """Check that the contract is one of the protocol, and give the events that count.
+
+        Raises ConfigError for another contract, or for rules that are not supported.
+        """
+
+    @abstractmethod
+    async def evidence_of_accounts(
+        self, reading: Reading, opened: Opened, first: int
+    ) -> str | None:
+        """What shows that there are accounts, though no event since block `first` names one.
+
+        None where nothing does.
+        """
+
+    @abstractmethod
+    async def read_positions(
+        self, reading: Reading, opened: Opened, accounts: Sequence[str]
+    ) -> dict[str, P]:
+        """The positions of a few hundred accounts, read from the chain."""
+
+    @abstractmethod
+    def stored_position(self, account: Account, legs: Sequence[Leg]) -> P:
+        """The position that stored rows hold."""
+
+    async def refresh(
+        self, reading: Reading, opened: Opened, carried: Mapping[str, P]
+    ) -> Mapping[str, P]:
+        """Positions carried over from a snapshot, with what changes without an event read again."""
+        del reading, opened
+        return carried
+
+    @abstractmethod
+    async def read_market(
+        self, reading: Reading, opened: Opened, positions: Mapping[str, P]
+    ) -> MarketView:
+        """The market's own state, with what the valuation of these positions needs."""
+
+    @abstractmethod
+    def value(self, state: Any, account: str, position: P) -> Valued:
+        """An account's figures by the protocol's integers; `state` is that of `read_market`."""
+
+    # --- the chain's own view -----------------------------------------------------------------
+
+    @abstractmethod
+    async def chain_figures(
+        self, reading: Reading, opened: Opened, accounts: Mapping[str, Stored[P]]
+    ) -> list[Figure]:
+        """Stored figures beside those that the contracts give for the same accounts and block."""
+
+    # Whether web3 can read the same figures (`independent_figures`).
+    second_reading = False
+
+    async def independent_figures(
+        self, reading: Reading, accounts: Mapping[str, Stored[P]], progress: Progress
+    ) -> list[Figure]:
+        """The same by web3's own transport and codecs."""
+        raise NotImplementedError
+
+    # --- liquidations -------------------------------------------------------------------------
+
+    async def liquidation_emitters(self, reading: Reading) -> Sequence[str]:
+        """The contracts that emit its liquidations."""
+        return [reading.pool]
+
+    @abstractmethod
+    def liquidations(
+        self, reading: Reading, log: Log, event: Event, e: Any
+    ) -> list[ChainLiquidation]:
+        """The rows of one event with what it contains; `e` are its arguments by name."""
+
+    @abstractmethod
+    async def price_liquidations(
+        self, reading: Reading, liquidations: Sequence[Liquidation]
+    ) -> list[ChainLiquidation]:
+        """The rows of one block's events, priced at that block.
+
+        Raises NetworkError where the endpoint has no state of that block.
+        """
+
+
+async def any_above_zero(reading: Reading, requests: Sequence[Request]) -> bool:
+    """Whether any of these calls returns a number above 0."""
+    return any(answer for answer in await reading.ask(requests))
