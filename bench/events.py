@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chainwatch.chain.independent import abi_of
+from chainwatch.chain.contract import read_abi
 from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log
 from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, V3, AaveLiquidations
@@ -62,7 +62,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
     rows = [row for log in logs for row in events.events(MARKET, log, AT)]
     ours = OURS / (time.perf_counter() - begin)
 
-    abi = [{"anonymous": False, **entry} for entry in abi_of("aave_v3_pool")]
+    abi = [{"anonymous": False, **entry} for entry in read_abi("aave_v3_pool")]
     event = Web3().eth.contract(abi=abi).events.LiquidationCall()
     wires = [wire(log) for log in logs[:THEIRS]]
     begin = time.perf_counter()

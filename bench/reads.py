@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.chain import market_with
 from chainwatch.chain.client import Rpc
-from chainwatch.chain.independent import abi_of
+from chainwatch.chain.contract import read_abi
 from chainwatch.chain.types import Block
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
@@ -94,8 +94,8 @@ async def through_web3(url: str, market: Any, tokens: Any, accounts: list[str], 
     provider = AsyncHTTPProvider(url)
     client = AsyncWeb3(provider)
     checked = client.to_checksum_address
-    pool = client.eth.contract(address=checked(market.pool), abi=abi_of("aave_v3_pool"))
-    token_abi = abi_of("a_token")
+    pool = client.eth.contract(address=checked(market.pool), abi=read_abi("aave_v3_pool"))
+    token_abi = read_abi("a_token")
     begin = time.perf_counter()
     for account in accounts:
         owner = checked(account)

@@ -69,7 +69,6 @@ class Function:
         members = outputs[0]["components"] if tuple_only else outputs
         self.members = _named(members, fields)
         self._moved = tuple_only and any(_is_dynamic(m.type) for m in self.members)
-        self._decode = self._decoder(is_tuple=tuple_only)
 
     @cached_property
     def selector(self) -> bytes:
@@ -130,8 +129,9 @@ class Function:
             for answer in answers
         ]
 
-    def _decoder(self, *, is_tuple: bool) -> Callable[[bytes], Any]:
-        if len(self.members) == 1 and not (is_tuple and self._moved):
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Any]:
+        if len(self.members) == 1 and not self._moved:
             return _single_decoder(self.members[0].type)
         record = _record(self.name, self.members)
         readers = [_reader(m.type) for m in self.members]

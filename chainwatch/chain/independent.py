@@ -6,23 +6,15 @@ Sole user of web3.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from chainwatch.chain.contract import read_abi
 from chainwatch.errors import NetworkError
 from chainwatch.net.urls import mask
-from chainwatch.shipped import folder
 
 if TYPE_CHECKING:
     from chainwatch.chain.types import Block
-
-
-def abi_of(name: str) -> list[dict[str, object]]:
-    """A contract's trimmed ABI from abis/."""
-    path = folder("abis") / f"{name}.json"
-    entries: list[dict[str, object]] = json.loads(path.read_text("utf-8"))
-    return entries
 
 
 async def read_account_data(
@@ -43,7 +35,7 @@ async def read_account_data(
     provider = AsyncHTTPProvider(urls[0])
     client = AsyncWeb3(provider)
     contract = client.eth.contract(
-        address=client.to_checksum_address(pool), abi=abi_of("aave_v3_pool")
+        address=client.to_checksum_address(pool), abi=read_abi("aave_v3_pool")
     )
     data: list[tuple[int, int, int] | None] = []
     try:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 
+from chainwatch.chain.contract import Contract
 from chainwatch.chain.types import Call, Reverted
 
 # --- multicall codec ------------------------------------------------------------------------
 
-_AGGREGATE3 = bytes.fromhex("82ad56cb")  # aggregate3((address,bool,bytes)[])
+_AGGREGATE3 = Contract("multicall3").function("aggregate3")
 _WORD = 32
 _ZEROS = bytes(_WORD)
 # A call that succeeded and returned one word: its flag, where its bytes start, how many they are.
@@ -34,7 +35,7 @@ def encode_aggregate3(calls: Sequence[Call]) -> bytes:
         offset = accumulate(map(len, bodies), initial=_WORD * len(calls))
         offsets = b"".join(where.to_bytes(_WORD) for where, _ in zip(offset, calls, strict=False))
     length = len(calls).to_bytes(_WORD)
-    return b"".join([_AGGREGATE3, _WORD.to_bytes(_WORD), length, offsets, *bodies])
+    return b"".join([_AGGREGATE3.selector, _WORD.to_bytes(_WORD), length, offsets, *bodies])
 
 
 def _call_head(to: str, size: int) -> bytes:

@@ -85,7 +85,8 @@ class ProtocolLender(Generic[P]):
         fresh = await self.lending.refresh(reading, opened, carried) if carried else {}
         positions = {name: fresh.get(name, held.position) for name, held in accounts.items()}
         view = await self.lending.read_market(reading, opened, positions)
-        for note in (*missing_prices(market, view.reserves), *view.notes):
+        missing = [] if view.notes_prices else missing_prices(market, view.reserves)
+        for note in (*missing, *view.notes):
             feed.note(note)
         rows: list[Row] = [
             msgspec.structs.replace(row, snapshot=stamp.snapshot)

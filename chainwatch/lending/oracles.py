@@ -105,7 +105,7 @@ async def _constants(
         s for s in sources.values() if s.answer_word is not None and not _compositions(s, sources)
     ]
     calls = [
-        (s.address, abi.call(LATEST_ANSWER if "latestAnswer" in s.words else LATEST_ROUND_DATA))
+        (LATEST_ANSWER if "latestAnswer" in s.words else LATEST_ROUND_DATA).call(s.address)
         for s in leaves
     ]
     reads = await rpc.reads_storage(calls, at)

@@ -15,49 +15,56 @@ import msgspec
 
 from chainwatch.chain import abi
 from chainwatch.chain.client import Rpc
-from chainwatch.chain.types import Block, Call, Reverted
+from chainwatch.chain.contract import Contract, Function
+from chainwatch.chain.types import Block, Reverted
 from chainwatch.text import contract_text
 
-# Selectors; tests/chain/test_abi.py holds each against the ABI in abis/.
-DESCRIPTION = "0x7284e416"
-# The answer of sources without latestAnswer(): the second word of five.
-LATEST_ROUND_DATA = "0xfeaf968c"
-ROUND_WORDS = 5
+FEED = Contract("price_feed", "a price feed")
+RATIO = Contract("ratio_adapter", "a ratio adapter")
+CAP = Contract("stable_cap_adapter", "a capped stablecoin adapter")
+DISCOUNT = Contract("pendle_cap_adapter", "a linear discount adapter")
+PEG = Contract("peg_adapter", "a peg adapter")
+COMET_FEEDS = Contract("comet_price_feeds", "a price feed of Comet")
+
+DESCRIPTION = FEED.function("description")
+LATEST_ANSWER = FEED.function("latestAnswer")
+# The answer of sources without latestAnswer().
+LATEST_ROUND_DATA = FEED.function("latestRoundData")
+
+
+def _by_name(contract: Contract, names: str) -> dict[str, Function]:
+    return {name: contract.function(name) for name in names.split()}
+
+
 GETTERS = {
-    "decimals": "0x313ce567",
-    "latestAnswer": "0x50d25bcd",
+    "decimals": FEED.function("decimals"),
+    "latestAnswer": LATEST_ANSWER,
     # fixed price, constant price
-    "price": "0xa035b1fe",
-    "constantPrice": "0xeea72e28",
+    "price": Contract("fixed_price_adapter", "a fixed price").function("price"),
+    "constantPrice": COMET_FEEDS.function("constantPrice"),
     # the feeds underneath: of a ratio adapter (PriceCapAdapterBase), of a capped stablecoin and a
     # linear discount, of peg to base and base to peg
-    "BASE_TO_USD_AGGREGATOR": "0xd221087c",
-    "ASSET_TO_USD_AGGREGATOR": "0x4ebdc284",
-    "ASSET_TO_PEG": "0x910bb70c",
-    "PEG_TO_BASE": "0xde4aedab",
-    "BASE_TO_PEG": "0x6753b8c4",
+    "BASE_TO_USD_AGGREGATOR": RATIO.function("BASE_TO_USD_AGGREGATOR"),
+    "ASSET_TO_USD_AGGREGATOR": CAP.function("ASSET_TO_USD_AGGREGATOR"),
+    **_by_name(PEG, "ASSET_TO_PEG PEG_TO_BASE BASE_TO_PEG"),
     # of Comet's product or quotient of two feeds, and rescaled feed
-    "priceFeedA": "0x383cae1d",
-    "priceFeedB": "0x14c04ff1",
-    "WBTCToBTCPriceFeed": "0x2c3596f2",
-    "BTCToUSDPriceFeed": "0x1de5ffd5",
-    "underlyingPriceFeed": "0x2ac0a1a5",
+    **_by_name(
+        COMET_FEEDS,
+        "priceFeedA priceFeedB WBTCToBTCPriceFeed BTCToUSDPriceFeed underlyingPriceFeed",
+    ),
 }
 # Further getters of a source whose getter (the key) names a feed underneath.
 NESTED_GETTERS = {
-    "BASE_TO_USD_AGGREGATOR": {
-        "getRatio": "0xec1ebd7a",
-        "RATIO_DECIMALS": "0xa83622e0",
-        "getSnapshotRatio": "0xfe4d9e79",
-        "getSnapshotTimestamp": "0xdeb8c641",
-        "getMaxRatioGrowthPerSecondScaled": "0x82294d3c",
-        "SCALING_FACTOR": "0xef4cadc5",
-    },
-    "ASSET_TO_USD_AGGREGATOR": {"getPriceCap": "0x4c7afe60", "getCurrentDiscount": "0xf0eb737a"},
-    "ASSET_TO_PEG": {"DECIMALS": "0x2e0f2625"},
-    "priceFeedB": {"combinedScale": "0x2b9357df", "priceFeedBScale": "0x56356164"},
+    "BASE_TO_USD_AGGREGATOR": _by_name(
+        RATIO,
+        "getRatio RATIO_DECIMALS getSnapshotRatio getSnapshotTimestamp "
+        "getMaxRatioGrowthPerSecondScaled SCALING_FACTOR",
+    ),
+    "ASSET_TO_USD_AGGREGATOR": _by_name(CAP, "getPriceCap")
+    | _by_name(DISCOUNT, "getCurrentDiscount"),
+    "ASSET_TO_PEG": _by_name(PEG, "DECIMALS"),
+    "priceFeedB": _by_name(COMET_FEEDS, "combinedScale priceFeedBScale"),
 }
-LATEST_ANSWER = GETTERS["latestAnswer"]
 MAX_DECIMALS = 36
 
 _PAIR = re.compile(r"([A-Za-z0-9.+]{1,16}) ?/ ?([A-Za-z0-9.+]{1,16})")
@@ -105,20 +112,16 @@ class PriceSource(msgspec.Struct, frozen=True):
 
 async def read_sources(rpc: Rpc, addresses: Sequence[str], at: Block) -> dict[str, PriceSource]:
     """What each address answers as a price source at a block."""
-    selectors = [DESCRIPTION, LATEST_ROUND_DATA, *GETTERS.values()]
-    calls: list[Call] = [(a, abi.call(selector)) for a in addresses for selector in selectors]
-    answers = await rpc.read(calls, at)
+    getters = [DESCRIPTION, LATEST_ROUND_DATA, *GETTERS.values()]
+    answers = await rpc.read([g.call(address) for address in addresses for g in getters], at)
     sources = {}
     for i, address in enumerate(addresses):
-        description, round_data, *rest = answers[i * len(selectors) : (i + 1) * len(selectors)]
+        description, round_data, *rest = answers[i * len(getters) : (i + 1) * len(getters)]
         words = _words(zip(GETTERS, rest, strict=True))
         answer_word = words.get("latestAnswer")
-        if (
-            answer_word is None
-            and isinstance(round_data, bytes)
-            and len(round_data) == ROUND_WORDS * abi.WORD
-        ):
-            answer_word = abi.word(round_data, 1)
+        if answer_word is None and isinstance(round_data, bytes):
+            latest = LATEST_ROUND_DATA.decode_or_none(round_data)
+            answer_word = abi.word(round_data, 1) if latest else None
         sources[address] = PriceSource(
             address=address,
             description="" if isinstance(description, Reverted) else contract_text(description),
@@ -126,13 +129,13 @@ async def read_sources(rpc: Rpc, addresses: Sequence[str], at: Block) -> dict[st
             answer_word=answer_word,
         )
     nested = [
-        (address, getter, selector)
+        (address, getter, function)
         for address, source in sources.items()
         for child in source.words.keys() & NESTED_GETTERS.keys()
-        for getter, selector in NESTED_GETTERS[child].items()
+        for getter, function in NESTED_GETTERS[child].items()
     ]
     for (address, getter, _), answer in zip(
-        nested, await rpc.read([(a, abi.call(s)) for a, _, s in nested], at), strict=True
+        nested, await rpc.read([f.call(a) for a, _, f in nested], at), strict=True
     ):
         sources[address].words.update(_words([(getter, answer)]))
     return sources

@@ -80,7 +80,7 @@ class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     """A market at a block: its rows, and the `state` by which accounts are valued.
 
     `exposures` are by asset; rows have no snapshot yet (`Reading.row`). `notes` are what the user
-    is told beside missing prices.
+    is told beside missing prices, or with them where `notes_prices` is set.
     """
 
     state: Any
@@ -90,6 +90,7 @@ class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     currency: Currency
     emodes: Sequence[EMode] = ()
     notes: Sequence[str] = ()
+    notes_prices: bool = False
 
 
 class Stored(msgspec.Struct, Generic[P], frozen=True):

@@ -17,15 +17,13 @@ from hypothesis import strategies as st
 
 import chainwatch
 from chainwatch.chain import abi
-from chainwatch.chain.independent import abi_of
+from chainwatch.chain.contract import read_abi
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
-from chainwatch.lending import price_sources
 from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
 from chainwatch.lending.protocols.aave_v4 import reader as aave_v4
 from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
-from chainwatch.lending.protocols.morpho_blue import reader as morpho_blue
 
 pytestmark = pytest.mark.contracts("plain")
 
@@ -92,26 +90,6 @@ COMPOUND_V2 = {
     "GET_UNDERLYING_PRICE": "getUnderlyingPrice(address)",
     "GET_CONFIG": "getConfig(address)",
 }
-_TERMS = "(address,address,address,address,uint256)"
-_STATE = "(uint128,uint128,uint128,uint128,uint128,uint128)"
-MORPHO_BLUE = {
-    "OWNER": "owner()",
-    "IS_LLTV_ENABLED": "isLltvEnabled(uint256)",
-    "ID_TO_MARKET_PARAMS": "idToMarketParams(bytes32)",
-    "MARKET": "market(bytes32)",
-    "POSITION": "position(bytes32,address)",
-    "LIQUIDATE_CALL": f"liquidate({_TERMS},address,uint256,uint256,bytes)",
-    "BORROW_RATE_VIEW": f"borrowRateView({_TERMS},{_STATE})",
-    "PRICE": "price()",
-    "BASE_FEED_1": "BASE_FEED_1()",
-    "BASE_FEED_2": "BASE_FEED_2()",
-    "QUOTE_FEED_1": "QUOTE_FEED_1()",
-    "QUOTE_FEED_2": "QUOTE_FEED_2()",
-    "BASE_VAULT": "BASE_VAULT()",
-    "QUOTE_VAULT": "QUOTE_VAULT()",
-    "SYMBOL": "symbol()",
-    "DECIMALS": "decimals()",
-}
 AAVE_V4 = {
     "ORACLE": "ORACLE()",
     "GET_RESERVE_COUNT": "getReserveCount()",
@@ -159,13 +137,6 @@ AAVE_V2_EVENTS: dict[str, tuple[str, ...]] = {
 }
 COMPOUND_V2_EVENTS: dict[str, tuple[str, ...]] = {
     "Transfer(address,address,uint256)": ("from", "to"),
-}
-MORPHO_BLUE_EVENTS: dict[str, tuple[str, ...]] = {
-    "Borrow(bytes32,address,address,address,uint256,uint256)": ("onBehalf",),
-    "Liquidate(bytes32,address,address,uint256,uint256,uint256,uint256,uint256)": ("borrower",),
-    "Repay(bytes32,address,address,uint256,uint256)": ("onBehalf",),
-    "SupplyCollateral(bytes32,address,address,uint256)": ("onBehalf",),
-    "WithdrawCollateral(bytes32,address,address,address,uint256)": ("onBehalf",),
 }
 _DELTA = "(int256,int256,uint256)"
 AAVE_V4_EVENTS: dict[str, tuple[str, ...]] = {
@@ -221,7 +192,6 @@ SELECTORS = {selector(signature(e)) for e in entries() if e["type"] == "function
 TOPICS = {topic(signature(e)) for e in entries() if e["type"] == "event"}
 MODULES = [(aave_v3, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
 MODULES += [(compound_v2, COMPOUND_V2, COMPOUND_V2_EVENTS)]
-MODULES += [(morpho_blue, MORPHO_BLUE, MORPHO_BLUE_EVENTS)]
 MODULES += [(aave_v4, AAVE_V4, AAVE_V4_EVENTS)]
 
 
@@ -247,18 +217,6 @@ def test_every_selector_is_its_functions_hash_and_stands_in_an_abi(
     for name, value in selectors.items():
         assert value == selector(functions[name]), name
         assert value in SELECTORS, f"{functions[name]} is in no file of abis/"
-
-
-def test_every_getter_of_a_price_source_is_in_an_abi() -> None:
-    """Every getter of a price source is the hash of its name and is in an ABI."""
-    assert selector("description()") == price_sources.DESCRIPTION
-    assert price_sources.DESCRIPTION in SELECTORS
-    getters = [*price_sources.GETTERS.items()]
-    getters += [pair for terms in price_sources.NESTED_GETTERS.values() for pair in terms.items()]
-    assert price_sources.NESTED_GETTERS.keys() <= price_sources.GETTERS.keys()
-    for name, value in [*getters, ("latestRoundData", price_sources.LATEST_ROUND_DATA)]:
-        assert value == selector(f"{name}()"), name
-        assert value in SELECTORS, f"{name}() is in no file of abis/"
 
 
 @pytest.mark.parametrize(("module", "_", "events"), MODULES, ids=named)
@@ -301,7 +259,6 @@ def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
     assert topic(borrow) == aave_v3.BORROW
     assert topic(next(iter(AAVE_V2_EVENTS))) == aave_v2.BORROW
     assert topic("MarketEntered(address,address)") == compound_v2.MARKET_ENTERED
-    assert topic(next(iter(MORPHO_BLUE_EVENTS))) == morpho_blue.BORROW
     assert topic(next(iter(AAVE_V4_EVENTS))) == aave_v4.BORROW
 
 
@@ -318,16 +275,9 @@ def test_no_selector_or_topic_in_a_source_is_unknown_to_the_abis(path: Path) -> 
         assert value in TOPICS, f"{path.name}: {value} is in no file of abis/"
 
 
-def test_the_multicall_selector_is_that_of_aggregate3() -> None:
-    text = (PACKAGE / "chain" / "multicall.py").read_text("utf-8")
-    assert selector("aggregate3((address,bool,bytes)[])") == "0x82ad56cb"
-    assert '"82ad56cb"' in text
-    assert "0x82ad56cb" in SELECTORS
-
-
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_an_abi_is_trimmed_documented_and_read_by_name(path: Path) -> None:
-    entries_read = abi_of(path.stem)
+    entries_read = read_abi(path.stem)
     assert entries_read == json.loads(path.read_text("utf-8"))
     names = [signature(entry) for entry in entries_read]
     assert len(names) == len(set(names))
@@ -370,7 +320,7 @@ def test_the_abis_of_aave_v3_0_say_what_the_published_contracts_say(
     }
     later = {AAVE["GET_EMODE_CONFIG"], AAVE["GET_EMODE_BITMAP"], AAVE["GET_EMODE_LABEL"]}
     later.add("DeficitCreated(address,address,uint256)")
-    for entry in abi_of(name):
+    for entry in read_abi(name):
         if signature(entry) not in later:  # revisions from 3.2 on have those
             assert entry == published[signature(entry)]
 

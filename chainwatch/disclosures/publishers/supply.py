@@ -6,13 +6,14 @@ are no EVM (Tron, Solana, …) are not read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from chainwatch.chain import abi
-from chainwatch.chain.types import Block, Reverted
+from chainwatch.chain.erc20 import BALANCE_OF, DECIMALS, TOTAL_SUPPLY
+from chainwatch.chain.reading import Reading
+from chainwatch.chain.types import Block
 from chainwatch.collect.selection import select
 from chainwatch.collect.source import Batch, Feed, source
 from chainwatch.disclosures.reserves import CHAIN
@@ -23,10 +24,6 @@ from chainwatch.tables.disclosure import Supply
 if TYPE_CHECKING:
     from chainwatch.chain.client import Rpc
     from chainwatch.chain.tokens import Token
-
-TOTAL_SUPPLY = "0x18160ddd"
-DECIMALS = "0x313ce567"
-BALANCE_OF = "0x70a08231"
 
 
 @source(
@@ -77,12 +74,16 @@ async def _read_chain(feed: Feed, tokens: Mapping[str, Token]) -> list[Supply]:
 
 async def _read_token(feed: Feed, rpc: Rpc, at: Block, name: str, token: Token) -> Supply:
     address = token.address.lower()
-    calls = [
-        (address, abi.call(DECIMALS)),
-        (address, abi.call(TOTAL_SUPPLY)),
-        *((address, abi.call(BALANCE_OF, holder.lower())) for holder in token.treasury),
-    ]
-    decimals, total, *held = _words(name, await rpc.read(calls, at))
+    answers = await Reading(rpc, token.place, at).ask(
+        [
+            DECIMALS.maybe(address),
+            TOTAL_SUPPLY.maybe(address),
+            *(BALANCE_OF.maybe(address, holder.lower()) for holder in token.treasury),
+        ]
+    )
+    if None in answers:
+        raise ConfigError(f"{name}: there is no token contract at that address")
+    decimals, total, *held = answers
     if decimals != token.decimals:
         raise ConfigError(
             f"{name}: the contract has {decimals} decimals, the table says {token.decimals}"
@@ -114,15 +115,6 @@ async def _read_token(feed: Feed, rpc: Rpc, at: Block, name: str, token: Token) 
         known_at=time,
         observed_at=now,
     )
-
-
-def _words(name: str, answers: Sequence[bytes | Reverted]) -> list[int]:
-    words = []
-    for answer in answers:
-        if isinstance(answer, Reverted) or len(answer) != abi.WORD:
-            raise ConfigError(f"{name}: there is no token contract at that address")
-        words.append(abi.word(answer, 0))
-    return words
 
 
 def _tokens(raw: int, decimals: int) -> Decimal:

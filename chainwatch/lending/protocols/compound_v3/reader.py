@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.chain.contract import Contract, Event, account_places
+from chainwatch.chain.erc20 import SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.errors import ConfigError
@@ -55,7 +56,6 @@ USER_BASIC = COMET.function("userBasic")
 USER_COLLATERAL = COMET.function("userCollateral")
 IS_LIQUIDATABLE = COMET.function("isLiquidatable")
 BORROW_BALANCE_OF = COMET.function("borrowBalanceOf")
-SYMBOL = Contract("erc20", "a token").function("symbol")
 
 SUPPLY_COLLATERAL = COMET.event("SupplyCollateral")
 TRANSFER_COLLATERAL = COMET.event("TransferCollateral")
