@@ -58,8 +58,12 @@ class Session:
             env=shell.environment(),
             cwd=ROOT,
         )
-        atexit.register(self._server.kill)
+        atexit.register(self._stop)
         self._made = 0
+
+    def _stop(self) -> None:
+        self._server.kill()
+        self._server.communicate()  # closes its pipes
 
     def new_lake(self, *, copied: bool) -> Path:
         """A folder for commands that write: a copy of the lake, or nothing yet."""
