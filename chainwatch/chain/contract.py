@@ -91,7 +91,7 @@ class Function:
         """The calldata. TypeError where there are fewer or more words than the function takes."""
         if len(arguments) < self.arguments:
             raise TypeError(f"{self.signature} takes {self.arguments} words: got {len(arguments)}")
-        return self.selector + b"".join(map(abi.argument, arguments))
+        return b"".join([self.selector, *map(abi.argument, arguments)])
 
     def decode(self, answer: bytes | Reverted) -> Any:
         """The answer: one value, or a named tuple of several.
@@ -134,14 +134,10 @@ class Function:
         if len(self.members) == 1 and not self._moved:
             return _single_decoder(self.members[0].type)
         record = _record(self.name, self.members)
-        readers = [_reader(m.type) for m in self.members]
-        moved = self._moved
-
-        def decode(answer: bytes) -> Any:
-            data = answer[abi.word(answer, 0) :] if moved else answer
-            return record([read(data, i) for i, read in enumerate(readers)])
-
-        return decode
+        read = _words_reader([m.type for m in self.members])
+        if self._moved:
+            return lambda answer: record(read(answer[abi.word(answer, 0) :]))
+        return lambda answer: record(read(answer))
 
 
 class Event:
@@ -153,7 +149,7 @@ class Event:
         self.indexed = _named([i for i in entry["inputs"] if i["indexed"]])
         self.data = _named([i for i in entry["inputs"] if not i["indexed"]])
         self._record = _record(self.name, [*self.indexed, *self.data])
-        self._readers = [_reader(m.type) for m in self.data]
+        self._read_data = _words_reader([m.type for m in self.data])
         self._converters = [_converter(m.type) for m in self.indexed]
 
     @cached_property
@@ -188,8 +184,7 @@ class Event:
             convert(int(topic, 16))
             for convert, topic in zip(self._converters, log.topics[1:], strict=False)
         ]
-        words = [read(data, i) for i, read in enumerate(self._readers)]
-        return self._record([*indexed, *words])
+        return self._record([*indexed, *self._read_data(data)])
 
 
 class Places(NamedTuple):
@@ -329,6 +324,24 @@ def _reader(kind: str) -> Callable[[bytes, int], Any]:
         return abi.word
     convert = _converter(kind)
     return lambda data, i: convert(abi.word(data, i))
+
+
+def _words_reader(kinds: Sequence[str]) -> Callable[[bytes], list[Any]]:
+    """What reads some data as words of these types, one after another."""
+    starts = range(0, len(kinds) * abi.WORD, abi.WORD)
+    # Most words are unsigned integers as they are.
+    others = [(i, _reader(k)) for i, k in enumerate(kinds) if not k.startswith("uint")]
+    number, size = int.from_bytes, len(kinds) * abi.WORD
+
+    def read(data: bytes) -> list[Any]:
+        if len(data) < size:
+            abi.word(data, len(kinds) - 1)  # raises
+        values: list[Any] = [number(data[i : i + abi.WORD]) for i in starts]
+        for i, read_word in others:
+            values[i] = read_word(data, i)
+        return values
+
+    return read
 
 
 def _single_decoder(kind: str) -> Callable[[bytes], Any]:
