@@ -13,7 +13,7 @@ from chainwatch.commands.options import Output, listing
 from chainwatch.errors import UsageError
 from chainwatch.text import suggest
 
-Line = tuple[str, str, str, str, str]
+Line = tuple[str, str, str, str, str, str]
 
 
 @app.command(epilog="Example: chainwatch schema legs")
@@ -38,7 +38,7 @@ def schema(
 
 
 def report(name: str | None = None) -> Any:
-    """Columns of tables and parameters of queries with their meaning, as a report."""
+    """Columns of tables, parameters and columns of queries with their meaning, as a report."""
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
 
@@ -51,33 +51,42 @@ def report(name: str | None = None) -> Any:
                 "`chainwatch schema` lists them"
             )
         shown = [line for line in shown if line[1] == name]
-    names = ("kind", "name", "part", "type", "meaning")
-    return Report(Result(names, ("VARCHAR",) * 5, list(shown)), name="schema")
+    names = ("kind", "name", "part", "type", "unit", "meaning")
+    return Report(Result(names, ("VARCHAR",) * 6, list(shown)), name="schema")
 
 
 def lines() -> list[Line]:
-    """(kind, name, column or parameter, type, meaning); a line without a part is of all of it."""
+    """(kind, name, column or parameter, type, unit, meaning); one without a part is of all of it.
+
+    A query's columns have a unit, its parameters a type; the unit of a table's column is that of
+    the naming convention.
+    """
     from chainwatch.lake import query
     from chainwatch.tables.base import columns
     from chainwatch.tables.registry import tables
+    from chainwatch.units import derive
 
     described: list[Line] = []
     for name, row in tables().items():
-        described.append(("table", name, "", "", " ".join((row.__doc__ or "").split())))
+        described.append(("table", name, "", "", "", " ".join((row.__doc__ or "").split())))
         for column in columns(row):
             kind = "DECIMAL(38,0)" if column.type == "UINT" else column.type
             key = " (key)" if column.name in row.key else ""
             null = "" if column.nullable else " NOT NULL"
-            described.append(("column", name, column.name, kind + null, column.meaning + key))
+            unit = derive(column.name, kind).name
+            described.append(("column", name, column.name, kind + null, unit, column.meaning + key))
     for definition in sorted(query.load_all().values(), key=lambda q: (q.group, q.name)):
         kind = {"checks": "check", "marts": "mart", "alerts": "alert"}.get(
             definition.group, "query"
         )
-        described.append((kind, definition.name, "", "", definition.title))
+        described.append((kind, definition.name, "", "", "", definition.title))
         for p in definition.params:
-            described.append(
-                ("parameter", definition.name, p.name, p.type, f"{p.meaning} (default {p.default})")
-            )
+            meaning = f"{p.meaning} (default {p.default})"
+            described.append(("parameter", definition.name, p.name, p.type, "", meaning))
+        described += [
+            ("output", definition.name, c.name, "", c.unit.name, c.meaning)
+            for c in definition.columns
+        ]
     return described
 
 

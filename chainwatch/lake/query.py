@@ -5,6 +5,8 @@
     -- param: p_factor TEXT = 'BTC'  which factor moves
     -- show: price_from price_to max_seizable_usd=seizable_USD
     -- bar: max_seizable_usd over price_from
+    -- column: price_from price lower end of the bin
+    -- columns of: axes axis_market
     SELECT … WHERE factor = $p_factor …
 
 A parameter has one of TYPES, and a literal as its default: '…', a number, true, false, DATE '…',
@@ -12,6 +14,10 @@ TIMESTAMPTZ '…' or NULL. `show` limits the columns of tables on a terminal and
 heading, `bar` names the column that is drawn (over an axis: only where that has a value), `note`
 says what a figure means, and `on: feeds` that its figures stand on exchange feeds, whose coverage
 goes into the header; `on: closes` that they stand on daily closes, whose source and days go there.
+
+`column` describes a column of the output, in their order: its name, its unit (chainwatch.units)
+and what the figure is. `columns of` describes columns by those of a query or a table that it
+reads, all of them or those named, so that one meaning stands once.
 
 A file is used in three ways: `run` binds it, the catalog publishes it as a table macro
 (`FROM walls(p_factor := 'ETH')`), and other clients may run its text with bound parameters.
@@ -38,75 +44,32 @@ import msgspec
 from chainwatch import numbers
 from chainwatch.errors import UsageError
 from chainwatch.lake.engine import Result
+from chainwatch.lake.header import Param, Passed, read_column, read_param, read_passed
+from chainwatch.lake.relations import described_columns
 from chainwatch.lake.store import Store
 from chainwatch.shipped import folder
 from chainwatch.tables.registry import tables
 from chainwatch.text import suggest
+from chainwatch.units import OutputColumn, derive
 
 if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
 
 _HEADER = re.compile(
-    r"^--\s*(name|title|param|show|bar|note|on|portable|each|column|once):\s*(.*)$"
+    r"^--\s*(name|title|param|show|bar|note|on|portable|each|columns of|column|once):\s*(.*)$"
 )
 # Arguments that mean the same wherever they are pasted.
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
-_PARAM = re.compile(
-    r"^(p_\w+)\s+(\S+)\s*=\s*((?:(?:DATE|TIMESTAMPTZ)\s+)?'(?:[^']|'')*'|[^\s']+)(?:\s+(.*))?$"
-)
-_TEXT = re.compile(r"(?:(DATE|TIMESTAMPTZ)\s+)?'((?:[^']|'')*)'")
 
 
-class Param(msgspec.Struct, frozen=True):
-    """One parameter of a query: name with its p_, one of TYPES, default as a literal, meaning."""
-
-    name: str
-    type: str
-    default: str
-    meaning: str
-
-    @property
-    def value(self) -> object:
-        """The default as a value; NotReadable where it is no literal of the type."""
-        if self.default.upper() == "NULL":
-            return None
-        return _DEFAULTS[self.type](self.default)
-
-
-def _text(literal: str, kind: str = "") -> str:
-    """What stands between the quotes of a literal, which may name its kind before them."""
-    match = _TEXT.fullmatch(literal)
-    if match is None or (match[1] or kind) != kind:
-        raise numbers.NotReadable(f"not a literal: write {f'{kind} ' * bool(kind)}'…' or NULL")
-    return match[2].replace("''", "'")
-
-
-def _flag(literal: str) -> bool:
-    if literal.lower() not in ("true", "false"):
-        raise numbers.NotReadable("not true, false or NULL")
-    return literal.lower() == "true"
-
-
-def _time(literal: str) -> datetime:
-    """A time with any year, as an end of all times is written so."""
-    try:
-        time = datetime.fromisoformat(_text(literal, "TIMESTAMPTZ"))
-    except ValueError as failure:
-        if isinstance(failure, numbers.NotReadable):
-            raise
-        raise numbers.NotReadable("not a time written like '2026-01-29T02:00Z'") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-_DEFAULTS: dict[str, Callable[[str], object]] = {
-    "TEXT": _text,
-    "DOUBLE": numbers.real,
-    "BIGINT": numbers.integer,
-    "BOOLEAN": _flag,
-    "DATE": lambda literal: numbers.day(_text(literal, "DATE")),
-    "TIMESTAMPTZ": _time,
-}
-TYPES = tuple(_DEFAULTS)
+def _columns_of(source: str) -> tuple[OutputColumn, ...]:
+    """The columns of a query, or of a table: with the units of the naming convention."""
+    if source not in tables():
+        return load_all()[source].columns
+    return tuple(
+        OutputColumn(name, derive(name, kind), meaning)
+        for name, kind, meaning in described_columns(tables()[source])
+    )
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -123,6 +86,20 @@ class Query(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     on: str = ""
     portable: bool = False
+    described: tuple[OutputColumn | Passed, ...] = ()
+
+    @property
+    def columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that it returns, in their order, as its header describes them.
+
+        Raises ValueError where they are said to be columns of another that has none of that name.
+        """
+        columns: list[OutputColumn] = []
+        for part in self.described:
+            columns += (
+                part.columns_from(_columns_of(part.source)) if isinstance(part, Passed) else [part]
+            )
+        return tuple(columns)
 
     @property
     def body(self) -> str:
@@ -166,11 +143,17 @@ def read(path: Path, group: str = "") -> Query:
     text = path.read_text(encoding="utf-8")
     head: dict[str, list[str]] = {}
     params = []
+    described: list[OutputColumn | Passed] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _HEADER.match(line):
-            head.setdefault(match[1], []).append(match[2].strip())
+            words, where = match[2].strip(), f"{path} line {number}"
+            head.setdefault(match[1], []).append(words)
             if match[1] == "param":
-                params.append(_param(match[2].strip(), f"{path} line {number}"))
+                params.append(read_param(words, where))
+            elif match[1] == "column":
+                described.append(read_column(words, where))
+            elif match[1] == "columns of":
+                described.append(read_passed(words, text, where))
         elif line.startswith("-- ") and re.match(r"^--\s*\w+:", line) and number < 4:
             raise ValueError(f"{path} line {number}: unknown header {line!r}")
     name = (head.get("name") or [""])[0]
@@ -194,27 +177,8 @@ def read(path: Path, group: str = "") -> Query:
         notes=tuple(head.get("note", [])),
         on=(head.get("on") or [""])[0],
         portable="portable" in head,
+        described=tuple(described),
     )
-
-
-def _param(line: str, where: str) -> Param:
-    """One parameter; ValueError says where its type or default is none.
-
-    A default becomes part of a macro's text, so it is a literal and nothing else.
-    """
-    match = _PARAM.match(line)
-    if not match:
-        raise ValueError(f"{where}: not `p_name TYPE = literal  meaning`: {line}")
-    param = Param(match[1], match[2], match[3], match[4] or "")
-    if param.type not in TYPES:
-        raise ValueError(f"{where}: {param.name} has the type {param.type}: use {', '.join(TYPES)}")
-    try:
-        _ = param.value
-    except numbers.NotReadable as refusal:
-        raise ValueError(
-            f"{where}: the default of {param.name} {param.type} is {param.default[:40]}, {refusal}"
-        ) from None
-    return param
 
 
 def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
@@ -237,6 +201,34 @@ def _by_dependency(queries: Mapping[str, Query]) -> list[Query]:
     return list(done.values())
 
 
+def require_described(definition: Query, shape: Sequence[tuple[str, str]]) -> None:
+    """Refuse a header that does not describe the columns returned, each with its DuckDB type.
+
+    ValueError names the lines to add, with the unit of the naming convention, or to take out.
+    """
+    described = [column.name for column in definition.columns]
+    names = [name for name, _ in shape]
+    if described == names:
+        return
+    missing = [
+        f"`-- column: {name} {derive(name, kind).name} …`"
+        for name, kind in shape
+        if name not in described
+    ]
+    surplus = [name for name in described if name not in names]
+    advice = (
+        f"add {', '.join(missing)}"
+        if missing
+        else f"take out {', '.join(surplus)}"
+        if surplus
+        else "describe each once, in their order"
+    )
+    raise ValueError(
+        f"{definition.path}: expected the header to describe {', '.join(names)}, got "
+        f"{', '.join(described) or 'nothing'}; {advice}"
+    )
+
+
 def find(name: str) -> Query:
     """One query by name; UsageError with a suggestion where there is none."""
     queries = load_all()
@@ -248,11 +240,15 @@ def find(name: str) -> Query:
 
 
 def definitions() -> list[str]:
-    """The statements that publish every query as a macro; its comment is title and parameters."""
+    """The statements that publish every query as a macro.
+
+    Its comment is its title, its parameters and the columns that it returns.
+    """
     statements = ["CREATE SCHEMA unbound"]
     for query in load_all().values():
         statements += query.macros
         words = [query.title, *(f"{p.name} {p.type}: {p.meaning}" for p in query.params)]
+        words += [f"{c.name} {c.unit.name}: {c.meaning}" for c in query.columns]
         comment = "; ".join(words).replace("'", "''")
         statements.append(f"COMMENT ON MACRO TABLE {query.name} IS '{comment}'")
     return statements

@@ -55,18 +55,20 @@ def table_views(layout: Layout) -> Iterator[str]:
     for name, row in tables().items():
         yield f"CREATE OR REPLACE VIEW {name} AS {table_query(layout, row)}"
         yield f"COMMENT ON VIEW {name} IS {quoted((row.__doc__ or '').strip())}"
-        for column in columns(row):
-            yield (
-                f"COMMENT ON COLUMN {name}.{column.name} IS "
-                f"{quoted(column.meaning + (' (exact integer)' * (column.type == 'UINT')))}"
-            )
-            if column.type == "UINT":
-                yield (
-                    f"COMMENT ON COLUMN {name}.{column.name}_text IS "
-                    f"{quoted(f'{column.name} where it has more than 38 digits')}"
-                )
-        yield f"COMMENT ON COLUMN {name}.load IS 'load that brought the row, see loads'"
-        yield f"COMMENT ON COLUMN {name}.day IS 'UTC day on which the row was stored'"
+        for column, _, meaning in described_columns(row):
+            yield f"COMMENT ON COLUMN {name}.{column} IS {quoted(meaning)}"
+
+
+def described_columns(row: type[Row]) -> Iterator[tuple[str, str, str]]:
+    """(name, DuckDB type, meaning) of each column of a table's view, in their order."""
+    for column in columns(row):
+        exact = " (exact integer)" * (column.type == "UINT")
+        (name, kind), *texts = column.stored
+        yield name, kind, column.meaning + exact
+        for text, text_kind in texts:
+            yield text, text_kind, f"{name} where it has more than 38 digits"
+    yield "load", "VARCHAR", "load that brought the row, see loads"
+    yield "day", "DATE", "UTC day on which the row was stored"
 
 
 def snapshot_copy(layout: Layout, row: type[Row], snapshots: list[str]) -> str:

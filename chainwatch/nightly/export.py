@@ -180,23 +180,22 @@ def _write_marts(
         table = f"out_{mart.name}"
         fill(catalog, mart, table, parameters_of(day), runner)
         result = catalog.run(f"FROM {table}")
-        if list(result.columns) != list(mart.columns):
-            raise ValueError(
-                f"{mart.query.path}: columns {list(result.columns)}, described {list(mart.columns)}"
-            )
+        columns = mart.query.columns
+        query.require_described(mart.query, list(zip(result.columns, result.types, strict=True)))
         files = {}
         for form in formats:
             path = night / f"{mart.name}.{form}"
             if form == "parquet":
                 meanings = {"title": mart.query.title, "day": f"{day:%Y-%m-%d}"}
-                meanings |= {f"column.{name}": text for name, text in mart.columns.items()}
+                meanings |= {f"column.{c.name}": c.meaning for c in columns}
                 catalog.write_parquet(table, path, meanings)
             else:
                 report = Report(
                     result,
                     name=mart.name,
                     title=mart.query.title,
-                    meta={"day": f"{day:%Y-%m-%d}", "columns": mart.columns},
+                    meta={"day": f"{day:%Y-%m-%d}"},
+                    columns=columns,
                 )
                 folders.write_file(path, render.text_of(report, Format(form)).encode())
             files[path.name] = folders.digest(path)
@@ -204,8 +203,8 @@ def _write_marts(
             "title": mart.query.title,
             "rows": len(result.rows),
             "columns": [
-                {"name": name, "type": kind, "meaning": mart.columns[name]}
-                for name, kind in zip(result.columns, result.types, strict=True)
+                {"name": c.name, "type": kind, "unit": c.unit.name, "meaning": c.meaning}
+                for c, kind in zip(columns, result.types, strict=True)
             ],
             "files": files,
         }

@@ -1,10 +1,9 @@
 """Marts: SQL files of queries/marts, each of which gives one file per UTC day.
 
-A mart is one SQL file, `mart_walls.sql` for the file `walls`. Besides the headers of every query
-it has
+A mart is one SQL file, `mart_walls.sql` for the file `walls`. It describes its columns like every
+query, and may have a header of its own:
 
     -- each: p_factor = SELECT DISTINCT factor FROM …   run once per value, rows one below another
-    -- column: price_from  lower end of the bin, USD    the meaning of each column, in their order
 
 A mart gets the day through p_since (its beginning), p_until (its end, exclusive), p_as_of and
 p_known_at (the last microsecond of it).
@@ -25,7 +24,6 @@ from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
 
 _PARAMETER_SETS = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
-_COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
 
 # Computes a mart's rows for one set of parameters where DuckDB does not.
 Runner = Callable[[Query, Mapping[str, object]], Result]
@@ -34,13 +32,11 @@ Runner = Callable[[Query, Mapping[str, object]], Result]
 class Mart(msgspec.Struct, frozen=True):
     """One file of an export.
 
-    `run_for` is the parameter whose values the query is run for, and the SELECT that lists them;
-    `columns` gives the meaning of each column.
+    `run_for` is the parameter whose values the query is run for, and the SELECT that lists them.
     """
 
     query: Query
     run_for: tuple[str, str] | None
-    columns: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -49,16 +45,15 @@ class Mart(msgspec.Struct, frozen=True):
 
 @cache
 def load_marts() -> tuple[Mart, ...]:
-    """Every mart by name. Raises ValueError where a file does not describe its columns."""
+    """Every mart by name. Raises ValueError where a file is not called so."""
     marts = []
     for definition in query.load_all().values():
         if definition.group != "marts":
             continue
         match = _PARAMETER_SETS.search(definition.text)
-        columns = dict(_COLUMN.findall(definition.text))
-        if not columns or not definition.name.startswith("mart_"):
-            raise ValueError(f"{definition.path}: expected a name mart_… and `-- column:` lines")
-        marts.append(Mart(definition, (match[1], match[2]) if match else None, columns))
+        if not definition.name.startswith("mart_"):
+            raise ValueError(f"{definition.path}: expected a name mart_…, got {definition.name}")
+        marts.append(Mart(definition, (match[1], match[2]) if match else None))
     return tuple(sorted(marts, key=lambda mart: mart.name))
 
 

@@ -16,7 +16,7 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import CascadeTerms, basis
 from chainwatch.show.document import Report
-from chainwatch.show.values import price_text
+from chainwatch.units import price_text
 
 GROUPS_SHOWN = 5  # per depth, for people
 CHART_RANGE = 0.3
@@ -77,6 +77,7 @@ def _band(catalog: Catalog, terms: CascadeTerms, price: float | None = None) -> 
         title=definition.title,
         shown=definition.shown,
         notes=definition.notes,
+        columns=definition.columns,
     )
 
 
@@ -107,6 +108,7 @@ def fall_to(
         meta=stored.meta,
         shown=definition.shown,
         notes=definition.notes,
+        columns=definition.columns,
     )
 
 
@@ -140,6 +142,7 @@ def explain_price(
         meta=stored.meta | {"price_level": level.dicts()},
         shown=definition.shown,
         notes=definition.notes,
+        columns=definition.columns,
     )
 
 

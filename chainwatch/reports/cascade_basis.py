@@ -12,8 +12,8 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.reports import headers, run
 from chainwatch.reports.betas import betas_text
-from chainwatch.show.values import duration, price_text
 from chainwatch.text import suggest
+from chainwatch.units import duration, price_text
 
 BAND = (1.0, 0.5, 0.1, 0.02)
 # An order book whose mid price lies further from the oracle's price is of another asset.

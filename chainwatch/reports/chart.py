@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainwatch.errors import ConfigError, UsageError, unwritable
-from chainwatch.show.values import cell_text, price_text
+from chainwatch.show.values import cell_text
 from chainwatch.text import ScriptJson, visible
+from chainwatch.units import UNITS, price_text
 
 if TYPE_CHECKING:
     from chainwatch.reports.cascade import Drawing
@@ -152,7 +153,7 @@ def _now(drawing: Drawing, axis: Any) -> list[Any]:
     usd = drawing.now["max_seizable_usd"]
     if not usd:
         return []
-    words = f"liquidatable now: {cell_text('usd', usd)} USD"
+    words = f"liquidatable now: {cell_text(UNITS['usd'], usd)} USD"
     bar = {"from": drawing.spot, "to": drawing.spot * 1.01, "usd": usd, "zero": 0, "words": words}
     data = _data([bar])
     return [

@@ -24,8 +24,8 @@ from chainwatch.reports.leverage_model import (
     fit,
     model_contract,
 )
-from chainwatch.show import values
 from chainwatch.show.document import Report
+from chainwatch.units import price_text
 
 SHOWN = 20  # bins, for people
 
@@ -89,7 +89,7 @@ def _span(contract: ContractModel) -> str:
     return (
         f"{contract.symbol}{label} {contract.times[0]:%Y-%m-%d %H:%M} to "
         f"{contract.times[-1]:%Y-%m-%d %H:%M}Z, {len(contract.times):,} bars{gaps}, "
-        f"last price {values.price_text(contract.close)}"
+        f"last price {price_text(contract.close)}"
     )
 
 

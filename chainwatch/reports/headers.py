@@ -12,8 +12,9 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.show.document import Report
-from chainwatch.show.values import cell_text, duration, price_text
+from chainwatch.show.values import cell_text
 from chainwatch.text import suggest
+from chainwatch.units import UNITS, duration, price_text
 
 STALE_AFTER_SECONDS = 3_600
 
@@ -202,13 +203,13 @@ def window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
 def feed_line(feed: Mapping[str, Any]) -> str:
     """One feed's coverage and state; a fault comes first."""
     demo = "DEMO DATA from a loopback exchange, " if feed["provenance"] == "demo" else ""
-    covered = cell_text("covered_share", feed["covered_share"])
+    covered = cell_text(UNITS["coverage"], feed["covered_share"])
     state = feed["state"]
     words = [f"covered {covered} of the time"]
     if feed["stale_share"]:
-        words.append(f"stale {cell_text('stale_share', feed['stale_share'])}")
+        words.append(f"stale {cell_text(UNITS['share'], feed['stale_share'])}")
     if feed["rejecting_share"]:
-        words.append(f"rejecting {cell_text('rejecting_share', feed['rejecting_share'])}")
+        words.append(f"rejecting {cell_text(UNITS['share'], feed['rejecting_share'])}")
     if feed["subscribed"] is not None:
         words.append(f"{feed['subscribed']:,} of {feed['listed'] or 0:,} contracts")
     rejects = f"{feed['rejects']:,} rejects"

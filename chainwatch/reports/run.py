@@ -102,7 +102,8 @@ def _make(
         meta=meta,
         shown=definition.shown,
         bar=definition.bar,
-        notes=fill_notes(definition.notes, result),
+        notes=fill_notes(definition.notes, result, definition.columns),
+        columns=definition.columns,
     )
 
 

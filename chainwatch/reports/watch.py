@@ -13,10 +13,11 @@ from datetime import datetime
 import msgspec
 
 from chainwatch.lake.engine import Result
-from chainwatch.show import values
 from chainwatch.show.document import Report
+from chainwatch.show.values import cell_text
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation
+from chainwatch.units import UNITS, price_text
 
 LAST = 12
 COUNTED = ("order", "fill")
@@ -156,10 +157,10 @@ class Board:
 
 def line(row: ExchangeLiquidation) -> str:
     """One liquidation on one line."""
-    usd = values.cell_text("usd", row.notional_usd)
-    size = values.cell_text("quantity_base", row.quantity_base)
+    usd = cell_text(UNITS["usd"], row.notional_usd)
+    size = cell_text(UNITS["amount"], row.quantity_base)
     return (
         f"{row.time:%Y-%m-%d %H:%M:%S.%f}"[:-3]
         + f"Z {row.venue} {row.market} {row.symbol} {row.side} {usd} USD "
-        f"({size} {row.base or '?'} at {values.price_text(row.price)}, {row.price_kind})"
+        f"({size} {row.base or '?'} at {price_text(row.price)}, {row.price_kind})"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.lake.engine import Result
+from chainwatch.units import OutputColumn
 
 NOT_AVAILABLE = "n/a"
 
@@ -26,7 +27,8 @@ class Format(StrEnum):
 class Report(msgspec.Struct, frozen=True):
     """A result with its title, header and notes.
 
-    `shown` limits the columns of tables (machine formats carry all), each "name" or
+    `columns` describes output columns by name; one that it does not name has the unit of its name
+    and type. `shown` limits the columns of tables (machine formats carry all), each "name" or
     "name=heading"; `bar` is "name" or "name over axis" and is drawn where the axis has a value.
     `header` names the snapshots, feeds and documents behind the figures, `notes` what they mean.
     `parts` are further tables that belong to it: below it for people, under their names in JSON;
@@ -42,3 +44,4 @@ class Report(msgspec.Struct, frozen=True):
     bar: str = ""
     notes: Sequence[str] = ()
     parts: Sequence[Report] = ()
+    columns: Sequence[OutputColumn] = ()

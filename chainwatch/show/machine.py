@@ -41,10 +41,17 @@ def json_text(report: Report) -> str:
         **{k: plain_value(v) for k, v in report.meta.items()},
         "header": plain_value(list(report.header)),
         "notes": plain_value(list(report.notes)),
+        **_described(report),
         "rows": plain_rows(report.result),
         **{part.name: plain_rows(part.result) for part in report.parts},
     }
     return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+
+
+def _described(report: Report) -> dict[str, Any]:
+    """Unit and meaning of the columns that are described, by name, where any is."""
+    described = {c.name: {"unit": c.unit.name, "meaning": c.meaning} for c in report.columns}
+    return {"columns": described} if described else {}
 
 
 def csv_text(result: Result) -> str:

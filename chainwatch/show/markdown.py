@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from chainwatch.show.document import Report
 from chainwatch.show.table import columns_shown
-from chainwatch.show.values import cell_text, is_number
 from chainwatch.text import visible
 
 
 def markdown_text(report: Report) -> str:
-    result = report.result
     shown = columns_shown(report)
     lines = []
     if report.title:
@@ -17,13 +15,12 @@ def markdown_text(report: Report) -> str:
     lines += [f"{_md(line)}  " for line in report.header]
     if report.header:
         lines.append("")
-    lines.append("| " + " | ".join(_md(title) for _, title in shown) + " |")
+    lines.append("| " + " | ".join(_md(column.title) for column in shown) + " |")
     lines.append(
-        "|" + "|".join(" ---: " if is_number(result.types[i]) else " --- " for i, _ in shown) + "|"
+        "|" + "|".join(" ---: " if column.unit.is_number else " --- " for column in shown) + "|"
     )
-    for row in result.rows:
-        cells = [_md(cell_text(result.columns[i], row[i])) for i, _ in shown]
-        lines.append("| " + " | ".join(cells) + " |")
+    for row in report.result.rows:
+        lines.append("| " + " | ".join(_md(column.cell(row)) for column in shown) + " |")
     if report.notes:
         lines += ["", *(f"{_md(note)}  " for note in report.notes)]
     return "\n".join(lines) + "\n"

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from chainwatch.show.document import Report
-from chainwatch.show.values import cell_text, heading, is_number
+from chainwatch.show.values import cell_text, heading, units_of
 from chainwatch.text import visible
+from chainwatch.units import Unit
 
 BAR_WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -29,18 +32,34 @@ def _bar(value: Any, largest: float, width: int) -> str:
     return _EIGHTHS[8] * full + (_EIGHTHS[rest] if rest else "")
 
 
-def columns_shown(report: Report) -> list[tuple[int, str]]:
-    """(position, heading) of a table's columns; one that is "all" in every row is left out."""
+class Shown(msgspec.Struct, frozen=True):
+    """A column of a table: where its cells stand in a row, its heading, its unit."""
+
+    position: int
+    title: str
+    unit: Unit
+
+    def cell(self, row: Sequence[Any]) -> str:
+        """Its cell of a row as people read it."""
+        return cell_text(self.unit, row[self.position])
+
+
+def columns_shown(report: Report) -> list[Shown]:
+    """The columns of a report's table; one that is "all" in every row is left out."""
     result = report.result
+    units = units_of(result, report.columns)
     if not report.shown:
-        return [(i, heading(name)) for i, name in enumerate(result.columns)]
+        return [
+            Shown(i, heading(name, unit), unit)
+            for i, (name, unit) in enumerate(zip(result.columns, units, strict=True))
+        ]
     shown = []
     for name, _, title in (entry.partition("=") for entry in report.shown):
         if name not in result.columns:
             continue
         i = result.columns.index(name)
         if not result.rows or any(row[i] != "all" for row in result.rows):
-            shown.append((i, title.replace("_", " ") or heading(name)))
+            shown.append(Shown(i, title.replace("_", " ") or heading(name, units[i]), units[i]))
     return shown
 
 
@@ -66,19 +85,18 @@ def _grid(report: Report, width: int | None, color: bool) -> tuple[list[str], li
     Where it is too wide, columns move closer, headings take two lines, long text is folded, and
     columns are left out from the right; nothing is cut.
     """
-    result = report.result
     shown = columns_shown(report)
-    right = [is_number(result.types[i]) for i, _ in shown]
-    rows = [[cell_text(result.columns[i], row[i]) for i, _ in shown] for row in result.rows]
-    longest = [max(map(_columns_of, column)) for column in zip(*rows, strict=True)]
-    heads = [[title] for _, title in shown]
+    right = [column.unit.is_number for column in shown]
+    rows = [[column.cell(row) for column in shown] for row in report.result.rows]
+    longest = [max(map(_columns_of, cells)) for cells in zip(*rows, strict=True)]
+    heads = [[column.title] for column in shown]
     widths = _widths(heads, longest)
     gap, hidden = 2, []
     if width is not None and sum(widths) + gap * (len(widths) - 1) > width:
         gap = 1
-        heads = [_break_in_two(title) for _, title in shown]
+        heads = [_break_in_two(column.title) for column in shown]
         widths = _fit(_widths(heads, longest), right, width)
-        hidden = [title for _, title in shown[len(widths) :]]
+        hidden = [column.title for column in shown[len(widths) :]]
     depth = max(map(len, heads[: len(widths)]))
     padded = [[""] * (depth - len(head)) + head for head in heads[: len(widths)]]
     lines = [

@@ -13,6 +13,7 @@ from typing import Any
 from chainwatch.lake.engine import Result
 from chainwatch.show.document import NOT_AVAILABLE
 from chainwatch.text import visible
+from chainwatch.units import OutputColumn, Unit, derive
 
 # --- machine formats ----------------------------------------------------------------------------
 
@@ -54,23 +55,34 @@ def _iso(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def fill_notes(notes: Sequence[str], result: Result) -> list[str]:
+def fill_notes(
+    notes: Sequence[str], result: Result, columns: Sequence[OutputColumn] = ()
+) -> list[str]:
     """Notes with each {column} replaced by the first row's value as people read it."""
     first = result.dicts()[0] if result.rows else {}
-    return [
-        re.sub(
-            r"\{(\w+)\}", lambda m: cell_text(m[1], first[m[1]]) if m[1] in first else m[0], note
-        )
-        for note in notes
-        if first or "{" not in note
-    ]
+    units = dict(zip(result.columns, units_of(result, columns), strict=True))
+
+    def quoted(match: re.Match[str]) -> str:
+        name = match[1]
+        return cell_text(units[name], first[name]) if name in first else match[0]
+
+    return [re.sub(r"\{(\w+)\}", quoted, note) for note in notes if first or "{" not in note]
 
 
 # --- for people ---------------------------------------------------------------------------------
 
 
-def cell_text(column: str, value: Any) -> str:
-    """A value as people read it; the column's suffix gives its unit."""
+def units_of(result: Result, columns: Sequence[OutputColumn]) -> list[Unit]:
+    """The unit of each column of a result: that of `columns`, else that of its name and type."""
+    described = {column.name: column.unit for column in columns}
+    return [
+        described.get(name) or derive(name, kind)
+        for name, kind in zip(result.columns, result.types, strict=True)
+    ]
+
+
+def cell_text(unit: Unit, value: Any) -> str:
+    """A value of a unit as people read it."""
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, bool):
@@ -83,71 +95,19 @@ def cell_text(column: str, value: Any) -> str:
         return visible(value)
     if isinstance(value, Decimal):
         return f"{value:,}"
-    if column.endswith(("block", "block_number", "chain_id")):
-        return str(value)
     if isinstance(value, int):
-        if column.endswith("_seconds"):
-            return duration(value)
-        return f"{value:,}"
+        return unit.integer_text(value)
     if isinstance(value, float):
-        return _number(column, value)
+        if not math.isfinite(value):
+            return NOT_AVAILABLE if math.isnan(value) else str(value)
+        return unit.real_text(value)
     plain = plain_value(value)
     return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
 
 
-def _number(column: str, value: float) -> str:
-    if not math.isfinite(value):
-        return NOT_AVAILABLE if math.isnan(value) else str(value)
-    if column.startswith("at_least_"):
-        return f"≥ {_number(column.removeprefix('at_least_'), value)}"
-    if column == "covered_share":  # less than all is never shown as 100 %
-        return f"{math.floor(1000 * value) / 10:.1f} %" if not 0 < value < 1e-3 else "< 0.1 %"
-    if column.endswith("_share"):
-        return f"{100 * value:.1f} %"
-    if column == "usd" or (column.endswith("_usd") and column != "price_usd"):
-        return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:,.2f}"
-    if column.endswith(("_bn", "_bp", "_pct", "points")):
-        return f"{value:,.2f}"
-    if "price" in column:
-        return price_text(value)
-    if column == "hf" or column.startswith("hf_"):
-        return f"{value:.4f}" if value < 1000 else f"{value:.3g}"
-    if value == 0:
-        return "0"
-    if abs(value) >= 1e6:
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
-
-
-def price_text(value: float) -> str:
-    """A price with as many digits as it needs."""
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.2f}"
-    return f"{value:.5g}" if abs(value) >= 1e-4 else f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """A span of time in its largest fitting unit."""
-    seconds = abs(int(seconds))
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}s"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
-
-
-def is_number(kind: str) -> bool:
-    return kind.startswith(("DECIMAL", "DOUBLE", "FLOAT", "HUGEINT", "UBIGINT", "UINTEGER")) or (
-        kind in ("BIGINT", "INTEGER", "SMALLINT", "TINYINT")
-    )
-
-
-def heading(column: str) -> str:
+def heading(column: str, unit: Unit) -> str:
     """A column's name as a table head."""
-    return (
-        visible(column)
-        .replace("cum_", "cumulative_")
-        .replace("_usd", "_USD")
-        .replace("_share", "")
-        .replace("_seconds", "")
-        .replace("_", " ")
-    )
+    name = visible(column)
+    if unit.ending and name != unit.ending:
+        name = name.removesuffix(unit.ending)
+    return name.replace("cum_", "cumulative_").replace("_usd", "_USD").replace("_", " ")

@@ -2,15 +2,15 @@
 -- title: Liquidations on chain by hour, market and kind, at oracle prices of the time
 -- param: p_since TIMESTAMPTZ = NULL  beginning of the day
 -- param: p_until TIMESTAMPTZ = NULL  end of the day, exclusive
--- column: hour  beginning of the hour, UTC
--- column: venue  protocol family
--- column: market  market
--- column: kind  liquidation, absorb-debt, absorb-collateral, sale or deficit
--- column: events  events of the chain
--- column: accounts  accounts in them
--- column: debt_repaid_usd  debt repaid (deficit: written off) in USD; null where nothing has a price
--- column: coll_seized_usd  collateral seized or sold in USD; null where nothing has a price
--- column: unpriced  events without a price at their block; their USD is in no sum
+-- column: hour time beginning of the hour, UTC
+-- column: venue text protocol family
+-- column: market text market
+-- column: kind text liquidation, absorb-debt, absorb-collateral, sale or deficit
+-- column: events count events of the chain
+-- column: accounts count accounts in them
+-- column: debt_repaid_usd usd debt repaid (deficit: written off) in USD; null where nothing has a price
+-- column: coll_seized_usd usd collateral seized or sold in USD; null where nothing has a price
+-- column: unpriced count events without a price at their block; their USD is in no sum
 -- Decimals: their sum does not depend on the order in which segments are read.
 SELECT date_trunc('hour', block_time) AS hour, protocol AS venue, market, kind,
        count(*) AS events, count(DISTINCT account) AS accounts,

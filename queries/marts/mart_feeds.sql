@@ -2,12 +2,12 @@
 -- title: How long each exchange feed was up, partial, stale, rejecting or down
 -- param: p_since TIMESTAMPTZ = '1970-01-01 00:00:00+00'  beginning of the day
 -- param: p_until TIMESTAMPTZ = '9999-01-01 00:00:00+00'  end of the day, exclusive
--- column: source  source
--- column: venue  venue
--- column: state  up, partial, stale, rejecting, down or off
--- column: seconds  seconds of the day in that state
--- column: intervals  intervals in that state
--- column: sampling  what the venue publishes
+-- column: source text source
+-- column: venue text venue
+-- column: state text up, partial, stale, rejecting, down or off
+-- column: seconds seconds seconds of the day in that state
+-- column: intervals count intervals in that state
+-- column: sampling text what the venue publishes
 SELECT source, venue, state,
        sum(date_diff('microsecond', greatest(from_time, $p_since), least(to_time, $p_until))) / 1e6 AS seconds,
        count(*) AS intervals, max(sampling) AS sampling

@@ -4,13 +4,13 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- portable: yes
 -- each: p_market = SELECT market FROM snapshots_at(p_as_of := $p_as_of) ORDER BY market
--- column: market  market
--- column: bucket  range of the health factor; no debt and n/a are ranges of their own
--- column: hf_from  lower end of the range, inclusive
--- column: hf_to  upper end of the range, exclusive
--- column: accounts  accounts in the range
--- column: collateral_usd  their collateral in USD; null where it is n/a
--- column: debt_usd  their debt in USD; null where it is n/a
--- column: debt_share  their part of all debt of the market
+-- column: market text market
+-- column: bucket text range of the health factor; no debt and n/a are ranges of their own
+-- column: hf_from hf lower end of the range, inclusive
+-- column: hf_to hf upper end of the range, exclusive
+-- column: accounts count accounts in the range
+-- column: collateral_usd usd their collateral in USD; null where it is n/a
+-- column: debt_usd usd their debt in USD; null where it is n/a
+-- column: debt_share share their part of all debt of the market
 SELECT $p_market AS market, bucket, hf_from, hf_to, accounts, collateral_usd, debt_usd, debt_share
 FROM health(p_market := $p_market, p_as_of := $p_as_of)

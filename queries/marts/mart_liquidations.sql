@@ -2,14 +2,14 @@
 -- title: Liquidations by hour and venue, exchanges and chain: every sum is a lower bound
 -- param: p_since TIMESTAMPTZ = NULL  beginning of the day
 -- param: p_until TIMESTAMPTZ = NULL  end of the day, exclusive
--- column: hour  beginning of the hour, UTC
--- column: origin  exchange or chain
--- column: venue  exchange, or protocol family
--- column: side  long, short or n/a
--- column: events  number of liquidations
--- column: at_least_usd  their value in USD: venues publish samples and feeds have gaps
--- column: largest_usd  the largest of them in USD
--- column: unpriced  liquidations whose value in USD is not known; they are in no sum
+-- column: hour time beginning of the hour, UTC
+-- column: origin text exchange or chain
+-- column: venue text exchange, or protocol family
+-- column: side text long, short or n/a
+-- column: events count number of liquidations
+-- column: at_least_usd usd-at-least their value in USD: venues publish samples and feeds have gaps
+-- column: largest_usd usd the largest of them in USD
+-- column: unpriced count liquidations whose value in USD is not known; they are in no sum
 -- Decimals: their sum does not depend on the order in which segments are read.
 SELECT date_trunc('hour', time) AS hour, origin, venue, side, count(*) AS events,
        CAST(sum(CAST(usd AS DECIMAL(38, 6))) AS DOUBLE) AS at_least_usd, max(usd) AS largest_usd,

@@ -2,14 +2,14 @@
 -- title: Parameters that differ from those of the newest snapshot before the day
 -- param: p_since TIMESTAMPTZ = NULL  beginning of the day
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
--- column: market  market
--- column: asset  address of the underlying token, or the e-mode category
--- column: symbol  token symbol or name of the category, a label
--- column: parameter  what changed; listed: the asset or category is new, or gone
--- column: before  value at before_block; null where it was not there
--- column: after  value at after_block; null where it is gone
--- column: before_block  block of the snapshot before
--- column: after_block  block of the day's snapshot
+-- column: market text market
+-- column: asset address address of the underlying token, or the e-mode category
+-- column: symbol text token symbol or name of the category, a label
+-- column: parameter text what changed; listed: the asset or category is new, or gone
+-- column: before text value at before_block; null where it was not there
+-- column: after text value at after_block; null where it is gone
+-- column: before_block block block of the snapshot before
+-- column: after_block block block of the day's snapshot
 WITH newer AS (
   SELECT snapshot, market, block_number, block_time FROM snapshots_at(p_as_of := $p_as_of)
 ), older AS (

@@ -28,6 +28,7 @@ from chainwatch.lending.lender import Lender
 from chainwatch.tables import disclosure, exchange, lending, log
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.registry import tables
+from chainwatch.units import CONVENTION, UNITS
 from tests import shell
 from tests.docs import outputs
 from tests.docs.examples import EXAMPLES
@@ -36,7 +37,6 @@ from tests.places import ROOT
 _CONSOLE = re.compile(r"^```console$.*?^```$", re.DOTALL | re.MULTILINE)
 SCRIPT = ROOT / "scripts" / "architecture.py"
 NOTEBOOK = ROOT / "docs" / "guides" / "notebook.ipynb"
-_COLUMN = re.compile(r"^--\s*column:\s*(\w+)\s+(.*)$", re.MULTILINE)
 
 
 def _cell(value: object) -> str:
@@ -166,17 +166,29 @@ def queries_part(kind: str) -> Callable[[], str]:
                         ),
                         "",
                     ]
-                meanings = dict(_COLUMN.findall(definition.text))
                 described = catalog.run(f"DESCRIBE FROM {definition.name}()").rows
-                head = ["column", "type"] + ["meaning"] * bool(meanings)
+                columns = definition.columns
+                head = ("column", "type", "unit", "meaning")[: None if columns else 2]
+                meanings = [(c.unit.name, c.meaning) for c in columns] or [()] * len(described)
                 rows = (
-                    [f"`{name}`", sql_type, *([meanings.get(name, "")] * bool(meanings))]
-                    for name, sql_type, *_ in described
+                    (f"`{name}`", sql_type, *words)
+                    for (name, sql_type, *_), words in zip(described, meanings, strict=True)
                 )
                 text += [_table(head, rows), ""]
         return "\n".join(text).rstrip()
 
     return part
+
+
+def units() -> str:
+    """Every unit, what it means, and the names that have it by convention."""
+    names: dict[str, list[str]] = {}
+    for patterns, unit in CONVENTION:
+        names.setdefault(unit, []).extend(f"`{pattern}`" for pattern in patterns.split())
+    return _table(
+        ("unit", "meaning", "names that have it by convention"),
+        ((f"`{u.name}`", u.meaning, " ".join(names.get(u.name, []))) for u in UNITS.values()),
+    )
 
 
 def query_list() -> str:
@@ -388,6 +400,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "marts": queries_part("marts"),
     "checks": queries_part("checks"),
     "alerts": queries_part("alerts"),
+    "units": units,
     "query-list": query_list,
     "sources": sources,
     "stream-limits": stream_limits,

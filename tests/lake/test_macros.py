@@ -11,8 +11,9 @@ import duckdb
 import pytest
 
 from chainwatch.lake import query
+from chainwatch.lake.header import Param
 from chainwatch.lake.layout import CATALOG_NAME
-from chainwatch.lake.query import Param, Query
+from chainwatch.lake.query import Query
 from chainwatch.tables.registry import tables
 from tests.lake.test_queries import OWN_VALUES, VALUES, filled_lake, in_order, same, table
 

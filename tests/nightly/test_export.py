@@ -247,11 +247,10 @@ def test_every_mart_says_what_its_columns_mean_in_the_file_itself(
     for mart in load_marts():
         count, shape, notes = parquet_shape(done.folder / f"{mart.name}.parquet")
         assert count == done.rows[mart.name]
-        assert [name for name, _ in shape] == list(mart.columns)
+        assert [name for name, _ in shape] == [c.name for c in mart.query.columns]
         assert notes["title"] == mart.query.title
-        for name, meaning in mart.columns.items():
-            assert notes[f"column.{name}"] == meaning
-            assert len(meaning) > 3
+        for column in mart.query.columns:
+            assert notes[f"column.{column.name}"] == column.meaning
 
 
 @pytest.mark.full
@@ -277,7 +276,8 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(store: Store, tmp_path: Path) -> N
                 assert not cell.startswith("-") or number, cell
     body = json.loads((done.folder / "parameters.json").read_text("utf-8"))
     assert body["day"] == "2026-01-29"
-    assert body["columns"]["lt_bps"].startswith("liquidation threshold")
+    assert body["columns"]["lt_bps"]["unit"] == "bps"
+    assert body["columns"]["lt_bps"]["meaning"].startswith("liquidation threshold")
     assert body["rows"][0]["symbol"] == "=HYPERLINK(1)"
 
 

@@ -31,6 +31,7 @@ from chainwatch.show.document import Format, Report
 from chainwatch.show.render import text_of
 from chainwatch.show.table import BAR_WIDTH
 from chainwatch.text import visible
+from chainwatch.units import UNITS
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -310,7 +311,7 @@ def test_a_table_fits_its_terminal_and_says_what_it_left_out(
         assert hidden or name[-1] in " ".join(grid)
         if not hidden and i == 0:  # the first column starts each line, so that it can be read off
             for row in rows:
-                first = values.cell_text(name, row[0]).split()
+                first = values.cell_text(UNITS["text"], row[0]).split()
                 assert not first or first[0][:10] in " ".join(grid)
 
 
