@@ -154,7 +154,9 @@ UNITS = {
 # hold it. A star stands for any words.
 CONVENTION = (
     ("block *_block block_number *_block_number", "block"),
-    ("chain_id *_chain_id", "code"),
+    ("*_id emode category revision config_key parser status", "code"),
+    ("rank line log_index position", "index"),
+    ("days *_days", "days"),
     ("at_least_usd at_least_*_usd", "usd-at-least"),
     ("covered_share", "coverage"),
     ("*_share", "share"),
@@ -165,11 +167,12 @@ CONVENTION = (
     ("*_bps *_bp", "bps"),
     ("*_pct", "percent"),
     ("points *_points", "points"),
-    ("price *_price price_* *_price_*", "price"),
+    ("price *_price price_* *_price_* open high low close best_bid best_ask", "price"),
     ("hf hf_*", "hf"),
-    ("units *_units amount *_amount quantity *_quantity", "amount"),
-    ("account liquidator address *_address *_asset", "address"),
-    ("snapshot document load sha256 *_hash", "id"),
+    ("x *_x beta *_beta", "multiple"),
+    ("units *_units amount *_amount quantity *_quantity quantity_* volume volume_*", "amount"),
+    ("account liquidator feed oracle price_source address *_address *_asset", "address"),
+    ("snapshot based_on statement document load run sha256 *_hash", "id"),
 )
 # What other names have, by the kind of their type.
 _OTHERS = {

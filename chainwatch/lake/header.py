@@ -6,7 +6,7 @@ Each is read to a frozen value; ValueError says where a line does not fit, and w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -75,21 +75,14 @@ TYPES = tuple(_DEFAULTS)
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """Columns that are returned as a query or a table has them: those named, all without names."""
+    """Columns that are returned as a query or a table has them: those named, all without names.
+
+    All of a table are those of its class: `load` and `day` are named where they are returned.
+    """
 
     source: str
     names: tuple[str, ...]
     where: str
-
-    def columns_from(self, columns: Sequence[OutputColumn]) -> tuple[OutputColumn, ...]:
-        """Those of the source's columns; ValueError where it has none of a name."""
-        by_name = {column.name: column for column in columns}
-        if unknown := set(self.names) - set(by_name):
-            raise ValueError(
-                f"{self.where}: expected columns of {self.source} ({', '.join(by_name)}), got "
-                f"{', '.join(sorted(unknown))}"
-            )
-        return tuple(by_name[name] for name in self.names or by_name)
 
 
 def read_param(line: str, where: str) -> Param:

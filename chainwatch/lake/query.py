@@ -62,14 +62,27 @@ _HEADER = re.compile(
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
 
 
-def _columns_of(source: str) -> tuple[OutputColumn, ...]:
-    """The columns of a query, or of a table: with the units of the naming convention."""
-    if source not in tables():
-        return load_all()[source].columns
-    return tuple(
-        OutputColumn(name, derive(name, kind), meaning)
-        for name, kind, meaning in described_columns(tables()[source])
-    )
+def _passed_columns(passed: Passed) -> list[OutputColumn]:
+    """The columns of a query, or of a table: with the units of the naming convention.
+
+    ValueError where it has none of a name.
+    """
+    row = tables().get(passed.source)
+    if row is None:
+        columns = {c.name: c for c in load_all()[passed.source].columns}
+        names = passed.names or tuple(columns)
+    else:
+        columns = {
+            name: OutputColumn(name, derive(name, kind), meaning)
+            for name, kind, meaning in described_columns(row)
+        }
+        names = passed.names or tuple(c for c in columns if c not in ("load", "day"))
+    if unknown := set(names) - set(columns):
+        raise ValueError(
+            f"{passed.where}: expected columns of {passed.source} ({', '.join(columns)}), got "
+            f"{', '.join(sorted(unknown))}"
+        )
+    return [columns[name] for name in names]
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -96,9 +109,7 @@ class Query(msgspec.Struct, frozen=True):
         """
         columns: list[OutputColumn] = []
         for part in self.described:
-            columns += (
-                part.columns_from(_columns_of(part.source)) if isinstance(part, Passed) else [part]
-            )
+            columns += _passed_columns(part) if isinstance(part, Passed) else [part]
         return tuple(columns)
 
     @property

@@ -3,6 +3,9 @@
 -- param: p_factor TEXT = 'BTC'  which factor, or MARKET (1 = prices now)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: market text market, or all for the axis of sums, which also serves markets without a price of the factor
+-- column: axis_market text market that has this price; all where several have the same; null where none has one
+-- column: price price the factor's price there: USD, or of a ratio; 1 for MARKET; null where no market has one
 -- note: market: one market, or all for the axis of sums, which also serves markets without a price of the factor
 -- note: axis_market: market that has this price; all where several have the same
 -- portable: yes

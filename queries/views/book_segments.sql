@@ -7,6 +7,12 @@
 -- param: p_sigma DOUBLE = 0.03  MODEL: daily volatility in the square-root law beyond the books
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
+-- column: units_from amount units already sold (or bought) at which the segment begins
+-- column: units_to amount units at which it ends; null for the last segment, which has no end
+-- column: distance_from fraction impact at the beginning of the segment, as a share of the mid price
+-- column: distance_to fraction impact at its end; null for the last segment
+-- column: slope figure growth of the impact per unit within the segment
+-- column: law figure MODEL: factor of the square root of units beyond the books; 0 within them
 -- note: impact of q units = distance_from + (q - units_from) · slope + law · (√q - √units_from), in the segment that begins below q
 -- note: the last segment has no end: square root of volume, y · sigma · √(q / adv), added where the books end, so that it is never below the law or the books; without a volume the last slope continues
 -- note: depth is a lower bound: nothing is counted beyond the reach of a venue's book

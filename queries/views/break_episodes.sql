@@ -4,6 +4,18 @@
 -- param: p_level DOUBLE = 88000  price in USD
 -- param: p_direction TEXT = 'down'  down or up
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- column: definition text what counts as a break: touch or close, hourly or daily candles
+-- column: broke_at time a touch: start of its candle; a close: end of its candle
+-- column: price price first price beyond the level: low or high of a touch, close of a close
+-- column: extreme price furthest price while the break lasted
+-- column: held_seconds seconds from the break to the return, or to the newest candle
+-- column: back_at time when the price came back; null while the break holds
+-- column: holds flag no candle came back so far
+-- column: retests count candles after the first that reached the level again without ending the break
+-- column: candles count candles of the break
+-- column: gaps count places in the break where candles are missing
+-- columns of: candles_at source provenance
+-- column: observed_at time when its newest candle was first observed here
 WITH candle AS (
   SELECT *, INTERVAL 1 HOUR AS length FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)
   UNION ALL

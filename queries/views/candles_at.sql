@@ -3,6 +3,7 @@
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_interval TEXT = '1d'  1h or 1d
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
+-- columns of: candles asset symbol venue interval time open high low close volume source provenance known_at observed_at document
 SELECT c.asset, c.symbol, c.venue, c.interval, c.time, c.open, c.high, c.low, c.close, c.volume,
        c.source, c.provenance, c.known_at, c.observed_at, c.document
 FROM candles AS c

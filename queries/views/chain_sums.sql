@@ -1,5 +1,10 @@
 -- name: chain_sums
 -- title: Collateral that lending protocols seized in each crash's window, from stored events
+-- columns of: crash_events event
+-- column: usd usd collateral seized in the window, a lower bound; null where nothing is stored or has a price
+-- column: events count liquidation events in the window
+-- column: markets list markets that the events are of; null without events
+-- column: state text ≥ with the number of markets, or n/a with the reason
 -- note: only markets whose liquidations were read, without demos; the coverage of the window is unknown
 SELECT e.event, sum(l.coll_seized_usd) AS usd, count(l.tx_hash) AS events,
        string_agg(DISTINCT l.market, ', ' ORDER BY l.market) AS markets,

@@ -1,5 +1,9 @@
 -- name: crash_events
 -- title: The five crashes that are compared, each with its day and its window (UTC)
+-- column: event text name of the crash: its day
+-- column: as_of date day of the crash, UTC
+-- column: window_from time beginning of its window
+-- column: window_to time end of its window, exclusive
 SELECT * FROM (VALUES
   ('2020-03-12', DATE '2020-03-12', TIMESTAMPTZ '2020-03-12 00:00:00+00', TIMESTAMPTZ '2020-03-14 00:00:00+00'),
   ('2021-05-19', DATE '2021-05-19', TIMESTAMPTZ '2021-05-19 00:00:00+00', TIMESTAMPTZ '2021-05-20 00:00:00+00'),

@@ -1,6 +1,17 @@
 -- name: crash_figures
 -- title: Five crashes, one row per figure: value, unit, day, source, age
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- column: event text name of the crash: its day
+-- column: metric text what is measured, e.g. BTC close
+-- column: value figure the figure, in unit; null where there is none
+-- column: unit text USD, share, points, sd (standard deviations), ratio, bp, % or bn USD
+-- column: figure text value as people read it, or n/a with the reason
+-- column: as_of date day the figure is of; null where there is none
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: source text source of the figure; of liquidations the venues or markets
+-- column: provenance text where the figure comes from; null for liquidations
+-- column: observed_at time when this version was first observed here; null for liquidations
+-- column: position index place of the metric in the report, from 1
 WITH move AS (
   SELECT * FROM price_moves(p_asset := 'BTC', p_known_at := $p_known_at)
 ), ether AS (

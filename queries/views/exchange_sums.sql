@@ -1,5 +1,11 @@
 -- name: exchange_sums
 -- title: Liquidations that exchanges published in each crash's window: a lower bound, with coverage
+-- columns of: crash_events event
+-- column: usd usd orders published in the window, a lower bound; 0 where a feed was up and saw none, else null
+-- column: coverage_share share mean share of the window in which the collected feeds were up; null without any
+-- column: orders count orders published in the window; null without any
+-- column: venues list venues that they are of; null without any
+-- column: state text ≥ with venues and coverage, or n/a with the reason
 -- note: covered: mean share of the window in which the collected feeds were up, without feeds of a demo
 WITH reported AS (
   SELECT e.event, sum(l.notional_usd) FILTER (abs(l.notional_usd) <= 1e18) AS usd, count(*) AS orders, count(DISTINCT l.venue) AS venues,

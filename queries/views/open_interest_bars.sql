@@ -2,6 +2,19 @@
 -- title: Linear contracts of a coin per bar: open interest, its change, prices, and liquidations of full feeds
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
+-- columns of: open_interest base venue market symbol
+-- column: bar index number of the bar in its contract, from 0
+-- column: from_time time beginning of the bar
+-- column: to_time time end of the bar, the time of the open interest
+-- columns of: open_interest units usd
+-- column: entry_price price (high + low + close) / 3, in place of the bar's VWAP, which is not published
+-- columns of: open_interest low high close
+-- column: change_units amount open interest less that of the bar before, in base; null for the first bar
+-- column: gap flag the bar before is missing
+-- column: covered flag a feed that publishes every liquidation was up for the whole bar
+-- column: liquidated_long_units amount long positions liquidated in the bar, in base
+-- column: liquidated_short_units amount short positions liquidated in the bar, in base
+-- columns of: open_interest provenance
 -- note: entry price: (high + low + close) / 3, in place of the bar's VWAP, which is not published
 -- note: covered: a feed that publishes every liquidation was up for the whole bar; gap: the bar before is missing
 WITH bar AS (

@@ -3,6 +3,8 @@
 -- param: p_factor TEXT = 'BTC'  factor that is traded
 -- param: p_as_of TIMESTAMPTZ = NULL  newest order books up to this time; null: the newest
 -- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds
+-- column: units amount units of the factor traded in 24 hours, a lower bound; null where no venue states it
+-- column: venues count venues that state it
 -- note: units: a lower bound, venues that do not state it are left out; null: none states it
 SELECT sum(volume_24h) AS units, count(volume_24h) AS venues
 FROM (

@@ -105,7 +105,7 @@ def test_columns_of_another_keep_its_meaning(tmp_path: Path) -> None:
     assert (market.name, market.unit) == ("market", UNITS["text"])
     assert (accounts.name, accounts.meaning) == ("accounts", "accounts")
     every = written(tmp_path, "columns of: emodes", body="FROM emodes").columns
-    assert [column.name for column in every][-2:] == ["load", "day"]
+    assert [column.name for column in every][-2:] == ["collateral_bitmap", "collateral_bitmap_text"]
     wrong = written(tmp_path, "columns of: emodes market prize", body="FROM emodes")
     with pytest.raises(ValueError, match=r"mine\.sql line 3: expected columns of emodes .*prize$"):
         _ = wrong.columns
