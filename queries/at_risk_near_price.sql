@@ -6,6 +6,12 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- column: part text all, market, account (the largest one), loops, collateral or debt: what the row is a part by
+-- column: name text the market, or the symbol of the asset; empty for all and loops
+-- column: accounts count accounts in it that trigger near the price
+-- column: usd usd collateral that liquidators may take; of collateral and debt: balances at today's prices
+-- column: units amount part of usd in the factor's own assets, in units of it; null for collateral and debt
+-- column: part_share share usd over that of all; of collateral and debt: over all of that side; null where that is 0
 -- show: part name accounts usd=USD units part_share=share
 -- note: all, market, account, loops: collateral that liquidators may take, at the triggers; collateral, debt: balances at today's prices
 -- note: loops: accounts of which at least half of the debt moves with the same factor as their collateral

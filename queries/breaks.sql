@@ -5,6 +5,26 @@
 -- param: p_direction TEXT = 'down'  down or up
 -- param: p_since TIMESTAMPTZ = NULL  only breaks from then on; null: all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: break_episodes definition
+-- column: breaks count breaks that are stored
+-- column: first_at time first break; null without any
+-- column: first_price price first price beyond the level at first_at
+-- column: longest_seconds seconds longest time that a break held, or holds
+-- column: last_at time last break; null without any
+-- column: last_price price first price beyond the level at last_at
+-- column: held_seconds seconds how long the last break held, or holds
+-- column: retests count candles of the last break that came back to the level without ending it
+-- column: extreme_price price furthest price of the last break
+-- column: state text holds, to a day (the newest candle), regained, never, or n/a with the reason
+-- column: source text source of the candles; null without a break
+-- column: origin text source, or SAMPLE for invented figures
+-- column: provenance text where the candles come from; null without a break
+-- column: gaps count places in all breaks where candles are missing; null without a break
+-- column: candles count candles stored
+-- column: candles_from time start of the oldest candle
+-- column: candles_to time start of the newest candle
+-- column: observed_at time when the newest candle of a break was first observed here
+-- column: age_seconds seconds age of the newest candle's start
 -- show: definition breaks first_at last_at retests held_seconds=held state origin=source
 -- note: a break is a candle beyond the level after one that was not; touch: the low (up: high) reaches it; close: the close is beyond it
 -- note: retests: candles of the last break that came back to the level without ending it; held: how long the last break held, or holds

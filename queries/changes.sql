@@ -4,6 +4,14 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market metric before after change change_share=relative before_block after_block
 -- param: p_since TIMESTAMPTZ = NULL  compare with the newest block up to this; null: the one before
+-- column: market text market
+-- column: metric text what is compared, with its unit
+-- column: before figure figure at before_block; null where it is not known
+-- column: after figure figure at after_block; null where it is not known
+-- column: change figure after less before
+-- column: change_share share change over before; null where that is 0
+-- column: before_block block block of the older snapshot
+-- column: after_block block block of the newer snapshot
 WITH newer AS (
   SELECT * FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), older AS (

@@ -1,5 +1,14 @@
 -- name: freshness
 -- title: Age of each market's snapshot, each source's last load and each feed
+-- column: kind text snapshot, load or feed
+-- column: name text market, source with its target, or source of the feed
+-- column: time time the block's time, when the newest load was stored, or end of the newest span
+-- column: age_seconds seconds age of that time
+-- column: detail text block of the snapshot, number of loads, or state of the feed with its reason
+-- column: rows count accounts of the snapshot, or rows stored
+-- column: failed count accounts whose health factor is n/a, or messages that cannot be parsed
+-- column: checked count accounts compared with the chain; null where nothing was, and for loads and feeds
+-- column: mismatched count accounts in which a figure differs; null as checked is
 -- note: age_seconds: from the block's time (snapshot), from storing (load), from the end of the last span (feed)
 SELECT 'snapshot' AS kind, market AS name, block_time AS time,
        date_diff('second', block_time, now()) AS age_seconds,

@@ -2,6 +2,15 @@
 -- title: Health-factor distribution: accounts, collateral and debt per bucket
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: bucket text range of the health factor; no debt and n/a are ranges of their own
+-- column: hf_from hf lower end of the range, inclusive; null for no debt and n/a
+-- column: hf_to hf upper end of the range, exclusive; null for the last range, no debt and n/a
+-- column: accounts count accounts in the range
+-- column: collateral_usd usd their collateral; null for n/a and where none of it has a value
+-- column: debt_usd usd their debt; null for n/a and where none of it has a value
+-- column: debt_share share their part of all debt; null for n/a and where that is 0
+-- column: within_5pct_share share part of all debt that is within 5 % of liquidation, the same in each row
+-- column: unpriced_accounts count accounts with a status whose collateral has no value in USD, the same in each row
 -- show: bucket accounts collateral_usd debt_usd debt_share
 -- bar: debt_usd
 -- note: {within_5pct_share} of all debt is within 5 % of liquidation (not liquidatable, health factor < 1.05)

@@ -6,6 +6,20 @@
 -- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
 -- param: p_limit BIGINT = 50  most rows returned
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and closes up to this time; null: the newest
+-- column: market text market
+-- column: account address account address
+-- column: distance multiple MODEL: margin over the daily move; null where the account is not ranked
+-- column: hit_share share MODEL: share of paths that reach liquidation within p_days, for ranking; null as distance is
+-- column: hf hf collateral times thresholds over debt, at the oracle's prices; null without a price
+-- column: margin_usd usd collateral times thresholds less debt; null without a price
+-- column: daily_move_usd usd MODEL: standard deviation of a day's change of the margin; null without closes
+-- column: debt_usd usd debt; null where part of it has no price
+-- column: unmodelled_share share part of collateral and debt that moves with factors without closes; null without balances
+-- column: days days returns that the covariance is of, the fewest of its factors; null without closes
+-- column: provenance text where the closes come from; null without closes
+-- column: all_accounts count accounts with debt, the same in each row
+-- column: not_ranked_accounts count of these without a distance, the same in each row
+-- column: not_ranked_debt_usd usd their debt as far as it has a value, the same in each row
 -- show: market account distance hit_share=within_horizon hf margin_usd=margin_USD
 -- show: daily_move_usd=daily_move_USD debt_usd=debt_USD unmodelled_share=not_modelled days=closes
 -- note: MODEL: margin = collateral × threshold - debt; daily move: its standard deviation from the covariance of daily log returns of BTC and ETH, of adjoining days only; distance = margin / daily move

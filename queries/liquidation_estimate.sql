@@ -3,6 +3,15 @@
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue, or all
+-- column: venue text venue
+-- column: market text market of the venue
+-- column: orders count orders that were published
+-- column: occupied_share share largest share of seconds with an order, of its contracts
+-- column: at_least_usd usd-at-least their value, a lower bound; null where none is known
+-- column: model_orders figure MODEL: orders there may have been, not fewer than published
+-- column: model_usd usd MODEL: their value; null where the largest order of a second is published, or none has a value
+-- column: model_factor multiple MODEL: model_usd over at_least_usd; null as model_usd is
+-- column: model_rule text what the model assumes, or n/a with the reason
 -- on: feeds
 -- show: venue market orders occupied_share=seconds_with_one at_least_usd=published_USD model_orders=MODEL_orders model_usd=MODEL_USD model_factor=MODEL_factor model_rule=what_it_is
 -- note: MODEL: at most one order per contract and second is published; a share p of seconds with an order means -ln(1 - p) orders per second

@@ -4,6 +4,15 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
+-- column: bucket text hour, day, market, collateral's symbol or kind of event, as p_by says
+-- column: events count liquidations, and absorbed debts (Compound III)
+-- column: accounts count accounts in them
+-- column: debt_repaid_usd usd debt repaid or absorbed; null where nothing has a price
+-- column: coll_seized_usd usd collateral seized or absorbed; null where nothing has a price
+-- column: deficit_usd usd debt written off as bad debt; null without any with a price
+-- column: sold_usd usd absorbed collateral sold by the protocol; null without any with a price
+-- column: largest_usd usd most collateral seized in one event; null where nothing has a price
+-- column: unpriced count events without a price at their block; their USD is in no sum
 -- bar: coll_seized_usd
 -- note: a sale of absorbed collateral (Compound III) has its own kind and is in neither sum
 -- note: by asset, absorbed debt (Compound III) has a row of its own: its event names no collateral

@@ -4,6 +4,18 @@
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue or protocol, or all
+-- column: origin text exchange or chain
+-- column: bucket text venue or protocol, hour, coin or collateral, or side, as p_by says
+-- column: orders count liquidations
+-- column: at_least_usd usd-at-least their value, a lower bound; 0 where a feed was up and saw none; null where not known
+-- column: at_least_long_usd usd-at-least value of the long positions among them, a lower bound
+-- column: at_least_short_usd usd-at-least value of the short positions among them, a lower bound
+-- column: largest_usd usd the largest of them; null where none has a value
+-- column: unpriced count liquidations without a known value in USD; they are in no sum
+-- column: covered_share coverage share of the time in which the feeds of the row were up; null on chain
+-- column: sampling text what the venues publish, with the rules of the time range, or not collected
+-- column: at_least_exchange_usd usd-at-least sum of all rows of exchanges, the same in each row; null without any
+-- column: at_least_chain_usd usd-at-least sum of all rows on chain, the same in each row; null without any
 -- on: feeds
 -- show: origin bucket=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
 -- bar: at_least_usd

@@ -2,6 +2,12 @@
 -- title: The newest snapshot of each market against the chain's own figures
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: market text market
+-- column: block_number block block of the snapshot
+-- columns of: verifications accounts checked
+-- column: equal count accounts in which all figures are equal
+-- column: different count accounts in which any figure differs
+-- columns of: verifications max_abs_error method verified_at endpoint snapshot
 -- show: market block_number accounts checked equal different max_abs_error method endpoint
 -- note: collateral, debt and health factor of each account are compared as integers
 SELECT s.market, s.block_number, v.accounts, v.checked, v.checked - v.mismatched AS equal,

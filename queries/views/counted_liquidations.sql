@@ -2,6 +2,8 @@
 -- title: Exchange liquidations that count: orders and fills; of a history those that the stream missed
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: all
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: all
+-- columns of: exchange_liquidations
+-- columns of: exchange_liquidations load day
 -- note: triggers (they announce fills) and auto-deleveraging (adl) do not count
 -- note: a history counts where no stream of the venue was up, and where the stream rejected frames, from 2 s before: a message may be that old when it arrives
 -- note: in such a time, a history does not count for a second, contract and side that the stream has: one liquidation may be two rows there

@@ -1,6 +1,10 @@
 -- name: day_inputs
 -- title: Inputs of each UTC day's marts: rows per table, and a digest of their keys
 -- param: p_day DATE = NULL  one day; null: every day with stored rows
+-- column: day date UTC day of the marts
+-- column: input text table that they read; snapshots before: those that the day's are compared with
+-- column: rows count rows of it that the day reads
+-- column: digest id digest of the set of their keys, in hex
 -- note: digest: of the set of rows; their order and their segments do not matter
 WITH stored AS (
   SELECT d.day FROM stored_days() AS d WHERE $p_day IS NULL OR d.day = $p_day

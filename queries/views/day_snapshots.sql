@@ -1,5 +1,10 @@
 -- name: day_snapshots
 -- title: Snapshot of each market that the marts of a UTC day use, and the one before it
+-- column: day date UTC day of block_time
+-- columns of: snapshots market snapshot block_number block_time
+-- column: before id snapshot of the market's stored day before; null for its first
+-- column: before_number block block of that snapshot
+-- column: before_time time time stamp of that block
 WITH newest AS (
   SELECT CAST(s.block_time AS DATE) AS day, s.market, s.snapshot, s.block_number, s.block_time
   FROM snapshots AS s

@@ -2,6 +2,11 @@
 -- title: Assets that move with each factor at the newest snapshot of each market
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- columns of: factors market factor kind beta
+-- columns of: reserves symbol price_usd
+-- columns of: factors factor_price cap_x feed description asset block_number
+-- column: block_time time time stamp of that block
+-- columns of: factors snapshot
 -- portable: yes
 SELECT s.market, f.factor, f.kind, f.beta, r.symbol, r.price_usd, f.factor_price, f.cap_x, f.feed,
        f.description, f.asset, s.block_number, s.block_time, s.snapshot

@@ -2,6 +2,22 @@
 -- title: Every balance of two snapshots of each market: what interest, liquidations and owners did to it
 -- param: p_from TIMESTAMPTZ = NULL  the older snapshot: its newest block up to this time; null: the oldest
 -- param: p_to TIMESTAMPTZ = NULL  the newer snapshot: its newest block up to this time; null: the newest
+-- columns of: legs market account asset side
+-- column: before_amount amount older balance in whole tokens; null where it was not there
+-- column: after_amount amount newer balance in whole tokens; null where it is gone
+-- column: interest amount growth of the older balance by its index, in whole tokens
+-- column: liquidated amount taken by liquidations between the two blocks, in whole tokens
+-- column: moved amount the remaining change: above 0 borrowed or supplied, below 0 repaid or withdrawn, net
+-- column: before_usd usd older balance in USD; null where it was not there or has no price
+-- column: after_usd usd newer balance in USD; null where it is gone or has no price
+-- column: before_price price USD per token at the older block; null where it was not there or has no price
+-- column: after_price price USD per token at the newer block; null without a price
+-- column: before_lt_bps bps liquidation threshold of the older balance; null where it was not there
+-- column: after_lt_bps bps liquidation threshold of the newer balance; null where it is gone
+-- column: before_bonus_bps bps liquidation bonus of the older balance; null where it was not there
+-- column: after_bonus_bps bps liquidation bonus of the newer balance; null where it is gone
+-- column: before_category_priced flag older balance valued at its category's own price; null where it was not there
+-- column: after_category_priced flag newer balance valued at its category's own price; null where it is gone
 -- note: interest: growth of the older balance by its index; liquidated: from events between the two blocks
 -- note: moved: the remaining change, above 0 borrowed or supplied, below 0 repaid or withdrawn, net
 WITH older AS (

@@ -2,6 +2,20 @@
 -- title: All liquidations that count, of exchanges and of lending protocols, with the same columns
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
+-- column: origin text exchange or chain
+-- column: venue text exchange, or protocol family
+-- column: market text market of the venue, or of the protocol
+-- column: symbol text contract as the venue writes it; chain: collateral/debt
+-- column: asset text coin that is priced, or the collateral
+-- column: side text long or short: what was liquidated; n/a on chain where neither side is a dollar token
+-- column: time time when it happened: as the venue says, or the block's time
+-- column: usd usd value; of a lending protocol the collateral seized, else the debt repaid; null where not known
+-- column: price price price per unit of the asset: USD on chain, else as the venue quotes it; null without one
+-- column: price_kind text what the price is: fill, bankruptcy, order, entry, trade, unknown, or oracle
+-- column: quantity amount units of the asset; null where the size is unknown
+-- column: provenance text live, or demo; null on chain
+-- column: delivery text stream, history, replay or chain
+-- column: source text source that read it; null on chain
 -- note: exchanges: see counted_liquidations; Compound III: the absorbed collateral
 -- note: a value above 1e18 USD is not plausible: the position has no price
 -- note: on chain: long where the debt is a dollar token, short where the collateral is, else n/a

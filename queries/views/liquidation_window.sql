@@ -2,6 +2,8 @@
 -- title: Time range of liquidations: by default the last stored day
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
+-- column: since time beginning of the range
+-- column: until time end of the range, exclusive
 WITH newest AS (
   SELECT greatest((SELECT max(to_time) FROM coverage),
                   (SELECT max(time) FROM exchange_liquidations) + INTERVAL 1 MICROSECOND,

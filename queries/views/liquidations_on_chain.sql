@@ -3,6 +3,7 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time
+-- columns of: chain_liquidations
 -- note: a value above 1e18 USD is not plausible: it is n/a, and the status says so
 SELECT l.* EXCLUDE (load, day) REPLACE (
          CASE WHEN abs(l.debt_repaid_usd) <= 1e18 THEN l.debt_repaid_usd END AS debt_repaid_usd,

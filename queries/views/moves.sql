@@ -4,6 +4,19 @@
 -- param: p_betas TEXT = ''  betas of factors: 'eth=1.3,xau=0.2'; without, for MARKET 1 if volatile, 0 if not, else 0
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: market text market
+-- column: symbol text token symbol, a label
+-- column: asset address address of the underlying token
+-- column: beta multiple move of the price per move of the factor, all factors added; null where not linear
+-- column: own_beta multiple part of beta that belongs to the named factor itself; 0 for MARKET
+-- column: factor text factor as this market names it, or MARKET; null where the asset does not move
+-- column: kind text how the factor was resolved, or index for MARKET; null where the asset does not move
+-- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the asset does not move
+-- column: unit_usd usd USD per unit of the factor; null for MARKET and where the price is divided by it
+-- column: cap_x multiple multiple of the factor's value above which the price stops following it; null without a cap
+-- column: block_number block block of the snapshot
+-- column: block_time time time stamp of that block
+-- column: snapshot id snapshot
 -- note: volatile: feeds in USD, except currencies, tokens of currencies and metals; ratios, fixed prices and unknown sources are constant unless given a beta
 -- note: own_beta: part of beta that belongs to the named factor itself (none for MARKET)
 -- note: betas add up where an asset's price is a product of several factors; beta is null where the price is divided by the factor, as it is not linear then

@@ -1,5 +1,13 @@
 -- name: series
 -- title: The indicators: unit, sources in order of preference, greatest age, and instrument
+-- column: series text name of the indicator
+-- column: title text what it measures
+-- column: unit text unit of its values
+-- column: max_age_days days greatest age at which it is fresh; null: no longer published
+-- column: rank index preference of the source, 1 first
+-- column: source text source that delivers it
+-- column: terms text terms of use of its values
+-- column: instrument text what is measured, on which market and at which hour
 SELECT s.series, s.title, s.unit, s.max_age_days, o.rank, o.source, s.terms, s.instrument
 FROM (VALUES
   ('vix', 'Cboe volatility index, close', 'points', 5, 'cboe fred', 'Cboe; history PDDL', 'VIX, Cboe close'),

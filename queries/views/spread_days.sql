@@ -1,6 +1,18 @@
 -- name: spread_days
 -- title: SOFR less what the Fed pays on reserves, per day, in basis points
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- column: as_of date day of SOFR
+-- column: sofr figure secured overnight financing rate, %
+-- column: paid figure rate that the Fed pays on reserves, %; null where none of the seven days before is stored
+-- column: administered_rate text series of that rate: ioer or iorb; null without any before
+-- column: administered_rate_as_of date day of that rate; null without any before
+-- column: spread_bp bps SOFR less that rate; null where it is n/a
+-- column: month_end flag one of the last two days or the first day of a month, of the days with a rate
+-- column: source text source of SOFR
+-- column: administered_rate_source text source of the other rate; null without one
+-- column: provenance text where SOFR comes from; sample where one of the two is
+-- column: known_at time when both rates were known
+-- column: observed_at time when this version of SOFR was first observed here
 -- note: the Fed's rate is IOER up to 2021-07-28 and IORB from then on, the newest of the seven days up to the day
 WITH indicator AS (
   SELECT * FROM indicators_at(p_known_at := $p_known_at) WHERE series IN ('sofr', 'iorb', 'ioer')

@@ -2,6 +2,7 @@
 -- title: Tokens per chain at the newest day of each kind of evidence: the newest version known
 -- param: p_token TEXT = 'all'  one token, or all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
+-- columns of: supplies
 SELECT * EXCLUDE (load, day) FROM supplies
 WHERE ($p_token = 'all' OR lower(token) = lower($p_token))
   AND ($p_known_at IS NULL OR known_at <= $p_known_at)

@@ -3,6 +3,11 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_owing BOOLEAN = false  true: only accounts that may have debt (the others have no trigger)
+-- column: market text market
+-- column: missing text all: the accounts are in no sum
+-- column: reason text why: no price in USD, or the status of the account
+-- column: accounts count accounts left out for this reason
+-- column: debt_usd usd their debt as far as it has a value; null where none of it has
 SELECT market, 'all' AS missing, reason, count(*) AS accounts, sum(debt_usd) AS debt_usd
 FROM (
   SELECT s.market, a.debt_usd,
