@@ -173,7 +173,7 @@ class Factor(Row, frozen=True, kw_only=True):
     block_number: Annotated[int, "block of the snapshot"]
     asset: Annotated[str, "address of the underlying token"]
     factor: Annotated[
-        str, "name of the factor: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x… "
+        str, "name of the factor: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…"
     ]
     beta: Annotated[float, "move of the price per move of the factor, 1 = one to one"]
     kind: Annotated[
