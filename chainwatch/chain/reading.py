@@ -47,6 +47,6 @@ class Reading(msgspec.Struct, frozen=True):
         self, keys: Iterable[K], requests: Callable[[K], Sequence[Request]]
     ) -> dict[K, tuple[Any, ...]]:
         """For each key the answers to its requests, all read together."""
-        each = {key: requests(key) for key in keys}
-        answers = iter(await self.ask([request for rs in each.values() for request in rs]))
-        return {key: tuple(next(answers) for _ in rs) for key, rs in each.items()}
+        by_key = {key: requests(key) for key in keys}
+        answers = iter(await self.ask([request for rs in by_key.values() for request in rs]))
+        return {key: tuple(next(answers) for _ in rs) for key, rs in by_key.items()}

@@ -94,10 +94,10 @@ async def verify_snapshot(
     """
     if independent and not lending.second_reading:
         raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
-    compared = await load_sample(feed, sample)
-    reading = Reading(compared.rpc, compared.market, compared.at)
-    stored = await stored_accounts(lending, feed, compared.snapshot)
-    accounts = {name: stored[name] for name in sorted(compared.accounts)}
+    snapshot_sample = await load_sample(feed, sample)
+    reading = Reading(snapshot_sample.rpc, snapshot_sample.market, snapshot_sample.at)
+    stored = await stored_accounts(lending, feed, snapshot_sample.snapshot)
+    accounts = {name: stored[name] for name in sorted(snapshot_sample.accounts)}
     method = lending.method
     figures: list[Figure] = []
     if independent:
@@ -110,4 +110,4 @@ async def verify_snapshot(
                 reading, opened, {name: accounts[name] for name in part}
             )
             feed.progress(f"{reading.market.name}: accounts verified", done, len(accounts))
-    return compare_figures(feed, compared, figures, method)
+    return compare_figures(feed, snapshot_sample, figures, method)

@@ -22,7 +22,6 @@ from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
 from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
-from chainwatch.lending.protocols.aave_v4 import reader as aave_v4
 from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
 
 pytestmark = pytest.mark.contracts("plain")
@@ -90,23 +89,6 @@ COMPOUND_V2 = {
     "GET_UNDERLYING_PRICE": "getUnderlyingPrice(address)",
     "GET_CONFIG": "getConfig(address)",
 }
-AAVE_V4 = {
-    "ORACLE": "ORACLE()",
-    "GET_RESERVE_COUNT": "getReserveCount()",
-    "GET_LIQUIDATION_CONFIG": "getLiquidationConfig()",
-    "GET_RESERVE": "getReserve(uint256)",
-    "GET_DYNAMIC_CONFIG": "getDynamicReserveConfig(uint256,uint32)",
-    "GET_USER_STATUS": "getUserReserveStatus(uint256,address)",
-    "GET_USER_POSITION": "getUserPosition(uint256,address)",
-    "GET_USER_ACCOUNT_DATA": "getUserAccountData(address)",
-    "GET_DRAWN_INDEX": "getAssetDrawnIndex(uint256)",
-    "PREVIEW_REMOVE_BY_SHARES": "previewRemoveByShares(uint256,uint256)",
-    "GET_RESERVE_PRICE": "getReservePrice(uint256)",
-    "GET_RESERVE_SOURCE": "getReserveSource(uint256)",
-    "DECIMALS": "decimals()",
-    "GET_RESERVE_TOTAL_DEBT": "getReserveTotalDebt(uint256)",
-    "SYMBOL": "symbol()",
-}
 # Event → its arguments that name an account whose balances or flags change.
 AAVE_EVENTS: dict[str, tuple[str, ...]] = {
     "Borrow(address,address,address,uint256,uint8,uint256,uint16)": ("onBehalfOf",),
@@ -138,23 +120,7 @@ AAVE_V2_EVENTS: dict[str, tuple[str, ...]] = {
 COMPOUND_V2_EVENTS: dict[str, tuple[str, ...]] = {
     "Transfer(address,address,uint256)": ("from", "to"),
 }
-_DELTA = "(int256,int256,uint256)"
-AAVE_V4_EVENTS: dict[str, tuple[str, ...]] = {
-    "Borrow(uint256,address,address,uint256,uint256)": ("user",),
-    "Supply(uint256,address,address,uint256,uint256)": ("user",),
-    "Withdraw(uint256,address,address,uint256,uint256)": ("user",),
-    f"Repay(uint256,address,address,uint256,uint256,{_DELTA})": ("user",),
-    "SetUsingAsCollateral(uint256,address,address,bool)": ("user",),
-    "UpdateUserRiskPremium(address,uint256)": ("user",),
-    f"RefreshPremiumDebt(uint256,address,{_DELTA})": ("user",),
-    "RefreshAllUserDynamicConfig(address)": ("user",),
-    "RefreshSingleUserDynamicConfig(address,uint256)": ("user",),
-    f"ReportDeficit(uint256,address,uint256,{_DELTA})": ("user",),
-    "LiquidationCall(uint256,uint256,address,address,bool,uint256,uint256,"
-    f"{_DELTA},uint256,uint256,uint256)": ("user",),
-}
 # The same where the arguments stand in the data.
-AAVE_V4_DATA = {text: ("liquidator",) for text in AAVE_V4_EVENTS if text.startswith("Liquidation")}
 COMPOUND_V2_DATA: dict[str, tuple[str, ...]] = {
     "MarketEntered(address,address)": ("account",),
     "MarketExited(address,address)": ("account",),
@@ -192,7 +158,6 @@ SELECTORS = {selector(signature(e)) for e in entries() if e["type"] == "function
 TOPICS = {topic(signature(e)) for e in entries() if e["type"] == "event"}
 MODULES = [(aave_v3, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
 MODULES += [(compound_v2, COMPOUND_V2, COMPOUND_V2_EVENTS)]
-MODULES += [(aave_v4, AAVE_V4, AAVE_V4_EVENTS)]
 
 
 def named(value: object) -> str:
@@ -236,9 +201,7 @@ def test_every_topic_is_its_events_hash_with_the_abis_accounts(
         assert module.ACCOUNT_TOPICS[topic(text)] in positions, text
 
 
-@pytest.mark.parametrize(
-    ("module", "events"), [(compound_v2, COMPOUND_V2_DATA), (aave_v4, AAVE_V4_DATA)], ids=named
-)
+@pytest.mark.parametrize(("module", "events"), [(compound_v2, COMPOUND_V2_DATA)], ids=named)
 def test_every_account_in_event_data_is_where_an_abi_says(
     module: ModuleType, events: dict[str, tuple[str, ...]]
 ) -> None:
@@ -259,7 +222,6 @@ def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
     assert topic(borrow) == aave_v3.BORROW
     assert topic(next(iter(AAVE_V2_EVENTS))) == aave_v2.BORROW
     assert topic("MarketEntered(address,address)") == compound_v2.MARKET_ENTERED
-    assert topic(next(iter(AAVE_V4_EVENTS))) == aave_v4.BORROW
 
 
 @pytest.mark.parametrize(
