@@ -4,13 +4,13 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
 -- param: p_limit BIGINT = 50  most rows returned
--- columns of: classified_accounts market account status hf collateral_usd debt_usd
+-- columns of: classified_accounts() market account status hf collateral_usd debt_usd
 -- column: liquidation_drop_share share fall of all collateral against the debt until it is liquidatable; null if it is, at or below 1, or n/a
 -- column: top_collateral text symbol of its collateral with most USD; null without any
 -- column: top_debt text symbol of its debt with most USD; null without any
--- columns of: classified_accounts emode hf_wad
+-- columns of: classified_accounts() emode hf_wad
 -- column: liquidatable flag may be liquidated, by the contract's verdict if there is one, else by its health factor
--- columns of: classified_accounts block_number read_block
+-- columns of: classified_accounts() block_number read_block
 -- note: drop: how far all of an account's collateral must fall against its debt until the account is liquidatable
 -- note: accounts that the contract calls liquidatable come first, whatever their health factor, and have no drop
 -- show: market account status hf collateral_usd debt_usd liquidation_drop_share=drop top_collateral top_debt emode

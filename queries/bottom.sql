@@ -3,6 +3,22 @@
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all, as of now
 -- param: p_vix_drop DOUBLE = 0.2  how far VIX must be under its 20-day peak
 -- param: p_mvrv DOUBLE = 1.0  the most MVRV may be
+-- column: test text what is tested; all three: the result
+-- column: state text pass, fail or unknown (a figure is missing or stale)
+-- column: figure text the figure as people read it, or n/a with the reason
+-- column: rule text rule by which it passes
+-- column: value figure the figure itself: drop from the peak as a share, MVRV, bps, or how many passed; null where missing
+-- column: as_of date day the figure is of; of the result the oldest of the three; null where missing
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now; of the result the greatest; null where missing
+-- column: source text source of the figure; null for the result and where missing
+-- column: origin text source, or SAMPLE for invented figures
+-- column: provenance text where the figure comes from; of the result sample where one of the three is
+-- column: counts flag counts for the result
+-- column: series text series of the figure; null for the result
+-- column: max_age_days days greatest age at which the figure is fresh; null for the result
+-- column: known_at time when the figure was known; of the result the latest
+-- column: observed_at time when this version was first observed here; of the result the latest
+-- column: document id sha256 of the document; null for the result and where missing
 -- show: test state figure rule as_of age_seconds=age origin=source
 -- note: all three must pass; a missing or stale figure makes its row and the result unknown
 -- note: a rule of thumb from an article of January 2026, not a forecast

@@ -5,7 +5,7 @@
 -- param: p_direction TEXT = 'down'  down or up
 -- param: p_since TIMESTAMPTZ = NULL  only breaks from then on; null: all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
--- columns of: break_episodes definition
+-- columns of: break_episodes() definition
 -- column: breaks count breaks that are stored
 -- column: first_at time first break; null without any
 -- column: first_price price first price beyond the level at first_at

@@ -2,6 +2,29 @@
 -- title: Claims of four articles of early 2026, against stored data
 -- param: p_article TEXT = 'all'  A, B, C or D, or all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- column: articles text letters of the articles that make the claim
+-- column: claim text the claim, shortened
+-- column: verdict text supported, contradicted, depends on …, proxy only, not checkable, or n/a with the part of the window stored
+-- column: finding text what the data say, or n/a with the reason
+-- column: value figure figure of the finding, a share or in the unit that the finding gives; null where there is none
+-- column: rule text what the data must say for the claim to hold
+-- column: as_of date day of the figure; null where there is none
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now; null where there is no figure
+-- column: source text source of the figure; null for the claim's own arithmetic and where there is none
+-- column: origin text source, or SAMPLE for invented figures
+-- column: provenance text where the figure comes from; null as source is
+-- column: observed_at time when its newest version was first observed here; null where not known
+-- column: number index number of the claim, from 1
+-- column: instrument text what the claim is about, or own arithmetic; null where nothing is stored
+-- column: used text what was looked at instead of it or for it; null where nothing is stored
+-- column: decides text what a figure can do to the claim: both, support, refute or none; null where nothing is stored
+-- column: window_from text first session of the claim's window; null without one
+-- column: window_to text last session of the claim's window; null without one
+-- column: sessions count sessions of the window that are stored; null without a window
+-- column: sessions_wanted count sessions of the window; null without one
+-- column: holds flag the figure meets the rule; null where there is no figure
+-- column: sources_for count sources whose figures decide for the claim
+-- column: sources_against count sources whose figures decide against it
 -- show: articles=in claim verdict finding as_of age_seconds=age origin=source
 -- note: claims are shortened and are not stored with observations; causes, forecasts and figures of companies cannot be checked here
 -- note: supported, contradicted: by the claim's own instrument and session, on a complete window; depends on …: the result changes with source, session, window or measure

@@ -2,6 +2,12 @@
 -- title: Outcome of the last attempt to read each document, newest first
 -- param: p_source TEXT = 'all'  one source, or all
 -- param: p_limit BIGINT = NULL  most rows returned
+-- columns of: documents source name outcome rows as_of fetched_at
+-- column: age_seconds seconds time since then
+-- column: sha256 id first eight digits of the hash; null without bytes
+-- columns of: documents detail url status media_type bytes
+-- column: document id sha256 of the bytes, under which they are kept; null without bytes
+-- columns of: documents parser provenance
 -- show: source name outcome rows as_of fetched_at age_seconds=age sha256 detail
 -- note: the bytes of a document are kept under documents/ in the home folder, named by their SHA-256
 SELECT source, name, outcome, rows, as_of, fetched_at,

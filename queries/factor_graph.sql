@@ -2,15 +2,15 @@
 -- title: Factors and feeds behind each asset's price, as the price sources give them on chain
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
--- columns of: factors_at market
+-- columns of: factors_at() market
 -- column: asset text token symbol, a label
--- columns of: factors_at price_usd factor kind beta factor_price
+-- columns of: factors_at() price_usd factor kind beta factor_price
 -- column: cap_price price factor's value above which the price source stops following it; null without a cap
 -- column: collateral_usd usd collateral that accounts hold of the asset, as far as it has a price
 -- column: debt_usd usd debt that accounts have of it, as far as it has a price
--- columns of: factors_at feed description
+-- columns of: factors_at() feed description
 -- column: asset_address address address of the underlying token
--- columns of: factors_at block_number block_time snapshot
+-- columns of: factors_at() block_number block_time snapshot
 -- show: market asset price_usd factor kind beta factor_price cap_price collateral_usd debt_usd feed
 -- note: kind: feed = a plain feed in USD; ratio = an exchange rate or a feed in another asset; inverse = the price is divided by it; fixed = never moves; unknown = a price source that is not understood, a factor of its own
 -- note: cap_price: the factor's value above which the price source stops following it

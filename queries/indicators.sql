@@ -1,6 +1,22 @@
 -- name: indicators
 -- title: Market indicators: newest value known, its day, age and source
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: series() series title
+-- column: value figure newest value that is known, in unit; null where there is none
+-- columns of: series() unit
+-- column: as_of date day the value is of; null where there is none
+-- column: state text fresh, STALE, ended (no longer published) or n/a with the reason
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now; null where there is no value
+-- column: source text source that delivered it; null where there is none
+-- column: provenance text where the value comes from: live, imported or sample; null where there is none
+-- column: origin text source, or SAMPLE for invented figures
+-- column: known_at time time from which the value counts as known
+-- column: published_basis text source (stated), rule (usual lag) or observed
+-- column: observed_at time when this version was first observed here
+-- columns of: series() max_age_days
+-- column: sources list sources that may deliver it, preferred first
+-- columns of: series() terms
+-- column: document id sha256 of the document; null where there is no value
 -- show: series value unit as_of state age_seconds=age origin=source
 -- note: state: fresh, STALE (older than its publisher's rhythm allows), ended (a series that is no longer published) or n/a with the reason
 WITH value AS (

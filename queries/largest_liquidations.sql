@@ -4,7 +4,7 @@
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue or protocol, or all
 -- param: p_limit BIGINT = 20  most rows returned; null: all
--- columns of: liquidation_events time origin venue market symbol side usd price price_kind quantity delivery
+-- columns of: liquidation_events() time origin venue market symbol side usd price price_kind quantity delivery
 -- on: feeds
 -- show: time origin venue market symbol side usd=USD price price_kind quantity
 -- bar: usd

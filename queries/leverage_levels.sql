@@ -4,10 +4,10 @@
 -- param: p_tiers TEXT = '5,10,25,50,100'  leverage tiers
 -- param: p_mmr DOUBLE = 0.005  maintenance margin as a share of the position
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
--- columns of: open_interest_bars venue market symbol bar to_time
+-- columns of: open_interest_bars() venue market symbol bar to_time
 -- column: tier multiple leverage that is assumed
 -- column: side text position that is liquidated: long or short
--- columns of: open_interest_bars entry_price
+-- columns of: open_interest_bars() entry_price
 -- column: liquidation_price price MODEL: price at which such a position opened in this bar is liquidated
 -- column: added_units amount rise of open interest in the bar, in base: to each side
 -- show: venue symbol to_time tier side entry_price liquidation_price added_units

@@ -4,6 +4,20 @@
 -- param: p_points DOUBLE = 1.0  percentage points
 -- param: p_since DATE = NULL  disclosures of days from then on; null: all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: statements_at() token as_of evidence kind
+-- columns of: reserve_items asset_class
+-- column: usd usd value of the class as stated
+-- column: total_share share its part of all assets
+-- column: previous_share share its part of all assets in the statement before
+-- column: previous_as_of date day of the statement before
+-- column: points points change of its part
+-- column: change_usd usd change of its value
+-- column: change_bn usd-bn change_usd in billions
+-- column: growth_share share its change over that of all assets, negative where they differ in direction; null where that is 0
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: source text source that read it
+-- column: origin text source, or SAMPLE for invented figures
+-- columns of: statements_at() provenance citation document
 -- show: as_of token evidence asset_class=class total_share=share points change_bn=change_bn_USD growth_share=of_whole_change age_seconds=age origin=source
 -- note: of whole change: the class's change over the whole reserve's, negative where the directions differ
 WITH class AS (

@@ -3,6 +3,21 @@
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1000  how many of the newest disclosures of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: statements_at() token as_of evidence kind
+-- column: assets_bn usd-bn all assets as stated, in billions
+-- column: treasuries_share share part of US treasuries, 0 where there is no such row
+-- column: repo_share share part of treasury repo, 0 where there is no such row
+-- column: gold_share share part of precious metals; null where there is no such row
+-- column: bitcoin_share share part of bitcoin; null where there is no such row
+-- column: loans_share share part of secured loans; null where there is no such row
+-- column: cash_share share part of cash and deposits, 0 where there is no such row
+-- column: rest_share share part of all other classes
+-- column: published date day of publication; null where not known
+-- column: lag_days days days from as_of to publication; null where that is not known
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: source text source that read it
+-- column: origin text source, or SAMPLE for invented figures
+-- columns of: statements_at() provenance citation document
 -- show: as_of evidence assets_bn treasuries_share repo_share gold_share bitcoin_share loans_share cash_share rest_share lag_days=lag origin=source
 -- note: in 2022 gold is within `rest`: the reports state bonds, funds and metals as one row
 -- note: assets in billions of USD; lag: days from the day described to publication

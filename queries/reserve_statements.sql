@@ -3,6 +3,21 @@
 -- param: p_token TEXT = 'USDT'  token, or all
 -- param: p_last BIGINT = 4  how many of the newest of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: statements_at() token as_of
+-- column: previous_as_of date day of the statement before; null for the first
+-- columns of: statements_at() evidence kind unit
+-- column: assets_usd usd total reserves as stated, in unit; null where not stated
+-- column: liabilities_usd usd total liabilities as stated, in unit; null where not stated
+-- column: excess_usd usd assets less liabilities of the same document, in unit; null where either is not stated
+-- column: ratio multiple assets over liabilities of the same document; null where either is not stated
+-- column: btc_break_share share drop of bitcoin that would use up the excess; null without bitcoin or an excess
+-- column: published date day of publication; null where not known
+-- column: lag_days days days from as_of to publication; null where that is not known
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: sha256 id first eight digits of the document's hash
+-- column: source text source that read it
+-- column: origin text source, or SAMPLE for invented figures
+-- columns of: statements_at() provenance gate citation document published_basis known_at observed_at
 -- show: as_of evidence assets_usd=assets liabilities_usd=liabilities ratio btc_break_share=btc_break lag_days=lag age_seconds=age sha256 origin=source
 -- note: ratio and excess compare figures of the same document only; XAUT in troy ounces
 -- note: lag: days from the day described to publication

@@ -2,6 +2,17 @@
 -- title: Tokens against liabilities: each deduction from all tokens, and the unexplained rest
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- column: evidence text evidence that the sum is of: issuer page, fund file, attestation or on chain
+-- column: kind text kind of disclosure, or contract
+-- column: term text what is added or deducted
+-- column: amount amount tokens, or USD at redemption as note says; a deduction is negative
+-- column: as_of date day the figure describes
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: note text what the term is made of; may be empty
+-- column: source text source that read it
+-- column: origin text source, or SAMPLE for invented figures
+-- column: provenance text where the figure comes from
+-- column: observed_at time when its newest version was first observed here
 -- show: evidence term amount as_of age_seconds=age note origin=source
 -- note: each kind of evidence has its own sum; lines that compare two kinds say so, with the day of each
 -- note: the report counts a token as 0.999 USD, after the redemption fee of 10 bp

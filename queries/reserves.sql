@@ -3,6 +3,28 @@
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1  how many of the newest disclosures of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
+-- columns of: statements_at() token as_of evidence kind
+-- columns of: reserve_items asset_class
+-- column: usd usd value of the class as stated; null where the class is gone
+-- column: total_share share its part of all assets; null where the class is gone
+-- column: change_usd usd change since the statement before; null for the first, a new or a vanished row
+-- column: points points change of its part of all assets; null as change_usd is
+-- column: quantity amount bitcoin or ounces, as stated or by a stored price; null for other classes and without a price
+-- column: quantity_unit text BTC or XAU oz as stated; BTC (MODEL), oz (MODEL) by a stored price; null without a quantity
+-- column: unit_price price USD per unit of the quantity; null without one
+-- column: quantity_effect_usd usd part of the change by quantity, at the price before; null where either has none
+-- column: price_effect_usd usd part of the change by price; null where either has none
+-- column: usd_bn usd-bn usd in billions
+-- column: change_bn usd-bn change_usd in billions
+-- column: quantity_effect_bn usd-bn quantity_effect_usd in billions
+-- column: price_effect_bn usd-bn price_effect_usd in billions
+-- column: row text first, new, gone, MODEL (quantities by a stored price), or empty
+-- column: previous_usd usd value in the statement before; null where it was not there
+-- column: previous_as_of date day of the statement before; null for the first
+-- column: assets_usd usd all assets of the statement as stated
+-- columns of: statements_at() published_at known_at observed_at
+-- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- columns of: statements_at() source provenance citation document
 -- show: as_of evidence asset_class=class usd_bn=bn_USD total_share=share change_bn=change points quantity_effect_bn=by_quantity price_effect_bn=by_price row
 -- note: points: change of the share in percentage points; a new or a vanished row is marked, not counted as a change
 -- note: by quantity + by price = change of gold and bitcoin, at the stated price; without one MODEL, at a stored price of the day, or n/a

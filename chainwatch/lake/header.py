@@ -75,7 +75,7 @@ TYPES = tuple(_DEFAULTS)
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """Columns that are returned as a query or a table has them: those named, all without names.
+    """Columns that are returned as a query `name()` or a table has them; without names all.
 
     All of a table are those of its class: `load` and `day` are named where they are returned.
     """
@@ -123,6 +123,10 @@ def read_passed(line: str, text: str, where: str) -> Passed:
     """Columns of another; ValueError where the query does not read it."""
     source, *names = line.split() or [""]
     body = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    if not source or not re.search(rf"\b{re.escape(source)}\b", body):
-        raise ValueError(f"{where}: expected a query or a table that is read here, got {source!r}")
+    is_query = source.endswith("()")
+    read = rf"\b{re.escape(source.removesuffix('()'))}\b" + (r"\(" if is_query else r"(?!\()")
+    if not source or not re.search(read, body):
+        raise ValueError(
+            f"{where}: expected a query `name()` or a table that is read here, got {source!r}"
+        )
     return Passed(source, tuple(names), where)

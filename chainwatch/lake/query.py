@@ -6,7 +6,7 @@
     -- show: price_from price_to max_seizable_usd=seizable_USD
     -- bar: max_seizable_usd over price_from
     -- column: price_from price lower end of the bin
-    -- columns of: axes axis_market
+    -- columns of: axes() axis_market
     SELECT … WHERE factor = $p_factor …
 
 A parameter has one of TYPES, and a literal as its default: '…', a number, true, false, DATE '…',
@@ -16,8 +16,8 @@ says what a figure means, and `on: feeds` that its figures stand on exchange fee
 goes into the header; `on: closes` that they stand on daily closes, whose source and days go there.
 
 `column` describes a column of the output, in their order: its name, its unit (chainwatch.units)
-and what the figure is. `columns of` describes columns by those of a query or a table that it
-reads, all of them or those named, so that one meaning stands once.
+and what the figure is. `columns of` describes columns by those of a query `name()` or a table that
+it reads, all of them or those named, so that one meaning stands once.
 
 A file is used in three ways: `run` binds it, the catalog publishes it as a table macro
 (`FROM walls(p_factor := 'ETH')`), and other clients may run its text with bound parameters.
@@ -67,14 +67,16 @@ def _passed_columns(passed: Passed) -> list[OutputColumn]:
 
     ValueError where it has none of a name.
     """
-    row = tables().get(passed.source)
-    if row is None:
-        columns = {c.name: c for c in load_all()[passed.source].columns}
+    name = passed.source.removesuffix("()")
+    if name not in (load_all() if passed.source.endswith("()") else tables()):
+        raise ValueError(f"{passed.where}: expected a query or a table, got {passed.source}")
+    if passed.source.endswith("()"):
+        columns = {c.name: c for c in load_all()[name].columns}
         names = passed.names or tuple(columns)
     else:
         columns = {
-            name: OutputColumn(name, derive(name, kind), meaning)
-            for name, kind, meaning in described_columns(row)
+            column: OutputColumn(column, derive(column, kind), meaning)
+            for column, kind, meaning in described_columns(tables()[name])
         }
         names = passed.names or tuple(c for c in columns if c not in ("load", "day"))
     if unknown := set(names) - set(columns):

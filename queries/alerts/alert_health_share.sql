@@ -2,6 +2,10 @@
 -- title: Large share of debt with a health factor below 1.05
 -- param: p_share DOUBLE = 0.1  raised from this share of all debt
 -- param: p_hold DOUBLE = 0.8  stays raised down to this share of it
+-- column: subject text market
+-- column: state text raise, or hold from p_hold of the share on
+-- column: message text one line for people: share of debt near liquidation or past it, and the block's time
+-- column: value share that share of all debt
 WITH near AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) FILTER (a.class IN (1, 2, 3)) / nullif(sum(a.debt_usd), 0e0) AS part

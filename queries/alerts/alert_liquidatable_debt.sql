@@ -3,6 +3,10 @@
 -- param: p_share DOUBLE = 0.01  raised from this share of all debt of a market
 -- param: p_usd DOUBLE = 5e6  or raised from so many USD
 -- param: p_hold DOUBLE = 0.8  stays raised down to this share of both
+-- column: subject text market
+-- column: state text raise, or hold from p_hold of either limit on
+-- column: message text one line for people: debt that may be liquidated now, of how many accounts
+-- column: value usd that debt
 WITH market_debt AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) AS debt_usd,

@@ -3,6 +3,10 @@
 -- param: p_points DOUBLE = 5.0  percentage points
 -- param: p_now TIMESTAMPTZ = NULL  time of the run
 -- param: p_days BIGINT = 120  ignore older disclosures
+-- column: subject text token, class, kind of disclosure and its day
+-- column: state text raise
+-- column: message text one line for people: by how many points the class moved, and to which share
+-- column: value points change of its part of all assets
 -- once: yes
 WITH composed AS (
   -- Totals without classes are another kind of disclosure: they replace none with classes.

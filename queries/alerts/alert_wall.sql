@@ -3,6 +3,10 @@
 -- param: p_within DOUBLE = 0.05  distance from the price, as a share of it
 -- param: p_usd DOUBLE = 50e6  raised from so many USD of seizable collateral
 -- param: p_hold DOUBLE = 0.8  stays raised down to this share of it
+-- column: subject text factor: BTC or ETH
+-- column: state text raise, or hold from p_hold of the limit on
+-- column: message text one line for people: USD and accounts that liquidate near the price, and how much of it now
+-- column: value usd collateral that liquidators may take now and within p_within below the price
 WITH wall AS (
   SELECT 'BTC' AS factor, direction, max_seizable_usd, accounts
   FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')

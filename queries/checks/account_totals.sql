@@ -1,5 +1,9 @@
 -- name: account_totals
 -- title: Accounts whose balances do not add up to their collateral or debt, in exact integers
+-- columns of: account_health market account collateral_base
+-- column: collateral raw sum of its collateral balances in base units; null without any
+-- columns of: account_health debt_base
+-- column: debt raw sum of its debts in base units; null without any
 WITH summed AS (
   SELECT snapshot, account,
          sum(CASE WHEN side = 'collateral' THEN value END) AS collateral,

@@ -1,5 +1,7 @@
 -- name: coverage_overlaps
 -- title: Spans of a feed's coverage that overlap or end before they begin
+-- columns of: coverage source run from_time to_time
+-- column: before time latest end of the spans that began earlier; null for the first
 SELECT source, run, from_time, to_time, before
 FROM (
   SELECT source, run, from_time, to_time,

@@ -1,5 +1,6 @@
 -- name: feed_rejects
 -- title: Spans of a feed with messages that cannot be parsed, covered or not
+-- columns of: coverage source run from_time to_time state rejects reason
 -- note: rejecting: not covered until its history is read (`chainwatch collect …-history`), for at most 7 days; any other state: covered although messages cannot be parsed
 WITH newest AS (
   SELECT source, max(to_time) AS until FROM coverage GROUP BY source

@@ -1,5 +1,6 @@
 -- name: liquidation_figures
 -- title: Exchange liquidations with an impossible side, size or value
+-- columns of: exchange_liquidations venue market symbol event side price contracts quantity_base notional_quote notional_usd usd_rule
 SELECT venue, market, symbol, event, side, price, contracts, quantity_base, notional_quote,
        notional_usd, usd_rule
 FROM exchange_liquidations

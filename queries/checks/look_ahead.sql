@@ -1,5 +1,9 @@
 -- name: look_ahead
 -- title: Figures that count as known before their publication, or before a correction was observed
+-- column: kind text indicator, candle, statement or supply
+-- column: subject text series, asset and interval, token, or token and chain
+-- column: as_of date day the figure describes
+-- columns of: statements published_basis published_at known_at observed_at
 SELECT kind, subject, as_of, published_basis, published_at, known_at, observed_at
 FROM (
   SELECT 'indicator' AS kind, series AS subject, as_of, published_basis, published_at, known_at, observed_at FROM indicator_values

@@ -1,5 +1,8 @@
 -- name: reserve_sums
 -- title: Accepted disclosures whose own figures do not add up, to a cent
+-- columns of: statements token kind as_of source assets
+-- column: lines_usd usd sum of its lines; null without any
+-- columns of: statements liabilities equity
 -- note: stated lines must sum to the assets, and assets less liabilities to the stated equity
 WITH line AS (
   SELECT statement, sum(CAST(usd AS DOUBLE)) AS usd, count(*) AS lines FROM reserve_items GROUP BY statement

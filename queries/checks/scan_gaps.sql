@@ -1,5 +1,8 @@
 -- name: scan_gaps
 -- title: Blocks below a snapshot whose events were never read
+-- column: market text market
+-- column: first_missing block first block of a range that was not read
+-- column: last_missing block last block of that range
 WITH covered AS (
   SELECT market, from_block, max(to_block) AS to_block FROM scans GROUP BY market, from_block
 ), step AS (

@@ -1,5 +1,6 @@
 -- name: unknown_assets
 -- title: Balances in an asset that its snapshot's market does not list
+-- columns of: legs market account asset
 SELECT l.market, l.account, l.asset
 FROM snapshots_at() AS n
 JOIN legs AS l ON l.snapshot = n.snapshot

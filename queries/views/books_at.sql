@@ -3,13 +3,13 @@
 -- param: p_factor TEXT = 'BTC'  factor that is traded
 -- param: p_as_of TIMESTAMPTZ = NULL  newest order book up to this time; null: the newest
 -- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds at p_as_of, or now
--- columns of: depth_at factor venue symbol kind provenance time age_seconds mid_price
+-- columns of: depth_at() factor venue symbol kind provenance time age_seconds mid_price
 -- column: bid_reach fraction greatest distance below the mid price that the venue showed; null without bids
 -- column: bid_units amount units of the factor bid down to there; null without bids
 -- column: bid_quote_amount amount the same in units of the quote currency
 -- column: ask_reach fraction greatest distance above the mid price that the venue showed; null without asks
 -- column: ask_units amount units of the factor offered up to there; null without asks
--- columns of: depth_at volume_24h
+-- columns of: depth_at() volume_24h
 SELECT factor, venue, symbol, kind, provenance, max(time) AS time, max(age_seconds) AS age_seconds,
        max(mid_price) AS mid_price, max(CASE WHEN side = 'bid' THEN reach END) AS bid_reach,
        max(CASE WHEN side = 'bid' THEN units END) AS bid_units,

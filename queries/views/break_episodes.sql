@@ -14,7 +14,7 @@
 -- column: retests count candles after the first that reached the level again without ending the break
 -- column: candles count candles of the break
 -- column: gaps count places in the break where candles are missing
--- columns of: candles_at source provenance
+-- columns of: candles_at() source provenance
 -- column: observed_at time when its newest candle was first observed here
 WITH candle AS (
   SELECT *, INTERVAL 1 HOUR AS length FROM candles_at(p_asset := $p_asset, p_interval := '1h', p_known_at := $p_known_at)

@@ -1,6 +1,6 @@
 -- name: chain_sums
 -- title: Collateral that lending protocols seized in each crash's window, from stored events
--- columns of: crash_events event
+-- columns of: crash_events() event
 -- column: usd usd collateral seized in the window, a lower bound; null where nothing is stored or has a price
 -- column: events count liquidation events in the window
 -- column: markets list markets that the events are of; null without events

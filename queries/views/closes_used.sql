@@ -3,7 +3,7 @@
 -- param: p_window BIGINT = 90  days of closes
 -- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
 -- column: asset text what is priced: BTC or ETH
--- columns of: daily_moves venue source provenance
+-- columns of: daily_moves() venue source provenance
 -- column: from_day date day of the oldest close used; null where none is stored
 -- column: to_day date day of the newest close used; null where none is stored
 -- column: closes count closes used

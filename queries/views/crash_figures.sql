@@ -7,7 +7,7 @@
 -- column: unit text USD, share, points, sd (standard deviations), ratio, bp, % or bn USD
 -- column: figure text value as people read it, or n/a with the reason
 -- column: as_of date day the figure is of; null where there is none
--- column: age_seconds seconds whole days since as_of, at p_known_at or now
+-- column: age_seconds seconds whole days since as_of, to p_known_at, or now
 -- column: source text source of the figure; of liquidations the venues or markets
 -- column: provenance text where the figure comes from; null for liquidations
 -- column: observed_at time when this version was first observed here; null for liquidations

@@ -2,7 +2,7 @@
 -- title: The newest daily closes of BTC and ETH, and the log return of each from the day before
 -- param: p_window BIGINT = 90  days of closes
 -- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
--- columns of: candles_at asset time close venue source provenance
+-- columns of: candles_at() asset time close venue source provenance
 -- column: r fraction log return from the close of the day before; null where that close is not stored
 -- note: r: null where the close of the day before is not stored
 WITH daily AS (

@@ -1,6 +1,6 @@
 -- name: exchange_sums
 -- title: Liquidations that exchanges published in each crash's window: a lower bound, with coverage
--- columns of: crash_events event
+-- columns of: crash_events() event
 -- column: usd usd orders published in the window, a lower bound; 0 where a feed was up and saw none, else null
 -- column: coverage_share share mean share of the window in which the collected feeds were up; null without any
 -- column: orders count orders published in the window; null without any

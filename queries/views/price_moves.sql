@@ -2,13 +2,13 @@
 -- title: BTC in each crash: its day, and the stated window
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
--- columns of: crash_events event as_of
+-- columns of: crash_events() event as_of
 -- column: close_before price close of the stored day before; null where none is stored
--- columns of: candles_at low high close
+-- columns of: candles_at() low high close
 -- column: close_to_close fraction close over the close of the day before, less 1; null where that day is missing
 -- column: high_to_low fraction low over high of the day, less 1
 -- column: low_after price low of the next day; null where that day is missing
--- columns of: candles_at source provenance known_at observed_at
+-- columns of: candles_at() source provenance known_at observed_at
 -- column: window_move fraction lowest over first price of the window, less 1; null where candles are missing
 -- column: window_basis text by hour or by day: the candles of window_move; or n/a with the reason
 -- column: window_source text source of those candles

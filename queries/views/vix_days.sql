@@ -3,7 +3,7 @@
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: as_of date day of the close, in the publisher's calendar
 -- column: vix figure close of the volatility index, points
--- columns of: indicators_at source provenance known_at observed_at document
+-- columns of: indicators_at() source provenance known_at observed_at document
 -- column: z figure close against the 252 closes before, in their standard deviations; null with fewer of them
 -- column: peak figure highest close of this day and the 20 before
 -- column: peak_as_of date day of that close

@@ -3,7 +3,7 @@
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: as_of date day of the yield
 -- column: value figure 10-year yield, %
--- columns of: indicators_at source provenance known_at observed_at document
+-- columns of: indicators_at() source provenance known_at observed_at document
 -- column: change_bp bps change from the stored day before; null for the first
 -- column: vol_bp bps standard deviation of the last 20 changes; null with fewer
 -- column: median_bp bps median of vol_bp over the last 252 days; null with fewer

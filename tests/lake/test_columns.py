@@ -84,8 +84,10 @@ def test_a_described_column_has_name_unit_and_meaning(tmp_path: Path) -> None:
         ("column: accounts", "expected `-- column: name unit meaning`, got 'accounts'"),
         ("column: accounts count", "expected `-- column: name unit meaning`"),
         ("column: accounts cuont how many", "unit of accounts, got 'cuont'; did you mean count"),
-        ("columns of: ", "a query or a table that is read here, got ''"),
-        ("columns of: walls", "a query or a table that is read here, got 'walls'"),
+        ("columns of: ", "or a table that is read here, got ''"),
+        ("columns of: snapshots", "or a table that is read here, got 'snapshots'"),
+        ("columns of: snapshots_at", "or a table that is read here, got 'snapshots_at'"),
+        ("columns of: walls()", "or a table that is read here, got 'walls()'"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_place(tmp_path: Path, line: str, words: str) -> None:
