@@ -13,6 +13,25 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside drops, as shares of the price now
 -- param: p_price DOUBLE = NULL  one outside price instead of the drops
+-- column: drop_share share outside drop, as a share of the price now
+-- column: outside_price price price that the market would have without forced sales
+-- column: price_no_impact price landing price where sales do not move the price: the outside price
+-- column: price_full price landing price with depth × 1 (times p_depth_scale, as in all columns)
+-- column: price_half price landing price with depth × 0.5
+-- column: price_tenth price landing price with depth × 0.1
+-- column: price_fiftieth price landing price with depth × 0.02
+-- column: amplification_full multiple total drop over outside drop with depth × 1; null without a drop
+-- column: amplification_half multiple the same with depth × 0.5
+-- column: amplification_tenth multiple the same with depth × 0.1
+-- column: amplification_fiftieth multiple the same with depth × 0.02
+-- column: wall_units amount units of the factor seized at the outside price alone
+-- column: wall_usd usd collateral seized at the outside price alone, of all assets
+-- column: sold_units_full amount units of the factor sold at once with depth × 1
+-- column: unsold_units_full amount units of the factor seized and not sold at once with depth × 1
+-- column: toxic_debt_usd usd at the landing with depth × 1: debt that the collateral does not pay for with the bonus
+-- column: bad_debt_usd usd at the landing with depth × 1: debt left after liquidation
+-- column: spot_price price the factor's price now: the highest of the markets'
+-- column: axis_market text market that has it; all where several have the same
 -- show: drop_share=outside price_no_impact=no_impact price_full=×_1 price_half=×_0.5
 -- show: price_tenth=×_0.1 price_fiftieth=×_0.02 amplification_full=amplification_×_1
 -- show: amplification_tenth=×_0.1_ wall_units=wall_units wall_usd=wall_USD

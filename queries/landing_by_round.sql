@@ -10,6 +10,11 @@
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- column: outside_x multiple outside price over the price now
+-- column: rounds count repetitions until no further account triggers
+-- column: landing_x multiple landing price over the price now
+-- column: amplification multiple total drop over outside drop; null without a drop
+-- column: sold_units amount units of the factor sold
 -- note: prices on a grid of 0.1 %, rounded down: at most 0.1 % per round below the fixed point of break_levels
 -- note: rounds: repetitions until no further account triggers
 WITH RECURSIVE wall AS (

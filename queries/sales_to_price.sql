@@ -12,6 +12,11 @@
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- column: accounts count accounts that trigger on the path
+-- column: usd usd collateral seized, of all assets
+-- column: sold_units amount units of the factor seized and sold
+-- column: bought_units amount units of the factor bought to repay debt in it
+-- column: impact fraction MODEL: fall of the price by the net sales, as a share of the outside price; negative where it rises
 -- note: net sales meet the bids, net purchases the asks; impact: share of the outside price, negative where the price rises
 WITH fired AS (
   SELECT count(DISTINCT f.market || f.account) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,

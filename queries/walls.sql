@@ -9,6 +9,24 @@
 -- param: p_step_pct DOUBLE = NULL  bin width as a share of the price now; neither: a round number near 1 %
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: market text market, or all for the sum of all
+-- column: direction text now, down, up, beyond down or beyond up
+-- column: price_from price lower end of the bin, USD (for a ratio: units of its lower part); null beyond the last bin down
+-- column: price_to price upper end of the bin; null beyond the last bin up
+-- column: move_share share far end of the bin as a move of the factor from its price; null beyond the last bin
+-- column: accounts count accounts whose trigger lies in the bin
+-- column: collateral_at_risk_usd usd all flagged collateral of these accounts at their trigger
+-- column: max_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held
+-- column: seize_to_heal_usd usd collateral for the smallest repayments that bring health factors to 1; null beyond the last bin
+-- column: units amount max_seizable that moves with the factor, in units of the factor; null for MARKET
+-- column: top1_share share part of the largest account in collateral_at_risk_usd; null in an empty bin
+-- column: cum_accounts count accounts from the price to the far end of the bin
+-- column: cum_collateral_at_risk_usd usd collateral at risk from the price to the far end of the bin
+-- column: cum_max_seizable_usd usd max_seizable from the price to the far end of the bin
+-- column: cum_seize_to_heal_usd usd seize_to_heal from the price to the far end of the bin; null beyond the last bin
+-- column: cum_units amount units from the price to the far end of the bin; null for MARKET
+-- column: axis_market text market whose price the bins are of: this one, if it has a price of the factor
+-- column: axis_price price that price
 -- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
