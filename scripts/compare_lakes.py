@@ -42,7 +42,6 @@ ACCOUNTS = 250
 # Columns that hold the time of reading, or a name made of it.
 TIMES = {"read_at", "verified_at", "detected_at", "stored_at", "load"}
 SNAPSHOTS = ("snapshot", "based_on")
-SHOWN = 5  # differences per table
 Entry = Mapping[str, str]  # of the market in markets.toml
 
 # --- the markets: each yields its entry where it is to be read ------------------------------------
@@ -77,13 +76,15 @@ def aave_v4_scene(chain: Chain) -> Iterator[Entry]:
     made, entry = aave_v4_market.populate(market, ACCOUNTS, 7), {"pool": market.spoke}
     yield entry
     market.set_prices({"WETH": 2_000 * USD, "WBTC": 50_000 * USD})
-    weth, usdc = market.numbers["WETH"], market.numbers["USDC"]
     signature = "liquidationCall(uint256,uint256,address,uint120[4],bool)"
+    taken = [2 * 10**5, 10**5, 3 * 10**5, 10**5]
+    pairs = [(c, d) for c in ("WETH", "WBTC") for d in ("USDC", "DAI")]
     calls = [
-        Tx(DEPLOYER, market.spoke, encode(signature, weth, usdc, account, [2, 1, 2, 1], i % 3 == 0))
-        for i, account in enumerate(made[:60])
+        encode(signature, market.numbers[held], market.numbers[owed], a, taken, i % 5 == 0)
+        for i, a in enumerate(made)
+        for held, owed in pairs
     ]
-    chain.send_all(calls, tolerate=True)
+    chain.send_all([Tx(DEPLOYER, market.spoke, data) for data in calls], tolerate=True)
     market.configure("WETH", 7_500, 10_600)
     refreshed = [Tx(DEPLOYER, market.spoke, encode("refresh(address)", a)) for a in made[60:90]]
     chain.send_all([*refreshed, *(market.supply(a, "DAI", 10**18) for a in made[80:110])])
@@ -281,46 +282,54 @@ def read_market(trees: Sequence[Tree], protocol: str, scene: Iterator[Entry], me
 # --- what they have stored ------------------------------------------------------------------------
 
 
-def compare_table(name: str, old: Table, new: Table) -> tuple[int, list[str]]:
-    """The number of cells that were compared, and a line for each difference."""
+class Difference(NamedTuple):
+    """The first row in which a column differs, and how many do."""
+
+    row: str
+    before: Any
+    after: Any
+    rows: int
+
+
+def compare_table(old: Table, new: Table) -> dict[str, Difference]:
+    """The columns that differ in tables of equally many rows."""
     shared = [c for c in old.columns if c in new.columns and c not in TIMES]
-    if len(old.rows) != len(new.rows):
-        return 0, [f"{name}: {len(old.rows)} rows in the old tree, {len(new.rows)} in the new one"]
     places = [(c, old.columns.index(c), new.columns.index(c)) for c in shared]
-    lines = []
+    found: dict[str, Difference] = {}
     for i, (before, after) in enumerate(zip(old.rows, new.rows, strict=True)):
         for column, place, other in places:
             # The text of a number tells 0.0 from -0.0, and n/a equals n/a.
-            if repr(before[place]) != repr(after[other]):
-                where = dict(zip(old.columns, before, strict=True))
-                row = " ".join(str(where[c]) for c in ("account", "asset") if c in where)
-                lines.append(
-                    f"{name} row {i} {row} {column}: {before[place]!r} in the old tree, "
-                    f"{after[other]!r} in the new one"
-                )
-    return len(places) * len(old.rows), lines
+            if repr(before[place]) == repr(after[other]):
+                continue
+            if column in found:
+                found[column] = found[column]._replace(rows=found[column].rows + 1)
+                continue
+            values = dict(zip(old.columns, before, strict=True))
+            name = [f"row {i}", *(str(values[c]) for c in ("account", "asset") if c in values)]
+            found[column] = Difference(" ".join(name), before[place], after[other], 1)
+    return found
 
 
 def compare_lakes(old: Tree, new: Tree) -> int:
-    """Print how the lakes of two trees differ; returns the number of differences."""
+    """Print how the lakes of two trees differ; returns the number of columns that do."""
     before, after = old.tables(), new.tables()
-    differences = 0
-    nothing = Table((), [])
+    differences, nothing = 0, Table((), [])
     for name in sorted({*before, *after}):
-        ours, theirs = after.get(name, nothing), before.get(name, nothing)
-        if not ours.rows and not theirs.rows:
+        was, now = before.get(name, nothing), after.get(name, nothing)
+        if not was.rows and not now.rows:
             continue
-        cells, lines = compare_table(name, theirs, ours)
-        differences += len(lines)
-        verdict = f"{len(lines)} differences" if lines else "equal"
-        say(f"  {name:20} {len(ours.rows):6} rows {cells:8} cells  {verdict}")
-        for line in lines[:SHOWN]:
-            say(f"    {line}")
-        for side, columns, others in (
-            ("old", theirs.columns, ours.columns),
-            ("new", ours.columns, theirs.columns),
-        ):
-            if only := [c for c in columns if c not in others]:
+        if len(was.rows) != len(now.rows):
+            say(f"  {name:20} {len(was.rows)} rows in the old tree, {len(now.rows)} in the new one")
+            differences += 1
+            continue
+        found = compare_table(was, now)
+        differences += len(found)
+        verdict = f"{len(found)} columns differ" if found else "equal"
+        say(f"  {name:20} {len(now.rows):6} rows {len(now.columns):3} columns  {verdict}")
+        for column, (row, old_value, new_value, rows) in found.items():
+            say(f"    {column} in {rows} rows, first {row}: {old_value!r} became {new_value!r}")
+        for side, columns, others in (("old", was, now), ("new", now, was)):
+            if only := [c for c in columns.columns if c not in others.columns]:
                 say(f"    only in the {side} tree, not compared: {', '.join(only)}")
     for tree in (old, new):
         requests, calls, size, seconds = tree.costs
@@ -345,7 +354,7 @@ def compare_protocol(protocol: str, old_source: Path, folder: Path) -> bool:
             failed = read_market(trees, protocol, SCENES[protocol](chain), proxy)
     differences = compare_lakes(*trees)
     say(
-        f"  {differences} differences, {failed} commands failed "
+        f"  {differences} columns differ, {failed} commands failed "
         f"({time.monotonic() - begun:.0f} s)\n"
     )
     return not differences and not failed
