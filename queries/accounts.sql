@@ -1,5 +1,6 @@
 -- name: accounts
 -- title: Accounts, riskiest first
+-- needs: snapshots(p_as_of, p_market), excluded_accounts
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD

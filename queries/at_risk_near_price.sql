@@ -1,5 +1,6 @@
 -- name: at_risk_near_price
 -- title: At risk near a price: shares of markets, collaterals, debts, loops and the largest account
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_price DOUBLE = NULL  price in question; null: the price now
 -- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it

@@ -1,5 +1,6 @@
 -- name: bottom
 -- title: Checklist for a bottom: VIX back from its peak, MVRV at 1.0 or less, calm Treasury yields
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all, as of now
 -- param: p_vix_drop DOUBLE = 0.2  how far VIX must be under its 20-day peak
 -- param: p_mvrv DOUBLE = 1.0  the most MVRV may be

@@ -1,5 +1,6 @@
 -- name: breaks
 -- title: Breaks of a price level, by each definition: first and last, retests, and how long the last held
+-- needs: known_at(p_known_at), provenance
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
 -- param: p_direction TEXT = 'down'  down or up

@@ -1,5 +1,6 @@
 -- name: changes
 -- title: Changes between the two newest snapshots of each market
+-- needs: snapshots(p_as_of, p_market), excluded_accounts
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market metric before after change change_share=relative before_block after_block

@@ -1,5 +1,6 @@
 -- name: claims
 -- title: Claims of four articles of early 2026, against stored data
+-- needs: known_at(p_known_at), provenance
 -- param: p_article TEXT = 'all'  A, B, C or D, or all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: articles text letters of the articles that make the claim

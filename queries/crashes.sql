@@ -1,5 +1,6 @@
 -- name: crashes
 -- title: Five crashes side by side
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: metric text what is measured
 -- column: e20200312 text figure of the crash of 2020-03-12 as people read it, or n/a with the reason

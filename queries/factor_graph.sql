@@ -1,5 +1,6 @@
 -- name: factor_graph
 -- title: Factors and feeds behind each asset's price, as the price sources give them on chain
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- columns of: factors_at() market

@@ -1,5 +1,6 @@
 -- name: health
 -- title: Health-factor distribution: accounts, collateral and debt per bucket
+-- needs: snapshots(p_as_of, p_market), excluded_accounts
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- column: bucket text range of the health factor; no debt and n/a are ranges of their own

@@ -1,5 +1,6 @@
 -- name: indicators
 -- title: Market indicators: newest value known, its day, age and source
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- columns of: series() series title
 -- column: value figure newest value that is known, in unit; null where there is none

@@ -1,5 +1,6 @@
 -- name: landing_by_round
 -- title: Landing prices of outside drops, round by round, with the order book re-centred at the outside price
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest

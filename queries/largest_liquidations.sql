@@ -1,11 +1,11 @@
 -- name: largest_liquidations
 -- title: The largest single liquidations that were published
+-- needs: feeds(p_since, p_until, p_venue)
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue or protocol, or all
 -- param: p_limit BIGINT = 20  most rows returned; null: all
 -- columns of: liquidation_events() time origin venue market symbol side usd price price_kind quantity delivery
--- on: feeds
 -- show: time origin venue market symbol side usd=USD price price_kind quantity
 -- bar: usd
 -- note: a venue that publishes samples may have had larger ones

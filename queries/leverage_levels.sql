@@ -1,5 +1,6 @@
 -- name: leverage_levels
 -- title: MODEL: liquidation prices of positions opened in each bar, per leverage tier and side
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_tiers TEXT = '5,10,25,50,100'  leverage tiers
 -- param: p_mmr DOUBLE = 0.005  maintenance margin as a share of the position

@@ -1,5 +1,6 @@
 -- name: liquidation_distance
 -- title: MODEL: distance of accounts from liquidation in daily moves, all factors moving together
+-- needs: snapshots(p_as_of, p_market), excluded_accounts, closes(p_as_of, p_window)
 -- param: p_days DOUBLE = 30  horizon of the probability-like figure, in days
 -- param: p_window BIGINT = 90  days of closes that the covariance is of
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
@@ -26,7 +27,6 @@
 -- note: within horizon: 2Φ(-distance / √days), the reflection principle without drift: for ranking, not a forecast; jumps, interest and new collateral are left out
 -- note: not modelled: share of collateral and debt that moves with factors without stored closes (stablecoins, staking ratios), which are assumed to be constant
 -- note: {not_ranked_accounts} of {all_accounts} accounts with debt, {not_ranked_debt_usd} USD of it, are not ranked (distance n/a, listed last): no closes of their factors, or no price
--- on: closes
 WITH move AS (
   SELECT asset, time, r, provenance FROM daily_moves(p_window := $p_window, p_as_of := $p_as_of)
 ), covariance AS (

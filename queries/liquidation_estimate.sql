@@ -1,5 +1,6 @@
 -- name: liquidation_estimate
 -- title: MODEL: liquidations that sampled venues may have left out, if they come at random
+-- needs: feeds(p_since, p_until, p_venue)
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue, or all
@@ -12,7 +13,6 @@
 -- column: model_usd usd MODEL: their value; null where the largest order of a second is published, or none has a value
 -- column: model_factor multiple MODEL: model_usd over at_least_usd; null as model_usd is
 -- column: model_rule text what the model assumes, or n/a with the reason
--- on: feeds
 -- show: venue market orders occupied_share=seconds_with_one at_least_usd=published_USD model_orders=MODEL_orders model_usd=MODEL_USD model_factor=MODEL_factor model_rule=what_it_is
 -- note: MODEL: at most one order per contract and second is published; a share p of seconds with an order means -ln(1 - p) orders per second
 -- note: assumes independent orders of each contract and, for USD, that published orders are as large as the others

@@ -1,5 +1,6 @@
 -- name: liquidation_totals
 -- title: Liquidations on chain: debt repaid and collateral seized, at oracle prices of the time
+-- needs: markets(p_market)
 -- param: p_by TEXT = 'day'  hour, day, market, asset (collateral) or kind
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on

@@ -1,5 +1,6 @@
 -- name: liquidations
 -- title: Liquidations on exchanges and on chain: lower bounds, with coverage
+-- needs: feeds(p_since, p_until, p_venue)
 -- param: p_by TEXT = 'venue'  hour, venue, symbol or side
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
@@ -16,7 +17,6 @@
 -- column: sampling text what the venues publish, with the rules of the time range, or not collected
 -- column: at_least_exchange_usd usd-at-least sum of all rows of exchanges, the same in each row; null without any
 -- column: at_least_chain_usd usd-at-least sum of all rows on chain, the same in each row; null without any
--- on: feeds
 -- show: origin bucket=by orders at_least_usd=USD at_least_long_usd=long_USD at_least_short_usd=short_USD largest_usd=largest_USD unpriced covered_share=covered sampling
 -- bar: at_least_usd
 -- note: ≥: every sum is a lower bound, as venues publish samples and feeds have gaps; n/a: not collected, or no value known

@@ -1,5 +1,6 @@
 -- name: nearest
 -- title: Accounts nearest to their trigger as one factor moves (x = price / price now)
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_direction TEXT = 'all'  now, down, up or all of these
 -- param: p_market TEXT = 'all'  one market, several with commas, or all

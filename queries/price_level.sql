@@ -1,5 +1,6 @@
 -- name: price_level
 -- title: Bid depth down to a price, and the outside price that brings the market there
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor falls
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest

@@ -1,5 +1,6 @@
 -- name: provenance
 -- title: Basis of reports: block, age, coverage and verification of each market
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- show: market protocol provenance block_number block_time age_seconds accounts accounts_failed checked mismatched

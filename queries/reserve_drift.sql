@@ -1,5 +1,6 @@
 -- name: reserve_drift
 -- title: Classes whose share of a reserve moved by more than p_points between two disclosures
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'all'  one token, or all
 -- param: p_points DOUBLE = 1.0  percentage points
 -- param: p_since DATE = NULL  disclosures of days from then on; null: all

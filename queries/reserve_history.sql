@@ -1,5 +1,6 @@
 -- name: reserve_history
 -- title: Composition of a reserve over time: share of each class per disclosure
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1000  how many of the newest disclosures of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all

@@ -1,5 +1,6 @@
 -- name: reserve_statements
 -- title: Disclosures of a token's reserve: stated totals, lag and document
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'USDT'  token, or all
 -- param: p_last BIGINT = 4  how many of the newest of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all

@@ -1,5 +1,6 @@
 -- name: reserve_supply
 -- title: Tokens against liabilities: each deduction from all tokens, and the unexplained rest
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: evidence text evidence that the sum is of: issuer page, fund file, attestation or on chain

@@ -1,5 +1,6 @@
 -- name: reserves
 -- title: Composition of a reserve by class, and what changed since the disclosure before
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'USDT'  token
 -- param: p_last BIGINT = 1  how many of the newest disclosures of each kind
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all

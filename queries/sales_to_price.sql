@@ -1,5 +1,6 @@
 -- name: sales_to_price
 -- title: Forced sales of all accounts that trigger on a straight path down to given prices, and their market impact on one factor
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor whose order books take the sales
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block and order books up to this time; null: the newest

@@ -1,5 +1,6 @@
 -- name: spreads
 -- title: SOFR against the rate the Fed pays on reserves, in basis points, newest days first
+-- needs: known_at(p_known_at), provenance
 -- param: p_last BIGINT = 10  how many of the newest days
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- columns of: spread_days() as_of

@@ -1,5 +1,6 @@
 -- name: verification
 -- title: The newest snapshot of each market against the chain's own figures
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- column: market text market

@@ -1,5 +1,7 @@
 -- name: walls
 -- title: Collateral that becomes liquidatable as a factor moves, per price bin
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas)
+-- needs: bins(p_range, p_step_abs, p_step_pct, p_direction, p_split), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: all volatile ones (1 = prices now)
 -- param: p_direction TEXT = 'down'  down, up or both
 -- param: p_market TEXT = 'all'  one market, several with commas, or all

@@ -2,6 +2,7 @@
 
     -- name: walls
     -- title: Collateral that liquidates as a factor moves, per price bin
+    -- needs: snapshots, factors(p_factor)
     -- param: p_factor TEXT = 'BTC'  which factor moves
     -- show: price_from price_to max_seizable_usd=seizable_USD
     -- bar: max_seizable_usd over price_from
@@ -12,8 +13,8 @@
 A parameter has one of TYPES, and a literal as its default: '…', a number, true, false, DATE '…',
 TIMESTAMPTZ '…' or NULL. `show` limits the columns of tables on a terminal and may give a short
 heading, `bar` names the column that is drawn (over an axis: only where that has a value), `note`
-says what a figure means, and `on: feeds` that its figures stand on exchange feeds, whose coverage
-goes into the header; `on: closes` that they stand on daily closes, whose source and days go there.
+says what a figure means. `needs` says what the figures stand on, which the heading of the report
+then names: see chainwatch.lake.needs. Names of queries and parameters decide nothing.
 
 `column` describes a column of the output, in their order: its name, its unit (chainwatch.units)
 and what the figure is. `columns of` describes columns by those of a query `name()` or a table that
@@ -43,8 +44,10 @@ import msgspec
 
 from chainwatch import numbers
 from chainwatch.errors import UsageError
+from chainwatch.lake import needs
 from chainwatch.lake.engine import Result
 from chainwatch.lake.header import Param, Passed, read_column, read_param, read_passed
+from chainwatch.lake.needs import Need
 from chainwatch.lake.relations import described_columns
 from chainwatch.lake.store import Store
 from chainwatch.shipped import folder
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
 
 _HEADER = re.compile(
-    r"^--\s*(name|title|param|show|bar|note|on|portable|each|columns of|column|once):\s*(.*)$"
+    r"^--\s*(name|title|needs|param|show|bar|note|portable|each|columns of|column|once):\s*(.*)$"
 )
 # Arguments that mean the same wherever they are pasted.
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
@@ -99,7 +102,7 @@ class Query(msgspec.Struct, frozen=True):
     shown: tuple[str, ...] = ()
     bar: str = ""
     notes: tuple[str, ...] = ()
-    on: str = ""
+    needs: tuple[Need, ...] = ()
     portable: bool = False
     described: tuple[OutputColumn | Passed, ...] = ()
 
@@ -155,7 +158,7 @@ def read(path: Path, group: str = "") -> Query:
     """Parse one file; ValueError names the line that does not fit."""
     text = path.read_text(encoding="utf-8")
     head: dict[str, list[str]] = {}
-    params = []
+    params, needed = [], []
     described: list[OutputColumn | Passed] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _HEADER.match(line):
@@ -167,6 +170,8 @@ def read(path: Path, group: str = "") -> Query:
                 described.append(read_column(words, where))
             elif match[1] == "columns of":
                 described.append(read_passed(words, text, where))
+            elif match[1] == "needs":
+                needed.append((where, words))
         elif line.startswith("-- ") and re.match(r"^--\s*\w+:", line) and number < 4:
             raise ValueError(f"{path} line {number}: unknown header {line!r}")
     name = (head.get("name") or [""])[0]
@@ -188,7 +193,7 @@ def read(path: Path, group: str = "") -> Query:
         shown=tuple(" ".join(head.get("show", [])).split()),
         bar=(head.get("bar") or [""])[0],
         notes=tuple(head.get("note", [])),
-        on=(head.get("on") or [""])[0],
+        needs=needs.read(needed, {p.name: p.type for p in params}),
         portable="portable" in head,
         described=tuple(described),
     )

@@ -236,12 +236,14 @@ def _pairs(
             }
 
         older, newer = states(since), states(until)
-        require_markets(catalog, newer, {"p_market": wall.market})
+        require_markets(catalog, newer, wall.market)
         left_out = [
             row | {"as_of": time}
             for time in (since, until)
             for row in excluded_accounts(
-                catalog, {"p_factor": wall.factor, "p_market": wall.market, "p_as_of": time}
+                catalog,
+                {"p_market": wall.market, "p_as_of": time},
+                {"p_factor": wall.factor},
             )
         ]
     wanted = market_names(wall.market)

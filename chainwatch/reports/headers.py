@@ -29,14 +29,16 @@ def snapshots(provenance: Result) -> list[Any]:
     return [m["snapshot"] for m in provenance.dicts()]
 
 
-def excluded_accounts(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+def excluded_accounts(
+    catalog: Catalog, scope: Mapping[str, object], moving: Mapping[str, object]
+) -> list[dict[str, Any]]:
     """The accounts that sums leave out: market, missing (all, part), reason, accounts, debt_usd.
 
-    Sums of balances where `values` name no factor, of a wall where they do.
+    `scope` chooses the snapshots. Sums of balances where nothing is `moving`, else of a wall: the
+    factor and its betas.
     """
-    definition = query.find("excluded_accounts" if "p_factor" in values else "unvalued")
-    scope = {k: v for k, v in values.items() if k in {p.name for p in definition.params}}
-    return query.run(catalog, definition, scope).dicts()
+    definition = query.find("excluded_accounts" if moving else "unvalued")
+    return query.run(catalog, definition, {**scope, **moving}).dicts()
 
 
 def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -56,20 +58,22 @@ def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
 _MISSING = {"all": "no sum", "part": "some sums only"}
 
 
-def knowledge_lines(values: Mapping[str, object], result: Result) -> list[str]:
-    """The publication time up to which figures count, and which of them are not from a source."""
-    lines = []
-    if (known_at := values.get("p_known_at")) is not None:
-        when = f"{known_at:%Y-%m-%d %H:%M}Z" if isinstance(known_at, datetime) else str(known_at)
-        lines.append(f"as known on {when}: nothing published later counts")
-    if "provenance" in result.columns:
-        kinds = [row["provenance"] for row in result.dicts()]
-        lines += [
-            f"{kinds.count(kind):,} of {len(kinds):,} rows: {words}"
-            for kind, words in _PROVENANCE.items()
-            if kind in kinds
-        ]
-    return lines
+def known_lines(known_at: object) -> list[str]:
+    """The publication time up to which figures count; none where all do."""
+    if known_at is None:
+        return []
+    when = f"{known_at:%Y-%m-%d %H:%M}Z" if isinstance(known_at, datetime) else str(known_at)
+    return [f"as known on {when}: nothing published later counts"]
+
+
+def provenance_lines(result: Result) -> list[str]:
+    """How many rows, by their column provenance, are not from a source."""
+    kinds = [row["provenance"] for row in result.dicts()]
+    return [
+        f"{kinds.count(kind):,} of {len(kinds):,} rows: {words}"
+        for kind, words in _PROVENANCE.items()
+        if kind in kinds
+    ]
 
 
 _PROVENANCE = {
@@ -95,14 +99,14 @@ def closes_line(used: Mapping[str, Any]) -> str:
     )
 
 
-def statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) -> list[str]:
+def statement_lines(catalog: Catalog, token: str, known_at: object) -> list[str]:
     """The newest disclosure of each kind: day, lag, age, document.
 
-    Raises UsageError where none is stored.
+    Raises UsageError where none of the token is stored.
     """
-    scope = {"p_token": token, "p_known_at": values.get("p_known_at")}
-    statements = query.run(catalog, query.find("reserve_statements"), scope | {"p_last": 1}).dicts()
-    if not statements and token != "all":
+    newest = {"p_token": token, "p_known_at": known_at, "p_last": 1}
+    statements = query.run(catalog, query.find("reserve_statements"), newest).dicts()
+    if not statements and token != ALL:
         stored = catalog.run("SELECT DISTINCT token FROM statements ORDER BY token").rows
         tokens = ", ".join(str(row[0]) for row in stored)
         if not tokens:
@@ -110,7 +114,7 @@ def statement_lines(catalog: Catalog, values: Mapping[str, object], token: str) 
                 "no reserve is stored yet: `chainwatch collect reference` loads the figures that "
                 "ship, `chainwatch collect tether circle` reads the issuers' pages"
             )
-        if scope["p_known_at"] is not None:
+        if known_at is not None:
             raise UsageError(f"no disclosure of {token} was published by then; stored: {tokens}")
         hint = suggest(token, [str(row[0]) for row in stored])
         raise UsageError(f"no disclosure of {token!r} is stored; {hint}stored: {tokens}")
@@ -162,12 +166,9 @@ def market_line(market: Mapping[str, Any]) -> str:
     )
 
 
-def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str, Any]]:
+def feed_states(catalog: Catalog, window: Mapping[str, object], venue: str) -> list[dict[str, Any]]:
     """Rows of `feeds` for the report's window. Raises UsageError where nothing is stored."""
-    definition = query.find("feeds")
-    scope = {k: v for k, v in values.items() if k in {p.name for p in definition.params}}
-    feeds = query.run(catalog, definition, scope).dicts()
-    venue = str(values.get("p_venue", "all"))
+    feeds = query.run(catalog, query.find("feeds"), {**window, "p_venue": venue}).dicts()
     if not feeds:
         venues = catalog.run(
             "SELECT venue FROM coverage UNION SELECT venue FROM exchange_liquidations "
@@ -179,25 +180,34 @@ def feed_states(catalog: Catalog, values: Mapping[str, object]) -> list[dict[str
                 "no liquidations have been collected yet: run "
                 "`chainwatch collect binance bybit okx --for 10m`"
             )
-        if venue not in ("all", *names):
+        if venue not in (ALL, *names):
             raise UsageError(
                 f"nothing of venue {venue!r}; {suggest(venue, names)}stored: {', '.join(names)}"
             )
     return feeds
 
 
-def window_line(catalog: Catalog, values: Mapping[str, object]) -> str:
-    scope = {k: v for k, v in values.items() if k in ("p_since", "p_until")}
-    window = query.run(catalog, query.find("liquidation_window"), scope).dicts()
-    if not window:
+def window_line(catalog: Catalog, window: Mapping[str, object]) -> str:
+    covered = query.run(catalog, query.find("liquidation_window"), window).dicts()
+    if not covered:
         return "no time is covered"
-    since, until = window[0]["since"], window[0]["until"]
+    since, until = covered[0]["since"], covered[0]["until"]
     if since >= until:
         raise UsageError(f"the end {until:%Y-%m-%d %H:%M}Z is not after {since:%Y-%m-%d %H:%M}Z")
     return (
         f"from {since:%Y-%m-%d %H:%M:%S}Z to {until:%Y-%m-%d %H:%M:%S}Z "
         f"({duration((until - since).total_seconds())})"
     )
+
+
+def chain_labels(catalog: Catalog) -> list[str]:
+    """A line for each market whose liquidations on chain are demo, recorded or imported data."""
+    markets = catalog.run(
+        "SELECT DISTINCT s.market, s.provenance FROM snapshots AS s "
+        "SEMI JOIN chain_liquidations AS c ON c.market = s.market AND c.chain_id = s.chain_id "
+        "ORDER BY ALL"
+    )
+    return [f"{market}: {LABEL[kind]}" for market, kind in markets.rows if kind in LABEL]
 
 
 def feed_line(feed: Mapping[str, Any]) -> str:

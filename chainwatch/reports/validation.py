@@ -10,7 +10,6 @@ from chainwatch.chain.markets import ALL, market_names
 from chainwatch.errors import StoreError, UsageError
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
-from chainwatch.reports.betas import read_betas_text
 from chainwatch.reports.headers import MARKET, snapshots
 from chainwatch.text import suggest
 
@@ -19,22 +18,26 @@ MOST_BINS = 999
 
 
 def require_bins(
-    bound: Mapping[str, Any], axes: Sequence[Mapping[str, Any]], *, split: bool
+    bins: Mapping[str, Any], parameters: Mapping[str, str], axes: Sequence[Mapping[str, Any]]
 ) -> None:
-    """UsageError where a step or range is not above 0, or a wall has more than MOST_BINS bins."""
-    for name in ("p_range", "p_step_abs", "p_step_pct"):
-        if bound[name] is not None and not bound[name] > 0:
-            raise UsageError(f"{name} must be above 0, got {bound[name]:g}")
-    for spot in (axis["price"] for axis in axes if split == (axis["market"] != ALL)):
-        if bound["p_step_abs"] is not None:
-            step = bound["p_step_abs"] / spot
-        elif bound["p_step_pct"] is not None:
-            step = bound["p_step_pct"]
+    """UsageError where a step or range is not above 0, or a wall has more than MOST_BINS bins.
+
+    `bins`: values by role (reach and step_share as shares of the price, step in its unit,
+    direction, split); `parameters`: the name of each for people; `axes`: rows of that query.
+    """
+    for role in ("reach", "step", "step_share"):
+        if bins[role] is not None and not bins[role] > 0:
+            raise UsageError(f"{parameters[role]} must be above 0, got {bins[role]:g}")
+    for spot in (axis["price"] for axis in axes if bins["split"] == (axis["market"] != ALL)):
+        if bins["step"] is not None:
+            step = bins["step"] / spot
+        elif bins["step_share"] is not None:
+            step = bins["step_share"]
         else:
             continue  # a round number near 1 %
-        directions = ("down", "up") if bound["p_direction"] == "both" else (bound["p_direction"],)
+        directions = ("down", "up") if bins["direction"] == "both" else (bins["direction"],)
         for direction in directions:
-            reach = bound["p_range"] if direction == "up" else min(bound["p_range"], 1.0)
+            reach = bins["reach"] if direction == "up" else min(bins["reach"], 1.0)
             # The bin at the price now may be cut, so that one more is counted.
             if reach / step > MOST_BINS - 1:
                 least = reach / (MOST_BINS - 1)
@@ -71,14 +74,12 @@ def require_accounts(catalog: Catalog, provenance: Result) -> None:
             )
 
 
-def require_markets(
-    catalog: Catalog, markets: Collection[str], scope: Mapping[str, object]
-) -> None:
-    """UsageError where no snapshot is stored, or none of a market that `scope` names.
+def require_markets(catalog: Catalog, markets: Collection[str], named: str) -> None:
+    """UsageError where no snapshot is stored, or none of a market that is `named`.
 
-    `markets`: those with a snapshot in that scope.
+    `markets`: those with a snapshot at that time; `named`: names with commas between, or all.
     """
-    wanted = market_names(str(scope.get("p_market", ALL)))
+    wanted = market_names(named)
     if markets and (wanted == [ALL] or set(wanted) <= set(markets)):
         return
     stored = catalog.run("SELECT DISTINCT market FROM snapshots ORDER BY market")
@@ -99,15 +100,14 @@ def require_markets(
     raise UsageError(f"{what} is that old: `chainwatch status` lists the stored ones")
 
 
-def require_factors(factors: Result, factor: str, betas: str) -> None:
+def require_factors(factors: Result, factor: str, named: Sequence[str]) -> None:
     """UsageError for the first name that is not a factor of these markets.
 
-    `factors`: rows of factors_at.
+    `factors`: rows of factors_at; `named`: the factors that have betas.
     """
     names = sorted({str(row["factor"]) for row in factors.dicts()})
-    named = list(read_betas_text(betas, "p_betas"))
     if factor.upper() == MARKET:
-        wanted = named
+        wanted = [*named]
     elif factor.lower() in (name.lower() for name in named):
         raise UsageError(f"betas are for MARKET or for other factors: {factor} moves by itself")
     else:

@@ -1,5 +1,6 @@
 -- name: mart_break_levels
 -- title: Break levels of BTC and ETH: outside prices at which forced sales set in (MODEL)
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: factor text what falls

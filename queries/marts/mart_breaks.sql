@@ -1,5 +1,6 @@
 -- name: mart_breaks
 -- title: Break levels of BTC: every 2,000 USD within 20 % of the last close, by each definition
+-- needs: known_at(p_known_at), provenance
 -- param: p_level DOUBLE = 88000  price level; a mart runs once for each
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time
 -- column: level price the price level, USD

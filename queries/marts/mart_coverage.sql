@@ -1,5 +1,6 @@
 -- name: mart_coverage
 -- title: Scope of each market's figures: accounts found, read and failed, and their origin
+-- needs: snapshots(p_as_of)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market
 -- column: protocol text protocol family

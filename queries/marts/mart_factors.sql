@@ -1,5 +1,6 @@
 -- name: mart_factors
 -- title: Assets that move with each factor: price(x) = price · (1 - beta + beta x)
+-- needs: snapshots(p_as_of)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market
 -- column: factor text what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…

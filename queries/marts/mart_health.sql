@@ -1,5 +1,6 @@
 -- name: mart_health
 -- title: Health-factor distribution of each market: accounts, collateral and debt per bucket
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  market; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market

@@ -1,5 +1,6 @@
 -- name: mart_parameter_changes
 -- title: Parameters that differ from those of the newest snapshot before the day
+-- needs: snapshots(p_as_of)
 -- param: p_since TIMESTAMPTZ = NULL  beginning of the day
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market

@@ -1,5 +1,6 @@
 -- name: mart_parameters
 -- title: Prices and parameters of every asset of each market
+-- needs: snapshots(p_as_of)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market
 -- column: asset address address of the underlying token

@@ -1,5 +1,6 @@
 -- name: mart_totals
 -- title: Each market in one row: accounts, collateral, debt, what is liquidatable, bad debt
+-- needs: snapshots(p_as_of)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market
 -- column: protocol text protocol family

@@ -1,5 +1,6 @@
 -- name: mart_verification
 -- title: Comparison of each market's snapshot with the chain
+-- needs: snapshots(p_as_of)
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: market text market
 -- column: block_number block block of the snapshot

@@ -1,5 +1,6 @@
 -- name: mart_walls
 -- title: Walls of each factor and market: collateral that becomes liquidatable per 1 % of the price
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor; a mart runs once for each
 -- param: p_as_of TIMESTAMPTZ = NULL  end of the day
 -- column: factor text what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…

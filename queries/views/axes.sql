@@ -1,5 +1,6 @@
 -- name: axes
 -- title: Price axis of a factor per market: the market's own price, and for sums the highest
+-- needs: snapshots(p_as_of, p_market), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor, or MARKET (1 = prices now)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest

@@ -1,5 +1,6 @@
 -- name: book_segments
 -- title: Market impact: the order books of all venues as straight segments of units against distance
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor that is sold
 -- param: p_as_of TIMESTAMPTZ = NULL  newest order books up to this time; null: the newest
 -- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds

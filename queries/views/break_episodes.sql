@@ -1,5 +1,6 @@
 -- name: break_episodes
 -- title: Every break of a price level, by each definition: time, duration, extreme price and retests
+-- needs: known_at(p_known_at), provenance
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_level DOUBLE = 88000  price in USD
 -- param: p_direction TEXT = 'down'  down or up

@@ -1,5 +1,6 @@
 -- name: candles_at
 -- title: Closed candles of an asset: the newest version known, from one venue (an exchange before an import)
+-- needs: known_at(p_known_at), provenance
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_interval TEXT = '1d'  1h or 1d
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all

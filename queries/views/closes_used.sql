@@ -1,5 +1,6 @@
 -- name: closes_used
 -- title: Daily closes of BTC and ETH behind a covariance: source, first and last day, number
+-- needs: snapshots(p_as_of)
 -- param: p_window BIGINT = 90  days of closes
 -- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
 -- column: asset text what is priced: BTC or ETH

@@ -1,5 +1,6 @@
 -- name: crash_figures
 -- title: Five crashes, one row per figure: value, unit, day, source, age
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: event text name of the crash: its day
 -- column: metric text what is measured, e.g. BTC close

@@ -1,5 +1,6 @@
 -- name: daily_moves
 -- title: The newest daily closes of BTC and ETH, and the log return of each from the day before
+-- needs: snapshots(p_as_of)
 -- param: p_window BIGINT = 90  days of closes
 -- param: p_as_of TIMESTAMPTZ = NULL  closes up to this time; null: all
 -- columns of: candles_at() asset time close venue source provenance

@@ -1,5 +1,6 @@
 -- name: depth_at
 -- title: The newest order book of each venue for a factor
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor that is traded
 -- param: p_as_of TIMESTAMPTZ = NULL  newest order book up to this time; null: the newest
 -- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds at p_as_of, or now

@@ -1,5 +1,6 @@
 -- name: forced_sales
 -- title: Collateral that liquidators may take from each account as a factor moves, one row per step
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor moves
 -- param: p_direction TEXT = 'down'  down, up or both; accounts that are liquidatable now are always included
 -- param: p_market TEXT = 'all'  one market, several with commas, or all

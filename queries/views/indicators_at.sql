@@ -1,5 +1,6 @@
 -- name: indicators_at
 -- title: Each indicator's value per day: newest version known, from the first source that has one
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 -- columns of: indicator_values series as_of value source provenance published_at published_basis known_at observed_at document
 SELECT v.series, v.as_of, v.value, v.source, v.provenance, v.published_at, v.published_basis,

@@ -1,5 +1,6 @@
 -- name: liquidations_on_chain
 -- title: Liquidation events of the lending protocols, without blocks that left the chain
+-- needs: markets(p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_since TIMESTAMPTZ = NULL  from this block time on
 -- param: p_until TIMESTAMPTZ = NULL  before this block time

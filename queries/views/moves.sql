@@ -1,5 +1,6 @@
 -- name: moves
 -- title: Assets that one factor moves, or MARKET (all volatile ones at once), with their betas
+-- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor moves; MARKET: every volatile one, by its beta
 -- param: p_betas TEXT = ''  betas of factors: 'eth=1.3,xau=0.2'; without, for MARKET 1 if volatile, 0 if not, else 0
 -- param: p_market TEXT = 'all'  one market, several with commas, or all

@@ -1,5 +1,6 @@
 -- name: open_interest_bars
 -- title: Linear contracts of a coin per bar: open interest, its change, prices, and liquidations of full feeds
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  coin that is priced
 -- param: p_as_of TIMESTAMPTZ = NULL  bars that ended not later than this; null: all
 -- columns of: open_interest base venue market symbol

@@ -1,5 +1,6 @@
 -- name: positions
 -- title: Every balance at the newest snapshot of each market, with symbol, price and block
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- columns of: legs market

@@ -1,5 +1,6 @@
 -- name: price_moves
 -- title: BTC in each crash: its day, and the stated window
+-- needs: known_at(p_known_at), provenance
 -- param: p_asset TEXT = 'BTC'  BTC or ETH
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- columns of: crash_events() event as_of

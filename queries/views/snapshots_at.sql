@@ -1,5 +1,6 @@
 -- name: snapshots_at
 -- title: The newest snapshot of each market, with its verification
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- portable: yes

@@ -1,5 +1,6 @@
 -- name: spread_days
 -- title: SOFR less what the Fed pays on reserves, per day, in basis points
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: as_of date day of SOFR
 -- column: sofr figure secured overnight financing rate, %

@@ -1,5 +1,6 @@
 -- name: statements_at
 -- title: Each disclosure of reserves, newest version known; imported reports come before shipped figures
+-- needs: known_at(p_known_at), provenance, statements(p_token, p_known_at)
 -- param: p_token TEXT = 'all'  one token, or all
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that counted as known at this time; null: all
 -- columns of: statements

@@ -1,5 +1,6 @@
 -- name: traded_daily
 -- title: Units of a factor traded per day on the venues with stored order books
+-- needs: snapshots(p_as_of), factors(p_factor), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  factor that is traded
 -- param: p_as_of TIMESTAMPTZ = NULL  newest order books up to this time; null: the newest
 -- param: p_max_age DOUBLE = NULL  ignore order books older than so many seconds

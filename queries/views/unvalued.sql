@@ -1,5 +1,6 @@
 -- name: unvalued
 -- title: Accounts whose balances have no value in USD, which no sum counts, by reason
+-- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_owing BOOLEAN = false  true: only accounts that may have debt (the others have no trigger)

@@ -1,5 +1,6 @@
 -- name: vix_days
 -- title: VIX per day: z-score against the 252 closes before, and its drop from the 20-day peak
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: as_of date day of the close, in the publisher's calendar
 -- column: vix figure close of the volatility index, points

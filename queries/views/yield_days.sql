@@ -1,5 +1,6 @@
 -- name: yield_days
 -- title: 10-year Treasury yield per day, and how much it moves: standard deviation of 20 daily changes in bp
+-- needs: known_at(p_known_at), provenance
 -- param: p_known_at TIMESTAMPTZ = NULL  only figures that were known at this time; null: all
 -- column: as_of date day of the yield
 -- column: value figure 10-year yield, %

@@ -23,6 +23,7 @@ from chainwatch.collect.registry import discover
 from chainwatch.collect.source import Source
 from chainwatch.exchanges.feeds import channels, histories
 from chainwatch.lake import query
+from chainwatch.lake.needs import NEEDS
 from chainwatch.lake.store import Store
 from chainwatch.lending.lender import Lender
 from chainwatch.tables import disclosure, exchange, lending, log
@@ -201,6 +202,17 @@ def query_list() -> str:
             if q.group not in ("checks", "marts", "alerts")
         ),
     )
+
+
+def needs_table() -> str:
+    """Every need that a query may declare: its parameters and what it adds to the heading."""
+    rows = []
+    for name, rule in NEEDS.items():
+        words = [f"`{role}` {kind}" for role, kind in rule.roles.items()]
+        words[rule.least :] = [f"{word}?" for word in words[rule.least :]]
+        after = f"; after `{rule.after}`" if rule.after else ""
+        rows.append((f"`{name}`", ", ".join(words), rule.meaning + after))
+    return _table(("need", "parameters (`?`: may be left out)", "in the heading"), rows)
 
 
 # --- sources --------------------------------------------------------------------------------------
@@ -413,5 +425,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "failures": failures,
     "architecture": architecture,
     "lender": lender,
+    "needs": needs_table,
     "notebook": notebook,
 }

@@ -286,7 +286,7 @@ def test_a_step_where_another_price_would_be_negative_is_none(store: Store) -> N
     assert trigger["x_min"] == pytest.approx(1 / 3, abs=1e-8)
     assert (trigger["x_full"], trigger["full_outside"]) == (None, True)
     with query.open_catalog(store) as catalog:
-        left_out = headers.excluded_accounts(catalog, {"p_factor": "BTC", "p_betas": "eth=1.5"})
+        left_out = headers.excluded_accounts(catalog, {}, {"p_factor": "BTC", "p_betas": "eth=1.5"})
     (line,) = headers.no_sum_lines(left_out)
     assert line.endswith(
         ": accounts in some sums only: 1 full close where prices are not linear (debt 26,900 USD)"
