@@ -65,27 +65,33 @@ _HEADER = re.compile(
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
 
 
-def _passed_columns(passed: Passed) -> list[OutputColumn]:
-    """The columns of a query, or of a table: with the units of the naming convention.
+@cache
+def _columns_of(source: str) -> dict[str, OutputColumn]:
+    """The columns of a query `name()` or of a table, by name; none where neither is called so.
 
-    ValueError where it has none of a name.
+    Those of a table have the units of the naming convention.
     """
-    name = passed.source.removesuffix("()")
-    if name not in (load_all() if passed.source.endswith("()") else tables()):
-        raise ValueError(f"{passed.where}: expected a query or a table, got {passed.source}")
-    if passed.source.endswith("()"):
-        columns = {c.name: c for c in load_all()[name].columns}
-        names = passed.names or tuple(columns)
-    else:
-        columns = {
-            column: OutputColumn(column, derive(column, kind), meaning)
-            for column, kind, meaning in described_columns(tables()[name])
-        }
-        names = passed.names or tuple(c for c in columns if c not in ("load", "day"))
-    if unknown := set(names) - set(columns):
+    if source.endswith("()"):
+        read_query = load_all().get(source.removesuffix("()"))
+        return {column.name: column for column in read_query.columns} if read_query else {}
+    row = tables().get(source)
+    return {
+        name: OutputColumn(name, derive(name, kind), meaning)
+        for name, kind, meaning in (described_columns(row) if row else ())
+    }
+
+
+def _passed_columns(passed: Passed) -> list[OutputColumn]:
+    """The columns that a query passes on; ValueError where there are none of a name."""
+    columns = _columns_of(passed.source)
+    names = passed.names or [
+        name for name in columns if passed.source.endswith("()") or name not in ("load", "day")
+    ]
+    unknown = sorted(set(names) - set(columns))
+    if unknown or not columns:
         raise ValueError(
-            f"{passed.where}: expected columns of {passed.source} ({', '.join(columns)}), got "
-            f"{', '.join(sorted(unknown))}"
+            f"{passed.where}: expected columns of {passed.source} "
+            f"({', '.join(columns) or 'none is described'}), got {', '.join(unknown) or 'all'}"
         )
     return [columns[name] for name in names]
 

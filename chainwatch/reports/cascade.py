@@ -63,6 +63,7 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
             *definition.notes,
         ],
         parts=[_band(catalog, terms)],
+        columns=definition.columns,
     )
 
 

@@ -135,15 +135,21 @@ def test_everything_in_the_catalog_carries_a_comment(lake: Path) -> None:
         definition = query.find(name)
         assert comment.startswith(definition.title)
         assert all(p.name in comment for p in definition.params)
+        assert all(f"{c.name} {c.unit.name}: {c.meaning}" in comment for c in definition.columns)
 
 
 def test_schema_explains_one_table_one_query_or_all(lake: Path) -> None:
     rows = shell.rows_of(shell.run("schema", "--json").out, "--json")
     assert {r["name"] for r in rows} == set(tables()) | set(query.load_all())
     assert all(r["meaning"] for r in rows)
-    (walls, *params) = shell.rows_of(shell.run("schema", "walls", "--json").out, "--json")
-    assert (walls["kind"], walls["meaning"]) == ("query", query.find("walls").title)
-    assert [p["part"] for p in params] == [p.name for p in query.find("walls").params]
+    definition = query.find("walls")
+    (walls, *parts) = shell.rows_of(shell.run("schema", "walls", "--json").out, "--json")
+    assert (walls["kind"], walls["meaning"]) == ("query", definition.title)
+    params, outputs = ([p for p in parts if p["kind"] == kind] for kind in ("parameter", "output"))
+    assert [p["part"] for p in params] == [p.name for p in definition.params]
+    assert [(o["part"], o["unit"], o["meaning"]) for o in outputs] == [
+        (c.name, c.unit.name, c.meaning) for c in definition.columns
+    ]
     done = shell.run("schema", "lags")
     assert (done.code, len(done.lines)) == (Exit.USAGE, 1)
     assert "did you mean legs?" in done.err

@@ -31,7 +31,7 @@ from chainwatch.show.document import Format, Report
 from chainwatch.show.render import text_of
 from chainwatch.show.table import BAR_WIDTH
 from chainwatch.text import visible
-from chainwatch.units import UNITS
+from chainwatch.units import UNITS, OutputColumn
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -380,6 +380,31 @@ def test_a_number_is_rounded_by_what_its_column_means(column: str, value: Any, s
     kind = "VARCHAR" if value is None else "DOUBLE"
     report = Report(Result((column,), (kind,), [(value,)]))
     assert text_of(report, Format.TABLE).splitlines()[1].strip() == shown
+
+
+def test_a_described_column_is_written_in_its_unit() -> None:
+    """The unit of its description counts, and not that of its name and type."""
+    result = Result(
+        ("move", "reach_share", "chain"),
+        ("DOUBLE", "DOUBLE", "BIGINT"),
+        [(0.123, 0.5, 42_161)],
+    )
+    columns = (
+        OutputColumn("move", UNITS["share"], "fall of the price"),
+        OutputColumn("chain", UNITS["code"], "EIP-155 chain id"),
+    )
+    report = Report(result, columns=columns, notes=["fell by {move}"])
+    head, line = text_of(report, Format.TABLE).splitlines()[:2]
+    assert head.split() == ["move", "reach", "chain"]
+    assert line.split() == ["12.3", "%", "50.0", "%", "42161"]
+    assert "| 12.3 % | 50.0 % | 42161 |" in text_of(report, Format.MARKDOWN)
+    assert values.fill_notes(report.notes, result, columns) == ["fell by 12.3 %"]
+    document = json.loads(text_of(report, Format.JSON))
+    assert document["columns"] == {
+        "move": {"unit": "share", "meaning": "fall of the price"},
+        "chain": {"unit": "code", "meaning": "EIP-155 chain id"},
+    }
+    assert document["rows"] == [{"move": 0.123, "reach_share": 0.5, "chain": 42_161}]
 
 
 def test_a_note_quotes_a_value_of_the_first_row() -> None:
