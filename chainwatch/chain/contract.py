@@ -30,6 +30,8 @@ from chainwatch.text import contract_text
 
 # One entry of an ABI, or one of its arguments, as JSON.
 Entry = dict[str, Any]
+# The end of `fields` where a function may give more outputs than are named.
+MORE = "..."
 
 
 class Member(NamedTuple):
@@ -56,7 +58,8 @@ class Request(NamedTuple):
 class Function:
     """One function of a contract: how it is called, and what its answer says.
 
-    `fields` name its outputs where the ABI leaves them unnamed, separated by spaces.
+    `fields` name its outputs where the ABI leaves them unnamed, separated by spaces. Where they end
+    with `...`, outputs after those named are not decoded, and an answer may be without them.
     """
 
     def __init__(self, contract: Contract, entry: Entry, fields: str = "") -> None:
@@ -68,6 +71,7 @@ class Function:
         tuple_only = len(outputs) == 1 and outputs[0]["type"] == "tuple"
         members = outputs[0]["components"] if tuple_only else outputs
         self.members = _named(members, fields)
+        self._has_more = fields.endswith(MORE)
         self._moved = tuple_only and any(_is_dynamic(m.type) for m in self.members)
 
     @cached_property
@@ -118,7 +122,8 @@ class Function:
             return False
         if any(_is_dynamic(m.type) for m in self.members):
             return len(answer) >= abi.WORD
-        return len(answer) == len(self.members) * abi.WORD
+        size = len(self.members) * abi.WORD
+        return len(answer) == size or (self._has_more and len(answer) > size)
 
     def numbers(self, answers: Sequence[bytes | Reverted]) -> list[int]:
         """Many answers of one unsigned word each: the fastest way to decode them."""
@@ -278,6 +283,9 @@ def _named(arguments: Sequence[Entry], fields: str = "") -> tuple[Member, ...]:
     members = list(_words(arguments))
     if fields:
         names = fields.split()
+        if names[-1] == MORE:
+            names.pop()
+            members = members[: len(names)]
         if len(names) != len(members):
             raise ValueError(f"expected {len(members)} names, got {len(names)}: {fields}")
         return tuple(Member(n, m.type) for n, m in zip(names, members, strict=True))

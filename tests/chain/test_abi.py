@@ -22,7 +22,6 @@ from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
 from chainwatch.lending.protocols.aave_v2 import reader as aave_v2
 from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
-from chainwatch.lending.protocols.compound_v2 import reader as compound_v2
 
 pytestmark = pytest.mark.contracts("plain")
 
@@ -64,31 +63,6 @@ AAVE_V2 = {
     "LENDINGPOOL_REVISION": "LENDINGPOOL_REVISION()",
     "GET_ADDRESSES_PROVIDER": "getAddressesProvider()",
 }
-COMPOUND_V2 = {
-    "IS_COMPTROLLER": "isComptroller()",
-    "GET_ALL_MARKETS": "getAllMarkets()",
-    "GET_ASSETS_IN": "getAssetsIn(address)",
-    "ORACLE": "oracle()",
-    "CLOSE_FACTOR": "closeFactorMantissa()",
-    "LIQUIDATION_INCENTIVE": "liquidationIncentiveMantissa()",
-    "MARKETS": "markets(address)",
-    "BORROW_GUARDIAN_PAUSED": "borrowGuardianPaused(address)",
-    "GET_ACCOUNT_LIQUIDITY": "getAccountLiquidity(address)",
-    "LIQUIDATE_BORROW_ALLOWED": "liquidateBorrowAllowed(address,address,address,address,uint256)",
-    "UNDERLYING": "underlying()",
-    "TOTAL_BORROWS": "totalBorrows()",
-    "SYMBOL": "symbol()",
-    "DECIMALS": "decimals()",
-    "GET_ACCOUNT_SNAPSHOT": "getAccountSnapshot(address)",
-    "EXCHANGE_RATE_STORED": "exchangeRateStored()",
-    "EXCHANGE_RATE_CURRENT": "exchangeRateCurrent()",
-    "BORROW_INDEX": "borrowIndex()",
-    "RESERVE_FACTOR": "reserveFactorMantissa()",
-    "BORROW_BALANCE_STORED": "borrowBalanceStored(address)",
-    "BORROW_BALANCE_CURRENT": "borrowBalanceCurrent(address)",
-    "GET_UNDERLYING_PRICE": "getUnderlyingPrice(address)",
-    "GET_CONFIG": "getConfig(address)",
-}
 # Event → its arguments that name an account whose balances or flags change.
 AAVE_EVENTS: dict[str, tuple[str, ...]] = {
     "Borrow(address,address,address,uint256,uint8,uint256,uint16)": ("onBehalfOf",),
@@ -116,16 +90,6 @@ AAVE_V2_EVENTS: dict[str, tuple[str, ...]] = {
     "ReserveUsedAsCollateralDisabled(address,address)": ("user",),
     "Swap(address,address,uint256)": ("user",),
     "RebalanceStableBorrowRate(address,address)": ("user",),
-}
-COMPOUND_V2_EVENTS: dict[str, tuple[str, ...]] = {
-    "Transfer(address,address,uint256)": ("from", "to"),
-}
-# The same where the arguments stand in the data.
-COMPOUND_V2_DATA: dict[str, tuple[str, ...]] = {
-    "MarketEntered(address,address)": ("account",),
-    "MarketExited(address,address)": ("account",),
-    "Borrow(address,uint256,uint256,uint256)": ("borrower",),
-    "RepayBorrow(address,address,uint256,uint256,uint256)": ("borrower",),
 }
 
 
@@ -157,7 +121,6 @@ def topic(text: str) -> str:
 SELECTORS = {selector(signature(e)) for e in entries() if e["type"] == "function"}
 TOPICS = {topic(signature(e)) for e in entries() if e["type"] == "event"}
 MODULES = [(aave_v3, AAVE, AAVE_EVENTS), (aave_v2, AAVE_V2, AAVE_V2_EVENTS)]
-MODULES += [(compound_v2, COMPOUND_V2, COMPOUND_V2_EVENTS)]
 
 
 def named(value: object) -> str:
@@ -201,27 +164,10 @@ def test_every_topic_is_its_events_hash_with_the_abis_accounts(
         assert module.ACCOUNT_TOPICS[topic(text)] in positions, text
 
 
-@pytest.mark.parametrize(("module", "events"), [(compound_v2, COMPOUND_V2_DATA)], ids=named)
-def test_every_account_in_event_data_is_where_an_abi_says(
-    module: ModuleType, events: dict[str, tuple[str, ...]]
-) -> None:
-    """Every word of data that names an account is where an ABI says."""
-    assert module.ACCOUNT_WORDS.keys() == {topic(text) for text in events}
-    for text, names in events.items():
-        (positions,) = [
-            tuple(words.index(name) for name in names)
-            for entry in entries()
-            if entry["type"] == "event" and signature(entry) == text
-            for words in [[i["name"] for i in entry["inputs"] if not i["indexed"]]]
-        ]
-        assert module.ACCOUNT_WORDS[topic(text)] == positions, text
-
-
 def test_the_topics_that_tell_of_a_borrower_are_those_of_their_events() -> None:
     borrow = "Borrow(address,address,address,uint256,uint8,uint256,uint16)"
     assert topic(borrow) == aave_v3.BORROW
     assert topic(next(iter(AAVE_V2_EVENTS))) == aave_v2.BORROW
-    assert topic("MarketEntered(address,address)") == compound_v2.MARKET_ENTERED
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_selector_is_the_hash_of_the_signature(name: str, entry: dict[str, Any
 
 
 @pytest.mark.parametrize(("name", "entry"), entries("function", decoded=True))
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_an_answer_reads_back(name: str, entry: dict[str, Any], data: st.DataObject) -> None:
     """Every function's answer is decoded into what eth_abi encoded, in the ABI's order."""
@@ -103,7 +103,7 @@ def test_an_answer_reads_back(name: str, entry: dict[str, Any], data: st.DataObj
 
 
 @pytest.mark.parametrize(("name", "entry"), entries("event"))
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_a_log_reads_back(name: str, entry: dict[str, Any], data: st.DataObject) -> None:
     """Every event's log is decoded into what was emitted, and its topic is the signature's hash."""
@@ -177,6 +177,19 @@ def test_a_wrong_name_is_refused_where_it_is_declared() -> None:
         Contract("compound_v2_c_token").function("getAccountSnapshot")
     with pytest.raises(ValueError, match="expected 4 names, got 2"):
         Contract("compound_v2_c_token").function("getAccountSnapshot", "error balance")
+
+
+def test_outputs_after_those_named_may_be_missing() -> None:
+    """The first contracts of a protocol may give fewer outputs than later ones."""
+    function = Contract("compound_v2_comptroller").function("markets", "listed factor ...")
+    for words in ([1, 75], [1, 75, 1], [1, 75, 1, 9]):
+        answer = b"".join(word.to_bytes(32) for word in words)
+        assert function.decode(answer) == function.decode_or_none(answer) == (True, 75)
+    with pytest.raises(abi.Malformed):
+        function.decode(bytes(32))
+    assert function.decode_or_none(bytes(32)) is None
+    with pytest.raises(ValueError, match="expected 3 names, got 4"):
+        Contract("compound_v2_comptroller").function("markets", "listed factor comp other ...")
 
 
 def test_accounts_are_found_in_topics_and_in_data() -> None:

@@ -290,8 +290,13 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     async def price_liquidations(
         self, reading: Reading, liquidations: Sequence[Liquidation]
     ) -> list[ChainLiquidation]:
-        markets = await _read_markets(reading, {one.arguments.id for one in liquidations})
-        return [_priced(one.row, markets[one.arguments.id]) for one in liquidations]
+        markets = await _read_markets(
+            reading, {liquidation.arguments.id for liquidation in liquidations}
+        )
+        return [
+            _priced(liquidation.row, markets[liquidation.arguments.id])
+            for liquidation in liquidations
+        ]
 
 
 def _priced(row: ChainLiquidation, market: _MorphoMarket) -> ChainLiquidation:

@@ -1,0 +1,225 @@
+"""A comptroller of Compound v2 at a block: its markets with their terms, rates and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from chainwatch.chain.contract import Contract
+from chainwatch.chain.erc20 import DECIMALS, SYMBOL
+from chainwatch.chain.reading import Reading
+from chainwatch.errors import ConfigError
+from chainwatch.lending.exposures import Exposure
+from chainwatch.lending.lender import FIX_MARKET
+from chainwatch.lending.oracles import resolve
+from chainwatch.lending.price_sources import read_quotes
+from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
+
+COMPTROLLER = Contract("compound_v2_comptroller", "a comptroller of Compound v2")
+IS_COMPTROLLER = COMPTROLLER.function("isComptroller")
+GET_ALL_MARKETS = COMPTROLLER.function("getAllMarkets")
+ORACLE = COMPTROLLER.function("oracle")
+CLOSE_FACTOR = COMPTROLLER.function("closeFactorMantissa")
+LIQUIDATION_INCENTIVE = COMPTROLLER.function("liquidationIncentiveMantissa")
+# The first comptrollers do not give isComped.
+MARKETS = COMPTROLLER.function("markets", "is_listed collateral_factor ...")
+BORROW_GUARDIAN_PAUSED = COMPTROLLER.function("borrowGuardianPaused")
+C_TOKEN = Contract("compound_v2_c_token", "a cToken of Compound v2")
+UNDERLYING = C_TOKEN.function("underlying")
+EXCHANGE_RATE_STORED = C_TOKEN.function("exchangeRateStored")
+EXCHANGE_RATE_CURRENT = C_TOKEN.function("exchangeRateCurrent")
+BORROW_INDEX = C_TOKEN.function("borrowIndex")
+RESERVE_FACTOR = C_TOKEN.function("reserveFactorMantissa")
+PRICE_ORACLE = Contract("compound_v2_price_oracle", "a price oracle of Compound v2")
+GET_UNDERLYING_PRICE = PRICE_ORACLE.function("getUnderlyingPrice")
+GET_CONFIG = PRICE_ORACLE.function("getConfig", "underlying_asset_decimals price_feed ...")
+
+PRICE_DECIMALS = 36  # of a mantissa, together with the token's
+NATIVE_DECIMALS = 18  # of the coin underneath a cToken that has no token underneath
+
+
+class StoredBalance(msgspec.Struct, frozen=True):
+    """What an account has in a market it has entered; the borrow as stored and with interest."""
+
+    c_tokens: int
+    borrow: int = 0
+    borrow_accrued: int = 0
+
+
+# One account: its balances by cToken.
+ComptrollerPosition = dict[str, StoredBalance]
+
+
+class CTokenMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """One market at a block: rates as stored and accrued, price mantissa.
+
+    `failure` says why there is no price; `feed` is the one that the oracle names for it.
+    """
+
+    number: int
+    c_token: str
+    symbol: str
+    underlying: str | None
+    underlying_symbol: str
+    decimals: int
+    factor: int
+    rate: int
+    rate_accrued: int
+    index: int
+    price: int | None
+    failure: str
+    pausing: bool
+    deprecated: bool
+    feed: str | None
+
+    @property
+    def price_usd(self) -> float | None:
+        """USD per whole token underneath."""
+        if self.price is None:
+            return None
+        return self.price / int(10 ** (PRICE_DECIMALS - self.decimals))
+
+    @property
+    def factor_bps(self) -> float:
+        return self.factor * 10_000 / MANTISSA
+
+    def supplied(self, c_tokens: int) -> int:
+        """What cTokens are worth in the token underneath."""
+        return c_tokens * self.rate // MANTISSA
+
+    def balance(self, held: StoredBalance, *, accrued: bool) -> MarketBalance:
+        """The account's part, as the comptroller counts it."""
+        return MarketBalance(
+            c_tokens=held.c_tokens,
+            exchange_rate=self.rate_accrued if accrued else self.rate,
+            borrow=held.borrow_accrued if accrued else held.borrow,
+            collateral_factor=self.factor,
+            price=self.price or 0,
+        )
+
+
+class ComptrollerState(msgspec.Struct, frozen=True):
+    """The comptroller's state at a block, markets by cToken."""
+
+    oracle: str
+    close_factor: int
+    incentive: int
+    markets: dict[str, CTokenMarket]
+
+    @property
+    def bonus_bps(self) -> float:
+        """Collateral seized above the repayment, the reserves' share included."""
+        return (self.incentive - MANTISSA) * 10_000 / MANTISSA
+
+    def balances(self, position: ComptrollerPosition, *, accrued: bool) -> list[MarketBalance]:
+        """An account's parts of all its markets."""
+        return [self.markets[c].balance(held, accrued=accrued) for c, held in position.items()]
+
+
+async def read_c_tokens(reading: Reading) -> tuple[str, ...]:
+    """The comptroller's cTokens in the order of their listing; ConfigError for another contract."""
+    pool = reading.pool
+    is_comptroller, listed = await reading.ask(
+        [IS_COMPTROLLER.maybe(pool), GET_ALL_MARKETS.maybe(pool)]
+    )
+    if not is_comptroller or listed is None:
+        raise ConfigError(
+            f"{reading.market.name}: the contract {pool} on chain {reading.market.chain} is not a "
+            f"comptroller of Compound v2 at block {reading.block.number} (it has no isComptroller "
+            f"or getAllMarkets); {FIX_MARKET}"
+        )
+    return tuple(listed)
+
+
+async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> ComptrollerState:
+    """The comptroller with these markets."""
+    oracle, close_factor, incentive = await reading.ask(
+        [g(reading.pool) for g in (ORACLE, CLOSE_FACTOR, LIQUIDATION_INCENTIVE)]
+    )
+    return ComptrollerState(
+        oracle=oracle,
+        close_factor=close_factor,
+        incentive=incentive,
+        markets=await _read_markets(reading, oracle, c_tokens),
+    )
+
+
+async def _read_markets(
+    reading: Reading, oracle: str, c_tokens: Sequence[str]
+) -> dict[str, CTokenMarket]:
+    pool = reading.pool
+    answers = await reading.ask_each(
+        c_tokens,
+        lambda c: (
+            SYMBOL.maybe(c),
+            UNDERLYING.maybe(c),
+            MARKETS(pool, c),
+            EXCHANGE_RATE_STORED(c),
+            BORROW_INDEX(c),
+            RESERVE_FACTOR.maybe(c),
+            BORROW_GUARDIAN_PAUSED.maybe(pool, c),
+            GET_UNDERLYING_PRICE.maybe(oracle, c),
+            GET_CONFIG.maybe(oracle, c),
+        ),
+    )
+    # In a read of its own: it accrues interest for the calls after it.
+    current = await reading.ask([EXCHANGE_RATE_CURRENT.maybe(c) for c in c_tokens])
+    tokens = await reading.ask_each(
+        dict.fromkeys(token for _, token, *_ in answers.values() if token),
+        lambda token: (SYMBOL.maybe(token), DECIMALS(token)),
+    )
+    markets = {}
+    for number, (c, answer) in enumerate(answers.items()):
+        symbol, token, listing, rate, index, reserve_factor, pausing, price, config = answer
+        own = symbol or c[:10]
+        underneath, decimals = tokens[token] if token else (own, NATIVE_DECIMALS)
+        markets[c] = CTokenMarket(
+            number=number,
+            c_token=c,
+            symbol=own,
+            underlying=token,
+            underlying_symbol=underneath or token[:10],
+            decimals=decimals,
+            factor=listing.collateral_factor,
+            rate=rate,
+            rate_accrued=rate if current[number] is None else current[number],
+            index=index,
+            price=price or None,
+            failure="" if price else "oracle reverted" if price is None else "no price",
+            pausing=bool(pausing),
+            # As the comptroller says: whatever is borrowed there may be liquidated.
+            deprecated=bool(pausing)
+            and listing.collateral_factor == 0
+            and reserve_factor == MANTISSA,
+            feed=config and config.price_feed,
+        )
+    return markets
+
+
+async def read_exposures(
+    reading: Reading, state: ComptrollerState
+) -> dict[str, Sequence[Exposure]]:
+    """The factors of each market's price.
+
+    An oracle may name a feed for a cToken (getConfig). It counts only where the price is that
+    feed's answer; any other price is a factor of its own.
+    """
+    feeds = {m.feed: m.underlying_symbol for m in state.markets.values() if m.feed}
+    resolved = await resolve(reading.rpc, feeds, reading.block)
+    quotes = await read_quotes(reading.rpc, sorted(feeds), reading.block)
+    exposures: dict[str, Sequence[Exposure]] = {}
+    for c, terms in state.markets.items():
+        price = terms.price_usd
+        answer = quotes[terms.feed].answer if terms.feed else None
+        same = answer is not None and price is not None and abs(answer / price - 1) < 1e-9
+        own = Exposure(
+            factor=f"feed:{state.oracle}:{c}",
+            beta=1.0,
+            kind="unknown",
+            feed=state.oracle,
+            description=f"getUnderlyingPrice of {terms.symbol}",
+            price=price,
+        )
+        exposures[c] = resolved[terms.feed] if terms.feed and same else (own,)
+    return exposures
