@@ -31,11 +31,12 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
 from chainwatch.tables.lending import Leg, Snapshot
 from tests import shell
+from tests.docs.examples import help_example
 from tests.shell import Done, run
 
 MACHINE = ("--json", "--jsonl", "--csv")
 FORMS = ("", *MACHINE, "--markdown")
-# Every command, as it is run on the recorded lake; those with a chain come last.
+# Commands as they are run on the recorded lake; those with a chain come last.
 READING: dict[str, tuple[str, ...]] = {
     "health": (),
     "accounts": ("--min-debt", "1000"),
@@ -75,12 +76,17 @@ ASKING: dict[str, tuple[str, ...]] = {
 }
 # Commands that other files test: the demo, imports, and what streams, where there is an exchange.
 ELSEWHERE = ("demo", "import", "watch", "record", "replay")
-COMMANDS = sorted(
-    [
-        *(command.name or command.callback.__name__ for command in cli.app.registered_commands),
-        *(str(group.name) for group in cli.app.registered_groups),
-    ]
-)
+EPILOGS = {
+    command.name or command.callback.__name__: str(command.epilog)
+    for command in cli.app.registered_commands
+}
+COMMANDS = sorted([*EPILOGS, *(str(group.name) for group in cli.app.registered_groups)])
+# A command that is named nowhere above reads, and is run as the example in its help.
+READING |= {
+    name: tuple(help_example(EPILOGS[name])[1:])
+    for name in COMMANDS
+    if name not in (*READING, *ASKING, *ELSEWHERE)
+}
 
 
 @pytest.fixture(scope="module")

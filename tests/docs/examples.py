@@ -1,4 +1,9 @@
-"""An example of each command, as it is run for the reference: see outputs.Marker."""
+"""An example of each command, as it is run for the reference: see outputs.Marker.
+
+A command that is not named here is shown with the example in its help.
+"""
+
+import shlex
 
 EXAMPLES = {
     "demo": "loose: demo --recorded | head -n 19",
@@ -43,3 +48,8 @@ EXAMPLES = {
     "indicators show": ": indicators --known-on 2026-02-06",
     "indicators import": "copy loose: indicators import gold.csv --series gold",
 }
+
+
+def help_example(epilog: str) -> list[str]:
+    """The words of the example that a command's help gives: its name and its arguments."""
+    return shlex.split(epilog.removeprefix("Example: chainwatch "))

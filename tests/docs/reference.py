@@ -8,6 +8,7 @@ import inspect
 import json
 import pkgutil
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -32,7 +33,7 @@ from chainwatch.tables.registry import tables
 from chainwatch.units import CONVENTION, UNITS
 from tests import shell
 from tests.docs import outputs
-from tests.docs.examples import EXAMPLES
+from tests.docs.examples import EXAMPLES, help_example
 from tests.places import ROOT
 
 _CONSOLE = re.compile(r"^```console$.*?^```$", re.DOTALL | re.MULTILINE)
@@ -67,18 +68,21 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[str,
 
 
 @cache
-def command_names() -> list[str]:
-    """Every command, in the order of `--help`."""
+def command_examples() -> dict[str, str]:
+    """Every command, in the order of `--help`, with its example as it is run."""
     root: Any = typer.main.get_command(app)
-    return [name for name, _ in _commands(root, click.Context(root))]
+    return {
+        name: EXAMPLES.get(name) or f": {shlex.join(help_example(str(command.epilog)))}"
+        for name, command in _commands(root, click.Context(root))
+    }
 
 
 def commands() -> str:
     """Each command: its help, and an example that is run."""
     here = outputs.session()
     text = ["```text", here.run(["--help"]).out.rstrip(), "```"]
-    for name in command_names():
-        options, _, example = EXAMPLES[name].partition(": ")
+    for name, written in command_examples().items():
+        options, _, example = written.partition(": ")
         text += ["", f"## {name}", "", "```text"]
         text += [here.run([*name.split(), "--help"]).out.rstrip(), "```", ""]
         text += [outputs.block(outputs.Marker.read(options, example))]
