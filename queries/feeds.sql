@@ -38,7 +38,9 @@ WITH bounds AS (
          arg_max(state, to_time) AS last_state, arg_max(reason, to_time) AS last_reason,
          arg_max(subscribed, CASE WHEN state IN ('up', 'partial', 'stale', 'rejecting') THEN to_time END)
            AS subscribed,
-         arg_max(listed, to_time) AS listed, arg_max(sampling, to_time) AS sampling,
+         arg_max(listed, to_time) AS listed,
+         arg_max(sampling_class, to_time) AS sampling_class,
+         arg_max(sampling_rule, to_time) AS sampling_rule,
          max(to_time) AS coverage_until
   FROM span GROUP BY source, venue, market
 ), newest AS (
@@ -56,7 +58,8 @@ SELECT s.source, s.venue, s.market, s.covered_seconds / nullif(s.window_seconds,
             THEN concat_ws('; ', nullif(s.last_reason, ''), 'REJECTING for a while: ' || s.rejecting_reason)
             ELSE s.last_reason END AS reason,
        CAST(epoch(s.window_end - n.last_event) AS BIGINT) AS silence_seconds,
-       s.frames, coalesce(n.rows, 0) AS rows, s.duplicates, s.rejects, s.subscribed, s.listed, s.sampling,
+       s.frames, coalesce(n.rows, 0) AS rows, s.duplicates, s.rejects, s.subscribed, s.listed,
+       s.sampling_class, s.sampling_rule, s.sampling_class || ': ' || s.sampling_rule AS sampling,
        n.last_event, s.coverage_until, s.clipped, s.provenance
 FROM summed AS s LEFT JOIN newest AS n ON n.source = s.source
 ORDER BY s.source

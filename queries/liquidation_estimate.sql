@@ -21,9 +21,10 @@
 -- note: an estimate that is in no sum; venues that publish everything are left out
 WITH sampled AS (
   SELECT f.source, f.venue, f.market, f.covered_seconds,
-         starts_with(f.sampling, 'sampled: the largest') AS largest
+         f.sampling_rule IN (SELECT e.sampling_rule FROM sampling_eras AS e
+                             WHERE e.selection = 'largest') AS largest
   FROM feeds(p_since := $p_since, p_until := $p_until, p_venue := $p_venue) AS f
-  WHERE f.sampling LIKE 'sampled%' AND f.covered_seconds >= 1
+  WHERE f.sampling_class = 'sampled' AND f.covered_seconds >= 1
 ), contract AS (
   SELECT s.source, s.venue, s.market, s.largest, e.symbol, s.covered_seconds,
          count(DISTINCT date_trunc('second', e.time)) AS occupied, count(*) AS orders,

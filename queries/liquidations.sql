@@ -41,7 +41,7 @@ WITH bounds AS (
          count(*) FILTER (usd IS NULL) AS unpriced
   FROM event GROUP BY origin, bucket
 ), span AS (
-  SELECT c.source, c.venue, c.sampling,
+  SELECT c.source, c.venue, {'class': c.sampling_class, 'rule': c.sampling_rule} AS sampling,
          greatest(c.from_time, b.since) AS begun, least(c.to_time, b.until) AS ended,
          CASE WHEN c.state NOT IN ('up', 'partial') THEN 0e0
               WHEN c.subscribed IS NULL OR coalesce(c.listed, 0) = 0 THEN 1e0
@@ -72,15 +72,15 @@ WITH bounds AS (
   SELECT count(DISTINCT source) AS feeds FROM span WHERE $p_by = 'hour'
 ), feed AS (
   SELECT bucket, sum(share) / greatest(count(*), (SELECT feeds FROM several)) AS covered_share,
-         CASE WHEN count(DISTINCT sampling) = 1 THEN max(sampling)
-              ELSE string_agg(DISTINCT split_part(sampling, ':', 1), ', ') END AS sampling
+         CASE WHEN count(DISTINCT sampling) = 1 THEN max(sampling.class || ': ' || sampling.rule)
+              ELSE string_agg(DISTINCT sampling.class, ', ') END AS sampling
   FROM per_source GROUP BY bucket
 ), market_era AS (
-  SELECT e.venue, e.market, count(DISTINCT e.rule) AS several,
-         string_agg(e.rule || CASE WHEN e.to_time < b.until
+  SELECT e.venue, e.market, count(DISTINCT (e.sampling_class, e.sampling_rule)) AS several,
+         string_agg(e.sampling_class || ': ' || e.sampling_rule || CASE WHEN e.to_time < b.until
                                    THEN ' until ' || strftime(e.to_time, '%Y-%m-%d') ELSE '' END,
                     ', then ' ORDER BY e.from_time) AS rules
-  FROM sampling_eras() AS e, bounds AS b
+  FROM sampling_eras AS e, bounds AS b
   WHERE e.from_time < b.until AND (e.to_time IS NULL OR e.to_time > b.since)
     AND $p_by = 'venue'
   GROUP BY e.venue, e.market

@@ -22,14 +22,19 @@ FOLDERS = (
 )
 
 
+def import_sources(folder: str) -> None:
+    """Import each source of one of FOLDERS, which registers it."""
+    package = importlib.import_module(folder)
+    for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
+        name = f"{module.name}.reader" if module.ispkg else module.name
+        if not module.ispkg or importlib.util.find_spec(name):
+            importlib.import_module(name)
+
+
 def discover() -> dict[str, Source]:
     """All sources by name, from the files of FOLDERS."""
     for folder in FOLDERS:
-        package = importlib.import_module(folder)
-        for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
-            name = f"{module.name}.reader" if module.ispkg else module.name
-            if not module.ispkg or importlib.util.find_spec(name):
-                importlib.import_module(name)
+        import_sources(folder)
     return {
         name: msgspec.structs.replace(entry, verify=verifiers.get(name))
         for name, entry in sorted(registered.items())

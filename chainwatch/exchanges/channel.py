@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+from typing import Literal
 
 import msgspec
 
@@ -22,12 +25,30 @@ class Request(msgspec.Struct, frozen=True):
     tokens: tuple[str, ...]
 
 
+SamplingClass = Literal["full", "sampled", "partial", "unknown"]
+
+
+class Era(msgspec.Struct, frozen=True):
+    """What a venue publishes of its liquidations from a UTC day on, until the next era begins.
+
+    `full`: the venue documents every liquidation; `sampled`: some of them; `partial`: only those of
+    one kind; `unknown`: no limit is documented and none was measured. `begins` is the latest day on
+    which the rule began. `selection` says which order of a contract and second is published, where
+    the venue documents that.
+    """
+
+    begins: date
+    sampling_class: SamplingClass
+    sampling_rule: str
+    selection: Literal["latest", "largest"] | None = None
+
+
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's public liquidation stream, as its documents describe it.
 
     `heartbeat` names a stream on the same socket that is never silent, `heartbeat_seconds` its
     longest pause; `max_quiet_seconds` is the longest time without a liquidation before the stream
-    counts as stale (None: any time). `sampling` starts with full, sampled, partial or unknown.
+    counts as stale (None: any time). `eras` are what it publishes, oldest first: the last lasts.
     `topics` gives what to subscribe to for the contracts listed; a channel that cannot subscribe
     without them is `per_contract`. `greeting` is sent first. NOW in what is sent stands for the
     time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause between
@@ -39,7 +60,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     market: str
     ws: str
     rest: str
-    sampling: str
+    eras: tuple[Era, ...]
     heartbeat: str
     heartbeat_seconds: float
     topics: Callable[[Mapping[str, Contract]], list[str]]
@@ -58,6 +79,23 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     characters_per_connection: int = 1_000_000
     topics_per_message: int = 100
     messages_per_second: float = 4.0
+
+    def __post_init__(self) -> None:
+        days = [era.begins for era in self.eras]
+        if not days or any(later <= earlier for earlier, later in pairwise(days)):
+            listed = ", ".join(map(str, days)) or "none"
+            raise ValueError(
+                f"{self.source}: expected eras in the order of their days, got {listed}; "
+                "list each once, the oldest first"
+            )
+
+    @property
+    def sampling_class(self) -> SamplingClass:
+        return self.eras[-1].sampling_class
+
+    @property
+    def sampling_rule(self) -> str:
+        return self.eras[-1].sampling_rule
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -272,7 +272,8 @@ class CoverageLog:
                 duplicates=self._duplicates,
                 rejects=self._rejects,
                 heartbeats=self._heartbeats,
-                sampling=channel.sampling,
+                sampling_class=channel.sampling_class,
+                sampling_rule=channel.sampling_rule,
                 last_event=self._last_event,
                 provenance=self._feed.provenance,
             )

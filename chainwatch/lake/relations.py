@@ -1,8 +1,17 @@
-"""Tables as SQL: the rows of finished loads, each key once, and their views."""
+"""Tables as SQL: the rows of finished loads, each key once, and their views.
+
+A table that names a module in `stated_by` holds what the program itself says, for example since
+when a venue publishes what. Its rows stand in the SQL of its view, and not in segments: so they are
+there before any load, no reader sees those of another version of the program, and nothing is left
+to write, to merge or to lose. The catalog is made anew where they change, as with any other change
+of a view. The module is named and not imported: it lies above the lake.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from chainwatch.lake.layout import Layout
 from chainwatch.lake.segments import parquet_columns, quoted
@@ -12,7 +21,10 @@ from chainwatch.tables.registry import tables
 
 
 def table_query(layout: Layout, row: type[Row]) -> str:
-    """Rows of finished loads, each key once: what a table means to all who read it."""
+    """Rows of finished loads, each key once, or those that are stated: what a table means to all
+    who read it."""
+    if row.stated_by:
+        return stated_query(row)
     names = ", ".join(name for name, _ in parquet_columns(row))
     if row is Load:
         text = _current_loads(layout, f"{names}, day")
@@ -24,6 +36,33 @@ def table_query(layout: Layout, row: type[Row]) -> str:
     if row.repeats:
         text += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
     return text
+
+
+def stated_rows(row: type[Row]) -> Sequence[Row]:
+    """The rows of a table that the program states."""
+    rows: Sequence[Row] = importlib.import_module(row.stated_by).rows()
+    return rows
+
+
+def stated_query(row: type[Row]) -> str:
+    """The same as SQL of every engine, with the columns of a table that is stored."""
+    names = [column.name for column in columns(row)]
+    lines = ", ".join(
+        f"({', '.join(_literal(getattr(stated, name)) for name in names)})"
+        for stated in stated_rows(row)
+    )
+    selected = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in columns(row))
+    return (
+        f"SELECT {selected}, CAST(NULL AS VARCHAR) AS load, CAST(NULL AS DATE) AS day "
+        f"FROM (VALUES {lines}) AS stated({', '.join(names)})"
+    )
+
+
+def _literal(value: object) -> str:
+    """A value as text, which the column's type reads."""
+    if value is None:
+        return "NULL"
+    return quoted(value.isoformat() if isinstance(value, datetime) else str(value))
 
 
 def _current_loads(layout: Layout, names: str) -> str:
@@ -67,8 +106,9 @@ def described_columns(row: type[Row]) -> Iterator[tuple[str, str, str]]:
         yield name, kind, column.meaning + exact
         for text, text_kind in texts:
             yield text, text_kind, f"{name} where it has more than 38 digits"
-    yield "load", "VARCHAR", "load that brought the row, see loads"
-    yield "day", "DATE", "UTC day on which the row was stored"
+    none = "; null: stated by the program" * bool(row.stated_by)
+    yield "load", "VARCHAR", f"load that brought the row, see loads{none}"
+    yield "day", "DATE", f"UTC day on which the row was stored{none}"
 
 
 def snapshot_copy(layout: Layout, row: type[Row], snapshots: list[str]) -> str:

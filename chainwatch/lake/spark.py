@@ -20,6 +20,7 @@ from chainwatch.lake import query
 from chainwatch.lake.engine import Result
 from chainwatch.lake.portable import expanded, faults
 from chainwatch.lake.query import Query
+from chainwatch.lake.relations import stated_query
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import columns
 from chainwatch.tables.log import Load
@@ -138,10 +139,14 @@ class Spark:
         return Result(tuple(frame.columns), tuple(kinds), [tuple(_values(row)) for row in rows])
 
     def _register(self, name: str) -> None:
-        """A table as a view over its segments: rows of loads that count, each key once."""
-        import sqlglot
+        """A table as a view over its segments: rows of loads that count, each key once.
 
+        Of a table that the program states, the view is of the same SQL as in the catalog.
+        """
         row = tables()[name]
+        if row.stated_by:
+            self._create_view(name, stated_query(row))
+            return
         reader = self._session.read.option("basePath", str(self._store.lake / name))
         reader.parquet(str(self._store.lake / name)).createOrReplaceTempView(f"{name}_segments")
         names = [part for column in columns(row) for part, _ in column.stored]
@@ -152,6 +157,11 @@ class Spark:
             body += (
                 f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
             )
+        self._create_view(name, body)
+
+    def _create_view(self, name: str, body: str) -> None:
+        import sqlglot
+
         text = sqlglot.transpile(body, read="duckdb", write="spark")[0]
         self._session.sql(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
         self._registered.add(name)

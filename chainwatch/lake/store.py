@@ -85,12 +85,19 @@ class Store:
         """Store one load; when this returns, the rows and the cursor survive a crash.
 
         Raises StoreError where the disk refuses (full, read-only): nothing of the load counts.
+        ValueError where the program states the rows of a table: no load brings those.
         """
         now = datetime.now(UTC)
         load = f"{now:{_LOAD_TIME}}-{secrets.token_hex(4)}"
         by_table: dict[type[Row], list[Row]] = {}
         for row in rows:
             by_table.setdefault(type(row), []).append(row)
+        for table in by_table:
+            if table.stated_by:
+                raise ValueError(
+                    f"expected rows that a load may bring, got rows of {table.table}: they are "
+                    f"stated by {table.stated_by}"
+                )
         receipt = Load(
             source=source,
             target=target,
@@ -141,7 +148,11 @@ class Store:
 
     def _seed(self, *rows: type[Row]) -> None:
         """Write empty segments with today's columns, so that views are valid before any row."""
-        missing = [(row, seed) for row in rows if not (seed := self.layout.seed(row)).exists()]
+        missing = [
+            (row, seed)
+            for row in rows
+            if not row.stated_by and not (seed := self.layout.seed(row)).exists()
+        ]
         if not missing:
             return
         with connect() as engine:

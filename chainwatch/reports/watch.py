@@ -134,7 +134,8 @@ class Board:
             quiet = None if last is None else int((now - last).total_seconds())
             state, reason, sampling = "connecting", "", ""
             if feed is not None:
-                state, reason, sampling = feed.state, feed.reason, feed.sampling
+                state, reason = feed.state, feed.reason
+                sampling = f"{feed.sampling_class}: {feed.sampling_rule}"
             rows.append((source, state, reason, count, quiet, rejects, sampling))
         return Report(
             Result(

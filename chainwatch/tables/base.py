@@ -61,6 +61,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     identity: ClassVar[tuple[str, ...]] = ()
     figures: ClassVar[tuple[str, ...]] = ()
     order: ClassVar[str] = "as_of"
+    # Of a table that no load fills: the module of which `rows()` states all its rows.
+    stated_by: ClassVar[str] = ""
 
 
 class Column(msgspec.Struct, frozen=True):

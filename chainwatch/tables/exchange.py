@@ -175,12 +175,38 @@ class Coverage(Row, frozen=True, kw_only=True):
     duplicates: Annotated[int, "liquidations received before in this run, not stored again"]
     rejects: Annotated[int, "frames or rows that cannot be parsed"]
     heartbeats: Annotated[int, "frames of the heartbeat: the stream that is never silent"]
-    sampling: Annotated[
-        str,
-        "what the venue publishes: full, sampled, partial or unknown, with its rule",
-    ]
+    sampling_class: Annotated[str, "what the venue publishes: full, sampled, partial or unknown"]
+    sampling_rule: Annotated[str, "the same in its own words, as in sampling_eras"]
     last_event: Annotated[datetime | None, "time of the newest liquidation so far in this run"]
     provenance: Annotated[str, "live, or demo"]
+
+
+class SamplingEra(Row, frozen=True, kw_only=True):
+    """What a venue publishes of its liquidations in a span of time, as its documents say.
+
+    Sums of different eras cannot be compared. The eras of a market adjoin; the last one is open.
+    The program states these rows, from the channels of its venues: no load brings them.
+    """
+
+    table = "sampling_eras"
+    key = ("venue", "market", "from_time")
+    stated_by = "chainwatch.exchanges.eras"
+
+    venue: Annotated[str, "venue, as in coverage"]
+    market: Annotated[str, "market of the venue, as in coverage; all where they do not differ"]
+    from_time: Annotated[datetime, "latest date at which the rule began"]
+    to_time: Annotated[datetime | None, "end of the rule, not part of it; null: still valid"]
+    sampling_class: Annotated[
+        str,
+        "full (every liquidation is documented), sampled (some), partial (of one kind only) or "
+        "unknown (no limit is documented, none was measured)",
+    ]
+    sampling_rule: Annotated[str, "what is published, in words"]
+    selection: Annotated[
+        str | None,
+        "which order of a contract and second is published: latest or largest; null: not stated, "
+        "or more than one",
+    ]
 
 
 class Candle(Row, frozen=True, kw_only=True):

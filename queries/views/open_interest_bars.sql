@@ -38,7 +38,7 @@ WITH bar AS (
   FROM numbered AS n
   JOIN coverage AS c ON c.venue = n.venue AND c.market = n.market
                     AND c.from_time < n.to_time AND c.to_time > n.from_time
-  WHERE c.state = 'up' AND starts_with(c.sampling, 'full')
+  WHERE c.state = 'up' AND c.sampling_class = 'full'
   GROUP BY n.venue, n.market, n.symbol, n.bar
 ), liquidated AS (
   SELECT n.venue, n.market, n.symbol, n.bar,

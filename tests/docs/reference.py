@@ -236,10 +236,11 @@ def _number(value: float | None, unit: str) -> str:
 
 def stream_limits() -> str:
     """What each stream's documents allow, and how life is proven."""
+    discover()
     rows = [
         (
             f"`{name}`",
-            c.sampling,
+            f"{c.sampling_class}: {c.sampling_rule}",
             f"{c.topics_per_connection:,}",
             _number(c.messages_per_second, "/s"),
             f"{c.heartbeat}, at the latest every {c.heartbeat_seconds:g} s",
@@ -262,11 +263,12 @@ def stream_limits() -> str:
 
 def request_limits() -> str:
     """Seconds between two requests, and the window that one request of a history asks for."""
+    sources = discover()
     rows = [
         (f"`{name}`", _number(h.pace, "s"), _number(h.window_seconds / 3600, "hours"))
         for name, h in histories.items()
     ]
-    rows += [(f"`{s.name}`", _number(s.spacing, "s"), "") for s in discover().values() if s.spacing]
+    rows += [(f"`{s.name}`", _number(s.spacing, "s"), "") for s in sources.values() if s.spacing]
     return _table(("source", "pause between requests", "window per request"), sorted(rows))
 
 
@@ -295,9 +297,7 @@ def venues() -> str:
             by_venue.setdefault(source.venue, []).append(source)
     rows = []
     for venue, sources in sorted(by_venue.items()):
-        kinds = sorted(
-            {channels[s.name].sampling.split(":")[0] for s in sources if s.name in channels}
-        )
+        kinds = sorted({channels[s.name].sampling_class for s in sources if s.name in channels})
         past = "yes" if any(s.name in histories for s in sources) else "no"
         rows.append(
             (venue, str(sum(s.name in channels for s in sources)), " or ".join(kinds), past)

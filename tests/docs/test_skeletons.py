@@ -15,8 +15,7 @@ from tests.docs import skeletons
 # The rules that hold for every source, on top of each skeleton's own tests.
 RULES = (
     "tests/collect/test_sources.py",
-    "tests/reports/test_liquidations.py::test_the_sampling_a_feed_claims_is_the_era_that_lasts",
-    "tests/reports/test_liquidations.py::test_eras_of_one_venue_adjoin",
+    "tests/exchanges/test_eras.py",
 )
 
 

@@ -344,7 +344,8 @@ async def test_a_history_counts_only_where_the_stream_was_not_alive(
         duplicates=0,
         rejects=0,
         heartbeats=1,
-        sampling="sampled",
+        sampling_class="sampled",
+        sampling_rule="some",
         last_event=None,
         provenance="live",
     )

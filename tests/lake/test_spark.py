@@ -19,6 +19,7 @@ from chainwatch.lake import portable, query
 from chainwatch.lake.segments import parquet_shape
 from chainwatch.lake.store import Store
 from chainwatch.nightly import export
+from chainwatch.tables.exchange import SamplingEra
 from chainwatch.tables.lending import Account, Snapshot
 from tests import shell
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book
@@ -117,6 +118,26 @@ def test_both_engines_agree_on_every_portable_query(
 def test_a_query_that_is_not_portable_is_refused(spark: Spark) -> None:
     with pytest.raises(UsageError, match=r"changes is not portable.*; these are: "):
         spark.run(query.find("changes"))
+
+
+@pytest.mark.full
+def test_a_table_that_the_program_states_is_the_same(
+    spark: Spark, store: Store, tmp_path: Path
+) -> None:
+    """Sampling eras stand in no segment, and have the same rows on both engines."""
+    path = tmp_path / "eras.sql"
+    columns = ", ".join(SamplingEra.__struct_fields__)
+    path.write_text(
+        "-- name: eras\n-- title: t\n-- portable: yes\n"
+        f"SELECT {columns} FROM sampling_eras ORDER BY venue, market, from_time\n"
+    )
+    text = query.read(path)
+    theirs = spark.run(text)
+    with query.open_catalog(store) as catalog:
+        ours = query.run(catalog, text)
+    assert theirs.columns == ours.columns
+    assert theirs.rows == ours.rows
+    assert ours.rows
 
 
 @pytest.mark.full

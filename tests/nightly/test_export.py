@@ -223,7 +223,7 @@ def test_an_old_day_exported_again_has_the_same_bytes(store: Store, tmp_path: Pa
     other.create()
     rows: list[Any] = []
     for table in tables().values():
-        if table.table != "loads":
+        if table.table != "loads" and not table.stated_by:
             rows += store.rows(table)
     rows.sort(key=lambda row: hash(repr(row)))
     for part in range(7):

@@ -124,7 +124,8 @@ def watched(bars: Bars, **changes: Any) -> Coverage:
         "source": "bybit-linear",
         "venue": "bybit",
         "market": "linear",
-        "sampling": "full: every liquidation, each 0.5 s",
+        "sampling_class": "full",
+        "sampling_rule": "every liquidation, each 0.5 s",
         "from_time": bars[0].time - STEP,
         "to_time": bars[-1].time,
     }
@@ -223,7 +224,7 @@ def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) 
         *bars,
         watched(bars, to_time=half),
         watched(bars, from_time=half, to_time=bars[3].time, state="stale"),
-        watched(bars, from_time=bars[3].time, to_time=bars[4].time, sampling="sampled: some"),
+        watched(bars, from_time=bars[3].time, to_time=bars[4].time, sampling_class="sampled"),
         watched(bars, from_time=bars[4].time),
         *[
             order(

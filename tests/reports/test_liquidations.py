@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from chainwatch.collect.registry import discover
 from chainwatch.errors import UsageError
-from chainwatch.exchanges.feeds import channels
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
@@ -81,7 +79,8 @@ def span(begin: float, end: float, state: str = "up", **changes: Any) -> Coverag
         "duplicates": 1,
         "rejects": 0,
         "heartbeats": 5,
-        "sampling": "sampled: the latest order per contract and second",
+        "sampling_class": "sampled",
+        "sampling_rule": "the latest order per contract and second",
         "last_event": None,
         "provenance": "live",
     }
@@ -116,7 +115,8 @@ BYBIT = {
     "source": "bybit-linear",
     "venue": "bybit",
     "market": "linear",
-    "sampling": "full: every liquidation, each 0.5 s",
+    "sampling_class": "full",
+    "sampling_rule": "every liquidation, each 0.5 s",
 }
 ROWS: list[Row] = [
     # Binance: up for an hour, dead for half of one, up for half of one.
@@ -459,7 +459,7 @@ def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path)
         largest[second] = max(usd, largest.get(second, 0.0))
     store = Store(tmp_path)
     store.create()
-    rows: list[Row] = [span(0, 1, sampling="sampled: the largest order per contract and second")]
+    rows: list[Row] = [span(0, 1, sampling_rule="the largest order per contract and second")]
     rows += [
         order(n, time=BEGIN + timedelta(seconds=n), notional_usd=usd, notional_quote=usd)
         for n, usd in largest.items()
@@ -541,28 +541,6 @@ def test_the_checks_find_what_cannot_be(tmp_path: Path, catalog: Catalog) -> Non
         assert len(query.run(wrong, query.find("coverage_overlaps")).rows) == 1
         figures = query.run(wrong, query.find("liquidation_figures")).dicts()
     assert sorted(r["event"] for r in figures) == ["e1", "e2", "e3", "e4"]
-
-
-def test_the_sampling_a_feed_claims_is_the_era_that_lasts(catalog: Catalog) -> None:
-    eras = {
-        (r["venue"], r["market"]): r["rule"]
-        for r in query.run(catalog, query.find("sampling_eras")).dicts()
-        if r["to_time"] is None
-    }
-    for source in discover().values():
-        if source.name in channels:
-            channel = channels[source.name]
-            rule = eras.get((channel.venue, channel.market)) or eras[channel.venue, "all"]
-            assert rule == channel.sampling, source.name
-
-
-def test_eras_of_one_venue_adjoin(catalog: Catalog) -> None:
-    eras: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in query.run(catalog, query.find("sampling_eras")).dicts():
-        eras.setdefault((row["venue"], row["market"]), []).append(row)
-    for rows in eras.values():
-        ordered = sorted(rows, key=lambda r: r["from_time"])
-        assert [r["to_time"] for r in ordered] == [*(r["from_time"] for r in ordered[1:]), None]
 
 
 def test_a_window_across_two_eras_names_both(catalog: Catalog) -> None:

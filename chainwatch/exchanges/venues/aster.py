@@ -5,8 +5,11 @@ Unproven, needs a live check: that all its liquidations come in one stream, and 
 
 from __future__ import annotations
 
+from datetime import date
+
 import msgspec
 
+from chainwatch.exchanges.channel import Era
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import ParsedMessage, Reader
 from chainwatch.exchanges.venues import binance
@@ -24,7 +27,13 @@ ASTER = msgspec.structs.replace(
     ws="wss://fstream.asterdex.com/ws",
     rest="https://fapi.asterdex.com",
     parse=parse,
-    sampling="unknown: Binance's protocol, in which that sends one order per contract and second",
+    eras=(
+        Era(
+            date(2020, 1, 1),
+            "unknown",
+            "Binance's protocol, in which that sends one order per contract and second",
+        ),
+    ),
     max_quiet_seconds=None,
 )
 

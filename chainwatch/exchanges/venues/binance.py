@@ -12,10 +12,11 @@ Unproven, needs a live check: that one raw socket takes both streams.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -23,8 +24,24 @@ from chainwatch.net.http import Rest
 
 SIDES = {"SELL": "long", "BUY": "short"}
 LEAD = b'{"e":"forceOrder",'
-LARGEST = "sampled: the largest order per contract and second"
-LATEST = "sampled: the latest order per contract and second"
+COINM_ERAS = (
+    Era(date(2019, 9, 13), "full", "every order, at once"),
+    Era(
+        date(2021, 4, 27),
+        "sampled",
+        "the latest order per contract and second",
+        selection="latest",
+    ),
+)
+USDM_ERAS = (
+    *COINM_ERAS,
+    Era(
+        date(2026, 5, 28),
+        "sampled",
+        "the largest order per contract and second",
+        selection="largest",
+    ),
+)
 
 
 class _Order(msgspec.Struct):
@@ -161,7 +178,7 @@ USDM = Channel(
     market="usdm",
     ws="wss://fstream.binance.com/market/ws",
     rest="https://fapi.binance.com",
-    sampling=LARGEST,
+    eras=USDM_ERAS,
     heartbeat="mark price",
     # Pushed every 3 s.
     heartbeat_seconds=3.0,
@@ -179,7 +196,7 @@ COINM = msgspec.structs.replace(
     market="coinm",
     ws="wss://dstream.binance.com/ws",
     rest="https://dapi.binance.com",
-    sampling=LATEST,
+    eras=COINM_ERAS,
     heartbeat_topics=("btcusd_perp@markPrice",),
     # Hours without a liquidation are usual here.
     max_quiet_seconds=None,

@@ -10,11 +10,12 @@ UST in its names is Tether, F0 marks a perpetual contract.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_start
-from chainwatch.exchanges.channel import Channel, Request
+from chainwatch.exchanges.channel import Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -183,7 +184,7 @@ BITFINEX = Channel(
     market="derivatives",
     ws="wss://api-pub.bitfinex.com/ws/2",
     rest="https://api-pub.bitfinex.com",
-    sampling="full: every trigger and every match",
+    eras=(Era(date(2020, 1, 1), "full", "every trigger and every match"),),
     heartbeat="heartbeat of the channel",
     # Sent when nothing else was for 15 s.
     heartbeat_seconds=15.0,

@@ -10,10 +10,11 @@ Unproven, needs a live check: how many of its liquidations are sent, what the pr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -168,7 +169,7 @@ BITGET = Channel(
     market="usdt",
     ws="wss://ws.bitget.com/v3/ws/public",
     rest="https://api.bitget.com",
-    sampling="unknown: no limit is documented",
+    eras=(Era(date(2020, 1, 1), "unknown", "no limit is documented"),),
     heartbeat="BTC ticker",
     heartbeat_seconds=4.0,
     heartbeat_topics=("ticker usdt-futures BTCUSDT",),

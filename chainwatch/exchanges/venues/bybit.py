@@ -9,10 +9,11 @@ are US dollars already. There is no topic for all contracts: each is subscribed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -184,13 +185,17 @@ async def fetch_inverse_contracts(rest: Rest) -> list[Contract]:
     return await _contracts(rest, "inverse")
 
 
+ERAS = (
+    Era(date(2021, 9, 1), "sampled", "about one order per contract and second (unproven)"),
+    Era(date(2025, 2, 26), "full", "every liquidation, each 0.5 s"),
+)
 LINEAR = Channel(
     source="bybit-linear",
     venue="bybit",
     market="linear",
     ws="wss://stream.bybit.com/v5/public/linear",
     rest="https://api.bybit.com",
-    sampling="full: every liquidation, each 0.5 s",
+    eras=ERAS,
     heartbeat="BTC ticker",
     # Pushed every 0.1 s when anything changes.
     heartbeat_seconds=4.0,

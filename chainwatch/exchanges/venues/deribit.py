@@ -10,11 +10,12 @@ Unproven, needs a live check: that `any` stands for all currencies in a channel 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_start
-from chainwatch.exchanges.channel import Channel, Request
+from chainwatch.exchanges.channel import Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -230,7 +231,7 @@ DERIBIT = Channel(
     market="futures",
     ws="wss://www.deribit.com/ws/api/v2",
     rest="https://www.deribit.com",
-    sampling="full: every trade carries its mark",
+    eras=(Era(date(2020, 1, 1), "full", "every trade carries its mark"),),
     heartbeat="BTC index",
     heartbeat_seconds=3.0,
     heartbeat_topics=("deribit_price_index.btc_usd",),

@@ -11,12 +11,12 @@ its trades go.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_end
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import (
@@ -214,7 +214,7 @@ DYDX = Channel(
     market="perpetual",
     ws="wss://indexer.dydx.trade/v4/ws",
     rest="https://indexer.dydx.trade",
-    sampling="full: every trade carries its type",
+    eras=(Era(date(2023, 10, 26), "full", "every trade carries its type"),),
     heartbeat="BTC order book",
     heartbeat_seconds=5.0,
     heartbeat_topics=(f"{BOOK} BTC-USD",),

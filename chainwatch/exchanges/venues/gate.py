@@ -14,12 +14,13 @@ that the two never meet in one row: of a history counts only what the stream did
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch import numbers
 from chainwatch.exchanges.backfill import History
-from chainwatch.exchanges.channel import NOW, Channel, Request
+from chainwatch.exchanges.channel import NOW, Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -29,7 +30,14 @@ from chainwatch.text import visible
 
 LIQUIDATIONS = "futures.public_liquidates"
 TICKERS = "futures.tickers"
-SAMPLING = "full: every order, gathered for a second, as documented since 2026-08-20"
+ERAS = (
+    Era(date(2025, 2, 19), "sampled", "at the most one order per contract and second"),
+    Era(
+        date(2026, 8, 20),
+        "full",
+        "every order, gathered for a second, as documented since 2026-08-20",
+    ),
+)
 PAGE = 1_000
 # A time below this is in seconds: in milliseconds it would lie in 1973.
 _SECONDS_BELOW = 100_000_000_000
@@ -239,7 +247,7 @@ USDT = Channel(
     market="usdt",
     ws="wss://fx-ws.gateio.ws/v4/ws/usdt",
     rest="https://api.gateio.ws",
-    sampling=SAMPLING,
+    eras=ERAS,
     heartbeat="BTC ticker",
     heartbeat_seconds=4.0,
     heartbeat_topics=(f"{TICKERS} BTC_USDT",),

@@ -12,11 +12,12 @@ take the wildcard too.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, readable
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, contract_size, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -224,7 +225,7 @@ LINEAR = Channel(
     market="linear",
     ws="wss://api.hbdm.vn/linear-swap-notification",
     rest="https://api.hbdm.vn",
-    sampling="unknown: no limit is documented",
+    eras=(Era(date(2020, 1, 1), "unknown", "no limit is documented"),),
     heartbeat="ping of the venue",
     heartbeat_seconds=5.0,
     packed=True,

@@ -18,11 +18,12 @@ others beside it), and how often all mid prices come, which are the heartbeat.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_start
-from chainwatch.exchanges.channel import Channel, Request
+from chainwatch.exchanges.channel import Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
@@ -224,7 +225,13 @@ HYPERLIQUID = Channel(
     market="perpetual",
     ws="wss://api.hyperliquid.xyz/ws",
     rest="https://api.hyperliquid.xyz",
-    sampling="partial: what the liquidator vault takes over, about one liquidation in a thousand",
+    eras=(
+        Era(
+            date(2023, 1, 1),
+            "partial",
+            "what the liquidator vault takes over, about one liquidation in a thousand",
+        ),
+    ),
     heartbeat="mid prices",
     heartbeat_seconds=5.0,
     heartbeat_topics=("allMids",),

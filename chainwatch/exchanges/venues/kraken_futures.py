@@ -11,12 +11,12 @@ comes, which is the heartbeat.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_end
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import (
@@ -260,7 +260,7 @@ KRAKEN = Channel(
     market="futures",
     ws="wss://futures.kraken.com/ws/v1",
     rest="https://futures.kraken.com",
-    sampling="full: every trade carries its type",
+    eras=(Era(date(2020, 1, 1), "full", "every trade carries its type"),),
     heartbeat="heartbeat",
     heartbeat_seconds=10.0,
     heartbeat_topics=(HEARTBEAT_FEED,),

@@ -12,11 +12,12 @@ whether its numbers are written the same, which is what makes both one row.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
 from chainwatch.exchanges.backfill import History, next_end, readable
-from chainwatch.exchanges.channel import Channel, Request, side_of
+from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract, contract_size, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import (
@@ -284,7 +285,7 @@ OKX = Channel(
     market="swap",
     ws="wss://ws.okx.com:443/ws/v5/public",
     rest="https://www.okx.com",
-    sampling="sampled: at the most one order per contract and second",
+    eras=(Era(date(2021, 1, 1), "sampled", "at the most one order per contract and second"),),
     heartbeat="mark price",
     # Pushed every 0.2 s when it changes, every 10 s when not.
     heartbeat_seconds=10.0,
