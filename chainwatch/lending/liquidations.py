@@ -1,13 +1,13 @@
 """Liquidations on chain: the events of a market from its deployment on, priced at their own block.
 
-A protocol says through `LiquidationEvents` which events there are and what they mean. A run goes on
-where the last one ended. Events of a block that left the chain are retracted, not deleted.
+A protocol says which events there are and what they mean. A run goes on where the last one ended.
+Events of a block that left the chain are retracted, not deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -23,58 +23,6 @@ from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
 
 NO_STATE = "n/a (the endpoint has no state of block {}: set an archive endpoint)"
-
-
-class LiquidationEvents(Protocol):
-    """The liquidation events of a protocol, and what they mean."""
-
-    @property
-    def topics(self) -> Sequence[str]:
-        """The first topics of its events."""
-
-    async def rows(
-        self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
-    ) -> list[ChainLiquidation]:
-        """The rows of all liquidation events of one block, priced at that block.
-
-        Raises NetworkError where the endpoint has no state of that block.
-        """
-
-    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
-        """The rows of one event with what the event itself contains."""
-
-
-# The contracts of a market that emit its liquidations, as of a block.
-Emitters = Callable[[Rpc, Market, Block], Awaitable[Sequence[str]]]
-
-
-class ProtocolEvents:
-    """LiquidationEvents of a lending protocol."""
-
-    def __init__(self, lending: LendingProtocol[Any]) -> None:
-        self.lending = lending
-        self._events = {event.topic: event for event in lending.liquidation_events}
-
-    @property
-    def topics(self) -> Sequence[str]:
-        return list(self._events)
-
-    async def rows(
-        self, feed: Feed, rpc: Rpc, market: Market, logs: Sequence[Log], at: Block
-    ) -> list[ChainLiquidation]:
-        reading = Reading(rpc, market, at)
-        liquidations = [e for log in logs for e in self._liquidations(reading, log)]
-        return await self.lending.price_liquidations(reading, liquidations)
-
-    def events(self, market: Market, log: Log, at: Block) -> list[ChainLiquidation]:
-        reading = Reading(None, market, at)  # type: ignore[arg-type]
-        return [liquidation.row for liquidation in self._liquidations(reading, log)]
-
-    def _liquidations(self, reading: Reading, log: Log) -> list[Liquidation]:
-        event = self._events[log.topics[0]]
-        arguments = event.decode(log)
-        rows = self.lending.liquidations(reading, log, event, arguments)
-        return [Liquidation(row, event, arguments) for row in rows]
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -115,13 +63,8 @@ def priced_row(
     )
 
 
-async def record_liquidations(
-    feed: Feed, events: LiquidationEvents, emitters: Emitters | None = None
-) -> AsyncIterator[Batch]:
-    """Read the liquidations of one market that are not stored yet.
-
-    `emitters` gives the contracts that emit them; without it the market's pool does.
-    """
+async def record_liquidations(feed: Feed, lending: LendingProtocol[Any]) -> AsyncIterator[Batch]:
+    """Read the liquidations of one market that are not stored yet."""
     market = feed.market()
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
@@ -135,33 +78,37 @@ async def record_liquidations(
         feed.note(f"{market.name}: looking for the deployment block of {market.pool}")
         first = await rpc.deployment_block(market.pool, at.number)
     begin, without_state = first, -1
-    contracts = await emitters(rpc, market, at) if emitters else [market.pool]
-    async for part in rpc.logs(contracts, [list(events.topics)], first, at.number):
+    topics = [event.topic for event in lending.liquidation_events]
+    emitters = await lending.liquidation_emitters(Reading(rpc, market, at))
+    async for part in rpc.logs(emitters, [topics], first, at.number):
         rows: list[Row] = []
         for block, logs in (await _by_block(rpc, part.logs)).items():
+            reading = Reading(rpc, market, block)
+            liquidations = [e for log in logs for e in _liquidations(lending, reading, log)]
             if block.number <= without_state:
-                rows += _unpriced(events, market, logs, block)
+                rows += _unpriced(liquidations, block)
                 continue
             try:
-                rows += await events.rows(feed, rpc, market, logs, block)
+                rows += await lending.price_liquidations(reading, liquidations)
             except Reorged:
                 raise
             except NetworkError as failure:
                 # Without the state of this block there is none of an older one.
                 without_state = block.number
                 feed.note(f"{market.name}: no prices at block {block.number} and before: {failure}")
-                rows += _unpriced(events, market, logs, block)
+                rows += _unpriced(liquidations, block)
         yield Batch(rows, cursor={"block": part.last, "hash": part.last_hash})
         feed.progress(
             f"{market.name}: blocks searched", part.last - begin + 1, at.number - begin + 1
         )
 
 
-class RawAmount(msgspec.Struct, frozen=True):
-    """An amount as an event has it, in token units; the asset is None where only state tells it."""
-
-    raw: int | None = None
-    asset: str | None = None
+def _liquidations(lending: LendingProtocol[Any], reading: Reading, log: Log) -> list[Liquidation]:
+    """An event's rows, not priced yet."""
+    event = next(e for e in lending.liquidation_events if e.topic == log.topics[0])
+    arguments = event.decode(log)
+    rows = lending.liquidations(reading, log, event, arguments)
+    return [Liquidation(row, event, arguments) for row in rows]
 
 
 def event_row(
@@ -178,30 +125,7 @@ def event_row(
 
     `repaid` and `seized` are (token units, asset) as the event has them, None where it does not.
     """
-    return liquidation_row(
-        reading.market,
-        log,
-        reading.block,
-        account=account,
-        liquidator=liquidator,
-        repaid=RawAmount(*repaid),
-        seized=RawAmount(*seized),
-        kind=kind,
-    )
-
-
-def liquidation_row(
-    market: Market,
-    log: Log,
-    at: Block,
-    *,
-    account: str,
-    liquidator: str,
-    repaid: RawAmount,
-    seized: RawAmount,
-    kind: str = "liquidation",
-) -> ChainLiquidation:
-    """The row of an event before anything in it is priced."""
+    market, at = reading.market, reading.block
     return ChainLiquidation(
         market=market.name,
         protocol=market.protocol,
@@ -214,22 +138,16 @@ def liquidation_row(
         kind=kind,
         account=account,
         liquidator=liquidator,
-        debt_asset=repaid.asset,
-        debt_repaid_raw=repaid.raw,
-        coll_asset=seized.asset,
-        coll_seized_raw=seized.raw,
+        debt_repaid_raw=repaid[0],
+        debt_asset=repaid[1],
+        coll_seized_raw=seized[0],
+        coll_asset=seized[1],
     )
 
 
-def _unpriced(
-    events: LiquidationEvents, market: Market, logs: Sequence[Log], at: Block
-) -> list[ChainLiquidation]:
+def _unpriced(liquidations: Sequence[Liquidation], at: Block) -> list[ChainLiquidation]:
     status = NO_STATE.format(at.number)
-    return [
-        msgspec.structs.replace(row, status=status)
-        for log in logs
-        for row in events.events(market, log, at)
-    ]
+    return [msgspec.structs.replace(liquidation.row, status=status) for liquidation in liquidations]
 
 
 async def _by_block(rpc: Rpc, logs: Sequence[Log]) -> Mapping[Block, list[Log]]:

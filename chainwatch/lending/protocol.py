@@ -13,18 +13,71 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from chainwatch.chain.contract import Event, Request
+from chainwatch.chain.contract import Event, Places, Request
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.lender import Opened
-from chainwatch.lending.valuation import Rules
-from chainwatch.lending.verify import Figure
 from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve
+
+NO_ADDRESS = "0x" + "00" * 20
+# The end of a message about a contract of another kind.
+FIX_MARKET = "correct `pool` or `chain` in markets.toml"
 
 P = TypeVar("P")
 # Called with what is counted, how many are done, and of how many.
 Progress = Callable[[str, float, float | None], None]
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """Which events name accounts.
+
+    `accounts`: topic0 → where the event names accounts whose balances or flags changed. `borrows`:
+    the topic0s that make an account a possible borrower, emitted by `lender`; `contracts` emit any
+    of them. `part`: the topic that is part of the account's name, for a contract in which one
+    address has many separate positions: see `scoped_name`.
+    """
+
+    lender: str
+    contracts: tuple[str, ...]
+    accounts: Mapping[str, Places]
+    borrows: frozenset[str]
+    excluded: frozenset[str] = frozenset()  # addresses in events that are not accounts
+    part: int | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A market checked at a block: the revision of its rules, its events, and what the protocol
+    needs again when it reads (`context`)."""
+
+    revision: int
+    watch: Watch
+    context: Any = None
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules by which accounts were valued; the fields are those of a Snapshot row."""
+
+    profile: str
+    hf_rule: str
+    close_rule: str
+    base_decimals: int
+    quote: str = "USD"
+    quote_usd: float | None = 1.0
+    reserves_usd: float | None = None
+    target_reserves_usd: float | None = None
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One figure of one account: ours and the chain's.
+
+    None stands for n/a (ours) and for a call that reverted (the chain's). A verdict is 1 or 0.
+    """
+
+    account: str
+    name: str
+    ours: int | None
+    chain: int | None
+    why_not_ours: str = "n/a"
 
 
 class Currency(msgspec.Struct, frozen=True):
@@ -207,6 +260,11 @@ class LendingProtocol(ABC, Generic[P]):
 
         Raises NetworkError where the endpoint has no state of that block.
         """
+
+
+def scoped_name(address: str, part: str) -> str:
+    """The name of an address within one part of a contract: `0x…:0x…`, the address first."""
+    return f"{address}:{part}"
 
 
 async def any_above_zero(reading: Reading, requests: Sequence[Request]) -> bool:

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from chainwatch.chain import abi
-from chainwatch.chain.client import Rpc
 from chainwatch.chain.contract import Places
 from chainwatch.chain.markets import Market
+from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
-from chainwatch.lending.lender import NO_ADDRESS, Watch, scoped_name
+from chainwatch.lending.protocol import NO_ADDRESS, Watch, scoped_name
 from chainwatch.tables.lending import Scan, Snapshot, Touch
 
 
-async def canonical_scans(
-    feed: Feed, rpc: Rpc, market: Market, base: Snapshot | None, at: Block
-) -> list[Scan]:
+async def canonical_scans(feed: Feed, reading: Reading, base: Snapshot | None) -> list[Scan]:
     """The stored ranges whose events are still the chain's, newest first.
 
     A range whose last block was replaced may hold events that no longer exist. Ranges are checked
     from the newest down to the first that is still the chain's: the fork is above it. Below it only
     a range that overlaps another one can come from an earlier fork; below `base` none matters.
     """
+    rpc, market, at = reading.rpc, reading.market, reading.block
     stored = await feed.stored(Scan, "market = $m", m=market.name)
     stored.sort(key=lambda s: s.to_block, reverse=True)
     overlapping = _overlapping(stored)
@@ -56,12 +55,10 @@ def _overlapping(scans: Sequence[Scan]) -> set[Scan]:
 
 async def read_events(
     feed: Feed,
-    rpc: Rpc,
-    market: Market,
+    reading: Reading,
     watch: Watch,
     scope: str,
     base: Snapshot | None,
-    at: Block,
     scans: list[Scan],
 ) -> AsyncIterator[Batch]:
     """Read the events that are still missing up to the pinned block; adds to `scans`.
@@ -69,6 +66,7 @@ async def read_events(
     After a snapshot every event counts, because each one changes an account. Before the first
     snapshot only those of the scope count, because they name the accounts.
     """
+    rpc, market, at = reading.rpc, reading.market, reading.block
     kind = "all" if base else scope
     first = base.block_number + 1 if base else market.deployment_block
     if first is None:
@@ -80,7 +78,7 @@ async def read_events(
     gaps = uncovered(first, at.number, [(s.from_block, s.to_block) for s in covered])
     done, total = 0, sum(b - a + 1 for a, b in gaps)
     if kind == "all":
-        contracts, topics = list(watch.contracts), [[*watch.accounts, *watch.words, *watch.places]]
+        contracts, topics = list(watch.contracts), [[*watch.accounts]]
     else:
         contracts, topics = [watch.lender], [sorted(watch.borrows)]
     if total and covered:
@@ -139,13 +137,11 @@ def _touches(market: str, watch: Watch, to_hash: str, logs: Sequence[Log]) -> li
 
 def _named_addresses(watch: Watch, log: Log) -> list[str]:
     """The addresses that an event names."""
-    kind = log.topics[0]
-    places = watch.places.get(kind, Places())
-    topics = (*watch.accounts.get(kind, ()), *places.topics)
-    addresses = [abi.topic_address(log.topics[i]) for i in topics]
-    if positions := (*watch.words.get(kind, ()), *places.words):
+    places = watch.accounts.get(log.topics[0], Places())
+    addresses = [abi.topic_address(log.topics[i]) for i in places.topics]
+    if places.words:
         data = bytes.fromhex(log.data[2:])
-        addresses += [abi.address(abi.word(data, i)) for i in positions]
+        addresses += [abi.address(abi.word(data, i)) for i in places.words]
     return addresses
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from chainwatch.chain.client import Rpc
-from chainwatch.chain.markets import Market
+from datetime import datetime
+
+import msgspec
+
+from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block
 from chainwatch.collect.source import Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
 from chainwatch.tables.lending import Orphan, Snapshot
 
 
+class Stamp(msgspec.Struct, frozen=True):
+    """What identifies a snapshot before it is stored; its rows repeat it."""
+
+    snapshot: str
+    reading: Reading
+    read_at: datetime
+    scope: str
+    accounts_read: int
+    based_on: str | None
+
+
 async def base_snapshot(
-    feed: Feed,
-    rpc: Rpc,
-    market: Market,
-    protocol: str,
-    revision: int,
-    scope: str,
-    at: Block,
+    feed: Feed, reading: Reading, protocol: str, revision: int, scope: str
 ) -> tuple[Snapshot | None, list[Orphan]]:
     """The newest snapshot to build on, and those that have left the chain since they were stored.
 
     Raises NetworkError where the endpoint is behind the newest snapshot.
     """
+    rpc, market, at = reading.rpc, reading.market, reading.block
     gone = {o.snapshot for o in await feed.stored(Orphan, "market = $m", m=market.name)}
     stored = await feed.stored(
         Snapshot,
@@ -68,11 +77,13 @@ def block_of(snapshot: Snapshot) -> Block:
     )
 
 
-async def newest_snapshot(feed: Feed, rpc: Rpc, market: Market) -> tuple[Snapshot, Block]:
-    """The newest snapshot that is not an orphan, and its block.
+async def newest_snapshot(feed: Feed) -> tuple[Snapshot, Reading]:
+    """The market's newest snapshot that is not an orphan, and what reads its block.
 
     Raises UsageError where there is none, Reorged where its block left the chain.
     """
+    market = feed.market()
+    rpc = await feed.rpc(market)
     gone = {o.snapshot for o in await feed.stored(Orphan, "market = $m", m=market.name)}
     stored = await feed.stored(
         Snapshot, "market = $m ORDER BY block_number DESC, read_at DESC", m=market.name
@@ -89,4 +100,4 @@ async def newest_snapshot(feed: Feed, rpc: Rpc, market: Market) -> tuple[Snapsho
             f"block {at.number} of the newest {market.name} snapshot is no longer on the chain: "
             "collect again"
         )
-    return snapshot, at
+    return snapshot, Reading(rpc, market, at)

@@ -1,29 +1,40 @@
 """One market read at one block: the events still missing first, then a snapshot.
 
-A protocol says through a `Lender` which events count and how balances are read.
+Events name the accounts; state gives the balances. An account that no event has named since the
+last snapshot keeps what was read of it; the market's own state is read anew each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
-from chainwatch.chain.client import Rpc
-from chainwatch.chain.markets import Market
-from chainwatch.chain.types import Block
+import msgspec
+
+from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
-from chainwatch.lending.lender import Lender, Opened, Stamp
+from chainwatch.lending.parts import read_in_parts
+from chainwatch.lending.protocol import LendingProtocol, Opened, Stored
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
-from chainwatch.lending.snapshots import base_snapshot
-from chainwatch.tables.lending import Scan
+from chainwatch.lending.snapshots import Stamp, base_snapshot
+from chainwatch.lending.valuation import missing_prices, snapshot_rows
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Account, Leg, Scan, Snapshot
 
 SCOPES = ("borrowers", "all")
 
 P = TypeVar("P")
 
 
-async def take_snapshot(feed: Feed, lender: Lender[P]) -> AsyncIterator[Batch]:
+class Held(msgspec.Struct, Generic[P], frozen=True):
+    """A position and the block it was read at."""
+
+    position: P
+    read_block: int
+
+
+async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterator[Batch]:
     """Read one market at one block: first the events still missing, then a snapshot."""
     market = feed.market()
     scope = feed.options.get("accounts", "borrowers")
@@ -31,10 +42,9 @@ async def take_snapshot(feed: Feed, lender: Lender[P]) -> AsyncIterator[Batch]:
         raise UsageError(f"--accounts: expected {' or '.join(SCOPES)}, got {scope!r}")
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
-    opened = await lender.open(feed, rpc, market, at)
-    base, orphans = await base_snapshot(
-        feed, rpc, market, lender.protocol, opened.revision, scope, at
-    )
+    reading = Reading(rpc, market, at)
+    opened = await lending.open(reading)
+    base, orphans = await base_snapshot(feed, reading, lending.protocol, opened.revision, scope)
     if orphans:
         feed.note(f"{market.name}: {len(orphans)} snapshot(s) left the chain in a reorganisation")
         yield Batch(orphans)
@@ -44,57 +54,110 @@ async def take_snapshot(feed: Feed, lender: Lender[P]) -> AsyncIterator[Batch]:
     # A snapshot without accounts proves nothing about the ranges without an event: they are read
     # again.
     base = base if base and base.accounts else None
-    scans = await canonical_scans(feed, rpc, market, base, at)
+    scans = await canonical_scans(feed, reading, base)
     if not any(s.events for s in scans):
         scans = []
     unproven: list[Batch] = []
-    async for batch in read_events(feed, rpc, market, opened.watch, scope, base, at, scans):
+    async for batch in read_events(feed, reading, opened.watch, scope, base, scans):
         unproven.append(batch)
         if base or any(s.events for s in scans):
             for proven in unproven:
                 yield proven
             unproven = []
-    stored = await lender.stored_positions(feed, base) if base else {}
+    stored = await stored_accounts(lending, feed, base) if base else {}
     changed = await accounts_to_read(feed, market, scope, base, scans, stored)
-    read = await lender.read(feed, rpc, opened, at, sorted(changed))
-    positions = {a: p for a, p in stored.items() if a not in changed} | read
-    if not positions:
-        await _require_no_accounts(rpc, market, lender, opened, scans, at)
+    fresh = await _read_positions(feed, lending, reading, opened, sorted(changed))
+    carried = {name: s for name, s in stored.items() if name not in changed}
+    if not fresh and not carried:
+        await _require_no_accounts(lending, reading, opened, scans)
     for batch in unproven:
         yield batch
     now = feed.now()
     stamp = Stamp(
         snapshot=f"{market.name}:{at.number}:{at.hash[2:10]}:{now:%Y%m%dT%H%M%S%fZ}",
-        at=at,
+        reading=reading,
         read_at=now,
         scope=scope,
-        accounts_read=len(read),
+        accounts_read=len(fresh),
         based_on=base.snapshot if base else None,
-        endpoint=rpc.host,
     )
-    rows = await lender.rows(feed, rpc, opened, stamp, positions)
+    rows = await _rows(feed, lending, opened, stamp, fresh, carried)
     if not await rpc.canonical(at):
         raise Reorged(f"{market.name}: block {at.number} was replaced while it was read")
     yield Batch(rows, cursor={"block": at.number, "hash": at.hash})
 
 
-async def _require_no_accounts(
-    rpc: Rpc,
-    market: Market,
-    lender: Lender[P],
+async def stored_accounts(
+    lending: LendingProtocol[P], feed: Feed, snapshot: Snapshot
+) -> dict[str, Stored[P]]:
+    """The accounts of a stored snapshot."""
+    legs: dict[str, list[Leg]] = {}
+    for leg in await feed.stored(Leg, "snapshot = $s", s=snapshot.snapshot):
+        legs.setdefault(leg.account, []).append(leg)
+    stored = {}
+    for row in await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot):
+        own = legs.get(row.account, ())
+        stored[row.account] = Stored(row, own, lending.stored_position(row, own))
+    return stored
+
+
+async def _read_positions(
+    feed: Feed,
+    lending: LendingProtocol[P],
+    reading: Reading,
     opened: Opened,
-    scans: Sequence[Scan],
-    at: Block,
+    accounts: Sequence[str],
+) -> dict[str, P]:
+    async def read(part: Sequence[str]) -> dict[str, P]:
+        return await lending.read_positions(reading, opened, part)
+
+    positions: dict[str, P] = {}
+    async for done, part_positions in read_in_parts(accounts, read):
+        positions |= part_positions
+        feed.progress(f"{reading.market.name}: accounts read", done, len(accounts))
+    return positions
+
+
+async def _require_no_accounts(
+    lending: LendingProtocol[P], reading: Reading, opened: Opened, scans: Sequence[Scan]
 ) -> None:
     """Raise NetworkError where events named no account although there are some.
 
     An endpoint without old logs, or without any, answers eth_getLogs with an empty list.
     """
-    first = min((s.from_block for s in scans), default=at.number)
-    if reason := await lender.evidence_of_accounts(rpc, market, opened, first, at):
+    last = reading.block.number
+    first = min((s.from_block for s in scans), default=last)
+    if reason := await lending.evidence_of_accounts(reading, opened, first):
         raise NetworkError(
-            f"{market.name}: no event of blocks {first} to {at.number} names an account, but "
-            f"{reason}: {rpc.host} keeps no event logs of these blocks, or the market began "
-            "earlier; set another `rpc` or a lower `deployment_block` in markets.toml "
+            f"{reading.market.name}: no event of blocks {first} to {last} names an account, but "
+            f"{reason}: {reading.rpc.host} keeps no event logs of these blocks, or the market "
+            "began earlier; set another `rpc` or a lower `deployment_block` in markets.toml "
             "(no snapshot was stored)"
         )
+
+
+async def _rows(
+    feed: Feed,
+    lending: LendingProtocol[P],
+    opened: Opened,
+    stamp: Stamp,
+    fresh: Mapping[str, P],
+    carried: Mapping[str, Stored[P]],
+) -> list[Row]:
+    """All rows of the snapshot, the Snapshot row last."""
+    reading = stamp.reading
+    held = {name: s.position for name, s in carried.items()}
+    if held:
+        held |= await lending.refresh(reading, opened, held)
+    read_blocks = {name: s.row.read_block for name, s in carried.items()}
+    read_blocks |= dict.fromkeys(fresh, reading.block.number)
+    positions = {**held, **fresh}
+    view = await lending.read_market(reading, opened, positions)
+    missing = [] if view.notes_prices else missing_prices(reading.market, view.reserves)
+    for note in (*missing, *view.notes):
+        feed.note(note)
+    valued = (
+        (name, read_blocks[name], lending.value(view.state, name, positions[name]))
+        for name in sorted(positions)
+    )
+    return snapshot_rows(stamp, opened.revision, view, valued)

@@ -2,87 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from chainwatch.chain.markets import Market
 from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.lender import Stamp
+from chainwatch.lending.integers import WAD
+from chainwatch.lending.protocol import MarketView, Valued
+from chainwatch.lending.snapshots import Stamp
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, Factor, Leg, Snapshot
+from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
 
 INVERSE = "inverse"  # a factor that divides: the price follows 1/x
-
-P = TypeVar("P")
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules by which accounts were valued; the fields are those of a Snapshot row."""
-
-    profile: str
-    hf_rule: str
-    close_rule: str
-    base_decimals: int
-    quote: str = "USD"
-    quote_usd: float | None = 1.0
-    reserves_usd: float | None = None
-    target_reserves_usd: float | None = None
+# Assets without a price that a note names one by one.
+NAMED_ASSETS = 5
 
 
 def snapshot_rows(
-    market: Market,
-    revision: int,
-    stamp: Stamp,
-    positions: Mapping[str, P],
-    value: Callable[[str, P], tuple[Account, list[Leg]]],
-    rules: Rules,
+    stamp: Stamp, revision: int, view: MarketView, valued: Iterable[tuple[str, int, Valued]]
 ) -> list[Row]:
-    """Each account with its legs, in the order of names, then the Snapshot row.
+    """The market's rows, each account with its legs, then the Snapshot row.
 
-    `value` gives the rows of one account from its position.
+    `valued` are (account, block at which it was read, its figures).
     """
-    rows: list[Row] = []
-    failed = 0
-    for name, position in sorted(positions.items(), key=lambda item: item[0]):
-        account, legs = value(name, position)
-        failed += account.status.startswith("n/a")
+    rows: list[Row] = [
+        msgspec.structs.replace(row, snapshot=stamp.snapshot)
+        for row in (*view.reserves, *view.emodes)
+    ]
+    rows += _factor_rows(stamp, view.exposures)
+    decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
+    accounts = failed = 0
+    for name, read_block, figures in valued:
+        account = _account_row(stamp, view, name, read_block, figures)
         rows.append(account)
-        rows += legs
-    rows.append(
-        Snapshot(
-            snapshot=stamp.snapshot,
-            market=market.name,
-            protocol=market.protocol,
-            provenance=market.provenance,
-            chain_id=market.chain_id,
-            block_number=stamp.at.number,
-            block_hash=stamp.at.hash,
-            block_time=stamp.at.moment,
-            read_at=stamp.read_at,
-            revision=revision,
-            scope=stamp.scope,
-            accounts=len(positions),
-            accounts_read=stamp.accounts_read,
-            accounts_failed=failed,
-            based_on=stamp.based_on,
-            endpoint=stamp.endpoint,
-            **msgspec.structs.asdict(rules),
-        )
-    )
+        rows += _leg_rows(stamp, view, name, decimals, figures)
+        accounts += 1
+        failed += account.status.startswith("n/a")
+    rows.append(_snapshot_row(stamp, revision, view, accounts, failed))
     return rows
 
 
-def factor_rows(
-    stamp: Stamp, market: Market, exposures: Mapping[str, Sequence[Exposure]]
-) -> list[Factor]:
+def missing_prices(market: Market, reserves: Sequence[Reserve]) -> list[str]:
+    """A line about the assets without a price; none where all have one."""
+    unpriced = [r for r in reserves if r.price is None]
+    if not unpriced:
+        return []
+    names = ", ".join(dict.fromkeys(r.symbol for r in unpriced[:NAMED_ASSETS]))
+    more = f" and {len(unpriced) - NAMED_ASSETS} more" if len(unpriced) > NAMED_ASSETS else ""
+    return [
+        f"{market.name}: the oracle gives no price for {names}{more}; accounts that use "
+        f"{'it' if len(unpriced) == 1 else 'them'} are n/a"
+    ]
+
+
+def _snapshot_row(
+    stamp: Stamp, revision: int, view: MarketView, accounts: int, failed: int
+) -> Snapshot:
+    market, at = stamp.reading.market, stamp.reading.block
+    return Snapshot(
+        snapshot=stamp.snapshot,
+        market=market.name,
+        protocol=market.protocol,
+        provenance=market.provenance,
+        chain_id=market.chain_id,
+        block_number=at.number,
+        block_hash=at.hash,
+        block_time=at.moment,
+        read_at=stamp.read_at,
+        revision=revision,
+        scope=stamp.scope,
+        accounts=accounts,
+        accounts_read=stamp.accounts_read,
+        accounts_failed=failed,
+        based_on=stamp.based_on,
+        endpoint=stamp.reading.rpc.host,
+        **msgspec.structs.asdict(view.rules),
+    )
+
+
+def _factor_rows(stamp: Stamp, exposures: Mapping[str, Sequence[Exposure]]) -> list[Factor]:
     """What moves each asset's price, by asset."""
     return [
         Factor(
             snapshot=stamp.snapshot,
-            market=market.name,
-            block_number=stamp.at.number,
+            market=stamp.reading.market.name,
+            block_number=stamp.reading.block.number,
             asset=asset,
             factor=exposure.factor,
             beta=exposure.beta,
@@ -94,4 +99,61 @@ def factor_rows(
         )
         for asset, asset_exposures in exposures.items()
         for exposure in asset_exposures
+    ]
+
+
+def _account_row(
+    stamp: Stamp, view: MarketView, name: str, read_block: int, valued: Valued
+) -> Account:
+    """An account's row; its figures are left out where it cannot be valued."""
+    currency = valued.currency or view.currency
+    collateral: int | None = valued.collateral
+    debt: int | None = valued.debt
+    hf, lt_bps = valued.hf, valued.lt_bps
+    status = "no debt" if hf is None else "ok"
+    if valued.failure:
+        collateral = debt = hf = lt_bps = None
+        status = f"n/a ({valued.failure})"
+    return Account(
+        snapshot=stamp.snapshot,
+        market=stamp.reading.market.name,
+        block_number=stamp.reading.block.number,
+        account=name,
+        emode=valued.emode,
+        status=status,
+        collateral_base=collateral,
+        debt_base=debt,
+        hf_wad=hf,
+        liquidatable=valued.liquidatable,
+        liquidatable_accrued=valued.liquidatable_accrued,
+        lt_bps=lt_bps,
+        collateral_usd=currency.worth(collateral),
+        debt_usd=currency.worth(debt),
+        hf=None if hf is None else hf / WAD,
+        legs=sum(leg.side != "idle" for leg in valued.legs),
+        read_block=read_block,
+    )
+
+
+def _leg_rows(
+    stamp: Stamp, view: MarketView, name: str, decimals: Mapping[str, int], valued: Valued
+) -> list[Leg]:
+    currency = valued.currency or view.currency
+    return [
+        Leg(
+            snapshot=stamp.snapshot,
+            market=stamp.reading.market.name,
+            account=name,
+            asset=leg.asset,
+            side=leg.side,
+            scaled=leg.scaled,
+            raw=leg.raw,
+            value=leg.value,
+            amount=leg.raw / int(10 ** decimals[leg.asset]),
+            usd=currency.worth(leg.value),
+            lt_bps=leg.lt_bps,
+            bonus_bps=leg.bonus_bps,
+            **leg.stored,
+        )
+        for leg in valued.legs
     ]

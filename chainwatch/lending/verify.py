@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
-from chainwatch.chain.client import Rpc
-from chainwatch.chain.markets import Market
-from chainwatch.chain.types import Block
+from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Feed
+from chainwatch.errors import UsageError
+from chainwatch.lending.parts import in_parts
+from chainwatch.lending.protocol import Figure, LendingProtocol
 from chainwatch.lending.snapshots import newest_snapshot
+from chainwatch.lending.survey import stored_accounts
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Mismatch, Snapshot, Verification
+
+P = TypeVar("P")
 
 
 def choose_accounts(accounts: list[Account], sample: int | None, seed: str) -> list[Account]:
@@ -34,40 +39,48 @@ def choose_accounts(accounts: list[Account], sample: int | None, seed: str) -> l
 class SnapshotSample(msgspec.Struct, frozen=True):
     """Accounts of a stored snapshot that are compared with the chain at its block."""
 
-    market: Market
-    rpc: Rpc
     snapshot: Snapshot
-    at: Block
-    accounts: dict[str, Account]
+    reading: Reading
+    accounts: list[Account]
 
 
-async def load_sample(feed: Feed, size: int | None) -> SnapshotSample:
-    """Accounts of the market's newest snapshot, all or `size` of them.
+async def verify_snapshot(
+    feed: Feed, lending: LendingProtocol[P], sample: int | None, independent: bool
+) -> tuple[Verification, list[Row]]:
+    """Compare the newest snapshot with what the contracts say at its block.
 
-    Raises UsageError without a snapshot, Reorged where its block left the chain.
+    `sample` limits the accounts: all with a health factor under 1.1, the rest sampled at random.
+    `independent` reads through web3's own codecs and transport instead of ours. Raises UsageError
+    without a snapshot or without such a second reading, Reorged where its block is gone.
     """
-    market = feed.market()
-    rpc = await feed.rpc(market)
-    snapshot, at = await newest_snapshot(feed, rpc, market)
+    if independent and not lending.second_reading:
+        raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
+    compared = await _load_sample(feed, sample)
+    reading = compared.reading
+    stored = await stored_accounts(lending, feed, compared.snapshot)
+    accounts = {a.account: stored[a.account] for a in compared.accounts}
+    if independent:
+        method = f"{lending.method} through web3"
+        figures = await lending.independent_figures(reading, accounts, feed.progress)
+        return _compare(feed, compared, figures, method)
+    opened = await lending.open(reading)
+    figures = []
+    for done, part in in_parts(list(accounts)):
+        own = {name: accounts[name] for name in part}
+        figures += await lending.chain_figures(reading, opened, own)
+        feed.progress(f"{reading.market.name}: accounts verified", done, len(accounts))
+    return _compare(feed, compared, figures, lending.method)
+
+
+async def _load_sample(feed: Feed, size: int | None) -> SnapshotSample:
+    """Accounts of the market's newest snapshot, all or `size` of them, in the order of names."""
+    snapshot, reading = await newest_snapshot(feed)
     stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
     accounts = choose_accounts(stored, size, snapshot.block_hash)
-    return SnapshotSample(market, rpc, snapshot, at, {a.account: a for a in accounts})
+    return SnapshotSample(snapshot, reading, sorted(accounts, key=lambda a: a.account))
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """One figure of one account: ours and the chain's.
-
-    None stands for n/a (ours) and for a call that reverted (the chain's). A verdict is 1 or 0.
-    """
-
-    account: str
-    name: str
-    ours: int | None
-    chain: int | None
-    why_not_ours: str = "n/a"
-
-
-def compare_figures(
+def _compare(
     feed: Feed, sample: SnapshotSample, figures: Iterable[Figure], method: str
 ) -> tuple[Verification, list[Row]]:
     """The result of a comparison, and a Mismatch row for each figure that differs."""
@@ -104,7 +117,7 @@ def compare_figures(
             checked=len(sample.accounts),
             mismatched=len(wrong),
             max_abs_error=worst,
-            endpoint=sample.rpc.host,
+            endpoint=sample.reading.rpc.host,
         ),
         mismatches,
     )

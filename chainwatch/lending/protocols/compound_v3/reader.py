@@ -19,24 +19,26 @@ from chainwatch.chain.types import Log
 from chainwatch.errors import ConfigError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
-from chainwatch.lending.lender import FIX_MARKET, Opened, Watch
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.oracles import exposures_in_usd, resolve
 from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocol import (
+    FIX_MARKET,
     Currency,
+    Figure,
     LegValue,
     LendingProtocol,
     Liquidation,
     MarketView,
+    Opened,
+    Rules,
     Stored,
     Valued,
+    Watch,
 )
 from chainwatch.lending.protocols.compound_v3 import arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
 from chainwatch.lending.sources import publish
-from chainwatch.lending.valuation import Rules
-from chainwatch.lending.verify import Figure
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
 
 COMET = Contract("comet", "a Comet")
@@ -135,7 +137,7 @@ class Comet(LendingProtocol[_CometPosition]):
         watch = Watch(
             lender=reading.pool,
             contracts=(reading.pool,),
-            places=account_places((COMET, ACCOUNTS)),
+            accounts=account_places((COMET, ACCOUNTS)),
             borrows=frozenset({SUPPLY_COLLATERAL.topic, TRANSFER_COLLATERAL.topic}),
         )
         return Opened(revision=0, watch=watch, context=config)

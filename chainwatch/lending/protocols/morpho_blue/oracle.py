@@ -12,9 +12,9 @@ import msgspec
 from chainwatch.chain.contract import Contract
 from chainwatch.chain.reading import Reading
 from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
-from chainwatch.lending.lender import NO_ADDRESS
 from chainwatch.lending.oracles import currency_exposure, resolve
 from chainwatch.lending.price_sources import Quote, read_quotes
+from chainwatch.lending.protocol import NO_ADDRESS
 
 ORACLE = Contract("morpho_oracle", "an oracle of Morpho")
 PRICE = ORACLE.function("price")

@@ -20,23 +20,27 @@ from chainwatch.chain.types import Log, Reverted
 from chainwatch.errors import ConfigError
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import WAD
-from chainwatch.lending.lender import FIX_MARKET, NO_ADDRESS, Opened, Watch, scoped_name
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
+    FIX_MARKET,
+    NO_ADDRESS,
     Currency,
+    Figure,
     LegValue,
     LendingProtocol,
     Liquidation,
     MarketView,
+    Opened,
+    Rules,
     Stored,
     Valued,
+    Watch,
+    scoped_name,
 )
 from chainwatch.lending.protocols.morpho_blue import arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, BorrowTotals
 from chainwatch.lending.protocols.morpho_blue.oracle import OracleReading, read_oracles
 from chainwatch.lending.sources import publish
-from chainwatch.lending.valuation import Rules
-from chainwatch.lending.verify import Figure
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
 
 MORPHO = Contract("morpho_blue", "Morpho Blue")
@@ -134,7 +138,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         watch = Watch(
             lender=reading.pool,
             contracts=(reading.pool,),
-            places=account_places((MORPHO, ACCOUNTS)),
+            accounts=account_places((MORPHO, ACCOUNTS)),
             borrows=frozenset({BORROW.topic}),
             part=ID_TOPIC,
         )
