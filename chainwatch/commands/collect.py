@@ -294,7 +294,8 @@ def _compare(
 def _raise_mismatches(results: list[Verification], mismatches: list[Mismatch]) -> None:
     teller = get_session().teller
     for m in mismatches[:20]:
-        teller.note(f"{m.market} {m.account} {m.figure}: ours {m.ours}, chain {m.chain}")
+        name = " ".join(filter(None, (m.market, m.account, m.position, m.figure)))
+        teller.note(f"{name}: ours {m.ours}, chain {m.chain}")
     if len(mismatches) > 20:
         teller.note(f"… and {len(mismatches) - 20} more in table mismatches")
     if mismatches:

@@ -17,7 +17,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged
-from chainwatch.lending.protocol import LendingProtocol, Liquidation
+from chainwatch.lending.protocol import LendingProtocol, Liquidation, name_parts
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import ChainLiquidation
@@ -121,7 +121,7 @@ def event_row(
     seized: tuple[int | None, str | None] = (None, None),
     kind: str = "liquidation",
 ) -> ChainLiquidation:
-    """The row of an event before anything in it is priced.
+    """The row of an event before anything in it is priced; `account` is the account's name.
 
     `repaid` and `seized` are (token units, asset) as the event has them, None where it does not.
     """
@@ -136,7 +136,8 @@ def event_row(
         tx_hash=log.transaction,
         log_index=log.index,
         kind=kind,
-        account=account,
+        account=name_parts(account)[0],
+        position=name_parts(account)[1],
         liquidator=liquidator,
         debt_repaid_raw=repaid[0],
         debt_asset=repaid[1],

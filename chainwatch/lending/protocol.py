@@ -17,7 +17,7 @@ from chainwatch.chain.contract import Event, Places, Request
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.lending.exposures import Exposure
-from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve
+from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve, Touch
 
 NO_ADDRESS = "0x" + "00" * 20
 # The end of a message about a contract of another kind.
@@ -263,8 +263,19 @@ class LendingProtocol(ABC, Generic[P]):
 
 
 def scoped_name(address: str, part: str) -> str:
-    """The name of an address within one part of a contract: `0x…:0x…`, the address first."""
-    return f"{address}:{part}"
+    """The name of an address within one part of a contract: `0x…:0x…`; the address without one."""
+    return f"{address}:{part}" if part else address
+
+
+def name_parts(name: str) -> tuple[str, str]:
+    """(address, part) of a name; the part is empty where an address has one position only."""
+    address, _, part = name.partition(":")
+    return address, part
+
+
+def name_of(row: Account | Leg | Touch) -> str:
+    """The name of the account that a row belongs to."""
+    return scoped_name(row.account, row.position)
 
 
 async def any_above_zero(reading: Reading, requests: Sequence[Request]) -> bool:

@@ -10,7 +10,7 @@ from chainwatch.chain.markets import Market
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
-from chainwatch.lending.protocol import NO_ADDRESS, Watch, scoped_name
+from chainwatch.lending.protocol import NO_ADDRESS, Watch, name_of, name_parts, scoped_name
 from chainwatch.tables.lending import Scan, Snapshot, Touch
 
 
@@ -126,7 +126,8 @@ def _touches(market: str, watch: Watch, to_hash: str, logs: Sequence[Log]) -> li
     return [
         Touch(
             market=market,
-            account=account,
+            account=name_parts(account)[0],
+            position=name_parts(account)[1],
             block_number=block,
             to_hash=to_hash,
             borrowed=account in borrowed,
@@ -165,5 +166,5 @@ async def accounts_to_read(
     )
     hashes = {scan.to_hash for scan in scans}
     named = [t for t in touched if t.to_hash in hashes]
-    in_scope = {t.account for t in named if t.borrowed or scope == "all"}
-    return in_scope | ({t.account for t in named} & stored.keys())
+    in_scope = {name_of(t) for t in named if t.borrowed or scope == "all"}
+    return in_scope | ({name_of(t) for t in named} & stored.keys())

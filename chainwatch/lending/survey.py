@@ -15,7 +15,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
 from chainwatch.lending.parts import read_in_parts
-from chainwatch.lending.protocol import LendingProtocol, Opened, Stored
+from chainwatch.lending.protocol import LendingProtocol, Opened, Stored, name_of
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
 from chainwatch.lending.snapshots import Stamp, base_snapshot
 from chainwatch.lending.valuation import missing_prices, snapshot_rows
@@ -93,11 +93,11 @@ async def stored_accounts(
     """The accounts of a stored snapshot."""
     legs: dict[str, list[Leg]] = {}
     for leg in await feed.stored(Leg, "snapshot = $s", s=snapshot.snapshot):
-        legs.setdefault(leg.account, []).append(leg)
+        legs.setdefault(name_of(leg), []).append(leg)
     stored = {}
     for row in await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot):
-        own = legs.get(row.account, ())
-        stored[row.account] = Stored(row, own, lending.stored_position(row, own))
+        own = legs.get(name_of(row), ())
+        stored[name_of(row)] = Stored(row, own, lending.stored_position(row, own))
     return stored
 
 

@@ -9,7 +9,7 @@ import msgspec
 from chainwatch.chain.markets import Market
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import WAD
-from chainwatch.lending.protocol import MarketView, Valued
+from chainwatch.lending.protocol import MarketView, Valued, name_parts
 from chainwatch.lending.snapshots import Stamp
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -118,7 +118,8 @@ def _account_row(
         snapshot=stamp.snapshot,
         market=stamp.reading.market.name,
         block_number=stamp.reading.block.number,
-        account=name,
+        account=name_parts(name)[0],
+        position=name_parts(name)[1],
         emode=valued.emode,
         status=status,
         collateral_base=collateral,
@@ -139,11 +140,13 @@ def _leg_rows(
     stamp: Stamp, view: MarketView, name: str, decimals: Mapping[str, int], valued: Valued
 ) -> list[Leg]:
     currency = valued.currency or view.currency
+    account, position = name_parts(name)
     return [
         Leg(
             snapshot=stamp.snapshot,
             market=stamp.reading.market.name,
-            account=name,
+            account=account,
+            position=position,
             asset=leg.asset,
             side=leg.side,
             scaled=leg.scaled,

@@ -12,7 +12,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Feed
 from chainwatch.errors import UsageError
 from chainwatch.lending.parts import in_parts
-from chainwatch.lending.protocol import Figure, LendingProtocol
+from chainwatch.lending.protocol import Figure, LendingProtocol, name_of, name_parts
 from chainwatch.lending.snapshots import newest_snapshot
 from chainwatch.lending.survey import stored_accounts
 from chainwatch.tables.base import Row
@@ -58,7 +58,7 @@ async def verify_snapshot(
     compared = await _load_sample(feed, sample)
     reading = compared.reading
     stored = await stored_accounts(lending, feed, compared.snapshot)
-    accounts = {a.account: stored[a.account] for a in compared.accounts}
+    accounts = {name_of(a): stored[name_of(a)] for a in compared.accounts}
     if independent:
         method = f"{lending.method} through web3"
         figures = await lending.independent_figures(reading, accounts, feed.progress)
@@ -77,7 +77,7 @@ async def _load_sample(feed: Feed, size: int | None) -> SnapshotSample:
     snapshot, reading = await newest_snapshot(feed)
     stored = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
     accounts = choose_accounts(stored, size, snapshot.block_hash)
-    return SnapshotSample(snapshot, reading, sorted(accounts, key=lambda a: a.account))
+    return SnapshotSample(snapshot, reading, sorted(accounts, key=name_of))
 
 
 def _compare(
@@ -100,7 +100,8 @@ def _compare(
                 market=snapshot.market,
                 block_number=snapshot.block_number,
                 verified_at=now,
-                account=figure.account,
+                account=name_parts(figure.account)[0],
+                position=name_parts(figure.account)[1],
                 figure=figure.name,
                 ours=figure.why_not_ours if figure.ours is None else str(int(figure.ours)),
                 chain="reverted" if figure.chain is None else str(int(figure.chain)),

@@ -8,6 +8,10 @@ from typing import Annotated
 from chainwatch.tables import close_rules
 from chainwatch.tables.base import Row, Uint
 
+Position = Annotated[
+    str, "which position of the account: Morpho Blue: id of the market; empty where it has one"
+]
+
 # --- snapshots --------------------------------------------------------------------------------
 
 
@@ -29,10 +33,13 @@ class Touch(Row, frozen=True, kw_only=True):
     """An account that events in a range of blocks name: it is in scope and is read again."""
 
     table = "touches"
-    key = ("market", "account", "block_number", "to_hash")
+    key = ("market", "account", "position", "block_number", "to_hash")
 
     market: Annotated[str, "market the events belong to"]
     account: Annotated[str, "account address, lower case"]
+    position: Annotated[
+        str, "which of its positions: Morpho Blue: id of the market, else empty"
+    ] = ""
     block_number: Annotated[int, "last block of the range in which an event names the account"]
     to_hash: Annotated[str, "hash of the range's last block, as in scans"]
     borrowed: Annotated[bool, "one of the events is a Borrow on the account's behalf"]
@@ -191,15 +198,16 @@ class Account(Row, frozen=True, kw_only=True):
     """One account of a market at the snapshot's block, integers as the contract returns them."""
 
     table = "account_health"
-    key = ("snapshot", "account")
+    key = ("snapshot", "account", "position")
     repeats = False
 
     snapshot: Annotated[str, "snapshot it belongs to"]
     market: Annotated[str, "market"]
     block_number: Annotated[int, "block of the snapshot"]
-    account: Annotated[
-        str, "account address, lower case; Morpho Blue: with the market's id, 0x…:0x…"
-    ]
+    account: Annotated[str, "account address, lower case"]
+    position: Annotated[
+        str, "which of its positions: Morpho Blue: id of the market, else empty"
+    ] = ""
     emode: Annotated[int, "e-mode category chosen by the account, 0 = none"]
     status: Annotated[str, "ok, no debt, or n/a (reason)"]
     collateral_base: Annotated[Uint | None, "collateral in base units; null if status is n/a"]
@@ -225,12 +233,15 @@ class Leg(Row, frozen=True, kw_only=True):
     """One balance of one account: collateral that counts, or debt, in one asset."""
 
     table = "legs"
-    key = ("snapshot", "account", "asset", "side")
+    key = ("snapshot", "account", "position", "asset", "side")
     repeats = False
 
     snapshot: Annotated[str, "snapshot it belongs to"]
     market: Annotated[str, "market"]
     account: Annotated[str, "account address, lower case"]
+    position: Annotated[
+        str, "which of its positions: Morpho Blue: id of the market, else empty"
+    ] = ""
     asset: Annotated[str, "address of the underlying token, lower case"]
     side: Annotated[str, "collateral or debt"]
     scaled: Annotated[Uint, "scaled balance (variable debt or aToken), as stored on chain"]
@@ -277,6 +288,9 @@ class ChainLiquidation(Row, frozen=True, kw_only=True):
     log_index: Annotated[int, "position of the log in its block"]
     kind: Annotated[str, "liquidation, absorb-debt, absorb-collateral, sale or deficit"]
     account: Annotated[str, "account that was liquidated; empty for a sale"]
+    position: Annotated[
+        str, "which of its positions: Morpho Blue: id of the market, else empty"
+    ] = ""
     liquidator: Annotated[str, "address that repaid, absorbed or bought; empty if not in the event"]
     debt_asset: Annotated[str | None, "asset that was repaid"] = None
     debt_symbol: Annotated[str | None, "its symbol, a label"] = None
@@ -320,13 +334,16 @@ class Mismatch(Row, frozen=True, kw_only=True):
     """One figure in which a snapshot and the chain differ."""
 
     table = "mismatches"
-    key = ("snapshot", "verified_at", "account", "figure")
+    key = ("snapshot", "verified_at", "account", "position", "figure")
 
     snapshot: Annotated[str, "snapshot that was checked"]
     market: Annotated[str, "market"]
     block_number: Annotated[int, "block at which the chain was asked"]
     verified_at: Annotated[datetime, "when the check ended"]
     account: Annotated[str, "account address"]
+    position: Annotated[
+        str, "which of its positions: Morpho Blue: id of the market, else empty"
+    ] = ""
     figure: Annotated[str, "collateral, debt or health factor"]
     ours: Annotated[str, "integer computed here, or n/a (reason)"]
     chain: Annotated[str, "the chain's integer, or the error of its call"]

@@ -35,6 +35,7 @@ from chainwatch.lending.protocol import (
     Stored,
     Valued,
     Watch,
+    name_parts,
     scoped_name,
 )
 from chainwatch.lending.protocols.morpho_blue import arithmetic
@@ -159,7 +160,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     ) -> dict[str, _MorphoPosition]:
         requests = []
         for account in accounts:
-            address, market_id = account.split(":")
+            address, market_id = name_parts(account)
             requests.append(POSITION(reading.pool, market_id, address))
         return {
             account: _MorphoPosition(collateral=stored.collateral, shares=stored.borrow_shares)
@@ -173,7 +174,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, _MorphoPosition]
     ) -> MarketView:
-        markets = await _read_markets(reading, {a.split(":")[1] for a in positions})
+        markets = await _read_markets(reading, {name_parts(a)[1] for a in positions})
         broken = [m for m in markets.values() if m.failure]
         notes = [
             f"{reading.market.name}: {len(broken)} of {len(markets)} markets cannot be valued "
@@ -200,7 +201,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     def value(
         self, state: Mapping[str, _MorphoMarket], account: str, position: _MorphoPosition
     ) -> Valued:
-        market = state[account.split(":")[1]]
+        market = state[name_parts(account)[1]]
         failure, price = market.failure, market.price
         debt = arithmetic.assets_up(position.shares, market.totals) if position.shares else 0
         if price is not None and position.collateral * price >= UINT_END:
@@ -245,11 +246,11 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         Morpho has no view of health. A simulated `liquidate` of one unit of collateral reverts
         with "position is healthy", or fails later because the caller has no loan token.
         """
-        params = await _read_params(reading, {a.split(":")[1] for a in accounts})
+        params = await _read_params(reading, {name_parts(a)[1] for a in accounts})
         fresh = await self.read_positions(reading, opened, list(accounts))
         calls = []
         for account in accounts:
-            address, market_id = account.split(":")
+            address, market_id = name_parts(account)
             terms = params[market_id]
             # One unit to seize, no shares, and the empty `data` at the end.
             rest = (address, 1, 0, (len(terms) + 4) * abi.WORD, 0)
