@@ -1,4 +1,4 @@
-"""A stored snapshot compared with the chain at its block, figure by figure."""
+"""A stored snapshot snapshot_sample with the chain at its block, figure by figure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def choose_accounts(accounts: list[Account], sample: int | None, seed: str) -> l
 
 
 class SnapshotSample(msgspec.Struct, frozen=True):
-    """Accounts of a stored snapshot that are compared with the chain at its block."""
+    """Accounts of a stored snapshot that are snapshot_sample with the chain at its block."""
 
     snapshot: Snapshot
     reading: Reading
@@ -55,21 +55,21 @@ async def verify_snapshot(
     """
     if independent and not lending.second_reading:
         raise UsageError("--with-web3 compares Aave v2 and v3 and Spark markets only")
-    compared = await _load_sample(feed, sample)
-    reading = compared.reading
-    stored = await stored_accounts(lending, feed, compared.snapshot)
-    accounts = {name_of(a): stored[name_of(a)] for a in compared.accounts}
+    snapshot_sample = await _load_sample(feed, sample)
+    reading = snapshot_sample.reading
+    stored = await stored_accounts(lending, feed, snapshot_sample.snapshot)
+    accounts = {name_of(a): stored[name_of(a)] for a in snapshot_sample.accounts}
     if independent:
         method = f"{lending.method} through web3"
         figures = await lending.independent_figures(reading, accounts, feed.progress)
-        return _compare(feed, compared, figures, method)
+        return _compare(feed, snapshot_sample, figures, method)
     opened = await lending.open(reading)
     figures = []
     for done, part in in_parts(list(accounts)):
         own = {name: accounts[name] for name in part}
         figures += await lending.chain_figures(reading, opened, own)
         feed.progress(f"{reading.market.name}: accounts verified", done, len(accounts))
-    return _compare(feed, compared, figures, lending.method)
+    return _compare(feed, snapshot_sample, figures, lending.method)
 
 
 async def _load_sample(feed: Feed, size: int | None) -> SnapshotSample:

@@ -16,17 +16,20 @@ from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.lending.integers import BPS, RAY, UINT_MAX, WAD, ceil_div, unit_of
-from chainwatch.lending.lender import Opened, Watch
 from chainwatch.lending.liquidations import event_row, priced_row
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.protocol import (
     Currency,
+    Figure,
     LegValue,
     LendingProtocol,
     Liquidation,
     MarketView,
+    Opened,
+    Rules,
     Stored,
     Valued,
+    Watch,
     any_above_zero,
 )
 from chainwatch.lending.protocols.aave_v4 import arithmetic
@@ -40,8 +43,6 @@ from chainwatch.lending.protocols.aave_v4.spoke import (
     read_terms,
 )
 from chainwatch.lending.sources import publish
-from chainwatch.lending.valuation import Rules
-from chainwatch.lending.verify import Figure
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
 
 GET_RESERVE_TOTAL_DEBT = SPOKE.function("getReserveTotalDebt")
@@ -88,7 +89,7 @@ class Spoke(LendingProtocol[SpokePosition]):
         watch = Watch(
             lender=reading.pool,
             contracts=(reading.pool,),
-            places=account_places((SPOKE, ACCOUNTS)),
+            accounts=account_places((SPOKE, ACCOUNTS)),
             borrows=frozenset({BORROW.topic}),
         )
         return Opened(revision=0, watch=watch, context=terms)

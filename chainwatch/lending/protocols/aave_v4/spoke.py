@@ -12,8 +12,8 @@ from chainwatch.chain.erc20 import SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
 from chainwatch.lending.integers import WAD, unit_of
-from chainwatch.lending.lender import FIX_MARKET, scoped_name
 from chainwatch.lending.liquidations import Amount
+from chainwatch.lending.protocol import FIX_MARKET, scoped_name
 from chainwatch.lending.protocols.aave_v4 import arithmetic
 from chainwatch.lending.protocols.aave_v4.arithmetic import Drawn, SpokeAccountState, Supplied
 
