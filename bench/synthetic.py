@@ -69,7 +69,7 @@ def build(home: Path, accounts: int) -> Store:
             Factor: f"""SELECT {_COMMON}, 1 AS block_number, asset, factor, 1e0 AS beta,
                 'feed' AS kind, asset AS feed, factor AS description, price AS factor_price
                 FROM asset""",
-            Account: f"""SELECT {_COMMON}, 1 AS block_number, account, 0 AS emode, 'ok' AS status,
+            Account: f"""SELECT {_COMMON}, 1 AS block_number, account, '' AS position, 0 AS emode, 'ok' AS status,
                 CAST(sum(usd * (side = 'collateral')::INT) * 1e8 AS DECIMAL(38,0)) AS collateral_base,
                 CAST(sum(usd * (side = 'debt')::INT) * 1e8 AS DECIMAL(38,0)) AS debt_base,
                 CAST(1e18 * sum(usd * lt / 1e4) / sum(usd * (side = 'debt')::INT) AS DECIMAL(38,0))
@@ -78,7 +78,7 @@ def build(home: Path, accounts: int) -> Store:
                 sum(usd * (side = 'debt')::INT) AS debt_usd,
                 sum(usd * lt / 1e4) / sum(usd * (side = 'debt')::INT) AS hf, count(*) AS legs,
                 1 AS read_block FROM leg GROUP BY account ORDER BY account""",
-            Leg: f"""SELECT {_COMMON}, account, asset, side,
+            Leg: f"""SELECT {_COMMON}, account, '' AS position, asset, side,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS scaled,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS raw,
                 CAST(usd * 1e8 AS DECIMAL(38,0)) AS value, usd / price AS amount, usd,

@@ -94,11 +94,18 @@ def _report(
     )
     if explain:
         rows: list[tuple[object, ...]] = [
-            (m.market, m.part, m.account, float(m.before_usd), float(m.change_usd))
+            (m.market, m.part, m.account, m.position, float(m.before_usd), float(m.change_usd))
             for m in difference.movers
         ]
-        names: tuple[str, ...] = ("market", "part", "account", "before_usd", "change_usd")
-        kinds: tuple[str, ...] = ("VARCHAR",) * 3 + ("DOUBLE",) * 2
+        names: tuple[str, ...] = (
+            "market",
+            "part",
+            "account",
+            "position",
+            "before_usd",
+            "change_usd",
+        )
+        kinds: tuple[str, ...] = ("VARCHAR",) * 4 + ("DOUBLE",) * 2
         notes = [f"the {MOVERS} accounts whose collateral at risk each part changed most"]
         return Report(
             Result(names, kinds, rows),
@@ -106,6 +113,7 @@ def _report(
             title=title,
             header=header,
             meta=meta,
+            shown=names,
             notes=notes,
         )
     rows = []

@@ -77,6 +77,7 @@ class Mover(msgspec.Struct, frozen=True):
     market: str
     part: str
     account: str
+    position: str
     before_usd: Decimal
     change_usd: Decimal
 
@@ -95,7 +96,7 @@ DUST_USD = Decimal("0.01")
 
 # The state after a step, as a snapshot of its own: $step counts from 0 (older) to 8 (newer).
 _LEGS = """
-SELECT $name AS snapshot, $name AS market, account, asset, side, amount,
+SELECT $name AS snapshot, $name AS market, account, position, asset, side, amount,
        CASE WHEN $step = 0 THEN before_usd WHEN $step = 8 THEN after_usd
             ELSE amount * after_price END AS usd,
        0 AS scaled, 0 AS raw,
@@ -119,7 +120,7 @@ FROM (
   FROM changed WHERE market = $market
 ) AS stepped
 WHERE amount IS NOT NULL AND (amount > 0e0 OR $step IN (0, 8))
-ORDER BY account, asset, side
+ORDER BY account, position, asset, side
 """
 _FACTORS = """
 SELECT $name AS snapshot, $name AS market, 0 AS block_number, f.asset, f.factor, f.beta, f.kind,
@@ -159,7 +160,8 @@ FROM snapshots AS n, snapshots AS o
 WHERE n.snapshot = $after AND o.snapshot = $before
 """
 _AT_RISK = """
-SELECT account, CAST(collateral_usd + collateral_moving_usd * (x - 1e0) AS DECIMAL(38, 6)) AS usd
+SELECT account, position,
+       CAST(collateral_usd + collateral_moving_usd * (x - 1e0) AS DECIMAL(38, 6)) AS usd
 FROM triggers(p_factor := $factor, p_market := $name)
 WHERE direction = 'now' OR (direction = 'down' AND $direction = 'down' AND x >= 1e0 - $range - 1e-9)
    OR (direction = 'up' AND $direction = 'up' AND x <= 1e0 + $range + 1e-9)
@@ -297,13 +299,17 @@ def _step(catalog: Catalog, name: str, step: int, older: MarketState, newer: Mar
         catalog.keep(table, text, used, append=True)
 
 
-def _at_risk(catalog: Catalog, wall: WallRange, name: str) -> dict[str, Decimal]:
-    """The collateral at risk of each account in the wall of a state, USD."""
+# The collateral at risk of accounts by (account, position), USD.
+AtRisk = Mapping[tuple[str, str], Decimal]
+
+
+def _at_risk(catalog: Catalog, wall: WallRange, name: str) -> AtRisk:
+    """The collateral at risk of each account in the wall of a state."""
     rows = catalog.run(
         _AT_RISK,
         {"factor": wall.factor, "name": name, "direction": wall.direction, "range": wall.reach},
     ).rows
-    return {str(account): Decimal(usd) for account, usd in rows}
+    return {(str(account), str(position)): Decimal(usd) for account, position, usd in rows}
 
 
 def _seizable(catalog: Catalog, wall: WallRange, name: str) -> Decimal:
@@ -316,13 +322,11 @@ def _seizable(catalog: Catalog, wall: WallRange, name: str) -> Decimal:
     return Decimal(rows[0][0])
 
 
-def _movers(
-    market: str, part: str, before: Mapping[str, Decimal], after: Mapping[str, Decimal]
-) -> list[Mover]:
+def _movers(market: str, part: str, before: AtRisk, after: AtRisk) -> list[Mover]:
     zero = Decimal(0)
     movers = [
-        Mover(market, part, account, before.get(account, zero), change)
-        for account in before.keys() | after.keys()
-        if abs(change := after.get(account, zero) - before.get(account, zero)) >= DUST_USD
+        Mover(market, part, *key, before.get(key, zero), change)
+        for key in before.keys() | after.keys()
+        if abs(change := after.get(key, zero) - before.get(key, zero)) >= DUST_USD
     ]
-    return sorted(movers, key=lambda m: (-abs(m.change_usd), m.account))
+    return sorted(movers, key=lambda m: (-abs(m.change_usd), m.account, m.position))

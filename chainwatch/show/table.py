@@ -58,7 +58,7 @@ def columns_shown(report: Report) -> list[Shown]:
         if name not in result.columns:
             continue
         i = result.columns.index(name)
-        if not result.rows or any(row[i] != "all" for row in result.rows):
+        if not result.rows or any(row[i] not in ("all", "") for row in result.rows):
             shown.append(Shown(i, title.replace("_", " ") or heading(name, units[i]), units[i]))
     return shown
 
