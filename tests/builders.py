@@ -28,6 +28,7 @@ from chainwatch.lake import query
 from chainwatch.lake.engine import Result
 from chainwatch.lake.store import Store
 from chainwatch.lending.integers import percent_mul, wad_div
+from chainwatch.lending.protocol import name_of
 from chainwatch.settings import Settings
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Depth
@@ -471,12 +472,12 @@ class Watched:
     def accounts(self, snapshot: Snapshot | None = None) -> dict[str, Account]:
         of_snapshot = snapshot or self.snapshot()
         rows = self.store.rows(Account, "snapshot = $s", {"s": of_snapshot.snapshot})
-        return {row.account: row for row in rows}
+        return {name_of(row): row for row in rows}
 
     def legs(self, snapshot: Snapshot | None = None) -> dict[tuple[str, str, str], Leg]:
         of_snapshot = snapshot or self.snapshot()
         rows = self.store.rows(Leg, "snapshot = $s", {"s": of_snapshot.snapshot})
-        return {(row.account, row.asset, row.side): row for row in rows}
+        return {(name_of(row), row.asset, row.side): row for row in rows}
 
     def cli(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the command line in a process of its own."""

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
+from chainwatch.lending.protocol import scoped_name
 from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import BorrowTotals
 from chainwatch.tables.base import Row
@@ -81,6 +82,11 @@ def lake(tmp_path: Path) -> Lakes:
 
 def pair_of(market: MorphoMarket, account: str) -> Pair:
     return next(p for p in market.pairs.values() if account.endswith(p.market_id))
+
+
+def name(row: dict[str, Any]) -> str:
+    """The name of the account in a row of a report."""
+    return scoped_name(row["account"], row["position"])
 
 
 def verdicts(market: MorphoMarket, accounts: Sequence[str]) -> dict[str, bool]:
@@ -353,7 +359,7 @@ def test_an_address_in_many_markets_has_a_position_in_each(
     snapshot = watched.collect()
     rows = holds(watched, snapshot)
     assert len(rows) == 22
-    assert len({row.account.split(":")[0] for row in rows.values()}) == 1
+    assert len({row.account for row in rows.values()}) == 1
     assert not any(row.liquidatable for row in rows.values())
     market.set_prices({"WETH": 2_000 * USD})
     rows = holds(watched, watched.collect())
@@ -480,7 +486,7 @@ def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lake
     assert (row["direction"], row["x"]) == ("up", pytest.approx(30 * 0.86 / 23, rel=1e-6))
     for share, verdict in ((1 + 1e-5, True), (1 - 1e-5, False)):
         market.set_prices({"WETH": int(PRICES["WETH"] * row["x"] * share)})
-        assert verdicts(market, [row["account"]]) == {pair.position_name(USER): verdict}
+        assert verdicts(market, [name(row)]) == {pair.position_name(USER): verdict}
 
 
 @pytest.mark.full
@@ -518,7 +524,7 @@ def test_a_position_is_liquidatable_at_its_trigger_not_before(
         for row in reach[:4]:
             for share, verdict in ((1 + 1e-5, direction == "up"), (1 - 1e-5, direction == "down")):
                 market.set_prices({feed: int(PRICES[feed] * row["x"] * share)})
-                assert verdicts(market, [row["account"]])[row["account"]] == verdict, row
+                assert verdicts(market, [name(row)])[name(row)] == verdict, row
         market.set_prices({feed: PRICES[feed]})
 
 
@@ -555,7 +561,7 @@ def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
     done = watched.cli("collect", "morpho-blue-liquidations", "--market", "local")
     assert done.returncode == Exit.OK, done.stderr
     rows = sorted(watched.store.rows(ChainLiquidation), key=lambda r: (r.block_number, r.kind))
-    assert [(r.kind, r.account) for r in rows] == [
+    assert [(r.kind, scoped_name(r.account, r.position)) for r in rows] == [
         ("liquidation", pair.position_name(USER)),
         ("deficit", pair.position_name(OTHER)),
         ("liquidation", pair.position_name(OTHER)),
