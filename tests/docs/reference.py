@@ -26,7 +26,7 @@ from chainwatch.exchanges.feeds import channels, histories
 from chainwatch.lake import query
 from chainwatch.lake.needs import NEEDS
 from chainwatch.lake.store import Store
-from chainwatch.lending.lender import Lender
+from chainwatch.lending.protocol import LendingProtocol
 from chainwatch.tables import disclosure, exchange, lending, log
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.registry import tables
@@ -392,7 +392,7 @@ def architecture() -> str:
 
 def lender() -> str:
     """What a protocol adds, as its class says."""
-    return f"```python\n{inspect.getsource(Lender).rstrip()}\n```"
+    return f"```python\n{inspect.getsource(LendingProtocol).rstrip()}\n```"
 
 
 def notebook() -> str:
