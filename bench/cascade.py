@@ -36,7 +36,7 @@ def _build(folder: Path) -> None:
         con.execute(
             f"""COPY (
               SELECT 'bench' AS market, printf('0x%040x', i * 7919 % {STEPS}) AS account,
-                     'whole' AS close_rule, 'down' AS direction, 'trigger' AS step,
+                     false AS absorbs, 'down' AS direction, 'trigger' AS step,
                      p / {SPOT} AS x, p AS trigger_price, 1 AS is_account, u * p AS risk_usd,
                      u * p AS seize_usd, u AS units, 0e0 AS bought_units, {SPOT} AS factor_price
               FROM (SELECT range AS i, {SPOT} * (1 - 0.7 * random()) AS p,

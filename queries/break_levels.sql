@@ -10,7 +10,7 @@
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
--- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- param: p_oracle_deviation DOUBLE = 0  how far the oracle may lag behind the price, as a share of it
 -- param: p_top BIGINT = NULL  most groups per depth, those with the most USD; null: all

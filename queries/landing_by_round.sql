@@ -20,7 +20,7 @@
 -- note: rounds: repetitions until no further account triggers
 WITH RECURSIVE wall AS (
   SELECT CAST(floor(f.x * 1000 + 1e-9) AS INT) AS g,
-         sum(CASE WHEN f.close_rule = 'absorb' THEN 0e0 ELSE coalesce(f.units, 0e0) END)
+         sum(CASE WHEN f.absorbs THEN 0e0 ELSE coalesce(f.units, 0e0) END)
            * $p_sold_share AS units
   FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f

@@ -10,7 +10,7 @@
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
--- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- param: p_price DOUBLE = NULL  price in question; null: the price now
 -- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it

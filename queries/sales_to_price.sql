@@ -11,7 +11,7 @@
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
--- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- column: accounts count accounts that trigger on the path
 -- column: usd usd collateral seized, of all assets
@@ -21,7 +21,7 @@
 -- note: net sales meet the bids, net purchases the asks; impact: share of the outside price, negative where the price rises
 WITH fired AS (
   SELECT count(DISTINCT f.market || f.account) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,
-         coalesce(sum(CASE WHEN f.close_rule = 'absorb'
+         coalesce(sum(CASE WHEN f.absorbs
                    AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
                   ELSE f.units * $p_sold_share END), 0e0) AS sold_units,
          coalesce(sum(f.bought_units), 0e0) AS bought_units

@@ -6,7 +6,7 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, or above a cap); n/a = no price, or a price divided by the factor
--- note: x_full: x at health factor 0.95 (1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
+-- note: x_full: x at the health factor from which down all of a debt may be repaid, full_close_below_hf of the snapshot (0.95 where that is null; 1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
@@ -16,7 +16,11 @@ WITH asset_move AS (
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
-  SELECT s.snapshot, s.market, s.hf_rule, s.close_rule, s.block_number, s.block_time
+  SELECT s.snapshot, s.market, s.block_number, s.block_time, s.truncates_lt, s.close_factor,
+         s.close_basis, s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf,
+         s.absorbs,
+         -- Where the rule names no such health factor, x_full is that of 0.95.
+         coalesce(s.full_close_below_hf, 0.95e0) AS full_close_hf
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
   JOIN snapshots AS s ON s.snapshot = m.snapshot
 ), moved AS (
@@ -71,10 +75,11 @@ WITH asset_move AS (
     max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account
 ), ruled AS (
-  -- Pools up to 3.4 truncate the average threshold to 1 bp; it matters only where thresholds differ.
-  SELECT p.*, c.market, c.hf_rule, c.close_rule, c.block_number, c.block_time,
+  -- Truncating the average threshold to 1 bp matters only where thresholds differ.
+  SELECT p.*, c.market, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
+    c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
     s.factor, s.price AS factor_price, s.unit_usd,
-    CASE WHEN c.hf_rule = 'avg-lt' AND p.lt_max > p.lt_min
+    CASE WHEN c.truncates_lt AND p.lt_max > p.lt_min
       THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
   FROM pos AS p
   JOIN newest AS c ON c.snapshot = p.snapshot
@@ -95,7 +100,7 @@ WITH asset_move AS (
     w1 - d1 - truncation * c1 AS slope,
     CASE WHEN w0 + w1 - d0 - d1 < truncation * (c0 + c1) THEN 1e0
          ELSE (d0 - w0 + truncation * c0) / nullif(w1 - d1 - truncation * c1, 0e0) END AS x_near,
-    (0.95e0 * d0 - a0) / nullif(a1 - 0.95e0 * d1, 0e0) AS x_full_weighted
+    (full_close_hf * d0 - a0) / nullif(a1 - full_close_hf * d1, 0e0) AS x_full_weighted
   FROM truncated
 ), step AS (
   SELECT *, floor((a0 + a1 * x_near) / nullif(c0 + c1 * x_near, 0e0) * 1e4 + 1e-9) / 1e4 AS t
@@ -147,13 +152,13 @@ WITH asset_move AS (
 ), full_close AS (
   -- The health factor only falls on from the trigger, or, if it is passed, from the price now.
   SELECT *,
-    CASE WHEN x_hit = 1e0 AND m1 + 0.05e0 * (d0 + d1) <= 0e0 THEN 1e0
+    CASE WHEN x_hit = 1e0 AND m1 + d0 + d1 <= full_close_hf * (d0 + d1) THEN 1e0
          WHEN x_full_weighted > 0e0 AND (direction = 'now' OR (direction = 'down' AND x_full_weighted <= x_hit)
                                       OR (direction = 'up' AND x_full_weighted >= x_hit))
-           THEN x_full_weighted END AS x_095
+           THEN x_full_weighted END AS x_close
   FROM placed
 ), ranged AS (
-  SELECT *, x_095 > x_min AND (x_095 <= 1e0 OR x_max IS NULL OR x_095 < x_max) AS full_inside
+  SELECT *, x_close > x_min AND (x_close <= 1e0 OR x_max IS NULL OR x_close < x_max) AS full_inside
   FROM full_close
 )
 SELECT market, account, factor, direction,
@@ -164,10 +169,11 @@ SELECT market, account, factor, direction,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
        c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
        d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,
-       CASE WHEN full_inside THEN x_095 END AS x_full, coalesce(NOT full_inside, false) AS full_outside,
+       CASE WHEN full_inside THEN x_close END AS x_full, coalesce(NOT full_inside, false) AS full_outside,
        cover0, cover1, x_min, x_max,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
-       debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd, close_rule,
-       coalesce(debt_paused OR collateral_paused, false) AS paused,
+       debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd,
+       close_factor, close_basis, full_close_below_hf, full_close_below_usd, min_leftover_usd, target_hf,
+       absorbs, coalesce(debt_paused OR collateral_paused, false) AS paused,
        block_number, block_time, snapshot
 FROM ranged

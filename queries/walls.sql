@@ -33,7 +33,7 @@
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
 -- note: collateral_at_risk: all collateral of the accounts whose trigger lies in the bin, valued at their trigger
--- note: max_seizable: collateral that the close factor allows: Aave v3 for half of a debt (all of a small one) at health factor 1, the rest at 0.95; Aave v2 and Compound v2 for half; Morpho Blue for all; Aave v4 up to the target health factor; Compound III absorbs all collateral at once
+-- note: max_seizable: collateral that the market's close rule allows (close_factor to absorbs in snapshots): for its share of a debt at health factor 1 and the rest at full_close_below_hf, or up to target_hf, or all at once where it is absorbed
 -- note: max_seizable: never more of an asset than the account holds; liquidations where prices are not linear are left out
 -- note: seize_to_heal: collateral for the smallest repayments that bring health factors back to 1; all of it where accounts are absorbed
 -- note: now: liquidatable at today's prices; what a move adds is in the rows of that move

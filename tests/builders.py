@@ -27,6 +27,7 @@ from chainwatch.errors import ConfigError, Exit, NetworkError
 from chainwatch.lake import query
 from chainwatch.lake.engine import Result
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import RESERVE_HALF, CloseRule
 from chainwatch.lending.integers import percent_mul, wad_div
 from chainwatch.lending.protocol import name_of
 from chainwatch.settings import Settings
@@ -110,14 +111,14 @@ class Book:
         market: str = "m",
         block: int = 100,
         time: datetime | None = None,
-        hf_rule: str = "weighted",
-        close_rule: str = "reserve-half",
+        truncates_lt: bool = False,
+        close_rule: CloseRule = RESERVE_HALF,
     ) -> None:
         self.assets = {a.symbol: a for a in assets}
         self.market = market
         self.block = block
         self.time = time or FIRST_BLOCK_TIME + timedelta(seconds=12 * block)
-        self.hf_rule = hf_rule
+        self.truncates_lt = truncates_lt
         self.close_rule = close_rule
         self.snapshot = f"{market}:{block}:{next(_made)}"
         self.accounts: list[Account] = []
@@ -149,7 +150,7 @@ class Book:
         weighted = sum((leg.value or 0) * leg.lt_bps for leg in legs if leg.side == "collateral")
         average = weighted // sums["collateral"] if sums["collateral"] else 0
         hf = None
-        if sums["debt"] and self.hf_rule == "avg-lt":
+        if sums["debt"] and self.truncates_lt:
             hf = wad_div(percent_mul(sums["collateral"], average), sums["debt"])
         elif sums["debt"]:
             hf = wad_div(weighted, sums["debt"]) // 10_000
@@ -303,8 +304,8 @@ class Book:
             "read_at": self.time + timedelta(seconds=3),
             "revision": 1,
             "profile": "3.0",
-            "hf_rule": self.hf_rule,
-            "close_rule": self.close_rule,
+            "truncates_lt": self.truncates_lt,
+            **msgspec.structs.asdict(self.close_rule),
             "base_decimals": 8,
             "scope": "all",
             "accounts": len(self.accounts),
@@ -353,6 +354,12 @@ class Book:
         store.create()
         store.append(self.rows(), source="aave-v3", target=self.market)
         return self
+
+
+def close_rule(snapshot: Snapshot) -> CloseRule:
+    """The close rule that a snapshot's columns state."""
+    values = {name: getattr(snapshot, name) for name in CloseRule.__struct_fields__}
+    return CloseRule(**values)
 
 
 def depth(

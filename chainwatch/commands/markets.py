@@ -16,8 +16,8 @@ from chainwatch.commands.options import AsOfOption, MarketOption, Output, listin
 from chainwatch.commands.running import emit_query, on_catalog
 from chainwatch.commands.values import pairs, past, positive, refusal
 from chainwatch.errors import UsageError
+from chainwatch.lending import close_rules
 from chainwatch.numbers import COMMA, PLAIN, Form, NotReadable
-from chainwatch.tables import close_rules
 from chainwatch.text import visible
 
 if TYPE_CHECKING:
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from chainwatch.lending.imports import ImportOptions
 
 
-CLOSE_RULE = f"one of {', '.join(close_rules.MEANINGS)} (a health factor of at least 1)"
+# The words of `import --close-rule`, for the rules of chainwatch.lending.close_rules.
+CLOSE_RULES = {
+    "half": close_rules.HALF,
+    "reserve-half": close_rules.RESERVE_HALF,
+    "position-half": close_rules.POSITION_HALF,
+    "whole": close_rules.WHOLE,
+    "absorb": close_rules.ABSORB,
+}
+TARGET = "target "
+CLOSE_RULE_WORDS = f"{', '.join(CLOSE_RULES)}, {TARGET}N"
+CLOSE_RULE = f"one of {CLOSE_RULE_WORDS} (a health factor of at least 1)"
 QUOTE = "USD, or a name and its price in USD such as ETH=1800"
 
 # \b keeps the lines that follow as they are.
@@ -61,7 +71,7 @@ def import_positions(
         str, typer.Option(metavar="NAME[=USD]", help="Currency of prices: USD, ETH=1800 …")
     ] = "USD",
     close_rule: Annotated[
-        str, typer.Option(metavar="RULE", help=f"{', '.join(close_rules.MEANINGS)}.")
+        str, typer.Option(metavar="RULE", help=f"{CLOSE_RULE_WORDS}.")
     ] = "reserve-half",
     at: Annotated[
         str | None,
@@ -121,14 +131,14 @@ def _import_options(
     )
 
 
-def _read_close_rule(text: str) -> str:
-    """One of the rules that the tables document; a target is a health factor of at least 1."""
-    if text.startswith(close_rules.TARGET):
+def _read_close_rule(text: str) -> close_rules.CloseRule:
+    """The rule that the words stand for; a target is a health factor of at least 1."""
+    if text in CLOSE_RULES:
+        return CLOSE_RULES[text]
+    if text.startswith(TARGET):
         with contextlib.suppress(NotReadable):
-            if numbers.real(text.removeprefix(close_rules.TARGET)) >= 1:
-                return text
-    elif text in close_rules.MEANINGS:
-        return text
+            if (target_hf := numbers.real(text.removeprefix(TARGET))) >= 1:
+                return close_rules.up_to(target_hf)
     raise refusal("--close-rule", CLOSE_RULE, text)
 
 

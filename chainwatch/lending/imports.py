@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.errors import UsageError
+from chainwatch.lending.close_rules import RESERVE_HALF, CloseRule
 from chainwatch.lending.imported_balances import COLLATERAL, DEBT, ImportedBalance, read_balances
 from chainwatch.numbers import PLAIN, Form
 from chainwatch.tables.base import Row
@@ -33,7 +34,7 @@ class ImportOptions(msgspec.Struct, frozen=True):
     now: datetime
     quote: str = "USD"
     quote_usd: float | None = 1.0
-    close_rule: str = "reserve-half"
+    close_rule: CloseRule = RESERVE_HALF
     form: Form = PLAIN
 
 
@@ -139,8 +140,6 @@ def _snapshot_row(
         read_at=options.now,
         revision=0,
         profile="imported",
-        hf_rule="weighted",
-        close_rule=options.close_rule,
         base_decimals=BASE_DECIMALS,
         quote=options.quote,
         quote_usd=options.quote_usd,
@@ -150,6 +149,7 @@ def _snapshot_row(
         accounts_failed=sum(any(not b.price for b in held) for held in by_account.values()),
         based_on=None,
         endpoint=options.source,
+        **msgspec.structs.asdict(options.close_rule),
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 from chainwatch.chain.contract import Event, Places, Request
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
+from chainwatch.lending.close_rules import CloseRule
 from chainwatch.lending.exposures import Exposure
 from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve, Touch
 
@@ -55,16 +56,22 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules by which accounts were valued; the fields are those of a Snapshot row."""
+    """The rules of a market at a block; the fields, and those of `close_rule`, are a Snapshot's."""
 
     profile: str
-    hf_rule: str
-    close_rule: str
+    close_rule: CloseRule
+    truncates_lt: bool = False
     base_decimals: int
     quote: str = "USD"
     quote_usd: float | None = 1.0
     reserves_usd: float | None = None
     target_reserves_usd: float | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of a Snapshot row."""
+        columns = msgspec.structs.asdict(self)
+        return columns | msgspec.structs.asdict(columns.pop("close_rule"))
 
 
 class Figure(msgspec.Struct, frozen=True):

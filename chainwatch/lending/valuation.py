@@ -77,7 +77,7 @@ def _snapshot_row(
         accounts_failed=failed,
         based_on=stamp.based_on,
         endpoint=stamp.reading.rpc.host,
-        **msgspec.structs.asdict(view.rules),
+        **view.rules.columns,
     )
 
 

@@ -193,7 +193,7 @@ def _absorbing(catalog: Catalog, terms: CascadeTerms) -> list[dict[str, Any]]:
     return [
         {name: row[name] for name in columns}
         for row in sorted(markets, key=lambda row: str(row["market"]))
-        if row["close_rule"] == "absorb"
+        if row["absorbs"]
     ]
 
 

@@ -26,6 +26,7 @@ from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import CloseRule
 from chainwatch.reports.headers import excluded_accounts
 from chainwatch.reports.validation import require_markets
 
@@ -152,10 +153,13 @@ _ACCOUNTS = """
 SELECT * REPLACE ($name AS snapshot, $name AS market) FROM account_health
 WHERE snapshot = CASE $step WHEN 0 THEN $before WHEN 8 THEN $after END
 """
-_SNAPSHOT = """
+_RULES = ",\n".join(
+    f"       CASE WHEN $step = 8 THEN n.{column} ELSE o.{column} END AS {column}"
+    for column in ("truncates_lt", *CloseRule.__struct_fields__)
+)
+_SNAPSHOT = f"""
 SELECT n.* REPLACE ($name AS snapshot, $name AS market,
-       CASE WHEN $step = 8 THEN n.hf_rule ELSE o.hf_rule END AS hf_rule,
-       CASE WHEN $step = 8 THEN n.close_rule ELSE o.close_rule END AS close_rule)
+{_RULES})
 FROM snapshots AS n, snapshots AS o
 WHERE n.snapshot = $after AND o.snapshot = $before
 """

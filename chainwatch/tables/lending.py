@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from chainwatch.tables import close_rules
 from chainwatch.tables.base import Row, Uint
 
 Position = Annotated[
@@ -63,8 +62,28 @@ class Snapshot(Row, frozen=True, kw_only=True):
     read_at: Annotated[datetime, "when reading ended"]
     revision: Annotated[int, "POOL_REVISION() of the pool at that block; 0 where there is none"]
     profile: Annotated[str, "rule set used for the integers, e.g. aave 3.0"]
-    hf_rule: Annotated[str, "avg-lt: average threshold truncated to 1 bp; weighted: exact sum"]
-    close_rule: Annotated[str, close_rules.COLUMN]
+    truncates_lt: Annotated[
+        bool, "the average liquidation threshold is truncated to 1 bp; false: the exact sum counts"
+    ] = False
+    close_factor: Annotated[float, "share of a debt that one liquidation may repay, 0.5 or 1"]
+    close_basis: Annotated[
+        str, "debt it is a share of: reserve (the one repaid) or position (all of the account)"
+    ]
+    full_close_below_hf: Annotated[
+        float | None, "health factor from which down all of a debt may be repaid; null: none"
+    ] = None
+    full_close_below_usd: Annotated[
+        float | None, "collateral or debt below which all of it may be repaid, USD; null: none"
+    ] = None
+    min_leftover_usd: Annotated[
+        float | None,
+        "collateral and debt that must be left where neither is taken whole, USD; with a target: "
+        "debt, else all of it is repaid; null: any",
+    ] = None
+    target_hf: Annotated[
+        float | None, "health factor up to which a liquidation may repay; null: no such limit"
+    ] = None
+    absorbs: Annotated[bool, "the protocol takes over the whole account"] = False
     base_decimals: Annotated[
         int,
         "decimals of the base currency that values are counted in; Morpho Blue: 0, each position "

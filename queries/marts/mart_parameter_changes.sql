@@ -7,8 +7,8 @@
 -- column: asset address address of the underlying token, or the e-mode category
 -- column: symbol text token symbol or name of the category, a label
 -- column: parameter text what changed; listed: the asset or category is new, or gone
--- column: before text value at before_block; null where it was not there
--- column: after text value at after_block; null where it is gone
+-- column: before text value at before_block; null where there was none
+-- column: after text value at after_block; null where there is none
 -- column: before_block block block of the snapshot before
 -- column: after_block block block of the day's snapshot
 WITH newer AS (
@@ -51,7 +51,12 @@ WITH newer AS (
   FROM snapshots AS s
   CROSS JOIN LATERAL (VALUES
     (1, 'revision', CAST(s.revision AS VARCHAR)), (2, 'profile', s.profile),
-    (3, 'hf_rule', s.hf_rule), (4, 'close_rule', s.close_rule)
+    (3, 'truncates_lt', CAST(s.truncates_lt AS VARCHAR)),
+    (4, 'close_factor', CAST(s.close_factor AS VARCHAR)), (5, 'close_basis', s.close_basis),
+    (6, 'full_close_below_hf', CAST(s.full_close_below_hf AS VARCHAR)),
+    (7, 'full_close_below_usd', CAST(s.full_close_below_usd AS VARCHAR)),
+    (8, 'min_leftover_usd', CAST(s.min_leftover_usd AS VARCHAR)),
+    (9, 'target_hf', CAST(s.target_hf AS VARCHAR)), (10, 'absorbs', CAST(s.absorbs AS VARCHAR))
   ) AS v(place, parameter, figure)
 ), before AS (
   SELECT p.market, p.before_block, p.after_block, f.*

@@ -10,15 +10,15 @@
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
--- param: p_absorbed TEXT = 'later'  collateral that Compound III absorbs: sold later, or at once
+-- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
 -- note: steps with the same level fire together
 WITH sale AS (
-  SELECT f.market, f.account, f.close_rule, f.direction, f.step, f.trigger_price, f.is_account,
+  SELECT f.market, f.account, f.absorbs, f.direction, f.step, f.trigger_price, f.is_account,
          f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
          -- A protocol sells absorbed collateral itself, later, and not while its reserves suffice.
-         CASE WHEN f.close_rule = 'absorb'
+         CASE WHEN f.absorbs
                AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
               ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units
   FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,

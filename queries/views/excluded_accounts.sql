@@ -18,7 +18,7 @@ WITH priced AS (
                 THEN 'no price of the factor'
               WHEN t.direction = 'outside' THEN 'trigger where prices are not linear'
               WHEN t.direction = 'now' AND t.paused THEN 'paused'
-              WHEN t.full_outside AND t.close_rule IN ('reserve-half', 'position-half')
+              WHEN t.full_outside AND t.full_close_below_hf IS NOT NULL
                 THEN 'full close where prices are not linear' END AS reason
   FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS t
   CROSS JOIN priced AS p

@@ -17,33 +17,36 @@ WITH spot AS (
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
 ), hit AS (
-  SELECT *, direction AS kind, x AS x_hit, close_rule IN ('absorb', 'whole') AS by_account,
+  SELECT *, direction AS kind, x AS x_hit,
+    absorbs OR (close_basis = 'position' AND close_factor = 1e0) AS by_account,
     CASE WHEN collateral_top_usd > 0e0 THEN
-      1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap,
-    CASE WHEN close_rule LIKE 'target %' THEN CAST(substr(close_rule, 8) AS DOUBLE) END AS target
+      1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
   WHERE direction = 'now' OR (direction = 'down' AND $p_direction IN ('down', 'both'))
      OR (direction = 'up' AND $p_direction IN ('up', 'both'))
 ), closed AS (
-  -- What one call may repay at the trigger (close factor), by the pool's rule.
+  -- What one call may repay at the trigger, by the market's rule.
   SELECT *,
-    CASE WHEN close_rule IN ('half', 'reserve-half') THEN 0.5e0 * debt_hit_usd
-         WHEN close_rule = 'position-half' AND collateral_hit_usd >= 2000e0
-              AND debt_hit_usd >= 2000e0 AND debt_hit_usd > half_usd THEN
-           -- Half of all debt, and where that takes neither side whole, a thousand dollars of each
-           -- must be left: less is repaid then, since the pool refuses to leave dust.
-           CASE WHEN half_usd * (1e0 + collateral_top_bonus) >= collateral_hit_usd THEN half_usd
-                ELSE least(half_usd, debt_hit_usd - 1000e0,
-                           (collateral_hit_usd - 1000e0) / (1e0 + collateral_top_bonus)) END
-         -- up to the target health factor, unless less than a thousand dollars would be left
-         WHEN target IS NOT NULL AND debt_hit_usd - to_target_usd >= 1000e0 THEN to_target_usd
-         ELSE debt_hit_usd END AS repayable_usd
+    CASE WHEN target_hf IS NOT NULL THEN
+           -- up to the target health factor, or all where too little would be left
+           CASE WHEN debt_hit_usd - to_target_usd >= coalesce(min_leftover_usd, 0e0) THEN to_target_usd
+                ELSE debt_hit_usd END
+         WHEN debt_hit_usd <= share_usd OR collateral_hit_usd < full_close_below_usd
+              OR debt_hit_usd < full_close_below_usd THEN debt_hit_usd
+         WHEN min_leftover_usd IS NULL
+              OR share_usd * (1e0 + collateral_top_bonus) >= collateral_hit_usd THEN share_usd
+         -- Where neither side is taken whole, so much of each must be left: less is repaid then,
+         -- since the contract refuses to leave dust.
+         ELSE least(share_usd, debt_hit_usd - min_leftover_usd,
+                    (collateral_hit_usd - min_leftover_usd) / (1e0 + collateral_top_bonus))
+      END AS repayable_usd
   FROM (
-    SELECT *, 0.5e0 * (d0 + d1 * x_hit) AS half_usd,
+    SELECT *, close_factor * CASE WHEN close_basis = 'position' THEN d0 + d1 * x_hit
+              ELSE debt_top_usd + debt_top_moving_usd * (x_hit - 1e0) END AS share_usd,
            debt_top_usd + debt_top_moving_usd * (x_hit - 1e0) AS debt_hit_usd,
            collateral_top_usd + collateral_top_moving_usd * (x_hit - 1e0) AS collateral_hit_usd,
-           (target * (d0 + d1 * x_hit) - a0 - a1 * x_hit)
-             / nullif(target - (1e0 + collateral_top_bonus) * collateral_top_lt, 0e0)
+           (target_hf * (d0 + d1 * x_hit) - a0 - a1 * x_hit)
+             / nullif(target_hf - (1e0 + collateral_top_bonus) * collateral_top_lt, 0e0)
              AS to_target_usd
     FROM hit
   ) AS at_hit
@@ -52,19 +55,18 @@ WITH spot AS (
   -- pair of assets, or of the whole account where the rule is for the account.
   SELECT *,
     coalesce(CASE WHEN kind = 'now' AND paused THEN 0e0
-                  WHEN close_rule = 'absorb' THEN 1e0
+                  WHEN absorbs THEN 1e0
                   WHEN by_account
                     THEN least((d0 + d1 * x_hit) / nullif(cover0 + cover1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd * (1e0 + collateral_top_bonus)
                              / nullif(collateral_hit_usd, 0e0), 1e0) END, 0e0) AS taken,
     -- What is repaid of the factor's own assets has to be bought first.
-    coalesce(CASE WHEN close_rule = 'absorb' OR (kind = 'now' AND paused) THEN 0e0
+    coalesce(CASE WHEN absorbs OR (kind = 'now' AND paused) THEN 0e0
                   WHEN by_account
                     THEN least((cover0 + cover1 * x_hit) / nullif(d0 + d1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd, collateral_hit_usd / (1e0 + collateral_top_bonus))
                          / nullif(debt_hit_usd, 0e0) END, 0e0) AS repaid,
-    CASE WHEN close_rule IN ('reserve-half', 'position-half')
-              AND NOT (kind = 'now' AND paused) THEN x_full END AS x_rest
+    CASE WHEN full_close_below_hf IS NOT NULL AND NOT (kind = 'now' AND paused) THEN x_full END AS x_rest
   FROM closed
 ), left_over AS (
   -- Collateral, what it pays for, and debt that the first call leaves, at the full close factor.
@@ -96,7 +98,7 @@ WITH spot AS (
     CASE WHEN kind = 'now' AND d0 + d1 < a0 + a1 THEN (a0 - d0) / nullif(d1 - a1, 0e0)
          ELSE x_hit END AS x_heal,
     CASE WHEN heals THEN (1e0 + collateral_top_bonus) / heal_gap * (d1 - a1) ELSE 0e0 END AS heal1
-  FROM (SELECT *, heal_gap > 1e-9 AND close_rule <> 'absorb' AS heals FROM left_over) AS f
+  FROM (SELECT *, heal_gap > 1e-9 AND NOT absorbs AS heals FROM left_over) AS f
 ), healing AS (
   SELECT *, CASE WHEN kind <> 'now' THEN kind WHEN heal1 < 0e0 THEN 'down' ELSE 'up' END AS heal_direction,
     (c0 - heal0) / nullif(heal1 - c1, 0e0) AS x_cap,
@@ -111,28 +113,28 @@ WITH spot AS (
          ELSE x_max END AS x_end
   FROM healing
 ), step AS (
-  SELECT market, account, close_rule, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
+  SELECT market, account, absorbs, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
          1 AS is_account, c0 + c1 * x_hit AS risk_usd, taken * part_usd AS seize_usd,
          taken * part_own_usd AS own_usd, repaid * debt_part_own_usd AS bought_own_usd,
          heal0, heal1, heal_now
   FROM ended
   UNION ALL
-  SELECT market, account, close_rule,
+  SELECT market, account, absorbs,
          CASE WHEN kind <> 'now' OR x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END,
          unit_usd, 'rest', x_rest, 0, 0e0, rest_taken * left_usd,
          rest_taken * (c_own - taken * collateral_top_own_usd),
          rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
   FROM ended WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, close_rule, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
          heal0 - heal_now, heal1, 0e0
   FROM ended WHERE kind = 'now' AND heals_on
   UNION ALL
-  SELECT market, account, close_rule, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
          heal1 * x_end, -heal1, 0e0
   FROM ended WHERE heals_on AND x_end > 0e0
 )
-SELECT market, account, close_rule, direction, step, x, x * spot.factor_price AS trigger_price,
+SELECT market, account, absorbs, direction, step, x, x * spot.factor_price AS trigger_price,
        is_account, risk_usd, seize_usd, own_usd / nullif(unit_usd, 0e0) AS units,
        bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd

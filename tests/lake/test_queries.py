@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import pytest
 
+from chainwatch.collect import registry
 from chainwatch.demo import story
 from chainwatch.demo.story import failed_checks
 from chainwatch.disclosures.publishers import reference
@@ -23,6 +24,7 @@ from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.lake import query
 from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import HALF
 from chainwatch.reports import run
 from chainwatch.show import render
 from chainwatch.show.document import Format
@@ -481,13 +483,24 @@ def test_positions_and_factors_stand_with_their_symbols(store: Store) -> None:
     assert factors["DEAD"]["price_usd"] is None
 
 
+def test_no_query_compares_the_name_of_a_protocol() -> None:
+    """What a protocol's rules do to a figure is in columns of its snapshots."""
+    names = {entry.protocol for entry in registry.discover().values() if entry.protocol}
+    assert "aave-v3" in names
+    compared = {
+        name: sorted(names.intersection(re.findall(r"'([^']*)'", definition.text)))
+        for name, definition in QUERIES.items()
+    }
+    assert {name: hits for name, hits in compared.items() if hits} == {}
+
+
 # --- checks -------------------------------------------------------------------------------------
 
 
 def sound(store: Store) -> Book:
     """A lake in which every invariant holds."""
     three_snapshots(store)
-    made = book(block=400, close_rule="half")
+    made = book(block=400, close_rule=HALF)
     for i in range(4):
         owing(made, str(i), 1.1 + i)
     made.account("idle", {"USD": 5})

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainwatch.commands.markets import CLOSE_RULES
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lake.files import read_file
 from chainwatch.lake.store import Store
 from chainwatch.lending.imported_balances import KNOWN_COLUMNS
 from chainwatch.lending.imports import ImportOptions, imported_rows
 from chainwatch.numbers import COMMA
-from chainwatch.tables import close_rules
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
 from tests import shell
 from tests.builders import ask
@@ -178,7 +178,7 @@ def test_the_time_is_that_of_the_file_unless_stated(home: Path) -> None:
 @pytest.mark.full
 def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
     seizable = {}
-    for rule in (rule.replace("N", "1.05") for rule in close_rules.MEANINGS):
+    for rule in (*CLOSE_RULES, "target 1.05"):
         assert brought(home, BALANCES, "--close-rule", rule).code == Exit.OK
         rows = ask(Store(home), "walls", factor="BTC", range=0.5)
         seizable[rule] = sum(row["max_seizable_usd"] for row in rows)

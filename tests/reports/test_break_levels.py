@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import ABSORB, RESERVE_HALF, WHOLE, CloseRule
 from tests import vectors
 from tests.amounts import sample_size
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, depth
@@ -39,7 +40,7 @@ class Steps(Book):
             Asset("ETH", 3_000.0, lt=THRESHOLD, bonus=0.3, betas={"ETH": 1.0}),
             Asset("USD", 1.0, lt=0.75, betas={"USD": 1.0}),
             block=block,
-            close_rule=book.pop("close_rule", "whole"),
+            close_rule=book.pop("close_rule", WHOLE),
             **book,
         )
 
@@ -341,7 +342,7 @@ def test_the_recentred_book_on_a_grid_equals_its_own_loop(
 
 
 def test_the_sums_of_the_groups_are_the_wall(store: Store) -> None:
-    book = Steps(close_rule="reserve-half")
+    book = Steps(close_rule=RESERVE_HALF)
     rng = Random(7)
     for i in range(60):
         price, units = rng.uniform(40_000, 99_000), rng.uniform(0.1, 50)
@@ -382,7 +383,7 @@ def test_liquidatable_accounts_trigger_others_at_todays_price(
 
 
 def test_top_one_counts_all_steps_of_an_account(store: Store) -> None:
-    made = Steps(close_rule="reserve-half")
+    made = Steps(close_rule=RESERVE_HALF)
     made.account("whale", {"BTC": 100}, {"USD": 100 * 90_000 * THRESHOLD})
     made.account("small", {"BTC": 10}, {"USD": 10 * 90_000 * THRESHOLD})
     made.store(store)
@@ -406,8 +407,8 @@ def test_the_loop_gain_reaches_one_where_the_fall_feeds_itself(store: Store) -> 
     assert fed[0]["steps"] > 100
 
 
-@pytest.mark.parametrize("rule", ["whole", "reserve-half"])
-def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> None:
+@pytest.mark.parametrize("rule", [WHOLE, RESERVE_HALF])
+def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: CloseRule) -> None:
     made = Steps(close_rule=rule)
     made.account("whale", {"BTC": 1_000}, {"USD": 1_000 * 95_000 * THRESHOLD})
     made.step("far", 40_000, 1)
@@ -419,7 +420,7 @@ def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: str) -> 
     # Its own second half, brought about by the first, is no other account.
     thin = levels(store, 0.1)[0]
     assert (thin["loop_gain"], thin["fed_accounts"]) == (0, 0)
-    assert thin["steps"] == (2 if rule == "reserve-half" else 1)
+    assert thin["steps"] == (2 if rule == RESERVE_HALF else 1)
 
 
 def test_accounts_at_one_trigger_price_do_not_feed_each_other(store: Store) -> None:
@@ -428,7 +429,7 @@ def test_accounts_at_one_trigger_price_do_not_feed_each_other(store: Store) -> N
     made = Book(
         Asset("WBTC", price, lt=0.8, bonus=0.05, betas={"BTC": 1.0}),
         Asset("USD", 1.0, betas={"USD": 1.0}),
-        close_rule="reserve-half",
+        close_rule=RESERVE_HALF,
     )
     made.account("one", {"WBTC": 1_000}, {"USD": 68_401_041.2})
     made.account("other", {"WBTC": 700.7}, {"USD": 47_928_609.56884})
@@ -495,7 +496,7 @@ def test_absorbed_collateral_is_sold_later_below_target_reserves(
     store: Store, reserves: tuple[float | None, float | None], absorbed: str, sold: float
 ) -> None:
     """What a protocol absorbs is sold later, and only below its target reserves."""
-    made = Steps(close_rule="absorb")
+    made = Steps(close_rule=ABSORB)
     made.step("a", 95_000, 50)
     rows = [r for r in made.rows() if r.table != "snapshots"]
     head = made.head(reserves_usd=reserves[0], target_reserves_usd=reserves[1])

@@ -18,6 +18,7 @@ from chainwatch.demo.books import Offer, SpotVenue
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import ABSORB
 from chainwatch.reports import cascade
 from chainwatch.reports.cascade_basis import CascadeTerms
 from chainwatch.reports.joint_fall import joint_fall
@@ -137,7 +138,7 @@ def test_the_header_says_whether_reserves_allow_a_sale(
 ) -> None:
     """The header says whether reserves allow a sale, and why that is not known."""
     store = Store(tmp_path)
-    made = market(close_rule="absorb")
+    made = market(close_rule=ABSORB)
     rows = [row for row in made.rows() if row.table != "snapshots"]
     store.create()
     store.append([*rows, made.head(reserves_usd=own, target_reserves_usd=target)], source="x")

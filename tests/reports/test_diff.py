@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import ABSORB, HALF, RESERVE_HALF, WHOLE, CloseRule
 from chainwatch.reports import diff
 from chainwatch.reports.diff import FIGURES, PARTS, WallRange
 from chainwatch.tables.base import Row
@@ -37,7 +38,7 @@ def book(
     eth: float = 3_000.0,
     lt: float = 0.8,
     index: float = 1.0,
-    close_rule: str = "half",
+    close_rule: CloseRule = HALF,
 ) -> list[Row]:
     """Accounts with (ETH supplied, USD owed); `index` is the debt index of USD."""
     made = Book(
@@ -91,7 +92,7 @@ WHO: Balances = {"a": (4.0, 7_800.0), "b": (10.0, 20_000.0), "c": (100.0, 1_000.
         ("collateral added", {"a": (40.0, 7_800.0)}, -1),
         ("collateral withdrawn", {"c": (0.5, 1_000.0)}, 1),
         ("parameters", {"lt": 0.79}, 1),
-        ("parameters", {"close_rule": "whole"}, 1),
+        ("parameters", {"close_rule": WHOLE}, 1),
     ],
 )
 def test_each_cause_moves_its_own_part_and_no_other(
@@ -168,7 +169,7 @@ people = st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(amounts, debts),
     prices=st.tuples(st.floats(500, 5_000), st.floats(500, 5_000)),
     lts=st.tuples(st.sampled_from((0.75, 0.8)), st.sampled_from((0.75, 0.83))),
     index=st.floats(1.0, 1.2),
-    rule=st.sampled_from(("half", "reserve-half", "whole", "absorb")),
+    rule=st.sampled_from((HALF, RESERVE_HALF, WHOLE, ABSORB)),
     direction=st.sampled_from(("down", "up")),
 )
 def test_parts_add_up_exactly_and_the_ends_are_the_walls(
@@ -177,7 +178,7 @@ def test_parts_add_up_exactly_and_the_ends_are_the_walls(
     prices: tuple[float, float],
     lts: tuple[float, float],
     index: float,
-    rule: str,
+    rule: CloseRule,
     direction: str,
 ) -> None:
     """The parts add up to the whole difference exactly, and its ends are the walls."""

@@ -13,6 +13,15 @@ from hypothesis import strategies as st
 
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import (
+    ABSORB,
+    HALF,
+    POSITION_HALF,
+    RESERVE_HALF,
+    WHOLE,
+    CloseRule,
+    up_to,
+)
 from chainwatch.reports import headers
 from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
@@ -68,7 +77,7 @@ class Called:
     held: dict[str, float]
     owed: dict[str, float]
     beta: float  # of ETH
-    rule: str
+    rule: CloseRule
     bonuses: Mapping[str, float]
 
     def price(self, symbol: str, x: float) -> float:
@@ -102,14 +111,14 @@ class Called:
 
     def first(self, x: float) -> tuple[float, dict[str, float], dict[str, float]]:
         """USD, and the shares of each balance that one call takes and repays."""
-        if self.rule == "absorb":
+        if self.rule.absorbs:
             return self.worth(self.held, x), dict.fromkeys(self.held, 1.0), {}
-        if self.rule == "whole":
+        if self.rule == WHOLE:
             return self.close(self.held, self.owed, x)
         collateral, debt = largest(self.held), largest(self.owed)
         worth = self.held[collateral] * self.price(collateral, x)
         owed = self.owed[debt] * self.price(debt, x)
-        repaid = min(0.5 * owed, worth / (1 + self.bonuses[collateral]))
+        repaid = min(self.rule.close_factor * owed, worth / (1 + self.bonuses[collateral]))
         seized = repaid * (1 + self.bonuses[collateral])
         return seized, {collateral: seized / worth}, {debt: repaid / owed}
 
@@ -134,8 +143,9 @@ class Called:
             return []
         usd, seized, repaid = self.first(hit)
         results = [(hit, usd, own(self.held, seized), own(self.owed, repaid))]
-        deep = self.crosses(0.95)
-        if deep is None or self.rule != "reserve-half":
+        level = self.rule.full_close_below_hf
+        deep = None if level is None else self.crosses(level)
+        if deep is None:
             return results
         held = {s: usd * (1 - seized.get(s, 0.0)) for s, usd in self.held.items()}
         owed = {s: usd * (1 - repaid.get(s, 0.0)) for s, usd in self.owed.items()}
@@ -156,7 +166,8 @@ sides = st.dictionaries(st.sampled_from(list(PRICES)), usd, min_size=1, max_size
 worlds = st.lists(
     st.tuples(sides, sides, st.floats(0.8, 1.6, allow_nan=False)), min_size=5, max_size=25
 )
-rules = st.sampled_from(["reserve-half", "reserve-half", "half", "whole", "absorb"])
+QUARTER = CloseRule(close_factor=0.25, close_basis="reserve", full_close_below_hf=0.9)
+rules = st.sampled_from([RESERVE_HALF, RESERVE_HALF, QUARTER, HALF, WHOLE, ABSORB])
 eth_betas = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, -0.5])
 reused = settings(
     max_examples=sample_size(quick=3, full=12, torture=500),
@@ -169,7 +180,7 @@ reused = settings(
 def drawn(
     store: Store,
     draw: Any,
-    rule: str,
+    rule: CloseRule,
     beta: float,
     bonuses: Mapping[str, float] = BONUSES,
 ) -> dict[str, Called]:
@@ -194,7 +205,7 @@ def drawn(
 @reused
 @given(draw=worlds, rule=rules, beta=eth_betas)
 def test_steps_are_those_of_two_calls_and_take_what_is_there(
-    store: Store, draw: Any, rule: str, beta: float
+    store: Store, draw: Any, rule: CloseRule, beta: float
 ) -> None:
     """In every world: no asset more than is held, none bought that is not owed, all prices above 0,
     and each figure that of the two calls made one after the other."""
@@ -241,7 +252,7 @@ def undecided(called: Called) -> bool:
 @reused
 @given(draw=worlds, rule=rules, at=st.floats(0.05, 1.0))
 def test_no_single_liquidation_on_the_way_down_takes_more(
-    store: Store, draw: Any, rule: str, at: float
+    store: Store, draw: Any, rule: CloseRule, at: float
 ) -> None:
     """Whoever waits and calls once, at any price on the way, takes no more USD than is counted
     down to there: half of a pair above a health factor of 0.95, everything at or below it.
@@ -256,7 +267,7 @@ def test_no_single_liquidation_on_the_way_down_takes_more(
         if called.health(at) >= 1 - 1e-9:
             continue
         usd = called.first(at)[0]
-        if rule == "reserve-half" and called.health(at) < 0.95 - 1e-9:
+        if rule == RESERVE_HALF and called.health(at) < 0.95 - 1e-9:
             usd = max(usd, called.close(called.held, called.owed, at)[0])
         assert counted[account] >= usd * (1 - 1e-9) - 1e-6, called
 
@@ -355,7 +366,7 @@ FIGURES = ("cum_max_seizable_usd", "cum_seize_to_heal_usd", "cum_collateral_at_r
     direction=st.sampled_from(["down", "up"]),
 )
 def test_no_figure_of_a_wall_jumps_at_a_health_factor_of_one(
-    store: Store, draw: Any, rule: str, beta: float, direction: str
+    store: Store, draw: Any, rule: CloseRule, beta: float, direction: str
 ) -> None:
     """The same accounts a millionth above and below 1: what is liquidatable already and what
     becomes so along the way add up to the same at each price."""
@@ -398,10 +409,10 @@ def left_out(store: Store, **values: object) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "rule", ["reserve-half", "half", "position-half", "whole", "absorb", "target 1.05"]
-)
-def test_debt_without_collateral_is_neither_seized_nor_bought(store: Store, rule: str) -> None:
+@pytest.mark.parametrize("rule", [RESERVE_HALF, HALF, POSITION_HALF, WHOLE, ABSORB, up_to(1.05)])
+def test_debt_without_collateral_is_neither_seized_nor_bought(
+    store: Store, rule: CloseRule
+) -> None:
     book = market(store, close_rule=rule)
     book.account("bad", {}, {"BTC": 100, "USD": 7})
     book.account("empty", {"USD": 0}, {"BTC": 100})
@@ -443,7 +454,9 @@ def test_accounts_of_a_factor_without_a_price_are_in_no_sum(store: Store) -> Non
 # --- verdicts that differ from the health factor ------------------------------------------------
 
 
-def sums_at(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[str, list[float]]:
+def sums_at(
+    store: Store, debt: float, verdict: bool | None, rule: CloseRule
+) -> dict[str, list[float]]:
     """Running sums of a wall over one account with 1 BTC: seizable and to heal, per bin of 10 %."""
     book = market(store, close_rule=rule)
     book.account("a", {"BTC": 1}, {"USD": debt})
@@ -462,17 +475,19 @@ def sums_at(store: Store, debt: float, verdict: bool | None, rule: str) -> dict[
 
 def test_healing_begins_where_the_health_factor_is_one(store: Store) -> None:
     """An account may be liquidatable while its collateral is more than enough."""
-    given_up = sums_at(store, 50_000, True, "half")
+    given_up = sums_at(store, 50_000, True, HALF)
     assert given_up["now"] == [close(26_250), 0]
-    plain = sums_at(store, 50_000, None, "half")
+    plain = sums_at(store, 50_000, None, HALF)
     assert given_up["heal"] == [close(value) for value in plain["heal"]]
     # 2,000 dollars are missing at 60,000, and of each 1.05 that is seized 0.84 went with it.
     assert plain["heal"] == [0, 0, 0, close(2_000 * 1.05 / 0.16), close(52_500)]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("rule", ["half", "reserve-half"])
-def test_who_is_not_liquidatable_below_one_is_so_at_the_next_move(store: Store, rule: str) -> None:
+@pytest.mark.parametrize("rule", [HALF, RESERVE_HALF])
+def test_who_is_not_liquidatable_below_one_is_so_at_the_next_move(
+    store: Store, rule: CloseRule
+) -> None:
     spared, plain = (sums_at(store, 88_000, verdict, rule) for verdict in (False, None))
     assert spared["now"] == [0, 0]
     assert plain["now"][0] > 0

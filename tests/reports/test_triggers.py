@@ -327,7 +327,7 @@ def test_every_class_is_told_apart(store: Store) -> None:
 def test_near_the_threshold_the_contracts_integer_decides(store: Store) -> None:
     """Thresholds that differ: 0.8 · 1 + 0.7 · 1 truncates to 0.75 exactly; floats alone cannot."""
     book = Book(
-        Asset("btc", 1.0, lt=0.8, betas={"F": 1.0}), Asset("cash", 1.0, lt=0.7), hf_rule="avg-lt"
+        Asset("btc", 1.0, lt=0.8, betas={"F": 1.0}), Asset("cash", 1.0, lt=0.7), truncates_lt=True
     )
     at = book.account("at", {"btc": 100, "cash": 100}, {"cash": 150})
     under = book.account("under", {"btc": 100, "cash": 100}, {"cash": 150.00000001})
@@ -465,7 +465,9 @@ betas = st.lists(
 )
 
 
-def drawn(hf_rule: str, block: int, draw: Any, limits: list[int], exposures: list[float]) -> Book:
+def drawn(
+    truncates_lt: bool, block: int, draw: Any, limits: list[int], exposures: list[float]
+) -> Book:
     """A book of accounts whose debt is scaled to the health factor drawn."""
     book = Book(
         *(
@@ -473,7 +475,7 @@ def drawn(hf_rule: str, block: int, draw: Any, limits: list[int], exposures: lis
             for s, lt, beta in zip(SYMBOLS, limits, exposures, strict=True)
         ),
         block=block,
-        hf_rule=hf_rule,
+        truncates_lt=truncates_lt,
     )
     for i, (collateral, debt, hf) in enumerate(draw):
         power = sum(usd * limits[SYMBOLS.index(s)] / 1e4 for s, usd in collateral.items())
@@ -496,7 +498,7 @@ reused = settings(
 def test_the_query_finds_what_bisection_finds(
     store: Store, draw: Any, limits: list[int], exposures: list[float]
 ) -> None:
-    book = drawn("weighted", next_block(store), draw, limits, exposures).store(store)
+    book = drawn(False, next_block(store), draw, limits, exposures).store(store)
     for row in ask(store, "triggers", factor="F"):
         parts = lines(book, row["account"], "F")
         direction, x = bisect(book, row["account"], "F", weighted)
@@ -514,7 +516,7 @@ def test_with_truncated_thresholds_the_first_step_below_one(
     store: Store, draw: Any, limits: list[int], exposures: list[float]
 ) -> None:
     """With truncated thresholds the query returns the first step below one."""
-    book = drawn("avg-lt", next_block(store), draw, limits, exposures).store(store)
+    book = drawn(True, next_block(store), draw, limits, exposures).store(store)
     for row in ask(store, "triggers", factor="F"):
         parts = lines(book, row["account"], "F")
         if truncated(parts, 1.0) < 1 - 1e-9:

@@ -11,10 +11,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
+from chainwatch.lending.close_rules import (
+    ABSORB,
+    HALF,
+    POSITION_HALF,
+    RESERVE_HALF,
+    WHOLE,
+    CloseRule,
+    up_to,
+)
 from chainwatch.reports import run
 from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
@@ -259,7 +269,7 @@ def test_healing_starts_at_zero_where_truncation_moves_the_trigger(
     mixed = {"BTC": 500, "USD": 10_000_000}
     sums = {}
     for with_mixed in (False, True):
-        book = market(block=1 + with_mixed, hf_rule="avg-lt")
+        book = market(block=1 + with_mixed, truncates_lt=True)
         book.account("plain", *plain)
         if with_mixed:
             # 7,744.4 bp on average at 88,003, cut to 7,744; uncut it would trigger at 87,997.
@@ -436,7 +446,7 @@ def test_each_market_of_a_split_wall_is_its_wall_alone(
 
 def test_a_pool_that_closes_small_positions_at_once(store: Store) -> None:
     """From 3.3 on: half of all debt, but all of it where debt or collateral is under 2,000 USD."""
-    book = market(close_rule="position-half")
+    book = market(close_rule=POSITION_HALF)
     book.account("small", {"BTC": 0.02}, {"USD": 0.02 * at(88_500)})
     book.account("large", {"BTC": 2}, {"USD": 2 * at(86_500)})
     book.account("two debts", {"BTC": 2}, {"USD": at(84_500), "ETH": at(84_500) / 3_000})
@@ -473,7 +483,40 @@ def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
     store: Store, collateral: float, debt: dict[str, float], repaid: float
 ) -> None:
     """From 3.3 on: neither side may be left below 1,000 USD, unless one is seized in full."""
-    book = market(close_rule="position-half")
+    seized = seized_now(store, POSITION_HALF, collateral, debt)
+    assert seized == close(min(repaid * 1.05, collateral))
+
+
+SMALLER = replace(POSITION_HALF, full_close_below_usd=500.0, min_leftover_usd=100.0)
+UP_TO_101 = 0.02 / (1.01 - 1.05 * 0.99 * 1_010 / 25_000)
+
+
+@pytest.mark.parametrize(
+    ("rule", "debt", "repaid"),
+    [
+        (SMALLER, {"USD": 3_000, "ETH": 2_000}, 2_500),
+        (SMALLER, {"USD": 3_000, "ETH": 2_950}, 2_900),
+        (SMALLER, {"USD": 1_999, "ETH": 10}, 1_004.5),
+        (SMALLER, {"USD": 499}, 499),
+        (replace(SMALLER, min_leftover_usd=None), {"USD": 3_000, "ETH": 2_950}, 2_975),
+        (replace(SMALLER, full_close_below_hf=0.995), {"USD": 3_000}, 3_000),
+        (CloseRule(close_factor=0.25, close_basis="reserve"), {"USD": 3_000, "ETH": 2_000}, 750),
+        (CloseRule(close_factor=0.25), {"USD": 3_000, "ETH": 2_000}, 1_250),
+        (replace(up_to(1.01), min_leftover_usd=900.0), {"USD": 1_010}, 1_010 * UP_TO_101),
+        (replace(up_to(1.01), min_leftover_usd=None), {"USD": 1_010}, 1_010 * UP_TO_101),
+        (up_to(1.01), {"USD": 1_010}, 1_010),
+    ],
+)
+def test_the_numbers_of_a_close_rule_are_what_counts(
+    store: Store, rule: CloseRule, debt: dict[str, float], repaid: float
+) -> None:
+    """A rule that no protocol has is computed as its columns say."""
+    assert seized_now(store, rule, 25_000, debt) == close(repaid * 1.05)
+
+
+def seized_now(store: Store, rule: CloseRule, collateral: float, debt: dict[str, float]) -> float:
+    """What may be seized, USD, of an account with so many USD of BTC at a health factor of 0.99."""
+    book = market(close_rule=rule)
     prices = {symbol: asset.price for symbol, asset in book.assets.items()}
     total = sum(debt.values())
     lt = 0.99 * total / collateral  # liquidatable now, and above 0.95
@@ -486,10 +529,10 @@ def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
     book.store(store)
     (now,) = [row for row in walls(store) if row["direction"] == "now"]
     assert now["accounts"] == 1
-    assert now["max_seizable_usd"] == close(min(repaid * 1.05, collateral))
+    return float(now["max_seizable_usd"])
 
 
-def two_sided(store: Store, rule: str) -> list[dict[str, Any]]:
+def two_sided(store: Store, rule: CloseRule) -> list[dict[str, Any]]:
     """1 BTC and half its worth in ETH against dollars, hit at 88,500; rows that hold anything."""
     book = market(close_rule=rule)
     power = 88_500 * 0.78 + 45_000 * 0.83
@@ -502,13 +545,13 @@ def test_a_fixed_close_factor_of_half_never_seizes_the_rest(
     store: Store,
 ) -> None:
     """Where the close factor is half at every health factor, the rest is never seized."""
-    (row,) = two_sided(store, "half")
+    (row,) = two_sided(store, HALF)
     assert row["price_from"] == 88_000
     assert row["max_seizable_usd"] == close(0.5 * (88_500 * 0.78 + 45_000 * 0.83) * 1.05)
 
 
 def test_an_absorbed_account_loses_all_its_collateral_at_its_trigger(store: Store) -> None:
-    (row,) = two_sided(store, "absorb")
+    (row,) = two_sided(store, ABSORB)
     assert row["price_from"] == 88_000
     for figure in ("collateral_at_risk_usd", "max_seizable_usd", "seize_to_heal_usd"):
         assert row[figure] == close(88_500 + 45_000), figure
@@ -519,7 +562,7 @@ def test_an_absorbed_account_loses_all_its_collateral_at_its_trigger(store: Stor
 
 def test_with_a_close_factor_of_one_the_wall_is_debt_and_bonus(store: Store) -> None:
     """Where all debt may be repaid at once, the wall is debt and bonus."""
-    rows = two_sided(store, "whole")
+    rows = two_sided(store, WHOLE)
     seized = (88_500 * 0.78 + 45_000 * 0.83) * 1.05
     assert [r["price_from"] for r in rows] == [88_000]
     assert rows[0]["max_seizable_usd"] == close(seized)
@@ -543,7 +586,7 @@ class Position:
 
     collateral: tuple[tuple[float, float, float, bool], ...]
     debt: tuple[tuple[float, bool], ...]
-    rule: str = "reserve-half"
+    rule: CloseRule = RESERVE_HALF
 
     def held(self, x: float) -> float:
         return sum(v * (x if moves else 1) for v, _, _, moves in self.collateral)
@@ -580,7 +623,7 @@ class Position:
     def first(self, x: float) -> float:
         """What the first call takes of the largest collateral, against the largest debt."""
         held, owed, bonus = self.pair(x)
-        if self.rule == "position-half":
+        if self.rule == POSITION_HALF:
             return self.first_without_dust(held, owed, bonus, self.owed(x))
         return min(0.5 * owed * (1 + bonus), held)
 
@@ -704,7 +747,7 @@ reused = settings(
 )
 
 
-def drawn(store: Store, draw: Any, rule: str = "reserve-half") -> tuple[Book, list[Position]]:
+def drawn(store: Store, draw: Any, rule: CloseRule = RESERVE_HALF) -> tuple[Book, list[Position]]:
     block = 1
     if store.exists:
         block += max((r["block_number"] for r in ask(store, "snapshots_at")), default=0)
@@ -756,7 +799,7 @@ small = st.dictionaries(
 )
 def test_the_measures_match_their_definitions_under_dust_rules(store: Store, draw: Any) -> None:
     """Where dust may not be left, the measures are those of their definitions."""
-    _, positions = drawn(store, draw, "position-half")
+    _, positions = drawn(store, draw, POSITION_HALF)
     for entry in positions:
         for direction, x in filter(None, [entry.reaches(1)]):
             held, owed, bonus = entry.pair(1 if direction == "now" else x)
@@ -802,10 +845,12 @@ def measures_are_those_of_their_definitions(
 
 @pytest.mark.sampled
 @reused
-@given(draw=books, limit=st.sampled_from(["weighted", "avg-lt"]))
-def test_nothing_is_dropped_and_everything_runs_up(store: Store, draw: Any, limit: str) -> None:
+@given(draw=books, truncates_lt=st.booleans())
+def test_nothing_is_dropped_and_everything_runs_up(
+    store: Store, draw: Any, truncates_lt: bool
+) -> None:
     book, _ = drawn(store, draw)
-    book.hf_rule = limit
+    book.truncates_lt = truncates_lt
     again = [row for row in book.rows() if row is not None]
     store.append([*again[:-1], book.head(read_at=book.time.replace(hour=23))], source="x")
     triggers = ask(store, "triggers", factor="BTC")

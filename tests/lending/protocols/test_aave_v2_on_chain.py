@@ -17,6 +17,7 @@ from chainwatch.demo.aave import STABLE, VARIABLE, AaveMarket, ListedReserve
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, decode, encode
 from chainwatch.demo.plans import SHAPES
 from chainwatch.errors import Exit
+from chainwatch.lending.close_rules import HALF
 from chainwatch.lending.protocols.aave_v2 import arithmetic as aave_v2_arithmetic
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.liquidation import Pair, max_liquidatable_debt
@@ -25,6 +26,7 @@ from chainwatch.tables.lending import Reserve as ReserveRow
 from tests.amounts import sample_size
 from tests.builders import (
     ask,
+    close_rule,
     content,
     missing_logs_are_refused,
     refusal,
@@ -109,7 +111,7 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
     made = populate(market, 240, 2026)
 
     snapshot = watched.collect()
-    assert (snapshot.profile, snapshot.revision, snapshot.close_rule) == ("aave 2", 2, "half")
+    assert (snapshot.profile, snapshot.revision, close_rule(snapshot)) == ("aave 2", 2, HALF)
     assert (snapshot.quote, snapshot.base_decimals) == ("ETH", 18)
     calm = holds(watched, snapshot)
     assert set(made) < set(calm)

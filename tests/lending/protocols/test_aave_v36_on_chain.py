@@ -12,7 +12,8 @@ import pytest
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import ETH_CORRELATED, STABLECOINS
 from chainwatch.demo.chain import Chain, Receipt
-from tests.builders import BASE, ask
+from chainwatch.lending.close_rules import POSITION_HALF
+from tests.builders import BASE, ask, close_rule
 from tests.evm import aave_v36_market, operations
 from tests.evm.aave_lakes import USER, Lake, holds, supply
 from tests.evm.aave_v36_market import AaveV36Market
@@ -49,7 +50,7 @@ def test_a_thousand_accounts_of_aave_v36_equal_the_chain(
 
     snapshot = lake.collect()
     assert (snapshot.revision, snapshot.profile) == (10, "3.6")
-    assert (snapshot.hf_rule, snapshot.close_rule) == ("weighted", "position-half")
+    assert (snapshot.truncates_lt, close_rule(snapshot)) == (False, POSITION_HALF)
     calm = holds(lake, snapshot)
     assert set(made) <= set(calm)
     assert len(calm) >= 1_050

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chainwatch.lending.integers import UINT_MAX
+from chainwatch.lending.close_rules import POSITION_HALF, RESERVE_HALF
+from chainwatch.lending.integers import UINT_MAX, WAD
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     EModeState,
@@ -15,6 +16,9 @@ from chainwatch.lending.protocols.aave_v3.arithmetic import (
     ReserveState,
 )
 from chainwatch.lending.protocols.aave_v3.liquidation import (
+    FULL_CLOSE_BELOW,
+    MIN_LEFTOVER,
+    SMALL_POSITION,
     Pair,
     liquidate,
     max_liquidatable_debt,
@@ -198,3 +202,11 @@ def test_one_unit_of_debt_decides_whether_an_account_is_liquidatable(
     assert hf(8 * 10**11) == aave_v3_arithmetic.LIQUIDATABLE_BELOW
     assert hf(8 * 10**11 + 1) < aave_v3_arithmetic.LIQUIDATABLE_BELOW
     assert hf(8 * 10**11 - 1) > aave_v3_arithmetic.LIQUIDATABLE_BELOW
+
+
+def test_the_columns_of_a_close_rule_are_the_contracts_integers() -> None:
+    unit = 10**aave_v3_arithmetic.BASE_DECIMALS
+    assert POSITION_HALF.full_close_below_hf == RESERVE_HALF.full_close_below_hf
+    assert POSITION_HALF.full_close_below_hf == FULL_CLOSE_BELOW / WAD
+    assert POSITION_HALF.full_close_below_usd == SMALL_POSITION / unit
+    assert POSITION_HALF.min_leftover_usd == MIN_LEFTOVER / unit

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
+from chainwatch.lending.close_rules import HALF
 from chainwatch.lending.protocols.compound_v2 import arithmetic as compound_v2_arithmetic
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, ChainLiquidation, Factor, Snapshot
@@ -28,6 +29,7 @@ from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
+    close_rule,
     missing_logs_are_refused,
     more,
     other_verdict,
@@ -181,9 +183,9 @@ def test_accounts_equal_the_stand_in_through_a_fall_and_a_month(
     chain, watched = market.chain, lake(market)
     made = pool.populate(market, PRICES, 110, 2026)
     snapshot = watched.collect()
-    assert (snapshot.profile, snapshot.close_rule, snapshot.base_decimals) == (
+    assert (snapshot.profile, close_rule(snapshot), snapshot.base_decimals) == (
         "compound-v2",
-        "half",
+        HALF,
         18,
     )
     calm = holds(watched, snapshot)

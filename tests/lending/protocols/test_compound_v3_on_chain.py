@@ -28,6 +28,7 @@ from chainwatch.demo.aave import MULTICALL, AaveMarket, ListedReserve, ReserveSp
 from chainwatch.demo.chain import DEPLOYER, Chain, Receipt, Tx, decode, encode, own_artifact
 from chainwatch.demo.comet import CometMarket, Listing
 from chainwatch.errors import ChainwatchError, ConfigError, Exit, UsageError
+from chainwatch.lending.close_rules import ABSORB
 from chainwatch.lending.protocols.compound_v3 import arithmetic as compound_v3_arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
 from chainwatch.tables.base import Row
@@ -38,6 +39,7 @@ from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
+    close_rule,
     content,
     missing_logs_are_refused,
     other_verdict,
@@ -270,7 +272,7 @@ def test_accounts_equal_the_stand_in_through_absorption(market: CometMarket, lak
     made = comet.populate(market, PRICES, 330, 2026)
 
     snapshot = watched.collect()
-    assert (snapshot.profile, snapshot.close_rule, snapshot.quote) == ("comet", "absorb", "USD")
+    assert (snapshot.profile, close_rule(snapshot), snapshot.quote) == ("comet", ABSORB, "USD")
     calm = holds(watched, snapshot)
     assert len(set(made) & set(calm)) >= 320
     states = Counter(row.status for row in calm.values())

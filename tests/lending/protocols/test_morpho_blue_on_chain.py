@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from chainwatch.demo.aave import MULTICALL
 from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
 from chainwatch.errors import Exit, UsageError
+from chainwatch.lending.close_rules import WHOLE
 from chainwatch.lending.protocol import scoped_name
 from chainwatch.lending.protocols.morpho_blue import arithmetic as morpho_blue_arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import BorrowTotals
@@ -29,6 +30,7 @@ from tests.amounts import sample_size
 from tests.builders import (
     Watched,
     ask,
+    close_rule,
     missing_logs_are_refused,
     more,
     other_verdict,
@@ -168,10 +170,10 @@ def test_positions_equal_the_stand_in_through_a_fall_and_a_year(
     chain, watched = market.chain, lake(market)
     made = morpho.populate(market, 150, 2026)
     snapshot = watched.collect()
-    assert (snapshot.profile, snapshot.close_rule, snapshot.hf_rule, snapshot.quote) == (
+    assert (snapshot.profile, close_rule(snapshot), snapshot.truncates_lt, snapshot.quote) == (
         "morpho-blue",
-        "whole",
-        "weighted",
+        WHOLE,
+        False,
         "loan token",
     )
     calm = holds(watched, snapshot)

@@ -6,6 +6,7 @@ Values are in ETH with 18 decimals on the main market. Source: aave/protocol-v2 
 
 from __future__ import annotations
 
+from chainwatch.lending.close_rules import HALF
 from chainwatch.lending.integers import percent_div, percent_mul, unit_of
 from chainwatch.lending.protocols.aave_v3.arithmetic import Profile
 from chainwatch.lending.protocols.aave_v3.liquidation import Pair, max_liquidatable_debt
@@ -14,7 +15,7 @@ PROFILE = Profile(
     "aave 2",
     emode="category",
     stable_debt=True,
-    close="half",
+    close_rule=HALF,
     compounding="per-second",
 )
 # LENDINGPOOL_REVISION() → rules

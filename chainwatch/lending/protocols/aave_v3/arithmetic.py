@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from chainwatch.lending.close_rules import POSITION_HALF, RESERVE_HALF, CloseRule
 from chainwatch.lending.integers import (
     BPS,
     RAY,
@@ -34,37 +35,36 @@ LIQUIDATABLE_BELOW = 10**18
 class Profile(msgspec.Struct, frozen=True):
     """The rules of one group of pool revisions.
 
-    hf_rule: "avg-lt" truncates the average threshold to 1 bp, "weighted" does not.
+    truncates_lt: the average threshold is truncated to 1 bp.
     rounding: of balances and debt values, "half-up" (values floored) or "directed" (supply down,
     debt up).
     emode: "category" = one category per asset, with an optional price; "bitmap" = the category
     lists its collaterals.
     lt_gate: a collateral whose own threshold is 0 does not count at all.
-    close: "half" = half of the repaid reserve's debt, "reserve-half" = the same, but all of it from
-    a health factor of 0.95 down, "position-half" = half of all debt, all of it for small positions,
-    and no dust may be left.
+    close_rule: how much of a debt one call may repay, and what it must leave; the integers of these
+    amounts are in chainwatch.lending.protocols.aave_v3.liquidation.
     compounding: of a stable rate, "yearly" divides by the year last, "per-second" first.
     seizing: rounding of a liquidation's amounts, "half-up", "ceil-debt" (only the debt needed is
     rounded up) or "directed".
     """
 
     version: str
-    hf_rule: Literal["avg-lt", "weighted"] = "avg-lt"
+    truncates_lt: bool = True
     rounding: Literal["half-up", "directed"] = "half-up"
     emode: Literal["category", "bitmap"] = "bitmap"
     lt_gate: bool = True
     stable_debt: bool = False
-    close: Literal["half", "reserve-half", "position-half"] = "position-half"
+    close_rule: CloseRule = POSITION_HALF
     compounding: Literal["yearly", "per-second"] = "yearly"
     seizing: Literal["half-up", "ceil-debt", "directed"] = "half-up"
 
 
-V3_0 = Profile("3.0", emode="category", stable_debt=True, close="reserve-half")
-V3_1 = Profile("3.1", emode="category", stable_debt=True, close="reserve-half")
-V3_2 = Profile("3.2", close="reserve-half")
+V3_0 = Profile("3.0", emode="category", stable_debt=True, close_rule=RESERVE_HALF)
+V3_1 = Profile("3.1", emode="category", stable_debt=True, close_rule=RESERVE_HALF)
+V3_2 = Profile("3.2", close_rule=RESERVE_HALF)
 V3_3 = Profile("3.3")
 V3_4 = Profile("3.4")
-V3_5 = Profile("3.5", hf_rule="weighted", rounding="directed", seizing="ceil-debt")
+V3_5 = Profile("3.5", truncates_lt=False, rounding="directed", seizing="ceil-debt")
 V3_6 = msgspec.structs.replace(V3_5, version="3.6", lt_gate=False)
 V3_7 = msgspec.structs.replace(V3_6, version="3.7", seizing="directed")
 
@@ -366,7 +366,7 @@ def account(profile: Profile, parts: Sequence[LegState]) -> AccountState:
     average = weighted // collateral if collateral else 0
     if debt == 0:
         hf = None
-    elif profile.hf_rule == "avg-lt":
+    elif profile.truncates_lt:
         hf = wad_div(percent_mul(collateral, average), debt)
     else:
         hf = wad_div(weighted, debt) // BPS

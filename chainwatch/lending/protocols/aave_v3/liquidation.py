@@ -50,8 +50,9 @@ class Seizure(msgspec.Struct, frozen=True):
 
 def max_liquidatable_debt(profile: Profile, pair: Pair) -> int:
     """How much of the debt one call may repay (close factor), token units."""
-    if profile.close != "position-half":
-        only_half = profile.close == "half" or pair.health_factor > FULL_CLOSE_BELOW
+    if profile.close_rule.close_basis == "reserve":
+        always_half = profile.close_rule.full_close_below_hf is None
+        only_half = always_half or pair.health_factor > FULL_CLOSE_BELOW
         return percent_mul(pair.debt_balance, BPS // 2 if only_half else BPS)
     unit = unit_of(pair.debt_decimals)
     collateral_value = (
@@ -111,7 +112,7 @@ def liquidate(profile: Profile, pair: Pair, debt_to_cover: int) -> Seizure:
 
 
 def _leaves_dust(profile: Profile, pair: Pair, debt: int, collateral: int) -> bool:
-    if profile.close != "position-half":
+    if profile.close_rule.min_leftover_usd is None:
         return False
     if debt >= pair.debt_balance or collateral >= pair.collateral_balance:
         return False

@@ -296,8 +296,8 @@ class AaveLender:
 
         rules = Rules(
             profile=pool_state.profile.version,
-            hf_rule=pool_state.profile.hf_rule,
-            close_rule=pool_state.profile.close,
+            close_rule=pool_state.profile.close_rule,
+            truncates_lt=pool_state.profile.truncates_lt,
             base_decimals=len(str(pool_state.base_unit)) - 1,
             quote=pool_state.quote,
             quote_usd=pool_state.quote_usd,

@@ -15,6 +15,7 @@ import msgspec
 from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
+from chainwatch.lending import close_rules
 from chainwatch.lending.integers import BPS, RAY, UINT_MAX, WAD, ceil_div, unit_of
 from chainwatch.lending.liquidations import event_row, priced_row
 from chainwatch.lending.oracles import resolve
@@ -155,8 +156,7 @@ class Spoke(LendingProtocol[SpokePosition]):
             currency=Currency(unit_of(arithmetic.VALUE_DECIMALS)),
             rules=Rules(
                 profile=self.protocol,
-                hf_rule="weighted",
-                close_rule=f"target {state.liquidation.target_health_factor / WAD!r}",
+                close_rule=close_rules.up_to(state.liquidation.target_health_factor / WAD),
                 base_decimals=arithmetic.VALUE_DECIMALS,
             ),
         )

@@ -17,6 +17,7 @@ from chainwatch.chain.erc20 import SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.errors import ConfigError
+from chainwatch.lending import close_rules
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
@@ -374,8 +375,7 @@ async def _read_market(reading: Reading, config: _CometConfig) -> MarketView:
         currency=currency,
         rules=Rules(
             profile="comet",
-            hf_rule="weighted",
-            close_rule="absorb",
+            close_rule=close_rules.ABSORB,
             base_decimals=arithmetic.PRICE_DECIMALS,
             quote=quote,
             quote_usd=currency.usd,

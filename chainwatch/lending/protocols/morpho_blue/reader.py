@@ -18,6 +18,7 @@ from chainwatch.chain.erc20 import DECIMALS, SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log, Reverted
 from chainwatch.errors import ConfigError
+from chainwatch.lending import close_rules
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
@@ -187,8 +188,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
             exposures={asset: e for m in markets.values() for asset, e in m.moves.items()},
             rules=Rules(
                 profile=self.protocol,
-                hf_rule="weighted",
-                close_rule="whole",
+                close_rule=close_rules.WHOLE,
                 base_decimals=0,
                 quote="loan token",
                 quote_usd=None,
