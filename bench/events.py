@@ -10,7 +10,9 @@ from typing import Any
 from chainwatch.chain.contract import read_abi
 from chainwatch.chain.markets import Market
 from chainwatch.chain.types import Block, Log
-from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, V3, AaveLiquidations
+from chainwatch.lending.liquidations import ProtocolEvents
+from chainwatch.lending.protocols.aave_v3.pool import V3
+from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, AavePool
 
 OURS, THEIRS = 50_000, 2_000
 POOL = "0x" + "87" * 20
@@ -27,7 +29,7 @@ def made(count: int) -> list[Log]:
     for i in range(count):
         words = [rng.randrange(10**22), rng.randrange(10**20), rng.randrange(2**160), i % 2]
         data = "".join(f"{word:064x}" for word in words)
-        topics = [LIQUIDATION_CALL, *(f"0x{rng.randrange(2**160):064x}" for _ in range(3))]
+        topics = [LIQUIDATION_CALL.topic, *(f"0x{rng.randrange(2**160):064x}" for _ in range(3))]
         logs.append(Log(POOL, tuple(topics), f"0x{data}", AT.number, AT.hash, i, f"0x{i:064x}"))
     return logs
 
@@ -57,7 +59,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
     from web3 import Web3
 
     logs = made(OURS)
-    events = AaveLiquidations(V3)
+    events = ProtocolEvents(AavePool(V3))
     begin = time.perf_counter()
     rows = [row for log in logs for row in events.events(MARKET, log, AT)]
     ours = OURS / (time.perf_counter() - begin)

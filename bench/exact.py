@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 
 from bench.chain import market_with
-from chainwatch.chain import abi
 from chainwatch.chain.client import Rpc
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
@@ -24,10 +23,11 @@ from chainwatch.lending.protocols.aave_v3.arithmetic import (
     ReserveHolding,
     ReserveState,
 )
+from chainwatch.lending.protocols.aave_v3.pool import POOL
 from chainwatch.net.http import Http
 
 ACCOUNTS, ASKED, RESERVES = 100_000, 1_000, 30
-ACCOUNT_DATA = "0xbf92857c"
+ACCOUNT_DATA = POOL.function("getUserAccountData")
 RAY = 10**27
 
 
@@ -100,9 +100,9 @@ async def seconds_of_node(url: str, pool: str, names: list[str]) -> float:
     async with Http() as http:
         rpc = Rpc(http, [url], chain="local", chain_id=31_337)
         at = await rpc.pin()
-        await rpc.read([(pool, abi.call(ACCOUNT_DATA, names[0]))], at)
+        await rpc.read([ACCOUNT_DATA.call(pool, names[0])], at)
         begin = time.perf_counter()
-        await rpc.read([(pool, abi.call(ACCOUNT_DATA, name)) for name in names], at)
+        await rpc.read([ACCOUNT_DATA.call(pool, name) for name in names], at)
         return time.perf_counter() - begin
 
 

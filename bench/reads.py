@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from chainwatch.lending.adapter import ProtocolLender
+
 from bench.chain import market_with
 from chainwatch.chain.client import Rpc
 from chainwatch.chain.contract import read_abi
 from chainwatch.chain.types import Block
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
-from chainwatch.lending.protocols.aave_v3 import reader as aave_v3
+from chainwatch.lending.protocols.aave_v3.pool import V3, PoolReserve
+from chainwatch.lending.protocols.aave_v3.reader import AavePool
 from chainwatch.net.http import Http, Response
 
 ACCOUNTS = 2_000
@@ -57,7 +60,7 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
     async with tape:
         rpc = Rpc(tape, [url], chain=market.chain, chain_id=market.chain_id)
         at = await rpc.pin()
-        lender = aave_v3.AaveLender(aave_v3.V3)
+        lender = ProtocolLender(AavePool(V3))
         opened = await lender.open(feed, rpc, market, at)
         ours = float("inf")
         for _ in range(RUNS):
@@ -66,8 +69,8 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
             await lender.read(feed, rpc, opened, at, accounts)
             ours = min(ours, time.perf_counter() - begin)
         raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
-        tokens = await aave_v3.read_reserve_tokens(aave_v3.V3, rpc, opened.context, at)
-    slow = await through_web3(url, market, tokens, accounts[:WEB3_ACCOUNTS], at)
+    reserves = {reserve.data.id: reserve for reserve in opened.context.reserves}
+    slow = await through_web3(url, market, reserves, accounts[:WEB3_ACCOUNTS], at)
     return {"ours": ours, "raw": raw, "web3": slow * len(accounts) / WEB3_ACCOUNTS}
 
 
@@ -88,7 +91,9 @@ async def post_raw(url: str, bodies: list[bytes]) -> float:
         return time.perf_counter() - begin
 
 
-async def through_web3(url: str, market: Any, tokens: Any, accounts: list[str], at: Block) -> float:
+async def through_web3(
+    url: str, market: Any, reserves: dict[int, PoolReserve], accounts: list[str], at: Block
+) -> float:
     from web3 import AsyncHTTPProvider, AsyncWeb3
 
     provider = AsyncHTTPProvider(url)
@@ -104,13 +109,12 @@ async def through_web3(url: str, market: Any, tokens: Any, accounts: list[str], 
         )
         await pool.functions.getUserEMode(owner).call(block_identifier=at.number)
         bits = answer[0] if isinstance(answer, (list, tuple)) else answer
-        for reserve_id, borrows, collateral in aave_v3_arithmetic.flagged(bits, len(tokens)):
-            for part, token, getter in aave_v3.balance_calls(
-                tokens[reserve_id], borrows, collateral
-            ):
-                if getter != aave_v3.SCALED_BALANCE_OF:
-                    continue  # stable debt: ours reads three words more
-                del part
+        for reserve_id, borrows, collateral in aave_v3_arithmetic.flagged(bits, len(reserves)):
+            data = reserves[reserve_id].data
+            tokens = [data.a_token_address] * collateral
+            tokens += [data.variable_debt_token_address] * borrows
+            # Stable debt: ours reads three words more.
+            for token in tokens:
                 contract = client.eth.contract(address=checked(token), abi=token_abi)
                 await contract.functions.scaledBalanceOf(owner).call(block_identifier=at.number)
     seconds = time.perf_counter() - begin

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from chainwatch.chain.contract import Contract
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import MAX_UINT, Tx, decode
 from chainwatch.demo.plans import SPEC, VOLATILE, Plan, draw_plans, units
@@ -16,7 +17,7 @@ from chainwatch.demo.plans import SPEC, VOLATILE, Plan, draw_plans, units
 BANK = "0x" + "ba" * 20  # funds and supplies for the others
 PROVIDERS = tuple(f"0x{'1b' * 19}{number:02x}" for number in range(3))
 LIQUIDATORS = tuple(f"0x{'11' * 19}{number:02x}" for number in range(3))
-LIQUIDATION_CALL = "0xe413a321e8681d831f4dbccbca790d2952b56f977908e45be37335533e005286"
+LIQUIDATION_CALL = Contract("aave_v3_pool").event("LiquidationCall").topic
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from chainwatch.errors import EXIT_MEANING, Exit, UsageError
 from chainwatch.lake import query, readonly
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
+from chainwatch.lending.protocols.aave_v3.reader import GET_USER_ACCOUNT_DATA
 from chainwatch.tables.lending import Leg, Snapshot
 from tests import shell
 from tests.docs.examples import help_example
@@ -394,12 +395,15 @@ def test_a_check_that_finds_rows_is_exit_1(tmp_path: Path) -> None:
     assert f"`chainwatch query {wrong[0]}` shows them" in done.lines[-1]
 
 
+ACCOUNT_DATA = f"0x{GET_USER_ACCOUNT_DATA.selector.hex()}"
+
+
 class _Liar(recording.Player):
     """A chain that counts one account's debt differently."""
 
     def _recorded(self, to: str, data: str, number: int) -> str:
         answer = super()._recorded(to, data, number)
-        if data.startswith("0xbf92857c") and data.endswith("5"):
+        if data.startswith(ACCOUNT_DATA) and data.endswith("5"):
             words = bytes.fromhex(answer[2:])
             debt = int.from_bytes(words[32:64]) + 1
             return "0x" + (words[:32] + debt.to_bytes(32) + words[64:]).hex()
@@ -789,7 +793,7 @@ def test_web3_that_gets_no_answer_is_exit_3_and_shows_no_key(tmp_path: Path) -> 
         def answer(body: Any) -> tuple[int, str, bytes]:
             requests = body if isinstance(body, list) else [body]
             calls = [r["params"][0]["data"] for r in requests if r["method"] == "eth_call"]
-            if any(data.startswith("0xbf92857c") for data in calls):
+            if any(data.startswith(ACCOUNT_DATA) for data in calls):
                 return 401, "application/json", b'{"error": "no such key: SECRETKEY"}'
             request = urllib.request.Request(chain, json.dumps(body).encode())
             with urllib.request.urlopen(request, timeout=10) as response:

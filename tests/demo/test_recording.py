@@ -22,6 +22,7 @@ from chainwatch.demo import recording, stages, story
 from chainwatch.demo.node import Toolchain
 from chainwatch.demo.record import RECORDED_START, record
 from chainwatch.errors import ConfigError, Exit
+from chainwatch.lending.protocols.aave_v3.pool import V3
 from tests import shell
 from tests.shell import Done, run
 
@@ -189,7 +190,10 @@ def test_a_request_outside_the_recording_is_rejected(
     refused = ask(played, "eth_call", unknown, head)["error"]
     assert refused["code"] == -32_001
     assert refused["message"] == f"nothing recorded for 0x12345678 at block {played.head}"
-    revision = {"to": played.recording.markets["demo"].pool, "data": "0x0148170e"}
+    revision = {
+        "to": played.recording.markets["demo"].pool,
+        "data": f"0x{V3.revision.selector.hex()}",
+    }
     assert "result" in ask(played, "eth_call", revision, head)
     assert ask(played, "eth_call", revision, "0x1")["error"]["code"] == -32_001
     assert (

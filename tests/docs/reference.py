@@ -390,9 +390,15 @@ def architecture() -> str:
     return str(architecture_script().table())
 
 
-def lender() -> str:
-    """What a protocol adds, as its class says."""
-    return f"```python\n{inspect.getsource(LendingProtocol).rstrip()}\n```"
+def lending_protocol() -> str:
+    """What a lending protocol gives, as its class says."""
+    rows = []
+    for name, method in vars(LendingProtocol).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            meaning = " ".join((inspect.getdoc(method) or "").split("\n\n")[0].split())
+            optional = name not in LendingProtocol.__abstractmethods__
+            rows.append((f"`{name}`", "optional" if optional else "", meaning))
+    return _table(("method", "", "what it gives"), rows)
 
 
 def notebook() -> str:
@@ -428,7 +434,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "failures": failures,
     "architecture": architecture,
-    "lender": lender,
     "needs": needs_table,
+    "lending-protocol": lending_protocol,
     "notebook": notebook,
 }

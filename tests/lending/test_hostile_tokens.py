@@ -23,6 +23,7 @@ from chainwatch.errors import Exit
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
+from chainwatch.lending.protocols.aave_v3.balances import GET_USER_CONFIGURATION
 from chainwatch.reports.run import make
 from chainwatch.show.document import Format, Report
 from chainwatch.show.render import text_of
@@ -390,7 +391,7 @@ def test_an_endpoint_that_fails_during_a_read_stores_nothing(tmp_path: Path) -> 
 
     class Turncoat(recording.Player):
         def _recorded(self, to: str, data: str, number: int) -> str:
-            if data.startswith("0x4417a583"):  # getUserConfiguration
+            if bytes.fromhex(data[2:10]) == GET_USER_CONFIGURATION.selector:
                 return "0x" + "ff" * 3
             return super()._recorded(to, data, number)
 

@@ -1,0 +1,55 @@
+"""The price oracle of a pool of the Aave family, and what its prices are counted in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chainwatch.chain.contract import Contract
+from chainwatch.chain.reading import Reading
+from chainwatch.errors import ConfigError
+from chainwatch.lending.price_sources import read_answer
+from chainwatch.lending.protocol import NO_ADDRESS, Currency
+from chainwatch.lending.protocols.aave_v3.pool import Dialect
+
+PROVIDER = Contract("aave_v3_addresses_provider", "an Aave addresses provider")
+ORACLE = Contract("aave_v3_oracle", "an Aave oracle")
+
+GET_PRICE_ORACLE = PROVIDER.function("getPriceOracle")
+GET_ASSET_PRICE = ORACLE.function("getAssetPrice")
+GET_SOURCE_OF_ASSET = ORACLE.function("getSourceOfAsset")
+BASE_CURRENCY = ORACLE.function("BASE_CURRENCY")
+BASE_CURRENCY_UNIT = ORACLE.function("BASE_CURRENCY_UNIT")
+
+ETHER = 10**18
+
+
+class Oracle(msgspec.Struct, frozen=True):
+    """A pool's oracle. `quote` names what its prices are counted in: USD, ETH or a token."""
+
+    address: str
+    quote: str
+    currency: Currency
+
+
+async def read_oracle(reading: Reading, dialect: Dialect) -> Oracle:
+    """The pool's oracle. ConfigError where its unit is not a power of ten.
+
+    Oracles from before v3 have no getter for it; they count in ETH with 18 decimals.
+    """
+    rpc, market, block = reading.rpc, reading.market, reading.block
+    (provider,) = await reading.ask([dialect.provider(reading.pool)])
+    (oracle,) = await reading.ask([GET_PRICE_ORACLE(provider)])
+    currency, unit = await reading.ask(
+        [BASE_CURRENCY.maybe(oracle), BASE_CURRENCY_UNIT.maybe(oracle)]
+    )
+    if currency is None or unit is None:
+        usd = await read_answer(rpc, market.quote_feed, block)
+        return Oracle(oracle, "ETH", Currency(ETHER, usd))
+    if str(unit).strip("0") != "1":
+        raise ConfigError(
+            f"{market.name}: expected a base currency unit that is a power of ten, got {unit}"
+        )
+    if currency == NO_ADDRESS:
+        return Oracle(oracle, "USD", Currency(unit))
+    usd = await read_answer(rpc, market.quote_feed, block)
+    return Oracle(oracle, currency, Currency(unit, usd))
