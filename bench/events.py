@@ -7,12 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from chainwatch.chain.client import Rpc
 from chainwatch.chain.contract import read_abi
 from chainwatch.chain.markets import Market
+from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block, Log
-from chainwatch.lending.liquidations import ProtocolEvents
+from chainwatch.lending.liquidations import decode_liquidations
 from chainwatch.lending.protocols.aave_v3.pool import V3
 from chainwatch.lending.protocols.aave_v3.reader import LIQUIDATION_CALL, AavePool
+from chainwatch.net.http import Http
 
 OURS, THEIRS = 50_000, 2_000
 POOL = "0x" + "87" * 20
@@ -59,9 +62,10 @@ def run(cache: Path) -> list[dict[str, Any]]:
     from web3 import Web3
 
     logs = made(OURS)
-    events = ProtocolEvents(AavePool(V3))
+    lending = AavePool(V3)
+    reading = Reading(Rpc(Http(), ["http://127.0.0.1"], chain="ethereum", chain_id=1), MARKET, AT)
     begin = time.perf_counter()
-    rows = [row for log in logs for row in events.events(MARKET, log, AT)]
+    rows = [e.row for log in logs for e in decode_liquidations(lending, reading, log)]
     ours = OURS / (time.perf_counter() - begin)
 
     abi = [{"anonymous": False, **entry} for entry in read_abi("aave_v3_pool")]

@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chainwatch.lending.adapter import ProtocolLender
-
 from bench.chain import market_with
 from chainwatch.chain.client import Rpc
 from chainwatch.chain.contract import read_abi
+from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Block
 from chainwatch.lending.protocols.aave_v3 import arithmetic as aave_v3_arithmetic
 from chainwatch.lending.protocols.aave_v3.pool import V3, PoolReserve
 from chainwatch.lending.protocols.aave_v3.reader import AavePool
+from chainwatch.lending.survey import read_positions
 from chainwatch.net.http import Http, Response
 
 ACCOUNTS = 2_000
@@ -60,13 +60,13 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
     async with tape:
         rpc = Rpc(tape, [url], chain=market.chain, chain_id=market.chain_id)
         at = await rpc.pin()
-        lender = ProtocolLender(AavePool(V3))
-        opened = await lender.open(feed, rpc, market, at)
+        lending, reading = AavePool(V3), Reading(rpc, market, at)
+        opened = await lending.open(reading)
         ours = float("inf")
         for _ in range(RUNS):
             tape.bodies.clear()
             begin = time.perf_counter()
-            await lender.read(feed, rpc, opened, at, accounts)
+            await read_positions(feed, lending, reading, opened, accounts)
             ours = min(ours, time.perf_counter() - begin)
         raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
     reserves = {reserve.data.id: reserve for reserve in opened.context.reserves}

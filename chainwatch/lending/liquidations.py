@@ -84,7 +84,7 @@ async def record_liquidations(feed: Feed, lending: LendingProtocol[Any]) -> Asyn
         rows: list[Row] = []
         for block, logs in (await _by_block(rpc, part.logs)).items():
             reading = Reading(rpc, market, block)
-            liquidations = [e for log in logs for e in _liquidations(lending, reading, log)]
+            liquidations = [e for log in logs for e in decode_liquidations(lending, reading, log)]
             if block.number <= without_state:
                 rows += _unpriced(liquidations, block)
                 continue
@@ -103,8 +103,10 @@ async def record_liquidations(feed: Feed, lending: LendingProtocol[Any]) -> Asyn
         )
 
 
-def _liquidations(lending: LendingProtocol[Any], reading: Reading, log: Log) -> list[Liquidation]:
-    """An event's rows, not priced yet."""
+def decode_liquidations(
+    lending: LendingProtocol[Any], reading: Reading, log: Log
+) -> list[Liquidation]:
+    """An event's rows, not priced yet; nothing is read from the chain."""
     event = next(e for e in lending.liquidation_events if e.topic == log.topics[0])
     arguments = event.decode(log)
     rows = lending.liquidations(reading, log, event, arguments)

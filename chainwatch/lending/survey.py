@@ -66,7 +66,7 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
             unproven = []
     stored = await stored_accounts(lending, feed, base) if base else {}
     changed = await accounts_to_read(feed, market, scope, base, scans, stored)
-    fresh = await _read_positions(feed, lending, reading, opened, sorted(changed))
+    fresh = await read_positions(feed, lending, reading, opened, sorted(changed))
     carried = {name: s for name, s in stored.items() if name not in changed}
     if not fresh and not carried:
         await _require_no_accounts(lending, reading, opened, scans)
@@ -101,13 +101,15 @@ async def stored_accounts(
     return stored
 
 
-async def _read_positions(
+async def read_positions(
     feed: Feed,
     lending: LendingProtocol[P],
     reading: Reading,
     opened: Opened,
     accounts: Sequence[str],
 ) -> dict[str, P]:
+    """The positions of accounts at a block, read from the chain in parts."""
+
     async def read(part: Sequence[str]) -> dict[str, P]:
         return await lending.read_positions(reading, opened, part)
 

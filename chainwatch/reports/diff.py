@@ -207,7 +207,7 @@ def _split_market(
     """The wall of one market after each step, and the accounts behind each."""
     parts: list[Part] = []
     movers: list[list[Mover]] = []
-    risk_before: dict[str, Decimal] = {}
+    risk_before: AtRisk = {}
     for step, part in enumerate(("", *PARTS)):
         name = f"{older.market} after step {step}"
         _step(catalog, name, step, older, newer)
