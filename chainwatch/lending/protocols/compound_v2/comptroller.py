@@ -11,9 +11,9 @@ from chainwatch.chain.erc20 import DECIMALS, SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
 from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.lender import FIX_MARKET
 from chainwatch.lending.oracles import resolve
 from chainwatch.lending.price_sources import read_quotes
+from chainwatch.lending.protocol import FIX_MARKET
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
 
 COMPTROLLER = Contract("compound_v2_comptroller", "a comptroller of Compound v2")
