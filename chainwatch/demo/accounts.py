@@ -83,7 +83,7 @@ def liquidate(
         transactions += liquidation_calls(market, rng, account, collateral, debt, owed)
     receipts = market.chain.send_all(transactions, tolerate=True)
     logs = [log for receipt in receipts for log in receipt.logs]
-    return [_liquidated(market, log) for log in logs if log["topics"][0] == LIQUIDATION_CALL.topic]
+    return [_liquidated(market, log) for log in logs if log["topics"][0] == LIQUIDATION_CALL]
 
 
 def _funding(market: AaveMarket, plans: Sequence[Plan], prices: dict[str, int]) -> list[Tx]:

@@ -49,7 +49,7 @@ REVERT_REASON = "0x08c379a0"
 )
 def test_no_source_spells_a_selector_or_a_topic(path: Path) -> None:
     """Functions and events are declared by name: what is hashed stands in abis/ only."""
-    spelled = set(re.findall(r'"(?:0x)?(?:[0-9a-f]{8}|[0-9a-f]{64})"', path.read_text("utf-8")))
+    spelled = set(re.findall(r'"0x(?:[0-9a-f]{8}|[0-9a-f]{64})"', path.read_text("utf-8")))
     assert spelled <= {f'"{REVERT_REASON}"'}, path
 
 

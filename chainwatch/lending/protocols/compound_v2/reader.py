@@ -145,7 +145,6 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
             currency=Currency(MANTISSA),
             rules=Rules(
                 profile=self.protocol,
-                hf_rule="weighted",
                 close_rule=close_rules.HALF,
                 base_decimals=18,
             ),
