@@ -5,7 +5,7 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_min_debt_usd DOUBLE = 0  ignore accounts with less debt, USD
 -- param: p_limit BIGINT = 50  most rows returned
--- columns of: classified_accounts() market account status hf collateral_usd debt_usd
+-- columns of: classified_accounts() market account position status hf collateral_usd debt_usd
 -- column: liquidation_drop_share share fall of all collateral against the debt until it is liquidatable; null if it is, at or below 1, or n/a
 -- column: top_collateral text symbol of its collateral with most USD; null without any
 -- column: top_debt text symbol of its debt with most USD; null without any
@@ -14,25 +14,25 @@
 -- columns of: classified_accounts() block_number read_block
 -- note: drop: how far all of an account's collateral must fall against its debt until the account is liquidatable
 -- note: accounts that the contract calls liquidatable come first, whatever their health factor, and have no drop
--- show: market account status hf collateral_usd debt_usd liquidation_drop_share=drop top_collateral top_debt emode
+-- show: market account position status hf collateral_usd debt_usd liquidation_drop_share=drop top_collateral top_debt emode
 WITH newest AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), biggest AS (
-  SELECT l.snapshot, l.account,
+  SELECT l.snapshot, l.account, l.position,
          max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END) AS top_collateral,
          max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END) AS top_debt
   FROM newest AS s
   JOIN legs AS l ON l.snapshot = s.snapshot
   JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
-  GROUP BY l.snapshot, l.account
+  GROUP BY l.snapshot, l.account, l.position
 )
-SELECT a.market, a.account, a.status, a.hf, a.collateral_usd, a.debt_usd,
+SELECT a.market, a.account, a.position, a.status, a.hf, a.collateral_usd, a.debt_usd,
        CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS liquidation_drop_share,
        b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.class = 1 AS liquidatable,
        a.block_number, a.read_block
 FROM newest AS s
 JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
-LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account
+LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account AND b.position = a.position
 WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
-ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account
+ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account, a.position
 LIMIT $p_limit

@@ -21,32 +21,32 @@ WITH place AS (
   FROM factors_at(p_market := $p_market, p_as_of := $p_as_of)
   WHERE lower(factor) = lower($p_factor)
 ), step AS (
-  SELECT f.market, f.account, f.seize_usd AS usd, coalesce(f.units, 0e0) AS units
+  SELECT f.market, f.account, f.position, f.seize_usd AS usd, coalesce(f.units, 0e0) AS units
   FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   CROSS JOIN place AS p
   WHERE f.step IN ('trigger', 'rest')
     AND f.trigger_price BETWEEN p.price * (1e0 - $p_width) AND p.price * (1e0 + $p_width)
 ), member AS (
-  SELECT market, account, sum(usd) AS usd, sum(units) AS units FROM step GROUP BY market, account
+  SELECT market, account, position, sum(usd) AS usd, sum(units) AS units FROM step GROUP BY market, account, position
 ), leg AS (
-  SELECT m.market, m.account, l.asset, l.side, l.usd, r.symbol, s.snapshot
+  SELECT m.market, m.account, m.position, l.asset, l.side, l.usd, r.symbol, s.snapshot
   FROM member AS m
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = m.market
-  JOIN legs AS l ON l.snapshot = s.snapshot AND l.account = m.account AND l.side <> 'idle'
+  JOIN legs AS l ON l.snapshot = s.snapshot AND l.account = m.account AND l.position = m.position AND l.side <> 'idle'
   JOIN reserves AS r ON r.snapshot = s.snapshot AND r.asset = l.asset
 ), exposed AS (
-  SELECT l.market, l.account, f.factor,
+  SELECT l.market, l.account, l.position, f.factor,
          sum(CASE WHEN l.side = 'debt' THEN 0e0 ELSE l.usd * f.beta END) AS held,
          sum(CASE WHEN l.side = 'debt' THEN l.usd * f.beta ELSE 0e0 END) AS owed
   FROM leg AS l JOIN factors AS f ON f.snapshot = l.snapshot AND f.asset = l.asset
-  GROUP BY l.market, l.account, f.factor
+  GROUP BY l.market, l.account, l.position, f.factor
 ), looped AS (
-  SELECT e.market, e.account
-  FROM (SELECT market, account, sum(least(held, owed)) AS both_usd FROM exposed
-        GROUP BY market, account) AS e
-  JOIN (SELECT market, account, sum(usd) AS debt_usd FROM leg WHERE side = 'debt'
-        GROUP BY market, account) AS d ON d.market = e.market AND d.account = e.account
+  SELECT e.market, e.account, e.position
+  FROM (SELECT market, account, position, sum(least(held, owed)) AS both_usd FROM exposed
+        GROUP BY market, account, position) AS e
+  JOIN (SELECT market, account, position, sum(usd) AS debt_usd FROM leg WHERE side = 'debt'
+        GROUP BY market, account, position) AS d ON d.market = e.market AND d.account = e.account AND d.position = e.position
   WHERE e.both_usd >= 0.5e0 * d.debt_usd
 ), total AS (
   SELECT count(*) AS accounts, coalesce(sum(usd), 0e0) AS usd, coalesce(sum(units), 0e0) AS units
@@ -63,10 +63,10 @@ WITH place AS (
   SELECT 4, 'loops', '', count(l.account), coalesce(sum(CASE WHEN l.account IS NOT NULL THEN m.usd END), 0e0),
          coalesce(sum(CASE WHEN l.account IS NOT NULL THEN m.units END), 0e0), max(t.usd)
   FROM member AS m CROSS JOIN total AS t
-  LEFT JOIN looped AS l ON l.market = m.market AND l.account = m.account
+  LEFT JOIN looped AS l ON l.market = m.market AND l.account = m.account AND l.position = m.position
   HAVING count(*) > 0
   UNION ALL
-  SELECT CASE l.side WHEN 'debt' THEN 6 ELSE 5 END, l.side, l.symbol, count(DISTINCT l.market || l.account),
+  SELECT CASE l.side WHEN 'debt' THEN 6 ELSE 5 END, l.side, l.symbol, count(DISTINCT l.market || l.account || l.position),
          sum(l.usd), NULL, max(w.usd)
   FROM leg AS l JOIN (SELECT side, sum(usd) AS usd FROM leg GROUP BY side) AS w ON w.side = l.side
   GROUP BY l.side, l.symbol

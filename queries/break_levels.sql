@@ -59,12 +59,12 @@ WITH step AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
                      p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)
 ), member AS (
-  SELECT depth_scale, level, market, account, count(*) AS steps, max(is_account) AS is_account,
+  SELECT depth_scale, level, market, account, position, count(*) AS steps, max(is_account) AS is_account,
          max(trigger_price) AS trigger_price,
          sum(units) AS units, sum(sold_units) AS sold_units,
          sum(units - sold_units) AS unsold_units, sum(seize_usd) AS usd,
          max(q_after) AS q_after
-  FROM step GROUP BY depth_scale, level, market, account
+  FROM step GROUP BY depth_scale, level, market, account, position
 ), grouped AS (
   SELECT depth_scale, level, count(*) AS accounts, sum(is_account) AS new_accounts,
          sum(steps) AS steps, max(trigger_price) AS trigger_price,

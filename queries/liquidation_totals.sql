@@ -25,7 +25,7 @@ SELECT CASE $p_by
          WHEN 'asset' THEN CASE WHEN kind = 'absorb-debt' THEN 'n/a (absorbed debt)' ELSE coalesce(coll_symbol, debt_symbol, coll_asset, debt_asset) END
          ELSE kind END AS bucket,
        count(*) FILTER (kind IN ('liquidation', 'absorb-debt')) AS events,
-       count(DISTINCT account) FILTER (kind IN ('liquidation', 'absorb-debt')) AS accounts,
+       count(DISTINCT account || position) FILTER (kind IN ('liquidation', 'absorb-debt')) AS accounts,
        sum(debt_repaid_usd) FILTER (kind IN ('liquidation', 'absorb-debt')) AS debt_repaid_usd,
        sum(coll_seized_usd) FILTER (kind IN ('liquidation', 'absorb-collateral'))
          AS coll_seized_usd,

@@ -20,7 +20,7 @@
 -- column: impact fraction MODEL: fall of the price by the net sales, as a share of the outside price; negative where it rises
 -- note: net sales meet the bids, net purchases the asks; impact: share of the outside price, negative where the price rises
 WITH fired AS (
-  SELECT count(DISTINCT f.market || f.account) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,
+  SELECT count(DISTINCT f.market || f.account || f.position) AS accounts, coalesce(sum(f.seize_usd), 0e0) AS usd,
          coalesce(sum(CASE WHEN f.absorbs
                    AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
                   ELSE f.units * $p_sold_share END), 0e0) AS sold_units,

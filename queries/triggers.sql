@@ -10,7 +10,7 @@
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
--- show: market account factor direction x trigger_price hf collateral_usd debt_usd tolerance
+-- show: market account position factor direction x trigger_price hf collateral_usd debt_usd tolerance
 WITH asset_move AS (
   SELECT snapshot, asset, beta, own_beta, cap_x, factor, factor_price, unit_usd
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
@@ -29,7 +29,7 @@ WITH asset_move AS (
   SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
   FROM moved GROUP BY snapshot
 ), leg AS (
-  SELECT l.snapshot, l.account, l.side, l.usd, l.amount, coalesce(r.paused, false) AS paused,
+  SELECT l.snapshot, l.account, l.position, l.side, l.usd, l.amount, coalesce(r.paused, false) AS paused,
          CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
          l.usd * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
            AS moving_usd,
@@ -46,7 +46,7 @@ WITH asset_move AS (
   WHERE l.side <> 'idle'
 ), pos AS (
   -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
-  SELECT snapshot, account, count(*) AS legs,
+  SELECT snapshot, account, position, count(*) AS legs,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE usd - moving_usd END)        AS c0,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd END)              AS c1,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE own_usd END)                 AS c_own,
@@ -73,7 +73,7 @@ WITH asset_move AS (
     max_by(paused, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_paused,
     max_by(paused, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_paused,
     max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
-  FROM leg GROUP BY snapshot, account
+  FROM leg GROUP BY snapshot, account, position
 ), ruled AS (
   -- Truncating the average threshold to 1 bp matters only where thresholds differ.
   SELECT p.*, c.market, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
@@ -142,7 +142,7 @@ WITH asset_move AS (
          ELSE 'never' END AS direction
   FROM solved AS s
   LEFT JOIN account_health AS e
-    ON e.snapshot = s.snapshot AND e.account = s.account
+    ON e.snapshot = s.snapshot AND e.account = s.account AND e.position = s.position
 ), placed AS (
   -- An account past the threshold that is not liquidatable becomes so at the next move.
   SELECT *,
@@ -161,7 +161,7 @@ WITH asset_move AS (
   SELECT *, x_close > x_min AND (x_close <= 1e0 OR x_max IS NULL OR x_close < x_max) AS full_inside
   FROM full_close
 )
-SELECT market, account, factor, direction,
+SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN direction IN ('down', 'up')
             THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)

@@ -6,8 +6,8 @@
 -- column: stored count rows that it has
 -- column: distinct_accounts count different accounts in these rows
 SELECT n.market, n.snapshot, n.accounts, count(a.account) AS stored,
-       count(DISTINCT a.account) AS distinct_accounts
+       count(DISTINCT a.account || a.position) AS distinct_accounts
 FROM snapshots_at() AS n
 LEFT JOIN account_health AS a ON a.snapshot = n.snapshot
 GROUP BY n.market, n.snapshot, n.accounts
-HAVING n.accounts <> count(a.account) OR n.accounts <> count(DISTINCT a.account)
+HAVING n.accounts <> count(a.account) OR n.accounts <> count(DISTINCT a.account || a.position)

@@ -13,7 +13,7 @@
 -- column: unpriced count events without a price at their block; their USD is in no sum
 -- Decimals: their sum does not depend on the order in which segments are read.
 SELECT date_trunc('hour', block_time) AS hour, protocol AS venue, market, kind,
-       count(*) AS events, count(DISTINCT account) AS accounts,
+       count(*) AS events, count(DISTINCT account || position) AS accounts,
        CAST(sum(CAST(debt_repaid_usd AS DECIMAL(38, 6))) AS DOUBLE) AS debt_repaid_usd,
        CAST(sum(CAST(coll_seized_usd AS DECIMAL(38, 6))) AS DOUBLE) AS coll_seized_usd,
        count(*) FILTER (status <> 'ok') AS unpriced

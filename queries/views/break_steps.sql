@@ -15,7 +15,7 @@
 -- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
 -- note: steps with the same level fire together
 WITH sale AS (
-  SELECT f.market, f.account, f.absorbs, f.direction, f.step, f.trigger_price, f.is_account,
+  SELECT f.market, f.account, f.position, f.absorbs, f.direction, f.step, f.trigger_price, f.is_account,
          f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
          -- A protocol sells absorbed collateral itself, later, and not while its reserves suffice.
          CASE WHEN f.absorbs
@@ -29,7 +29,7 @@ WITH sale AS (
   -- Equal prices in the order of a key, so that the same wall always gives the same rows.
   SELECT *, row_number() OVER w AS n, sum(sold_units) OVER w AS q_after
   FROM sale
-  WINDOW w AS (ORDER BY trigger_price DESC, market, account, step DESC
+  WINDOW w AS (ORDER BY trigger_price DESC, market, account, position, step DESC
                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ), segment AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,

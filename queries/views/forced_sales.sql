@@ -113,28 +113,28 @@ WITH spot AS (
          ELSE x_max END AS x_end
   FROM healing
 ), step AS (
-  SELECT market, account, absorbs, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
+  SELECT market, account, position, absorbs, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
          1 AS is_account, c0 + c1 * x_hit AS risk_usd, taken * part_usd AS seize_usd,
          taken * part_own_usd AS own_usd, repaid * debt_part_own_usd AS bought_own_usd,
          heal0, heal1, heal_now
   FROM ended
   UNION ALL
-  SELECT market, account, absorbs,
+  SELECT market, account, position, absorbs,
          CASE WHEN kind <> 'now' OR x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END,
          unit_usd, 'rest', x_rest, 0, 0e0, rest_taken * left_usd,
          rest_taken * (c_own - taken * collateral_top_own_usd),
          rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
   FROM ended WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
          heal0 - heal_now, heal1, 0e0
   FROM ended WHERE kind = 'now' AND heals_on
   UNION ALL
-  SELECT market, account, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
          heal1 * x_end, -heal1, 0e0
   FROM ended WHERE heals_on AND x_end > 0e0
 )
-SELECT market, account, absorbs, direction, step, x, x * spot.factor_price AS trigger_price,
+SELECT market, account, position, absorbs, direction, step, x, x * spot.factor_price AS trigger_price,
        is_account, risk_usd, seize_usd, own_usd / nullif(unit_usd, 0e0) AS units,
        bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd

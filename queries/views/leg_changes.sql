@@ -2,7 +2,7 @@
 -- title: Every balance of two snapshots of each market: what interest, liquidations and owners did to it
 -- param: p_from TIMESTAMPTZ = NULL  the older snapshot: its newest block up to this time; null: the oldest
 -- param: p_to TIMESTAMPTZ = NULL  the newer snapshot: its newest block up to this time; null: the newest
--- columns of: legs market account asset side
+-- columns of: legs market account position asset side
 -- column: before_amount amount older balance in whole tokens; null where it was not there
 -- column: after_amount amount newer balance in whole tokens; null where it is gone
 -- column: interest amount growth of the older balance by its index, in whole tokens
@@ -34,13 +34,13 @@ WITH older AS (
          o.block_number AS before_block, n.block_number AS after_block
   FROM snapshots_at(p_as_of := $p_to) AS n JOIN older AS o ON o.market = n.market
 ), old AS (
-  SELECT p.market, l.account, l.asset, l.side, l.amount, l.usd, l.lt_bps, l.bonus_bps, l.category_priced,
+  SELECT p.market, l.account, l.position, l.asset, l.side, l.amount, l.usd, l.lt_bps, l.bonus_bps, l.category_priced,
          r.price_usd, CASE WHEN l.side = 'debt' THEN r.debt_index ELSE r.liquidity_index END AS grown
   FROM pair AS p
   JOIN legs AS l ON l.snapshot = p.before_id AND l.side <> 'idle'
   LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
 ), new AS (
-  SELECT p.market, l.account, l.asset, l.side, l.amount, l.usd, l.lt_bps, l.bonus_bps, l.category_priced
+  SELECT p.market, l.account, l.position, l.asset, l.side, l.amount, l.usd, l.lt_bps, l.bonus_bps, l.category_priced
   FROM pair AS p
   JOIN legs AS l ON l.snapshot = p.after_id AND l.side <> 'idle'
 ), reserve AS (
@@ -48,14 +48,14 @@ WITH older AS (
   FROM pair AS p JOIN reserves AS r ON r.snapshot = p.after_id
 ), seized AS (
   -- What the collateral lost is what the liquidator got and the protocol's part of the bonus.
-  SELECT p.market, e.account, e.debt_asset AS asset, 'debt' AS side, sum(e.debt_repaid) AS amount
+  SELECT p.market, e.account, e.position, e.debt_asset AS asset, 'debt' AS side, sum(e.debt_repaid) AS amount
   FROM pair AS p
   JOIN liquidations_on_chain() AS e ON e.market = p.market
    AND e.block_number > p.before_block AND e.block_number <= p.after_block
   WHERE e.kind IN ('liquidation', 'absorb-debt')
   GROUP BY ALL
   UNION ALL
-  SELECT p.market, e.account, e.coll_asset, 'collateral',
+  SELECT p.market, e.account, e.position, e.coll_asset, 'collateral',
          sum(e.coll_seized / (1e0 - coalesce(e.protocol_fee_bps / 1e4 * e.bonus_bps / (1e4 + e.bonus_bps), 0e0)))
   FROM pair AS p
   JOIN liquidations_on_chain() AS e ON e.market = p.market
@@ -64,6 +64,7 @@ WITH older AS (
   GROUP BY ALL
 ), both_sides AS (
   SELECT coalesce(o.market, n.market) AS market, coalesce(o.account, n.account) AS account,
+         coalesce(o.position, n.position) AS position,
          coalesce(o.asset, n.asset) AS asset, coalesce(o.side, n.side) AS side,
          o.amount AS before_amount, n.amount AS after_amount, o.usd AS before_usd, n.usd AS after_usd,
          coalesce(o.usd / nullif(o.amount, 0e0), o.price_usd) AS before_price, o.price_usd AS price_then,
@@ -73,9 +74,9 @@ WITH older AS (
          o.category_priced AS before_category_priced, n.category_priced AS after_category_priced
   FROM old AS o
   FULL JOIN new AS n
-    ON n.market = o.market AND n.account = o.account AND n.asset = o.asset AND n.side = o.side
+    ON n.market = o.market AND n.account = o.account AND n.position = o.position AND n.asset = o.asset AND n.side = o.side
 )
-SELECT b.market, b.account, b.asset, b.side, b.before_amount, b.after_amount,
+SELECT b.market, b.account, b.position, b.asset, b.side, b.before_amount, b.after_amount,
        coalesce(b.before_amount, 0e0) * (coalesce(
          CAST(CASE WHEN b.side = 'debt' THEN r.debt_index ELSE r.liquidity_index END AS DOUBLE)
          / nullif(CAST(b.grown AS DOUBLE), 0e0), 1e0) - 1e0) AS interest,
@@ -92,4 +93,4 @@ SELECT b.market, b.account, b.asset, b.side, b.before_amount, b.after_amount,
 FROM both_sides AS b
 LEFT JOIN reserve AS r ON r.market = b.market AND r.asset = b.asset
 LEFT JOIN seized AS t
-  ON t.market = b.market AND t.account = b.account AND t.asset = b.asset AND t.side = b.side
+  ON t.market = b.market AND t.account = b.account AND t.position = b.position AND t.asset = b.asset AND t.side = b.side

@@ -28,7 +28,7 @@ WITH bounds AS (
   SELECT * FROM liquidations_on_chain(p_since := (SELECT since FROM bounds), p_until := (SELECT until FROM bounds))
 ), owed AS (
   -- The event of absorbed collateral names no debt; that of the debt beside it does.
-  SELECT market, tx_hash, account, max(debt_symbol) AS symbol, max(debt_asset) AS asset
+  SELECT market, tx_hash, account, position, max(debt_symbol) AS symbol, max(debt_asset) AS asset
   FROM chain WHERE kind = 'absorb-debt' GROUP BY ALL
 )
 SELECT 'exchange' AS origin, l.venue, l.market, l.symbol, coalesce(l.base, l.symbol) AS asset,
@@ -49,5 +49,5 @@ SELECT 'chain' AS origin, c.protocol AS venue, c.market,
        c.coll_seized AS quantity, NULL AS provenance, 'chain' AS delivery, NULL AS source
 FROM chain AS c
 LEFT JOIN owed AS o ON c.kind = 'absorb-collateral'
-  AND o.market = c.market AND o.tx_hash = c.tx_hash AND o.account = c.account
+  AND o.market = c.market AND o.tx_hash = c.tx_hash AND o.account = c.account AND o.position = c.position
 WHERE c.kind IN ('liquidation', 'absorb-collateral')

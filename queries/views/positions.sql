@@ -6,13 +6,13 @@
 -- columns of: legs market
 -- columns of: reserves block_number
 -- column: block_time time time stamp of that block
--- columns of: legs account side
+-- columns of: legs account position side
 -- columns of: reserves symbol
 -- columns of: legs asset amount
 -- columns of: reserves price_usd
 -- columns of: legs usd lt_bps bonus_bps snapshot
 -- portable: yes
-SELECT s.market, s.block_number, s.block_time, l.account, l.side, r.symbol, l.asset, l.amount,
+SELECT s.market, s.block_number, s.block_time, l.account, l.position, l.side, r.symbol, l.asset, l.amount,
        r.price_usd, l.usd, l.lt_bps, l.bonus_bps, l.snapshot
 FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s
 JOIN legs AS l ON l.snapshot = s.snapshot
