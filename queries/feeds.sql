@@ -3,6 +3,30 @@
 -- param: p_since TIMESTAMPTZ = NULL  start; null: a day before the end
 -- param: p_until TIMESTAMPTZ = NULL  end, exclusive; null: the newest row stored
 -- param: p_venue TEXT = 'all'  one venue, or all
+-- columns of: coverage source venue market
+-- column: covered_share coverage share of the time range in which the feed was up, times the share of contracts subscribed to
+-- column: stale_share share share of it in which the feed was connected, without a liquidation for longer than is plausible
+-- column: rejecting_share share share of it in which its messages could not be parsed
+-- column: rejecting_reason text why, in the last of these spans; null without any
+-- column: covered_seconds seconds covered part of the time range
+-- column: rejecting_seconds seconds part in which its messages could not be parsed
+-- column: window_seconds seconds length of the time range
+-- column: gaps count spans of the time range in which it was down or off
+-- column: state text state at the end: up, partial, stale, rejecting, down or off
+-- column: reason text why it is in that state, and whether it was rejecting before; may be empty
+-- column: silence_seconds seconds from the newest liquidation to the end of the time range; null without any
+-- column: frames count frames received in the spans that overlap the time range
+-- column: rows count liquidations in the time range
+-- column: duplicates count liquidations in these spans that were received before
+-- column: rejects count frames or rows in these spans that cannot be parsed
+-- column: subscribed count contracts subscribed to when it was last connected; null if not counted
+-- column: listed count contracts that the venue lists; null if not stated
+-- columns of: coverage sampling_class sampling_rule
+-- column: sampling text both in one line
+-- column: last_event time newest liquidation before the end of the time range; null without any
+-- column: coverage_until time end of the newest span
+-- column: clipped flag a span reaches beyond the time range: its frames, duplicates and rejects count as a whole
+-- columns of: coverage provenance
 -- show: source covered_share=covered state reason silence_seconds=quiet_for frames rows duplicates rejects subscribed listed sampling
 -- note: covered: share of the time in which a feed was up, times the share of contracts subscribed to
 -- note: stale is not covered: connected, without a liquidation for longer than is plausible

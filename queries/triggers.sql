@@ -5,6 +5,47 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- column: market text market
+-- columns of: legs account position
+-- column: factor text factor as the market names it, or MARKET; null where the market has none
+-- column: direction text now, down, up, never, flat, outside or n/a
+-- column: x multiple trigger price over the price now; null without a trigger
+-- column: trigger_price price the factor's value at which the account becomes liquidatable; null without a trigger
+-- column: tolerance fraction relative uncertainty of x from the contract's integer rounding; null but for down and up
+-- column: hf hf collateral times thresholds over debt, at the oracle's prices; null without debt or a price
+-- column: collateral_usd usd collateral now; null without a price
+-- column: debt_usd usd debt now; null without a price
+-- column: collateral_moving_usd usd part of the collateral that moves with the factor: its slope in x
+-- column: debt_moving_usd usd part of the debt that moves with the factor: its slope in x
+-- column: a0 usd collateral times thresholds is a0 + a1 · x
+-- column: a1 usd its slope
+-- column: d0 usd debt is d0 + d1 · x
+-- column: d1 usd its slope
+-- column: c0 usd collateral is c0 + c1 · x
+-- column: c1 usd its slope
+-- column: c_own usd part of the collateral now that is in the factor's own assets
+-- column: d_own usd part of the debt now that is in the factor's own assets
+-- column: x_full multiple x from which on all of a debt may be repaid, 1 if reached already; null where it is not reached
+-- column: full_outside flag that x is reached only where prices are not linear
+-- column: cover0 usd debt that the collateral pays for with its bonus is cover0 + cover1 · x
+-- column: cover1 usd its slope
+-- column: x_min multiple lower end of the range in which prices are linear
+-- column: x_max multiple upper end of that range; null: none
+-- column: collateral_top_usd usd largest collateral, 0 without any
+-- column: collateral_top_moving_usd usd part of it that moves with the factor
+-- column: collateral_top_own_usd usd part of it that is in the factor's own assets
+-- column: collateral_top_lt fraction its liquidation threshold
+-- column: collateral_top_bonus fraction its liquidation bonus
+-- column: debt_top_usd usd largest debt; null without any
+-- column: debt_top_moving_usd usd part of it that moves with the factor
+-- column: debt_top_own_usd usd part of it that is in the factor's own assets
+-- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the market has none
+-- column: unit_usd usd USD per unit of the factor; null for MARKET
+-- columns of: snapshots close_factor close_basis full_close_below_hf full_close_below_usd min_leftover_usd target_hf absorbs
+-- column: paused flag the reserve of the largest collateral or debt is paused
+-- column: block_number block block of the snapshot
+-- column: block_time time time stamp of that block
+-- column: snapshot id snapshot
 -- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, or above a cap); n/a = no price, or a price divided by the factor
 -- note: x_full: x at the health factor from which down all of a debt may be repaid, full_close_below_hf of the snapshot (0.95 where that is null; 1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear

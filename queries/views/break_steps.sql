@@ -12,6 +12,15 @@
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
+-- columns of: forced_sales() market account position absorbs direction step trigger_price is_account risk_usd seize_usd
+-- column: units amount seized collateral in the factor's own assets, in units of it
+-- columns of: forced_sales() factor_price
+-- column: sold_units amount units of these sold at once
+-- column: n index place of the step in the order in which steps fire, from 1
+-- column: q_after amount units sold when the step has fired
+-- column: depth_scale multiple multiple of the measured depth that is assumed, infinite without impact
+-- column: t_ext price outside price at which the step fires, given the sales before it
+-- column: level price lowest of these prices so far: steps of one level fire together
 -- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
 -- note: steps with the same level fire together
 WITH sale AS (

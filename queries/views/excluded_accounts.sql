@@ -5,6 +5,10 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- columns of: unvalued() market
+-- column: missing text all: the accounts are in no sum; part: in some sums only
+-- column: reason text why: no value in USD, no price of the factor, prices that are not linear there, or paused
+-- columns of: unvalued() accounts debt_usd
 -- note: missing: all = in no sum; part = only the first liquidation counts (full close …), or at risk and not seizable now (paused: the reserve of the largest collateral or debt is paused)
 WITH priced AS (
   -- Without a price of the factor a wall has no bins.

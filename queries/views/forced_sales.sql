@@ -6,6 +6,21 @@
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.2'
+-- columns of: triggers() market account position absorbs
+-- column: direction text now, down or up: where the step's price lies
+-- column: step text trigger, rest, heal or heal-cap
+-- column: x multiple price of the step over the price now
+-- column: trigger_price price the same times the factor's highest price of any market: one axis for all
+-- column: is_account count 1 on the first step of an account, else 0
+-- column: risk_usd usd all collateral of the account at its trigger; 0 on other steps
+-- column: seize_usd usd collateral that liquidators may take in this step
+-- column: units amount seized collateral in the factor's own assets, in units of it; null for MARKET
+-- column: bought_units amount repaid debt in the factor's own assets, in units of it; null for MARKET
+-- column: heal0 usd collateral for the smallest repayment that heals is, from this step on, heal0 + heal1 · x more
+-- column: heal1 usd its slope
+-- column: heal_now usd collateral that heals the account now; 0 where it is not liquidatable now
+-- column: factor_price price the factor's value now: the highest of the markets'; null where no market has one
+-- columns of: triggers() unit_usd
 -- note: step: trigger = first liquidation; rest = what the full close factor adds at health factor 0.95, the same share of all that is left; heal, heal-cap = no sale: start and end of the range in which healing takes more collateral
 -- note: never more of an asset is taken than held, nor bought than owed; steps where prices are not linear are left out (full_outside in triggers)
 -- note: units: seized collateral in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)

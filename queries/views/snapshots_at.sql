@@ -3,6 +3,11 @@
 -- needs: snapshots(p_as_of, p_market)
 -- param: p_market TEXT = 'all'  one market, several with commas, or all
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
+-- columns of: snapshots snapshot market protocol provenance chain_id block_number block_hash block_time read_at revision profile truncates_lt close_factor close_basis full_close_below_hf full_close_below_usd min_leftover_usd target_hf absorbs scope accounts accounts_read accounts_failed based_on endpoint reserves_usd target_reserves_usd
+-- column: checked count accounts compared with the chain as integers; null: not verified
+-- column: mismatched count accounts in which collateral, debt or health factor differs; null: not verified
+-- column: verified_at time when the comparison ended; null: not verified
+-- column: method text the chain's function, and the codec that read it; null: not verified
 -- portable: yes
 WITH checked AS (
   SELECT snapshot, checked, mismatched, verified_at, method

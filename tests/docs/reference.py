@@ -24,7 +24,9 @@ from chainwatch.collect.registry import discover
 from chainwatch.collect.source import Source
 from chainwatch.exchanges.feeds import channels, histories
 from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.needs import NEEDS
+from chainwatch.lake.query import Query
 from chainwatch.lake.store import Store
 from chainwatch.lending.protocol import LendingProtocol
 from chainwatch.tables import disclosure, exchange, lending, log
@@ -151,38 +153,36 @@ _GROUPS = {
 
 
 def queries_part(kind: str) -> Callable[[], str]:
-    """Every query of a kind: what it answers, its parameters, and its output columns."""
+    """Every query of a kind."""
 
     def part() -> str:
-        text: list[str] = []
-        with query.open_catalog(Store(shell.recorded_lake())) as catalog:
-            for definition in sorted(query.load_all().values(), key=lambda q: q.name):
-                if definition.group not in _GROUPS[kind]:
-                    continue
-                text += [f"## {definition.name}", "", f"{definition.title}.", ""]
-                if definition.params:
-                    text += [
-                        _table(
-                            ("parameter", "type", "default", "meaning"),
-                            (
-                                (f"`{p.name}`", p.type, f"`{p.default}`", p.meaning)
-                                for p in definition.params
-                            ),
-                        ),
-                        "",
-                    ]
-                described = catalog.run(f"DESCRIBE FROM {definition.name}()").rows
-                columns = definition.columns
-                head = ("column", "type", "unit", "meaning")[: None if columns else 2]
-                meanings = [(c.unit.name, c.meaning) for c in columns] or [()] * len(described)
-                rows = (
-                    (f"`{name}`", sql_type, *words)
-                    for (name, sql_type, *_), words in zip(described, meanings, strict=True)
-                )
-                text += [_table(head, rows), ""]
-        return "\n".join(text).rstrip()
+        wanted = (q for q in query.load_all().values() if q.group in _GROUPS[kind])
+        return "\n".join(map(query_part, sorted(wanted, key=lambda q: q.name))).rstrip()
 
     return part
+
+
+@cache
+def _catalog() -> Catalog:
+    """The catalog that names the types of output columns, open until the process ends."""
+    return query.open_catalog(Store(shell.recorded_lake()))
+
+
+def query_part(definition: Query) -> str:
+    """What a query answers, its parameters, and its output columns."""
+    text = [f"## {definition.name}", "", f"{definition.title}.", ""]
+    if definition.params:
+        rows: Iterable[Iterable[object]] = (
+            (f"`{p.name}`", p.type, f"`{p.default}`", p.meaning) for p in definition.params
+        )
+        text += [_table(("parameter", "type", "default", "meaning"), rows), ""]
+    types = _catalog().run(f"DESCRIBE FROM {definition.name}()").rows
+    rows = (
+        (f"`{c.name}`", sql_type, c.unit.name, c.meaning)
+        for c, (_, sql_type, *_) in zip(definition.columns, types, strict=True)
+    )
+    text += [_table(("column", "type", "unit", "meaning"), rows), ""]
+    return "\n".join(text)
 
 
 def units() -> str:

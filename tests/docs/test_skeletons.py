@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,27 @@ def test_the_new_sources_are_listed(checkout: Path) -> None:
 def test_the_new_query_and_mart_are_found(checkout: Path) -> None:
     text = "from chainwatch.nightly import marts; print([m.name for m in marts.load_marts()])"
     assert "debt_by_asset" in _run(checkout, "-c", text)
+
+
+@pytest.mark.full
+def test_the_new_query_is_described_wherever_it_is_shown(checkout: Path) -> None:
+    """Terminal, JSON, schema and the site have unit and meaning of its columns from its header."""
+    home = ("--home", str(shell.recorded_lake()))
+    meaning = "accounts that owe it"
+    table = _run(checkout, "-m", "chainwatch.cli", *home, "debts")
+    assert "accounts" in table
+    assert "debt USD" in table
+    document = json.loads(_run(checkout, "-m", "chainwatch.cli", *home, "debts", "--json"))
+    assert document["columns"]["accounts"] == {"unit": "count", "meaning": meaning}
+    schema = _run(checkout, "-m", "chainwatch.cli", "schema", "debt_by_asset", "--csv")
+    assert f"output,debt_by_asset,accounts,,count,{meaning}" in schema
+    page = _run(
+        checkout,
+        "-c",
+        "from tests.docs import reference; from chainwatch.lake import query; "
+        "print(reference.query_part(query.find('debt_by_asset')))",
+    )
+    assert f"| `accounts` | BIGINT | count | {meaning} |" in page
 
 
 @pytest.mark.full

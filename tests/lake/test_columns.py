@@ -14,7 +14,6 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
 from chainwatch.units import CONVENTION, UNITS, derive, kind_of
 
-DESCRIBED = [name for name, definition in query.load_all().items() if definition.described]
 BODY = "SELECT market, accounts FROM snapshots_at()\n"
 
 
@@ -26,22 +25,14 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
         yield opened
 
 
-def shape_of(catalog: Catalog, name: str) -> list[tuple[str, str]]:
-    described = catalog.run(f"DESCRIBE FROM {name}()")
-    return [(row[0], row[1]) for row in described.rows]
-
-
-@pytest.mark.parametrize("name", DESCRIBED)
-def test_a_header_describes_each_column_returned(name: str, catalog: Catalog) -> None:
-    query.require_described(query.find(name), shape_of(catalog, name))
-
-
-@pytest.mark.parametrize("name", DESCRIBED)
-def test_a_unit_fits_the_type_and_the_name(name: str, catalog: Catalog) -> None:
-    """The type can hold the unit, and a name that the convention knows has the unit of it."""
-    for column, (_, sql_type) in zip(
-        query.find(name).columns, shape_of(catalog, name), strict=True
-    ):
+@pytest.mark.parametrize("name", query.load_all())
+def test_a_header_describes_what_its_query_returns(name: str, catalog: Catalog) -> None:
+    """Each column in its order; its type can hold its unit, and the unit is that of the
+    convention where that knows the name."""
+    definition = query.find(name)
+    shape = [(row[0], row[1]) for row in catalog.run(f"DESCRIBE FROM {name}()").rows]
+    query.require_described(definition, shape)
+    for column, (_, sql_type) in zip(definition.columns, shape, strict=True):
         assert kind_of(sql_type) in column.unit.kinds, (column.name, sql_type, column.unit.name)
         if any(
             fnmatchcase(column.name, pattern)
@@ -52,11 +43,11 @@ def test_a_unit_fits_the_type_and_the_name(name: str, catalog: Catalog) -> None:
             assert column.unit == derive(column.name, sql_type), column.name
 
 
-@pytest.mark.parametrize("name", DESCRIBED)
-def test_a_meaning_is_one_short_line(name: str) -> None:
-    for column in query.find(name).columns:
-        assert 3 < len(column.meaning) <= 160, column
-        assert column.meaning == column.meaning.strip().rstrip("."), column
+def test_a_meaning_is_one_short_line() -> None:
+    for definition in query.load_all().values():
+        for column in definition.columns:
+            assert 2 < len(column.meaning) <= 160, (definition.name, column)
+            assert column.meaning == column.meaning.strip().rstrip("."), (definition.name, column)
 
 
 # --- what a header may say ----------------------------------------------------------------------
