@@ -487,11 +487,11 @@ def test_no_query_compares_the_name_of_a_protocol() -> None:
     """What a protocol's rules do to a figure is in columns of its snapshots."""
     names = {entry.protocol for entry in registry.discover().values() if entry.protocol}
     assert "aave-v3" in names
-    compared = {
+    protocols_named = {
         name: sorted(names.intersection(re.findall(r"'([^']*)'", definition.text)))
         for name, definition in QUERIES.items()
     }
-    assert {name: hits for name, hits in compared.items() if hits} == {}
+    assert {name: hits for name, hits in protocols_named.items() if hits} == {}
 
 
 # --- checks -------------------------------------------------------------------------------------
@@ -854,7 +854,7 @@ def test_command_macro_and_raw_file_return_the_same_rows(
     if not re.search(r"^ORDER BY", text, re.MULTILINE):
         for answer in (by_macro, by_file, by_command):
             answer.sort(key=in_order)
-    assert by_macro, "nothing was compared"
+    assert by_macro, "nothing was protocols_named"
     same(by_macro, by_file)
     same(by_macro, by_command)
 
