@@ -15,30 +15,30 @@
 -- param: p_oracle_deviation DOUBLE = 0  how far the oracle may lag behind the price, as a share of it
 -- param: p_top BIGINT = NULL  most groups per depth, those with the most USD; null: all
 -- column: depth text multiple of the measured depth that is assumed, × 1, or no impact
--- column: depth_scale multiple the same as a number, infinite without impact
+-- column: depth_scale multiple depth as a number: multiple of the measured depth, infinite without impact
 -- column: group index number of the group at this depth, the highest price first
 -- column: direction text now where the group triggers at today's price, else down
 -- column: break_price price outside price at which the group triggers
--- column: break_price_late price the same where the oracle lags by p_oracle_deviation
+-- column: break_price_late price break price where the oracle lags by p_oracle_deviation
 -- column: move_share share break price as a move of the factor from its price
 -- column: trigger_price price highest trigger of the group: traded price when it sets in
 -- column: landing_price price traded price after all its sales
--- column: landing_price_late price the same where the oracle lags by p_oracle_deviation
+-- column: landing_price_late price landing price where the oracle lags by p_oracle_deviation
 -- column: endogenous_share share how far below its trigger the group's own sales push the price
 -- column: loop_gain multiple price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself
 -- column: accounts count accounts in the group
 -- column: fed_accounts count accounts of the group that only the sales of others trigger
 -- column: new_accounts count accounts of the group that trigger for the first time
--- column: steps count steps of these accounts: first liquidations, and what the full close factor adds
+-- column: steps count steps of the group's accounts: first liquidations, and what the full close factor adds
 -- column: units amount units of the factor seized
--- column: sold_units amount units of these sold at once
--- column: unsold_units amount units of these not sold at once
+-- column: sold_units amount units of the factor sold at once
+-- column: unsold_units amount units of the factor seized and not sold at once
 -- column: usd usd collateral seized, of all assets
 -- column: top1_share share part of the largest account; null where nothing is seized
 -- column: amplification multiple total drop over outside drop; null for now
--- column: cum_sold_units amount units sold from the price down to here
--- column: cum_units amount units seized from the price down to here
--- column: cum_unsold_units amount units not sold from the price down to here
+-- column: cum_sold_units amount units of the factor sold from the price down to here
+-- column: cum_units amount units of the factor seized from the price down to here
+-- column: cum_unsold_units amount units of the factor seized and not sold from the price down to here
 -- column: cum_usd usd collateral seized from the price down to here
 -- column: cum_accounts count accounts triggered from the price down to here
 -- column: spot_price price the factor's price now: the highest of the markets'

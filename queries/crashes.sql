@@ -9,7 +9,7 @@
 -- column: e20260129 text figure of the crash of 2026-01-29 as people read it, or n/a with the reason
 -- column: e20260205 text figure of the crash of 2026-02-05 as people read it, or n/a with the reason
 -- column: source list sources of the figures of the row; null without any
--- column: origin list the same, or SAMPLE where one figure is invented
+-- column: origin list source, or SAMPLE where one figure is invented
 -- column: provenance text where they come from; sample where one of them is
 -- show: metric e20200312=2020-03-12 e20210519=2021-05-19 e20251010=2025-10-10 e20260129=2026-01-29 e20260205=2026-02-05 origin=source
 -- note: each figure is of the day in its heading, except window, next day and reserve; `crashes --json` gives day, source and age of each

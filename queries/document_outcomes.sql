@@ -3,7 +3,7 @@
 -- param: p_source TEXT = 'all'  one source, or all
 -- param: p_limit BIGINT = NULL  most rows returned
 -- columns of: documents source name outcome rows as_of fetched_at
--- column: age_seconds seconds time since then
+-- column: age_seconds seconds time since it was fetched, or the attempt failed
 -- column: sha256 id first eight digits of the hash; null without bytes
 -- columns of: documents detail url status media_type bytes
 -- column: document id sha256 of the bytes, under which they are kept; null without bytes

@@ -5,11 +5,11 @@
 -- param: p_venue TEXT = 'all'  one venue, or all
 -- columns of: coverage source venue market
 -- column: covered_share coverage share of the time range in which the feed was up, times the share of contracts subscribed to
--- column: stale_share share share of it in which the feed was connected, without a liquidation for longer than is plausible
--- column: rejecting_share share share of it in which its messages could not be parsed
--- column: rejecting_reason text why, in the last of these spans; null without any
+-- column: stale_share share share of the time range in which the feed was connected, without a liquidation for longer than is plausible
+-- column: rejecting_share share share of the time range in which its messages could not be parsed
+-- column: rejecting_reason text why messages could not be parsed, in the last such span; null without any
 -- column: covered_seconds seconds covered part of the time range
--- column: rejecting_seconds seconds part in which its messages could not be parsed
+-- column: rejecting_seconds seconds part of the time range in which its messages could not be parsed
 -- column: window_seconds seconds length of the time range
 -- column: gaps count spans of the time range in which it was down or off
 -- column: state text state at the end: up, partial, stale, rejecting, down or off
@@ -22,7 +22,7 @@
 -- column: subscribed count contracts subscribed to when it was last connected; null if not counted
 -- column: listed count contracts that the venue lists; null if not stated
 -- columns of: coverage sampling_class sampling_rule
--- column: sampling text both in one line
+-- column: sampling text class and rule in one line
 -- column: last_event time newest liquidation before the end of the time range; null without any
 -- column: coverage_until time end of the newest span
 -- column: clipped flag a span reaches beyond the time range: its frames, duplicates and rejects count as a whole

@@ -3,7 +3,7 @@
 -- column: kind text snapshot, load or feed
 -- column: name text market, source with its target, or source of the feed
 -- column: time time the block's time, when the newest load was stored, or end of the newest span
--- column: age_seconds seconds age of that time
+-- column: age_seconds seconds time since then
 -- column: detail text block of the snapshot, number of loads, or state of the feed with its reason
 -- column: rows count accounts of the snapshot, or rows stored
 -- column: failed count accounts whose health factor is n/a, or messages that cannot be parsed

@@ -22,9 +22,9 @@
 -- column: price_tenth price landing price with depth × 0.1
 -- column: price_fiftieth price landing price with depth × 0.02
 -- column: amplification_full multiple total drop over outside drop with depth × 1; null without a drop
--- column: amplification_half multiple the same with depth × 0.5
--- column: amplification_tenth multiple the same with depth × 0.1
--- column: amplification_fiftieth multiple the same with depth × 0.02
+-- column: amplification_half multiple total drop over outside drop with depth × 0.5
+-- column: amplification_tenth multiple total drop over outside drop with depth × 0.1
+-- column: amplification_fiftieth multiple total drop over outside drop with depth × 0.02
 -- column: wall_units amount units of the factor seized at the outside price alone
 -- column: wall_usd usd collateral seized at the outside price alone, of all assets
 -- column: sold_units_full amount units of the factor sold at once with depth × 1

@@ -15,7 +15,7 @@
 -- param: p_drops TEXT = '0.01,0.02,0.05,0.1,0.2,0.3,0.5'  outside drops, as shares of the price now
 -- param: p_price DOUBLE = NULL  one outside price instead of the drops
 -- column: depth text multiple of the measured depth that is assumed, × 1, or no impact
--- column: depth_scale multiple the same as a number; null without impact
+-- column: depth_scale multiple depth as a number: multiple of the measured depth; null without impact
 -- column: drop_share share outside drop, as a share of the price now
 -- column: outside_price price price that the market would have without forced sales
 -- column: landing_price price price after all sales that the outside price sets off
@@ -26,7 +26,7 @@
 -- column: unsold_units amount units of the factor seized and not sold at once
 -- column: usd usd collateral seized, of all assets
 -- column: toxic_debt_usd usd debt of liquidatable accounts whose collateral does not pay for it with the bonus, at the landing price
--- column: bad_debt_usd usd debt left after their liquidation
+-- column: bad_debt_usd usd debt left after the liquidation of these accounts
 -- column: spot_price price the factor's price now: the highest of the markets'
 -- column: axis_market text market that has it; all where several have the same
 -- show: depth drop_share=outside_drop outside_price landing_price total_drop_share=total_drop amplification accounts

@@ -20,8 +20,8 @@
 -- column: days days returns that the covariance is of, the fewest of its factors; null without closes
 -- column: provenance text where the closes come from; null without closes
 -- column: all_accounts count accounts with debt, the same in each row
--- column: not_ranked_accounts count of these without a distance, the same in each row
--- column: not_ranked_debt_usd usd their debt as far as it has a value, the same in each row
+-- column: not_ranked_accounts count accounts with debt that have no distance, the same in each row
+-- column: not_ranked_debt_usd usd debt of the accounts without a distance as far as it has a value, the same in each row
 -- show: market account position distance hit_share=within_horizon hf margin_usd=margin_USD
 -- show: daily_move_usd=daily_move_USD debt_usd=debt_USD unmodelled_share=not_modelled days=closes
 -- note: MODEL: margin = collateral × threshold - debt; daily move: its standard deviation from the covariance of daily log returns of BTC and ETH, of adjoining days only; distance = margin / daily move

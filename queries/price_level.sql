@@ -15,10 +15,10 @@
 -- param: p_price DOUBLE = NULL  price in question; null: the price now
 -- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it
 -- column: depth text multiple of the measured depth that is assumed, × 1, or no impact; null where nothing triggers there or below
--- column: depth_scale multiple the same as a number, infinite without impact
+-- column: depth_scale multiple depth as a number: multiple of the measured depth, infinite without impact
 -- column: spot_price price the factor's price now: the highest of the markets'
 -- column: price price price in question
--- column: drop_share share its distance below the price now
+-- column: drop_share share distance of that price below the price now
 -- column: bid_units amount bids within that distance below the books' own mid price, times the depth scale; null without books or impact
 -- column: reach fraction greatest distance that the books show; null without books
 -- columns of: break_levels() break_price move_share trigger_price landing_price endogenous_share loop_gain accounts fed_accounts steps sold_units usd top1_share

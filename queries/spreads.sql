@@ -8,7 +8,7 @@
 -- column: paid_pct percent rate that the Fed pays on reserves; null where none of the seven days before is stored
 -- columns of: spread_days() administered_rate spread_bp
 -- column: percentile_share share part of all days up to this one with a smaller spread; null without a spread
--- column: percentile_without_month_ends_share share the same without days around month ends; null on such a day
+-- column: percentile_without_month_ends_share share percentile without the days around month ends; null on such a day
 -- columns of: spread_days() month_end
 -- column: days days days up to this one that have a spread
 -- column: since date first day that has one

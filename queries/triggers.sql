@@ -18,27 +18,27 @@
 -- column: collateral_moving_usd usd part of the collateral that moves with the factor: its slope in x
 -- column: debt_moving_usd usd part of the debt that moves with the factor: its slope in x
 -- column: a0 usd collateral times thresholds is a0 + a1 · x
--- column: a1 usd its slope
+-- column: a1 usd slope of collateral times thresholds in x
 -- column: d0 usd debt is d0 + d1 · x
--- column: d1 usd its slope
+-- column: d1 usd slope of the debt in x
 -- column: c0 usd collateral is c0 + c1 · x
--- column: c1 usd its slope
+-- column: c1 usd slope of the collateral in x
 -- column: c_own usd part of the collateral now that is in the factor's own assets
 -- column: d_own usd part of the debt now that is in the factor's own assets
 -- column: x_full multiple x from which on all of a debt may be repaid, 1 if reached already; null where it is not reached
--- column: full_outside flag that x is reached only where prices are not linear
+-- column: full_outside flag x_full is reached only where prices are not linear
 -- column: cover0 usd debt that the collateral pays for with its bonus is cover0 + cover1 · x
--- column: cover1 usd its slope
+-- column: cover1 usd slope of that debt in x
 -- column: x_min multiple lower end of the range in which prices are linear
 -- column: x_max multiple upper end of that range; null: none
 -- column: collateral_top_usd usd largest collateral, 0 without any
--- column: collateral_top_moving_usd usd part of it that moves with the factor
--- column: collateral_top_own_usd usd part of it that is in the factor's own assets
--- column: collateral_top_lt fraction its liquidation threshold
--- column: collateral_top_bonus fraction its liquidation bonus
+-- column: collateral_top_moving_usd usd part of the largest collateral that moves with the factor
+-- column: collateral_top_own_usd usd part of the largest collateral that is in the factor's own assets
+-- column: collateral_top_lt fraction the largest collateral's liquidation threshold
+-- column: collateral_top_bonus fraction the largest collateral's liquidation bonus
 -- column: debt_top_usd usd largest debt; null without any
--- column: debt_top_moving_usd usd part of it that moves with the factor
--- column: debt_top_own_usd usd part of it that is in the factor's own assets
+-- column: debt_top_moving_usd usd part of the largest debt that moves with the factor
+-- column: debt_top_own_usd usd part of the largest debt that is in the factor's own assets
 -- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the market has none
 -- column: unit_usd usd USD per unit of the factor; null for MARKET
 -- columns of: snapshots close_factor close_basis full_close_below_hf full_close_below_usd min_leftover_usd target_hf absorbs

@@ -28,7 +28,7 @@
 -- column: cum_seize_to_heal_usd usd seize_to_heal from the price to the far end of the bin; null beyond the last bin
 -- column: cum_units amount units from the price to the far end of the bin; null for MARKET
 -- column: axis_market text market whose price the bins are of: this one, if it has a price of the factor
--- column: axis_price price that price
+-- column: axis_price price price of the factor there, from which the bins are counted
 -- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
 -- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from

@@ -5,7 +5,7 @@
 -- column: subject text market
 -- column: state text raise, or hold from p_hold of the share on
 -- column: message text one line for people: share of debt near liquidation or past it, and the block's time
--- column: value share that share of all debt
+-- column: value share share of all debt that is near liquidation or past it
 WITH near AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) FILTER (a.class IN (1, 2, 3)) / nullif(sum(a.debt_usd), 0e0) AS part

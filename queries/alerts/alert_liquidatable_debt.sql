@@ -6,7 +6,7 @@
 -- column: subject text market
 -- column: state text raise, or hold from p_hold of either limit on
 -- column: message text one line for people: debt that may be liquidated now, of how many accounts
--- column: value usd that debt
+-- column: value usd debt that may be liquidated now
 WITH market_debt AS (
   SELECT s.market, max(s.block_time) AS time, max(s.accounts_failed) AS failed,
          sum(a.debt_usd) AS debt_usd,

@@ -7,7 +7,7 @@
 -- columns of: depth_at() factor venue symbol kind provenance time age_seconds mid_price
 -- column: bid_reach fraction greatest distance below the mid price that the venue showed; null without bids
 -- column: bid_units amount units of the factor bid down to there; null without bids
--- column: bid_quote_amount amount the same in units of the quote currency
+-- column: bid_quote_amount amount the same bids in units of the quote currency
 -- column: ask_reach fraction greatest distance above the mid price that the venue showed; null without asks
 -- column: ask_units amount units of the factor offered up to there; null without asks
 -- columns of: depth_at() volume_24h

@@ -15,9 +15,9 @@
 -- columns of: forced_sales() market account position absorbs direction step trigger_price is_account risk_usd seize_usd
 -- column: units amount seized collateral in the factor's own assets, in units of it
 -- columns of: forced_sales() factor_price
--- column: sold_units amount units of these sold at once
+-- column: sold_units amount units of the factor sold at once
 -- column: n index place of the step in the order in which steps fire, from 1
--- column: q_after amount units sold when the step has fired
+-- column: q_after amount units of the factor sold when the step has fired
 -- column: depth_scale multiple multiple of the measured depth that is assumed, infinite without impact
 -- column: t_ext price outside price at which the step fires, given the sales before it
 -- column: level price lowest of these prices so far: steps of one level fire together

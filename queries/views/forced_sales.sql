@@ -10,14 +10,14 @@
 -- column: direction text now, down or up: where the step's price lies
 -- column: step text trigger, rest, heal or heal-cap
 -- column: x multiple price of the step over the price now
--- column: trigger_price price the same times the factor's highest price of any market: one axis for all
+-- column: trigger_price price x times the factor's highest price in any market: one axis for all
 -- column: is_account count 1 on the first step of an account, else 0
 -- column: risk_usd usd all collateral of the account at its trigger; 0 on other steps
 -- column: seize_usd usd collateral that liquidators may take in this step
 -- column: units amount seized collateral in the factor's own assets, in units of it; null for MARKET
 -- column: bought_units amount repaid debt in the factor's own assets, in units of it; null for MARKET
 -- column: heal0 usd collateral for the smallest repayment that heals is, from this step on, heal0 + heal1 · x more
--- column: heal1 usd its slope
+-- column: heal1 usd slope of heal0 + heal1 · x
 -- column: heal_now usd collateral that heals the account now; 0 where it is not liquidatable now
 -- column: factor_price price the factor's value now: the highest of the markets'; null where no market has one
 -- columns of: triggers() unit_usd

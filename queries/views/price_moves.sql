@@ -12,8 +12,8 @@
 -- columns of: candles_at() source provenance known_at observed_at
 -- column: window_move fraction lowest over first price of the window, less 1; null where candles are missing
 -- column: window_basis text by hour or by day: the candles of window_move; or n/a with the reason
--- column: window_source text source of those candles
--- column: window_provenance text where those candles come from
+-- column: window_source text source of the candles of the window
+-- column: window_provenance text where the candles of the window come from
 -- note: window: from its first to its lowest price; by hours where all are stored, else by days
 WITH daily AS (
   SELECT *, CAST(time AS DATE) AS as_of, lag(close) OVER (ORDER BY time) AS close_before,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 import inspect
@@ -9,8 +10,11 @@ import json
 import pkgutil
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,7 +37,6 @@ from chainwatch.tables import disclosure, exchange, lending, log
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.registry import tables
 from chainwatch.units import CONVENTION, UNITS
-from tests import shell
 from tests.docs import outputs
 from tests.docs.examples import EXAMPLES, help_example
 from tests.places import ROOT
@@ -164,8 +167,12 @@ def queries_part(kind: str) -> Callable[[], str]:
 
 @cache
 def _catalog() -> Catalog:
-    """The catalog that names the types of output columns, open until the process ends."""
-    return query.open_catalog(Store(shell.recorded_lake()))
+    """A catalog without rows, which names the types of output columns."""
+    folder = Path(tempfile.mkdtemp(prefix="chainwatch-empty-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    store = Store(folder)
+    store.create()
+    return query.open_catalog(store)
 
 
 def query_part(definition: Query) -> str:
