@@ -241,7 +241,10 @@ class Table(NamedTuple):
 
 
 def read_table(folder: Path) -> Table:
-    """All rows of a table; names of snapshots end before the time of reading."""
+    """All rows of a table; names of snapshots end before the time of reading.
+
+    An account is named with its position, whether that is a column of its own or not.
+    """
     # A segment's name begins with the time at which it was stored.
     segments = sorted(folder.glob("day=*/*.parquet"), key=lambda path: path.name)
     names = ", ".join(f"'{path}'" for path in segments)
@@ -255,6 +258,8 @@ def read_table(folder: Path) -> Table:
         values = list(row)
         for place in cut:
             values[place] = values[place] and values[place].rpartition(":")[0]
+        if "position" in columns and (position := values[columns.index("position")]):
+            values[columns.index("account")] += f":{position}"
         rows[i] = tuple(values)
     return Table(columns, rows)
 

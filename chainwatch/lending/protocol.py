@@ -56,7 +56,10 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules of a market at a block; the fields, and those of `close_rule`, are a Snapshot's."""
+    """The rules of a market at a block; the fields, and those of `close_rule`, are a Snapshot's.
+
+    `stored` are further columns of the Snapshot row.
+    """
 
     profile: str
     close_rule: CloseRule
@@ -64,14 +67,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     base_decimals: int
     quote: str = "USD"
     quote_usd: float | None = 1.0
-    reserves_usd: float | None = None
-    target_reserves_usd: float | None = None
+    stored: Mapping[str, Any] = {}
 
     @property
     def columns(self) -> dict[str, Any]:
         """The columns of a Snapshot row."""
         columns = msgspec.structs.asdict(self)
-        return columns | msgspec.structs.asdict(columns.pop("close_rule"))
+        rule, stored = columns.pop("close_rule"), columns.pop("stored")
+        return columns | msgspec.structs.asdict(rule) | dict(stored)
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -379,8 +379,10 @@ async def _read_market(reading: Reading, config: _CometConfig) -> MarketView:
             base_decimals=arithmetic.PRICE_DECIMALS,
             quote=quote,
             quote_usd=currency.usd,
-            reserves_usd=_base_usd(state, reserves),
-            target_reserves_usd=_base_usd(state, target),
+            stored={
+                "reserves_usd": _base_usd(state, reserves),
+                "target_reserves_usd": _base_usd(state, target),
+            },
         ),
     )
 
