@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from chainwatch.commands.app import app, get_session
-from chainwatch.commands.options import AsOfOption, MarketOption, Output, listing, scope
+from chainwatch.commands.options import (
+    AsOfOption,
+    MarketOption,
+    Output,
+    block_time,
+    listing,
+    market_list,
+    scope,
+)
 from chainwatch.commands.running import RANKED_SHOWN, on_catalog, row_limit
 from chainwatch.commands.values import amount, choice, count, positive, share, span
 from chainwatch.errors import UsageError
@@ -98,7 +106,8 @@ def emit_cascade(
     names = list(dict.fromkeys(factors))
     terms = CascadeTerms(
         factor=names[0],
-        scope=scope(market, as_of),
+        markets=market_list(market),
+        as_of=block_time(as_of),
         betas=read_betas(beta or [], "--beta"),
         depth_scale=positive(depth_scale, "--depth-scale"),
         sigma=share(sigma, "--sigma"),
@@ -179,7 +188,7 @@ def _add_model(catalog: Catalog, terms: CascadeTerms, report: Report, output: Ou
     from chainwatch.reports import clusters
 
     bins = clusters.SHOWN if output.for_people else None
-    parts, state = clusters.parts(catalog, terms.factor, terms.scope, bins)
+    parts, state = clusters.parts(catalog, terms.factor, terms.as_of, bins)
     meta = dict(report.meta) | {"exchange_model": state}
     return replace(report, parts=[*report.parts, *parts], meta=meta)
 
@@ -204,7 +213,7 @@ def distance(
     output: Output,
 ) -> None:
     """MODEL: accounts by daily moves to liquidation."""
-    from chainwatch.reports import run
+    from chainwatch.reports import run, validation
 
     limit = output.limit_or(RANKED_SHOWN)
     values = scope(market, as_of) | {
@@ -216,10 +225,7 @@ def distance(
 
     def make(catalog: Catalog) -> Report:
         made = run.make(catalog, "liquidation_distance", values)
-        if not catalog.run("SELECT 1 FROM candles WHERE interval = '1d' LIMIT 1").rows:
-            raise UsageError(
-                "no daily closes are stored: run `chainwatch collect candles --only 1d`"
-            )
+        validation.require_closes(catalog)
         return made
 
     output.emit(on_catalog(make), limit)

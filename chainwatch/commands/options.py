@@ -15,6 +15,8 @@ from chainwatch.errors import UsageError
 from chainwatch.reports.betas import betas_text, read_betas
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chainwatch.show.document import Report
 
 
@@ -176,12 +178,18 @@ def beta_values(pairs: list[str] | None) -> dict[str, object]:
     return {"p_betas": betas_text(betas)} if betas else {}
 
 
-def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
-    from chainwatch.chain.markets import market_names
+def market_list(market: list[str] | None) -> str:
+    """The --market options as one list with commas, or all."""
+    from chainwatch.chain.markets import ALL, market_names
 
-    values: dict[str, object] = {}
-    if market:
-        values["p_market"] = ",".join(market_names(",".join(market)))
-    if as_of is not None:
-        values["p_as_of"] = moment(as_of, "--as-of")
-    return values
+    return ",".join(market_names(",".join(market))) if market else ALL
+
+
+def block_time(as_of: str | None) -> datetime | None:
+    """The --as-of option as a time, None without it."""
+    return None if as_of is None else moment(as_of, "--as-of")
+
+
+def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
+    """The parameters that choose snapshots, of the queries over them."""
+    return {"p_market": market_list(market), "p_as_of": block_time(as_of)}

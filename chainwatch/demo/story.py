@@ -214,7 +214,7 @@ def _cascades(store: Store, voice: Progress, show: Callable[[Report], None]) -> 
         runner.raise_failures(asyncio.run(runner.collect(store, settings, [job], voice)))
     with query.open_catalog(store) as catalog:
         for offer in offers:
-            terms = CascadeTerms(factor=offer.base, scope={"p_as_of": newest.block_time})
+            terms = CascadeTerms(factor=offer.base, as_of=newest.block_time)
             show(cascade.break_levels(catalog, terms, cascade.GROUPS_SHOWN))
             path = store.home / f"cascade-{offer.base}.png"
             try:
@@ -225,7 +225,7 @@ def _cascades(store: Store, voice: Progress, show: Callable[[Report], None]) -> 
             chart.draw(cascade.drawing(catalog, terms), path)
             voice.note(f"drawn: {path}")
         level = prices["BTC"] or 0.0
-        terms = CascadeTerms(factor="BTC", scope={"p_as_of": newest.block_time})
+        terms = CascadeTerms(factor="BTC", as_of=newest.block_time)
         show(cascade.explain_price(catalog, terms, round(level * EXPLAINED, -3)))
 
 

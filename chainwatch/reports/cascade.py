@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import CascadeTerms, basis
+from chainwatch.reports.needs import Heading
+from chainwatch.reports.run import described
 from chainwatch.show.document import Report
 from chainwatch.units import price_text
 
@@ -41,45 +44,38 @@ class Drawing(msgspec.Struct, frozen=True):
 def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Report:
     """Break levels at each depth of the band, and where outside falls of 1 to 50 % land."""
     stored = basis(catalog, terms)
-    definition = query.find("break_levels")
     own = {
         "p_scales": terms.scales,
         "p_oracle_deviation": terms.oracle_deviation,
         "p_top": top,
     }
-    levels = query.run(catalog, definition, terms.values | own)
-    shown = list(definition.shown)
+    made = _run(catalog, "break_levels", terms.values | own, stored.heading)
+    shown = list(made.shown)
     if terms.oracle_deviation:
         shown[2:2] = ["break_price_late=at_latest"]
-    return Report(
-        result=levels,
+    limited = [f"the {top} groups with most USD at each depth"] if top is not None else []
+    return replace(
+        made,
         name="cascade",
-        title=f"{definition.title} ({terms.factor})",
-        header=stored.header,
-        meta=stored.meta,
+        title=f"{made.title} ({terms.factor})",
         shown=shown,
-        notes=[
-            *([f"the {top} groups with most USD at each depth"] if top is not None else []),
-            *definition.notes,
-        ],
+        bar="",
+        notes=[*limited, *made.notes],
         parts=[_band(catalog, terms)],
-        columns=definition.columns,
     )
 
 
-def _band(catalog: Catalog, terms: CascadeTerms, price: float | None = None) -> Report:
-    definition = query.find("landing_by_depth")
-    own: dict[str, object] = {"p_depth_scale": terms.depth_scale}
-    if price is not None:
-        own["p_price"] = price
-    return Report(
-        result=query.run(catalog, definition, terms.values | own),
-        name="band",
-        title=definition.title,
-        shown=definition.shown,
-        notes=definition.notes,
-        columns=definition.columns,
-    )
+def _run(
+    catalog: Catalog, name: str, values: Mapping[str, object], heading: Heading | None = None
+) -> Report:
+    """A query's report under the heading of a cascade."""
+    definition = query.find(name)
+    return described(definition, query.run(catalog, definition, values), heading or Heading())
+
+
+def _band(catalog: Catalog, terms: CascadeTerms) -> Report:
+    depth = {"p_depth_scale": terms.depth_scale}
+    return replace(_run(catalog, "landing_by_depth", terms.values | depth), name="band")
 
 
 def fall_to(
@@ -97,20 +93,10 @@ def fall_to(
             f"--to: expected a price below {price_text(stored.spot)}, today's price of "
             f"{terms.factor}, got {price_text(target)}"
         )
-    definition = query.find("landing_prices")
-    scales = f"inf,{terms.scales}"
-    return Report(
-        result=query.run(
-            catalog, definition, terms.values | {"p_scales": scales, "p_price": target}
-        ),
-        name="cascade",
-        title=f"{definition.title}: {terms.factor} to {price_text(target)}",
-        header=stored.header,
-        meta=stored.meta,
-        shown=definition.shown,
-        notes=definition.notes,
-        columns=definition.columns,
-    )
+    own = {"p_scales": f"inf,{terms.scales}", "p_price": target}
+    made = _run(catalog, "landing_prices", terms.values | own, stored.heading)
+    title = f"{made.title}: {terms.factor} to {price_text(target)}"
+    return replace(made, name="cascade", title=title)
 
 
 def explain_price(
@@ -126,24 +112,21 @@ def explain_price(
             f"--explain: expected a price below {price_text(stored.spot)}, today's price of "
             f"{terms.factor}, got {price_text(price)}"
         )
-    definition = query.find("at_risk_near_price")
     around = {"p_price": price, "p_width": width}
     betas = {"p_betas": betas_text(terms.betas)}
-    near = query.run(catalog, definition, terms.places | around | betas)
+    made = _run(catalog, "at_risk_near_price", terms.places | around | betas, stored.heading)
     level = query.run(
         catalog,
         query.find("price_level"),
         terms.values | around | {"p_scales": repr(terms.depth_scale)},
-    )
-    return Report(
-        result=near,
+    ).dicts()
+    words = sentences(made.result.dicts(), level[0], terms, width)
+    return replace(
+        made,
         name="explain",
         title=f"What lies within {width:.0%} of {terms.factor} at {price_text(price)}",
-        header=[*stored.header, "", *sentences(near.dicts(), level.dicts()[0], terms, width), ""],
-        meta=stored.meta | {"price_level": level.dicts()},
-        shown=definition.shown,
-        notes=definition.notes,
-        columns=definition.columns,
+        header=[*made.header, "", *words, ""],
+        meta={**made.meta, "price_level": level},
     )
 
 
@@ -241,5 +224,5 @@ def drawing(catalog: Catalog, terms: CascadeTerms) -> Drawing:
         wall=[row for row in wall if row["direction"] == "down"],
         levels=[row for row in levels if row["break_price"] >= stored.spot * (1 - CHART_RANGE)],
         band=band,
-        header=stored.header,
+        header=stored.heading.lines,
     )

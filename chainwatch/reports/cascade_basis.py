@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from chainwatch.chain.markets import ALL
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
-from chainwatch.reports import headers, run
+from chainwatch.reports import headers, needs
 from chainwatch.reports.betas import betas_text
+from chainwatch.reports.needs import Heading
 from chainwatch.text import suggest
 from chainwatch.units import duration, price_text
 
@@ -23,11 +26,14 @@ NEAR_ORACLE = 0.2
 class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
     """The assumptions of a cascade; shares as fractions, prices in the factor's own unit.
 
-    `max_age` is the oldest an order book may be, in seconds, None for any age.
+    `markets` are names with commas between, or all; `as_of` is the newest a block and an order book
+    may be, None for the newest stored; `max_age` is the oldest an order book may be, in seconds,
+    None for any age.
     """
 
     factor: str
-    scope: Mapping[str, object] = {}
+    markets: str = ALL
+    as_of: datetime | None = None
     betas: Mapping[str, float] = {}
     depth_scale: float = 1.0
     sigma: float = 0.03
@@ -44,31 +50,40 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
         return self.factor.split("/")[0]
 
     @property
-    def where(self) -> dict[str, object]:
-        """The parameters that choose snapshots and books."""
-        values = {"p_factor": self.factor, **self.scope}
+    def snapshots(self) -> dict[str, object]:
+        """The parameters that choose snapshots."""
+        return {"p_market": self.markets, "p_as_of": self.as_of}
+
+    @property
+    def places(self) -> dict[str, object]:
+        """The parameters of queries of the factor without order books."""
+        return {"p_factor": self.factor, **self.snapshots}
+
+    @property
+    def books(self) -> dict[str, object]:
+        """The parameters that choose the factor's order books."""
+        values: dict[str, object] = {"p_factor": self.factor, "p_as_of": self.as_of}
         return values if self.max_age is None else values | {"p_max_age": self.max_age}
 
     @property
     def values(self) -> dict[str, object]:
         """The parameters of all cascade queries but the scales."""
-        values = self.where | {
-            "p_sigma": self.sigma,
-            "p_y": self.y,
-            "p_sold_share": self.sold_share,
-            "p_absorbed": self.absorbed,
-            "p_betas": betas_text(self.betas),
-        }
+        values = (
+            self.snapshots
+            | self.books
+            | {
+                "p_sigma": self.sigma,
+                "p_y": self.y,
+                "p_sold_share": self.sold_share,
+                "p_absorbed": self.absorbed,
+                "p_betas": betas_text(self.betas),
+            }
+        )
         return values if self.adv is None else values | {"p_adv": self.adv}
 
     @property
     def scales(self) -> str:
         return ",".join(repr(self.depth_scale * scale) for scale in BAND)
-
-    @property
-    def places(self) -> dict[str, object]:
-        """The parameters that choose snapshots, for queries without order books."""
-        return {"p_factor": self.factor, **self.scope}
 
     @property
     def assumptions(self) -> dict[str, Any]:
@@ -87,10 +102,9 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Basis(msgspec.Struct, frozen=True):
-    """Header lines of a cascade, what machine formats carry of them, and the factor's price now."""
+    """The heading of a cascade's reports, and the factor's price now."""
 
-    header: list[str]
-    meta: dict[str, Any]
+    heading: Heading
     spot: float
 
 
@@ -100,8 +114,7 @@ def basis(catalog: Catalog, terms: CascadeTerms) -> Basis:
     Raises UsageError without a snapshot, for an unknown factor or beta, and where no order book
     is stored (unless a daily volume is given), all are too old, or one is of another asset.
     """
-    markets = dict(terms.scope)
-    factors = query.run(catalog, query.find("factors_at"), markets).dicts()
+    factors = query.run(catalog, query.find("factors_at"), terms.snapshots).dicts()
     names = {str(row["factor"]).lower(): str(row["factor"]) for row in factors}
     for name in terms.betas:
         if names and name.lower() not in names:
@@ -109,8 +122,10 @@ def basis(catalog: Catalog, terms: CascadeTerms) -> Basis:
                 f"--beta: no factor is called {name!r}; {suggest(name, names.values())}"
                 f"known: {', '.join(sorted(names.values()))}"
             )
-    moving = {"p_factor": terms.factor, "p_betas": betas_text(terms.betas)}
-    report = run.make(catalog, "nearest", {**moving, **markets, "p_limit": 0})
+    call = needs.read_call(
+        query.find("break_levels"), terms.places | {"p_betas": betas_text(terms.betas)}
+    )
+    headings = needs.read(catalog, call)
     prices = [
         float(row["factor_price"])
         for row in factors
@@ -123,17 +138,17 @@ def basis(catalog: Catalog, terms: CascadeTerms) -> Basis:
     spot = max(prices)
     books = _books(catalog, terms, spot)
     absorbing = _absorbing(catalog, terms)
-    header = [
-        *report.header,
-        *headers.axis_lines(report.meta["axes"], terms.factor),
-        *(_book_line(book) for book in books),
-        *(_reserves_line(market) for market in absorbing),
-        _model_line(catalog, terms),
-    ]
-    meta = dict(report.meta) | {"depth": books, "model": terms.assumptions}
-    if absorbing:
-        meta["absorbing"] = absorbing
-    return Basis(header, meta, spot)
+    own = Heading(
+        [
+            *headers.axis_lines(headings["factors"].meta["axes"], terms.factor),
+            *(_book_line(book) for book in books),
+            *(_reserves_line(market) for market in absorbing),
+            _model_line(catalog, terms),
+        ],
+        {"depth": books, "model": terms.assumptions}
+        | ({"absorbing": absorbing} if absorbing else {}),
+    )
+    return Basis(needs.join([*headings.values(), own]), spot)
 
 
 def _books(catalog: Catalog, terms: CascadeTerms, spot: float) -> list[dict[str, Any]]:
@@ -141,7 +156,7 @@ def _books(catalog: Catalog, terms: CascadeTerms, spot: float) -> list[dict[str,
     stored = query.run(
         catalog,
         query.find("books_at"),
-        {"p_factor": terms.factor, **_time_of(terms)},
+        {"p_factor": terms.factor, "p_as_of": terms.as_of},
     ).dicts()
     command = f"`chainwatch collect depth --only {terms.factor}`"
     if not stored:
@@ -168,10 +183,6 @@ def _books(catalog: Catalog, terms: CascadeTerms, spot: float) -> list[dict[str,
     return fresh
 
 
-def _time_of(terms: CascadeTerms) -> dict[str, object]:
-    return {k: v for k, v in terms.scope.items() if k == "p_as_of"}
-
-
 def _book_line(book: Mapping[str, Any]) -> str:
     label = ", DEMO DATA" if book["provenance"] == "demo" else ""
     volume = book["volume_24h"]
@@ -188,8 +199,7 @@ def _book_line(book: Mapping[str, Any]) -> str:
 def _absorbing(catalog: Catalog, terms: CascadeTerms) -> list[dict[str, Any]]:
     """The markets that absorb whole accounts, with their own reserves and the target."""
     columns = ("market", "reserves_usd", "target_reserves_usd")
-    scope = {k: v for k, v in terms.scope.items() if k in ("p_market", "p_as_of")}
-    markets = query.run(catalog, query.find("snapshots_at"), scope).dicts()
+    markets = query.run(catalog, query.find("snapshots_at"), terms.snapshots).dicts()
     return [
         {name: row[name] for name in columns}
         for row in sorted(markets, key=lambda row: str(row["market"]))
@@ -212,11 +222,7 @@ def _reserves_line(market: Mapping[str, Any]) -> str:
 
 
 def _model_line(catalog: Catalog, terms: CascadeTerms) -> str:
-    (volume,) = query.run(
-        catalog,
-        query.find("traded_daily"),
-        {k: v for k, v in terms.where.items() if k != "p_market"},
-    ).dicts()
+    (volume,) = query.run(catalog, query.find("traded_daily"), terms.books).dicts()
     adv = terms.adv if terms.adv is not None else volume["units"]
     beyond = (
         f"beyond them {terms.y:g} × {terms.sigma:.1%} a day × √(units / {adv:,.6g} a day)"

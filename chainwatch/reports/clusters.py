@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -31,13 +32,14 @@ SHOWN = 20  # bins, for people
 
 
 def parts(
-    catalog: Catalog, factor: str, scope: Mapping[str, object], top: int | None
+    catalog: Catalog, factor: str, as_of: datetime | None, top: int | None
 ) -> tuple[list[Report], dict[str, Any]]:
     """Tables of the estimate, each labelled MODEL, and what machine formats carry of its state.
 
-    `top` limits the price bins to those with most USD; None for all of them.
+    `as_of` is the newest that a bar may end, None for all bars; `top` limits the price bins to
+    those with most USD, None for all of them.
     """
-    parameters = {"p_factor": factor} | {k: v for k, v in scope.items() if k == "p_as_of"}
+    parameters = {"p_factor": factor, "p_as_of": as_of}
     bars = query.run(catalog, query.find("open_interest_bars"), parameters).dicts()
     if not bars:
         missing = f"no open interest of {factor} is stored"

@@ -61,9 +61,10 @@ def joint_fall(
     spots: dict[str, float] = {}
     for of_factor in terms:
         stored = basis(catalog, of_factor)
-        header += [line for line in stored.header if line not in header]
-        meta |= stored.meta | {
-            name: _with_factor(meta, stored.meta, name, of_factor.factor) for name in _OF_A_FACTOR
+        header += [line for line in stored.heading.lines if line not in header]
+        added = stored.heading.meta
+        meta |= added | {
+            name: _with_factor(meta, added, name, of_factor.factor) for name in _OF_A_FACTOR
         }
         spots[of_factor.factor] = stored.spot
     rows = []

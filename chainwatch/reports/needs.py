@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from chainwatch.reports.betas import betas_text, read_betas_text
 class Heading(msgspec.Struct, frozen=True):
     """Lines above a report, and what machine formats carry of them."""
 
-    lines: list[str]
+    lines: list[str] = []
     meta: dict[str, Any] = {}
 
 
@@ -90,10 +90,17 @@ def read(catalog: Catalog, call: Call) -> dict[str, Heading]:
 
 def heading(definition: Query, headings: Mapping[str, Heading], result: Result) -> Heading:
     """One heading of the needs that were read and of those that the rows answer."""
+    return join(
+        _OF_ROWS[need.name](result) if need.name in _OF_ROWS else headings[need.name]
+        for need in definition.needs
+    )
+
+
+def join(headings: Iterable[Heading]) -> Heading:
+    """One heading of several, in their order."""
     lines: list[str] = []
     meta: dict[str, Any] = {}
-    for need in definition.needs:
-        part = _OF_ROWS[need.name](result) if need.name in _OF_ROWS else headings[need.name]
+    for part in headings:
         lines += part.lines
         meta |= part.meta
     return Heading(lines, meta)
@@ -123,7 +130,7 @@ def call_again(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) ->
 
 
 def _markets(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Heading:
-    return Heading([])
+    return Heading()
 
 
 def _snapshots(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Heading:

@@ -119,3 +119,9 @@ def require_factors(factors: Result, factor: str, named: Sequence[str]) -> None:
                 f"known: {', '.join(names)}; "
                 f"{MARKET} moves all volatile ones"
             )
+
+
+def require_closes(catalog: Catalog) -> None:
+    """UsageError where no daily close is stored."""
+    if not catalog.run("SELECT 1 FROM candles WHERE interval = '1d' LIMIT 1").rows:
+        raise UsageError("no daily closes are stored: run `chainwatch collect candles --only 1d`")

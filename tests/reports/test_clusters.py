@@ -401,7 +401,7 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         "mean of the fitted bars",
     ]
     with query.open_catalog(Store(home)) as catalog:
-        parts, _ = clusters.parts(catalog, "BTC", {}, None)
+        parts, _ = clusters.parts(catalog, "BTC", None, None)
     units = {row["side"]: 0.0 for row in parts[0].result.dicts()}
     for row in parts[0].result.dicts():
         units[row["side"]] += row["units"]

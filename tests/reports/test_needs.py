@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,47 @@ def test_a_flag_given_as_text_decides_by_its_value(empty_lake: Store, tmp_path: 
         ("true", "the rows of each market use its own"),
     ):
         assert words in reported(store, definition, {"p_i": text}).header[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("walls", {"p_market": "n, m", "p_split": True, "p_step_pct": 0.05}),
+        ("nearest", {"p_factor": "MARKET", "p_betas": "BTC=1.5", "p_limit": 2}),
+        ("health", {"p_market": " m"}),
+        ("changes", {}),
+        ("liquidation_distance", {"p_window": 20, "p_limit": 3}),
+        ("reserves", {"p_known_at": KNOWN, "p_token": "USDC"}),
+        ("indicators", {"p_known_at": KNOWN}),
+        ("liquidations", {"p_venue": "binance"}),
+    ],
+)
+def test_names_of_a_query_and_its_parameters_decide_nothing(
+    empty_lake: Store, tmp_path: Path, name: str, values: dict[str, object]
+) -> None:
+    """A shipped query under another name, with other parameters' names, is the same report."""
+    store = fill(empty_lake)
+    shipped = query.find(name)
+    own = {p.name: f"p_own{n}" for n, p in enumerate(shipped.params)}
+    text = re.sub(r"^-- name: \w+", "-- name: mine", shipped.text)
+    text = re.sub(r"\$(p_\w+)", lambda match: f"${own[match[1]]}", text)
+    text = re.sub(
+        r"^(-- (?:param|needs):)(.*)$",
+        lambda match: match[1] + re.sub(r"\bp_\w+", lambda part: own[part[0]], match[2]),
+        text,
+        flags=re.MULTILINE,
+    )
+    path = tmp_path / "mine.sql"
+    path.write_text(text)
+    original = reported(store, shipped, values)
+    renamed = reported(store, query.read(path), {own[k]: v for k, v in values.items()})
+    assert renamed.result.columns == original.result.columns
+    assert _without_ages(renamed.header) == _without_ages(original.header) != []
+    assert renamed.meta.keys() == original.meta.keys()
+
+
+def _without_ages(lines: Iterable[str]) -> list[str]:
+    return [re.sub(r"\d+ \w+ old", "old", line) for line in lines]
 
 
 def test_heading_and_rows_are_of_the_same_snapshots(empty_lake: Store, tmp_path: Path) -> None:
