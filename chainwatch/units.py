@@ -168,7 +168,7 @@ CONVENTION = (
     ("*_pct", "percent"),
     ("points *_points", "points"),
     ("price *_price price_* *_price_* open high low close best_bid best_ask", "price"),
-    ("hf hf_*", "hf"),
+    ("hf hf_* *_hf", "hf"),
     ("x *_x beta *_beta", "multiple"),
     ("units *_units amount *_amount quantity *_quantity quantity_* volume volume_*", "amount"),
     ("account liquidator feed oracle price_source address *_address *_asset", "address"),

@@ -21,7 +21,7 @@
 -- column: heal_now usd collateral that heals the account now; 0 where it is not liquidatable now
 -- column: factor_price price the factor's value now: the highest of the markets'; null where no market has one
 -- columns of: triggers() unit_usd
--- note: step: trigger = first liquidation; rest = what the full close factor adds at health factor 0.95, the same share of all that is left; heal, heal-cap = no sale: start and end of the range in which healing takes more collateral
+-- note: step: trigger = first liquidation; rest = what the full close factor adds at full_close_below_hf, the same share of all that is left; heal, heal-cap = no sale: start and end of the range in which healing takes more collateral
 -- note: never more of an asset is taken than held, nor bought than owed; steps where prices are not linear are left out (full_outside in triggers)
 -- note: units: seized collateral in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
 -- note: trigger_price: x times the highest price of the factor in any market, so that all markets share one axis

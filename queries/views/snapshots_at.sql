@@ -17,9 +17,9 @@ WITH checked AS (
                                                             verified_at DESC) = 1
 )
 SELECT s.snapshot, s.market, s.protocol, s.provenance, s.chain_id, s.block_number, s.block_hash,
-       s.block_time, s.read_at, s.revision, s.profile, s.truncates_lt, s.close_factor,
-       s.close_basis, s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf,
-       s.absorbs, s.scope, s.accounts, s.accounts_read, s.accounts_failed, s.based_on, s.endpoint, s.reserves_usd,
+       s.block_time, s.read_at, s.revision, s.profile, s.truncates_lt, s.close_factor, s.close_basis,
+       s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf, s.absorbs,
+       s.scope, s.accounts, s.accounts_read, s.accounts_failed, s.based_on, s.endpoint, s.reserves_usd,
        s.target_reserves_usd,
        c.checked, c.mismatched, c.verified_at, c.method
 FROM snapshots AS s

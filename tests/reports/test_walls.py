@@ -488,7 +488,8 @@ def test_a_pool_that_leaves_no_dust_allows_less_or_everything(
 
 
 SMALLER = replace(POSITION_HALF, full_close_below_usd=500.0, min_leftover_usd=100.0)
-UP_TO_101 = 0.02 / (1.01 - 1.05 * 0.99 * 1_010 / 25_000)
+# A threshold of 0.04 counts 1,000 of the 25,000 USD.
+UP_TO_101 = (1.01 * 1_010 - 1_000) / (1.01 - 1.05 * 0.04)
 
 
 @pytest.mark.parametrize(
@@ -502,8 +503,8 @@ UP_TO_101 = 0.02 / (1.01 - 1.05 * 0.99 * 1_010 / 25_000)
         (replace(SMALLER, full_close_below_hf=0.995), {"USD": 3_000}, 3_000),
         (CloseRule(close_factor=0.25, close_basis="reserve"), {"USD": 3_000, "ETH": 2_000}, 750),
         (CloseRule(close_factor=0.25), {"USD": 3_000, "ETH": 2_000}, 1_250),
-        (replace(up_to(1.01), min_leftover_usd=900.0), {"USD": 1_010}, 1_010 * UP_TO_101),
-        (replace(up_to(1.01), min_leftover_usd=None), {"USD": 1_010}, 1_010 * UP_TO_101),
+        (replace(up_to(1.01), min_leftover_usd=900.0), {"USD": 1_010}, UP_TO_101),
+        (replace(up_to(1.01), min_leftover_usd=None), {"USD": 1_010}, UP_TO_101),
         (up_to(1.01), {"USD": 1_010}, 1_010),
     ],
 )
