@@ -17,6 +17,7 @@ from chainwatch.chain import abi
 from chainwatch.chain.contract import read_abi
 from chainwatch.demo.node import Toolchain
 from chainwatch.errors import NetworkError
+from tests.evm import aave_v2_market
 
 pytestmark = pytest.mark.contracts("plain")
 
@@ -70,6 +71,23 @@ def test_the_list_of_abis_names_no_file_that_is_not_there() -> None:
     assert set(re.findall(r"^\| `(\w+)\.json`", listing, re.MULTILINE)) == {p.stem for p in FILES}
 
 
+def published(artifacts: Path, contract: str) -> dict[str, Any]:
+    """The functions and events of a compiled contract by signature, as abis/ writes them."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            dropped = ("internalType", "anonymous")
+            return {k: bare(v) for k, v in value.items() if k not in dropped}
+        return [bare(v) for v in value] if isinstance(value, list) else value
+
+    path = next(artifacts.glob(f"contracts/**/{contract}.sol/{contract}.json"))
+    return {
+        signature(entry): bare(entry)
+        for entry in json.loads(path.read_text("utf-8"))["abi"]
+        if entry["type"] in ("function", "event")
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "contract"),
     [
@@ -84,18 +102,7 @@ def test_the_list_of_abis_names_no_file_that_is_not_there() -> None:
 def test_the_abis_of_aave_v3_0_say_what_the_published_contracts_say(
     toolchain: Toolchain, name: str, contract: str
 ) -> None:
-    def bare(value: Any) -> Any:
-        if isinstance(value, dict):
-            dropped = ("internalType", "anonymous")
-            return {k: bare(v) for k, v in value.items() if k not in dropped}
-        return [bare(v) for v in value] if isinstance(value, list) else value
-
-    path = next(toolchain.artifacts.glob(f"contracts/**/{contract}.sol/{contract}.json"))
-    published = {
-        signature(entry): bare(entry)
-        for entry in json.loads(path.read_text("utf-8"))["abi"]
-        if entry["type"] in ("function", "event")
-    }
+    entries_published = published(toolchain.artifacts, contract)
     later = {  # revisions from 3.2 on have those
         "getEModeCategoryCollateralConfig(uint8)",
         "getEModeCategoryCollateralBitmap(uint8)",
@@ -104,7 +111,22 @@ def test_the_abis_of_aave_v3_0_say_what_the_published_contracts_say(
     }
     for entry in read_abi(name):
         if signature(entry) not in later:
-            assert entry == published[signature(entry)]
+            assert entry == entries_published[signature(entry)]
+
+
+@pytest.mark.parametrize(
+    ("name", "contract"),
+    [
+        ("aave_v2_pool", "LendingPool"),
+        ("aave_v2_a_token", "AToken"),
+        ("aave_v2_variable_debt_token", "VariableDebtToken"),
+        ("aave_v2_stable_debt_token", "StableDebtToken"),
+    ],
+)
+def test_the_abis_of_aave_v2_say_what_the_published_contracts_say(name: str, contract: str) -> None:
+    entries_published = published(aave_v2_market.artifacts(), contract)
+    for entry in read_abi(name):
+        assert entry == entries_published[signature(entry)]
 
 
 # --- codecs -----------------------------------------------------------------------------------

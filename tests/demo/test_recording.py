@@ -258,7 +258,8 @@ def test_a_damaged_recording_is_told_in_one_line(
 def test_a_damaged_recording_in_the_package_is_exit_2(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     package = shutil.copytree(PACKAGE, tmp_path / "chainwatch", ignore=ignored)
-    shutil.copytree(PACKAGE.parent / "queries", package / "queries")
+    for folder in ("queries", "abis"):
+        shutil.copytree(PACKAGE.parent / folder, package / folder)
     (package / "demo" / "recording.json.gz").write_bytes(b"damaged")
     env = shell.environment() | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
