@@ -43,14 +43,16 @@ demo: $(VENV)/made
 
 SEED ?= $(shell date +%s)
 # Together `test` and `test-all` run every test: docs/development/tests.md.
+# Many tests wait for a process or a server: one worker more than cores keeps the cores busy.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 # Compiled tests are kept: rewriting their assertions takes six seconds of every process.
 PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(PROGRAMS)/harlequin/bin:$$PATH" $(BIN)/python -m pytest
 
 test: $(VENV)/made-dev
-	@$(PYTEST) -n auto -m "not full"
+	@$(PYTEST) -n $(WORKERS) -m "not full"
 
 test-all: $(VENV)/made-dev
-	@$(PYTEST) -n auto -m "full or sampled" --amounts full
+	@$(PYTEST) -n $(WORKERS) -m "full or sampled" --amounts full
 
 torture: $(VENV)/made-dev
 	@CHAINWATCH_CRASH_SEED=$(SEED) $(PYTEST) -n 0 -m sampled --amounts torture --hypothesis-seed=$(SEED)

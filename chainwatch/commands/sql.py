@@ -141,7 +141,7 @@ def converse(output: Output, seconds: float | None) -> None:
     session.store.require()
     teller = session.teller
     state = {"seconds": seconds}
-    names = {part for line in lines() for part in line[1:3] if part}
+    names = {part for line in lines() if line[0] != "output" for part in line[1:3] if part}
     teller.note(
         f"{session.store.home / CATALOG_NAME}, read-only; .help lists the commands, .quit leaves"
     )

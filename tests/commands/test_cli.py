@@ -521,7 +521,7 @@ cli.main()
 # --- streams ------------------------------------------------------------------------------------
 
 
-@pytest.mark.quick_variants("health", "walls", "status", "sql", "collect", "verify")
+@pytest.mark.quick_variants("health", "status", "sql", "collect")
 @pytest.mark.parametrize("command", sorted({**READING, **ASKING}))
 def test_stdout_is_data_alone_in_every_machine_format(
     command: str, lake: Path, later_chain: dict[str, str], tmp_path: Path
@@ -1126,6 +1126,7 @@ WRITES = (
 )
 
 
+@pytest.mark.full
 def test_sql_refuses_whatever_could_write_or_leave_the_lake(tmp_path: Path) -> None:
     home = shell.copied_lake(tmp_path)
     assert run("status", home=home).code == Exit.OK  # the catalog of the copy

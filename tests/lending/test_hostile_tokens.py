@@ -316,7 +316,7 @@ def reports(catalog: Catalog, hostile: tuple[Path, Done, dict[str, str]]) -> lis
     return made
 
 
-@pytest.mark.quick_variants("table")
+@pytest.mark.full
 @pytest.mark.parametrize("form", list(Format))
 def test_every_report_is_written_in_every_format_and_nothing_gets_out(
     reports: list[Report], form: Format

@@ -244,6 +244,7 @@ def test_break_levels_and_falls_equal_plain_iteration(
     assert len(set(falling)) == len(falling)
 
 
+@pytest.mark.full
 @pytest.mark.sampled
 @reused
 @given(steps=walls, book=books, adv=volumes, seed=st.integers())

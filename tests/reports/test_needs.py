@@ -176,6 +176,7 @@ def test_a_flag_given_as_text_decides_by_its_value(empty_lake: Store, tmp_path: 
         assert words in reported(store, definition, {"p_i": text}).header[-1]
 
 
+@pytest.mark.quick_variants("walls-*", "reserves-*", "liquidations-*")
 @pytest.mark.parametrize(
     ("name", "values"),
     [

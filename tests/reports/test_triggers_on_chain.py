@@ -220,6 +220,7 @@ def test_several_collaterals_are_exact_although_truncated(
         )
 
 
+@pytest.mark.quick_variants("odd thresholds")
 def test_an_account_priced_by_its_category_ignores_the_asset(scene: Scene) -> None:
     """An account priced by its e-mode category does not move with the asset."""
     legs = scene.watched.legs()

@@ -168,6 +168,7 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
         assert ask(watched.store, name) == []
 
 
+@pytest.mark.full
 @pytest.mark.sampled
 @settings(
     max_examples=sample_size(quick=1, full=2, torture=50),

@@ -253,7 +253,7 @@ def test_accounts_on_a_stand_in_equal_it_calm_fallen_and_a_year_later(
         assert ask(watched.store, name) == []
 
 
-@pytest.mark.quick_variants("1")
+@pytest.mark.full
 @pytest.mark.parametrize("seed", [1, 2])
 def test_an_incremental_snapshot_equals_a_full_one(
     market: SpokeMarket, lake: Lakes, seed: int

@@ -293,6 +293,7 @@ def act(market: CompoundMarket, accounts: Sequence[str], rng: Random) -> list[Tx
             return [market.leave(account, symbol)]
 
 
+@pytest.mark.full
 @pytest.mark.sampled
 @settings(
     max_examples=sample_size(quick=1, full=2, torture=50),

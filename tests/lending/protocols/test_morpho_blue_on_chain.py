@@ -233,6 +233,7 @@ def act(market: MorphoMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
             return market.liquidate(pair, account, rng.choice([collateral, collateral // 2]), 0)
 
 
+@pytest.mark.full
 @pytest.mark.sampled
 @settings(
     max_examples=sample_size(quick=1, full=2, torture=50),
