@@ -12,49 +12,36 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.chain.contract import Contract, Event, account_places
-from chainwatch.chain.erc20 import SYMBOL
+from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
-from chainwatch.errors import ConfigError
-from chainwatch.lending import close_rules
-from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
-from chainwatch.lending.oracles import exposures_in_usd, resolve
-from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocol import (
-    FIX_MARKET,
-    Currency,
     Figure,
     LegValue,
     LendingProtocol,
     Liquidation,
     MarketView,
     Opened,
-    Rules,
     Stored,
     Valued,
     Watch,
 )
 from chainwatch.lending.protocols.compound_v3 import arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base, Collateral
+from chainwatch.lending.protocols.compound_v3.market import (
+    COMET,
+    TOTALS_BASIC,
+    CometState,
+    bonus_bps,
+    bps,
+    read_config,
+    read_market_view,
+)
 from chainwatch.lending.sources import publish
-from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
+from chainwatch.tables.lending import Account, ChainLiquidation, Leg
 
-COMET = Contract("comet", "a Comet")
-NUM_ASSETS = COMET.function("numAssets")
-GET_ASSET_INFO = COMET.function("getAssetInfo")
-BASE_TOKEN = COMET.function("baseToken")
-BASE_TOKEN_PRICE_FEED = COMET.function("baseTokenPriceFeed")
-BASE_SCALE = COMET.function("baseScale")
-TOTALS_BASIC = COMET.function("totalsBasic")
-GET_UTILIZATION = COMET.function("getUtilization")
-GET_BORROW_RATE = COMET.function("getBorrowRate")
-GET_SUPPLY_RATE = COMET.function("getSupplyRate")
-GET_PRICE = COMET.function("getPrice")
-GET_RESERVES = COMET.function("getReserves")
-TARGET_RESERVES = COMET.function("targetReserves")
 USER_BASIC = COMET.function("userBasic")
 USER_COLLATERAL = COMET.function("userCollateral")
 IS_LIQUIDATABLE = COMET.function("isLiquidatable")
@@ -75,19 +62,8 @@ ACCOUNTS = {
     "AbsorbDebt": "borrower",
     "AbsorbCollateral": "borrower",
 }
-PRICE_UNIT: int = 10**arithmetic.PRICE_DECIMALS
 # Accounts beyond 16 assets have their flags in the reserved byte.
 ASSETS_IN_WORD = 16
-MAX_ASSETS = 24
-
-
-class _CometConfig(msgspec.Struct, frozen=True):
-    """The assets of a Comet at a block, each as getAssetInfo gives it; the base asset apart."""
-
-    base_asset: str
-    base_feed: str
-    base_scale: int
-    assets: tuple[Any, ...]
 
 
 class _CometPosition(msgspec.Struct, frozen=True):
@@ -95,24 +71,6 @@ class _CometPosition(msgspec.Struct, frozen=True):
 
     principal: int
     collaterals: dict[str, int]
-
-
-class _CometState(msgspec.Struct, frozen=True):
-    """The market's state at a block: indices as stored and as accrued, prices in quote units."""
-
-    config: _CometConfig
-    stored: Base
-    accrued: Base
-    prices: dict[str, int | None]
-    symbols: dict[str, str]
-    currency: Currency
-
-    def worth(self, raw: int, asset: str, scale: int) -> float | None:
-        """USD of an amount of an asset, rounded to 8 decimals of the quote unit as Comet does."""
-        price = self.prices.get(asset)
-        return (
-            None if price is None else self.currency.worth(arithmetic.mul_price(raw, price, scale))
-        )
 
 
 class Comet(LendingProtocol[_CometPosition]):
@@ -133,7 +91,7 @@ class Comet(LendingProtocol[_CometPosition]):
     liquidation_events = (ABSORB_DEBT, ABSORB_COLLATERAL, BUY_COLLATERAL)
 
     async def open(self, reading: Reading) -> Opened:
-        config = await _read_config(reading)
+        config = await read_config(reading)
         # Nobody owes without collateral, and a debt may begin without an event of its own.
         watch = Watch(
             lender=reading.pool,
@@ -190,9 +148,9 @@ class Comet(LendingProtocol[_CometPosition]):
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, _CometPosition]
     ) -> MarketView:
-        return await _read_market(reading, opened.context)
+        return await read_market_view(reading, opened.context)
 
-    def value(self, state: _CometState, account: str, position: _CometPosition) -> Valued:
+    def value(self, state: CometState, account: str, position: _CometPosition) -> Valued:
         config, prices = state.config, state.prices
         held = [
             (a, position.collaterals[a.asset])
@@ -215,8 +173,8 @@ class Comet(LendingProtocol[_CometPosition]):
                 scaled=balance,
                 raw=balance,
                 value=None if unpriced else value,
-                lt_bps=_bps(a.liquidate_collateral_factor),
-                bonus_bps=_bonus_bps(a.liquidation_factor),
+                lt_bps=bps(a.liquidate_collateral_factor),
+                bonus_bps=bonus_bps(a.liquidation_factor),
             )
             for (a, balance), value in zip(held, values, strict=True)
         ]
@@ -279,11 +237,11 @@ class Comet(LendingProtocol[_CometPosition]):
     async def price_liquidations(
         self, reading: Reading, liquidations: Sequence[Liquidation]
     ) -> list[ChainLiquidation]:
-        view = await _read_market(reading, await _read_config(reading))
+        view = await read_market_view(reading, await read_config(reading))
         return [_priced(liquidation, view.state) for liquidation in liquidations]
 
 
-def _priced(liquidation: Liquidation, state: _CometState) -> ChainLiquidation:
+def _priced(liquidation: Liquidation, state: CometState) -> ChainLiquidation:
     row, config = liquidation.row, state.config
     own = next((a for a in config.assets if a.asset == row.coll_asset), None)
     # An absorption carries its value in the quote unit.
@@ -303,155 +261,9 @@ def _priced(liquidation: Liquidation, state: _CometState) -> ChainLiquidation:
         row,
         repaid,
         seized,
-        bonus_bps=_bonus_bps(own.liquidation_factor) if own else None,
+        bonus_bps=bonus_bps(own.liquidation_factor) if own else None,
         missing="no USD price at the block",
     )
-
-
-# --- the market itself --------------------------------------------------------------------------
-
-
-async def _read_config(reading: Reading) -> _CometConfig:
-    """The market's assets; ConfigError where the contract does not answer as a Comet does."""
-    pool, infos = reading.pool, []
-    count, token, feed, scale = await reading.ask(
-        [g.maybe(pool) for g in (NUM_ASSETS, BASE_TOKEN, BASE_TOKEN_PRICE_FEED, BASE_SCALE)]
-    )
-    if count is not None and count <= MAX_ASSETS:
-        infos = await reading.ask([GET_ASSET_INFO.maybe(pool, i) for i in range(count)])
-    if None in (count, token, feed, scale, *infos) or len(infos) != count:
-        raise ConfigError(
-            f"{reading.market.name}: the contract {pool} on chain {reading.market.chain} is not a "
-            f"Comet at block {reading.block.number} (it has no numAssets, baseToken or "
-            f"getAssetInfo); {FIX_MARKET}"
-        )
-    return _CometConfig(base_asset=token, base_feed=feed, base_scale=scale, assets=tuple(infos))
-
-
-async def _read_market(reading: Reading, config: _CometConfig) -> MarketView:
-    pool = reading.pool
-    totals, used, reserves, target = await reading.ask(
-        [
-            TOTALS_BASIC(pool),
-            GET_UTILIZATION(pool),
-            GET_RESERVES.maybe(pool),
-            TARGET_RESERVES.maybe(pool),
-        ]
-    )
-    supply_rate, borrow_rate = await reading.ask(
-        [GET_SUPPLY_RATE(pool, used), GET_BORROW_RATE(pool, used)]
-    )
-    base = config.base_asset
-    feeds = {base: config.base_feed} | {a.asset: a.price_feed for a in config.assets}
-    answers = await reading.ask_each(
-        feeds, lambda token: (GET_PRICE.maybe(pool, feeds[token]), SYMBOL.maybe(token))
-    )
-    prices = {token: price for token, (price, _) in answers.items()}
-    symbols = {token: symbol or token[:10] for token, (_, symbol) in answers.items()}
-    exposures, quote, currency = await _exposures(reading, base, feeds, symbols)
-    stored = Base(
-        borrow_index=totals.base_borrow_index,
-        supply_index=totals.base_supply_index,
-        price=prices[base] or 0,
-        scale=config.base_scale,
-    )
-    elapsed = reading.block.time - totals.last_accrual_time
-    state = _CometState(
-        config=config,
-        stored=stored,
-        accrued=msgspec.structs.replace(
-            stored,
-            borrow_index=arithmetic.accrued(stored.borrow_index, borrow_rate, elapsed),
-            supply_index=arithmetic.accrued(stored.supply_index, supply_rate, elapsed),
-        ),
-        prices=prices,
-        symbols=symbols,
-        currency=currency,
-    )
-    return MarketView(
-        state=state,
-        reserves=_reserve_rows(reading, state),
-        exposures=exposures,
-        currency=currency,
-        rules=Rules(
-            profile="comet",
-            close_rule=close_rules.ABSORB,
-            base_decimals=arithmetic.PRICE_DECIMALS,
-            quote=quote,
-            quote_usd=currency.usd,
-            stored={
-                "reserves_usd": _base_usd(state, reserves),
-                "target_reserves_usd": _base_usd(state, target),
-            },
-        ),
-    )
-
-
-async def _exposures(
-    reading: Reading, base: str, feeds: Mapping[str, str], symbols: Mapping[str, str]
-) -> tuple[Mapping[str, Sequence[Exposure]], str, Currency]:
-    """What moves each price, and what prices are counted in.
-
-    With a base feed "… / USD" that is USD. With any other (a constant of 1) prices are in the base
-    asset itself; the market table may name a feed for it.
-    """
-    rpc, block, quote_feed = reading.rpc, reading.block, reading.market.quote_feed
-    labels = {feed: symbols[token] for token, feed in feeds.items()}
-    resolved = await resolve(rpc, labels, block)
-    exposures = {token: resolved[feed] for token, feed in feeds.items()}
-    if any(e.kind == "feed" for e in exposures[base]):
-        return exposures, "USD", Currency(PRICE_UNIT)
-    usd = await read_answer(rpc, quote_feed, block)
-    in_usd = await exposures_in_usd(rpc, exposures, quote_feed, block)
-    return in_usd, symbols[base], Currency(PRICE_UNIT, usd)
-
-
-def _reserve_rows(reading: Reading, state: _CometState) -> list[Reserve]:
-    """The base asset, then the collaterals."""
-    config, base = state.config, state.config.base_asset
-
-    def row(asset: str, number: int, scale: int, feed: str, **terms: Any) -> Reserve:
-        price = state.prices[asset]
-        return Reserve(
-            **reading.row,
-            asset=asset,
-            reserve_id=number,
-            symbol=state.symbols[asset],
-            decimals=len(str(scale)) - 1,
-            price=price,
-            price_usd=state.currency.worth(price),
-            price_status="ok" if price is not None else "n/a (oracle reverted)",
-            oracle=feed,
-            **terms,
-        )
-
-    rows = [
-        row(
-            base,
-            len(config.assets),
-            config.base_scale,
-            config.base_feed,
-            liquidity_index=state.accrued.supply_index,
-            debt_index=state.accrued.borrow_index,
-            ltv_bps=0.0,
-            lt_bps=0.0,
-            bonus_bps=0.0,
-        )
-    ]
-    rows += [
-        row(
-            a.asset,
-            a.offset,
-            a.scale,
-            a.price_feed,
-            ltv_bps=_bps(a.borrow_collateral_factor),
-            lt_bps=_bps(a.liquidate_collateral_factor),
-            bonus_bps=_bonus_bps(a.liquidation_factor),
-            borrowing=False,
-        )
-        for a in config.assets
-    ]
-    return rows
 
 
 def _collateral(asset: Any, balance: int, price: int | None) -> Collateral:
@@ -471,23 +283,6 @@ def _verdict(principal: int, base: Base, parts: Sequence[Collateral]) -> bool | 
         return arithmetic.is_liquidatable(principal, base, parts)
     except ChainReverts:
         return None
-
-
-def _base_usd(state: _CometState, amount: int | None) -> float | None:
-    """USD of an amount of the base asset; None where the amount or a price is None."""
-    price, currency = state.prices[state.config.base_asset], state.currency
-    if amount is None or price is None or currency.usd is None:
-        return None
-    return amount / state.config.base_scale * (price / PRICE_UNIT) * currency.usd
-
-
-def _bps(factor: int) -> float:
-    return factor * 10_000 / arithmetic.FACTOR
-
-
-def _bonus_bps(liquidation_factor: int) -> float:
-    """Collateral taken per debt covered, above 1: absorption credits value times the factor."""
-    return (arithmetic.FACTOR / liquidation_factor - 1) * 10_000 if liquidation_factor else 0.0
 
 
 publish(Comet(), __name__)

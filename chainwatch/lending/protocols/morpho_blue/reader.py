@@ -7,24 +7,19 @@ Interest is accrued to the block, as a liquidation does first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from chainwatch.chain import abi
-from chainwatch.chain.contract import Contract, Event, account_places
-from chainwatch.chain.erc20 import DECIMALS, SYMBOL
+from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log, Reverted
-from chainwatch.errors import ConfigError
 from chainwatch.lending import close_rules
-from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
-    FIX_MARKET,
-    NO_ADDRESS,
     Currency,
     Figure,
     LegValue,
@@ -40,19 +35,20 @@ from chainwatch.lending.protocol import (
     scoped_name,
 )
 from chainwatch.lending.protocols.morpho_blue import arithmetic
-from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, BorrowTotals
-from chainwatch.lending.protocols.morpho_blue.oracle import OracleReading, read_oracles
+from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE
+from chainwatch.lending.protocols.morpho_blue.market import (
+    MORPHO,
+    MorphoMarket,
+    read_markets,
+    read_params,
+    require_morpho,
+    reserve_rows,
+)
 from chainwatch.lending.sources import publish
-from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
+from chainwatch.tables.lending import Account, ChainLiquidation, Leg
 
-MORPHO = Contract("morpho_blue", "Morpho Blue")
-OWNER = MORPHO.function("owner")
-IS_LLTV_ENABLED = MORPHO.function("isLltvEnabled")
-ID_TO_MARKET_PARAMS = MORPHO.function("idToMarketParams")
-MARKET = MORPHO.function("market")
 POSITION = MORPHO.function("position")
 LIQUIDATE_CALL = MORPHO.function("liquidate", "seized_assets repaid_assets")
-BORROW_RATE_VIEW = Contract("morpho_blue_irm", "a rate model").function("borrowRateView")
 
 BORROW, LIQUIDATE = MORPHO.event("Borrow"), MORPHO.event("Liquidate")
 SET_OWNER = MORPHO.event("SetOwner")
@@ -64,7 +60,6 @@ ACCOUNTS = {
     "WithdrawCollateral": "on_behalf",
 }
 (ID_TOPIC,) = BORROW.places("id").topics  # in each of these events
-MAX_DECIMALS = 36
 HEALTHY = b"position is healthy"
 UINT_END = 2**256
 
@@ -74,50 +69,6 @@ class _MorphoPosition(msgspec.Struct, frozen=True):
 
     collateral: int
     shares: int
-
-
-class _MarketToken(msgspec.Struct, frozen=True):
-    """A token as it describes itself; `decimals` None where it does not say."""
-
-    address: str
-    symbol: str
-    decimals: int | None
-
-    @property
-    def unit(self) -> int:
-        return int(10 ** (self.decimals or 0))
-
-
-class _MorphoMarket(msgspec.Struct, frozen=True):
-    """One market at a block, interest accrued; `failure` says why nothing can be valued.
-
-    `currency` counts its loan token, `worth` is the price of a whole collateral token in loan
-    tokens, `moves` are the factors by asset.
-    """
-
-    market_id: str
-    number: int
-    loan: _MarketToken
-    collateral: _MarketToken
-    oracle: str
-    lltv: int
-    totals: BorrowTotals
-    price: int | None
-    failure: str
-    currency: Currency
-    moves: dict[str, tuple[Exposure, ...]]
-
-    @property
-    def loan_key(self) -> str:
-        return scoped_name(self.loan.address, self.market_id)
-
-    @property
-    def collateral_key(self) -> str:
-        return scoped_name(self.collateral.address, self.market_id)
-
-    @property
-    def bonus_bps(self) -> float:
-        return (arithmetic.incentive_factor(self.lltv) - WAD) * 10_000 / WAD
 
 
 class Morpho(LendingProtocol[_MorphoPosition]):
@@ -136,7 +87,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     liquidation_events = (LIQUIDATE,)
 
     async def open(self, reading: Reading) -> Opened:
-        await _require_morpho(reading)
+        await require_morpho(reading)
         watch = Watch(
             lender=reading.pool,
             contracts=(reading.pool,),
@@ -175,7 +126,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, _MorphoPosition]
     ) -> MarketView:
-        markets = await _read_markets(reading, {name_parts(a)[1] for a in positions})
+        markets = await read_markets(reading, {name_parts(a)[1] for a in positions})
         broken = [m for m in markets.values() if m.failure]
         notes = [
             f"{reading.market.name}: {len(broken)} of {len(markets)} markets cannot be valued "
@@ -184,7 +135,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         ]
         return MarketView(
             state=markets,
-            reserves=[row for m in markets.values() for row in _reserve_rows(reading, m)],
+            reserves=[row for m in markets.values() for row in reserve_rows(reading, m)],
             exposures={asset: e for m in markets.values() for asset, e in m.moves.items()},
             rules=Rules(
                 profile=self.protocol,
@@ -199,7 +150,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         )
 
     def value(
-        self, state: Mapping[str, _MorphoMarket], account: str, position: _MorphoPosition
+        self, state: Mapping[str, MorphoMarket], account: str, position: _MorphoPosition
     ) -> Valued:
         market = state[name_parts(account)[1]]
         failure, price = market.failure, market.price
@@ -246,7 +197,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         Morpho has no view of health. A simulated `liquidate` of one unit of collateral reverts
         with "position is healthy", or fails later because the caller has no loan token.
         """
-        params = await _read_params(reading, {name_parts(a)[1] for a in accounts})
+        params = await read_params(reading, {name_parts(a)[1] for a in accounts})
         fresh = await self.read_positions(reading, opened, list(accounts))
         calls = []
         for account in accounts:
@@ -295,7 +246,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
     async def price_liquidations(
         self, reading: Reading, liquidations: Sequence[Liquidation]
     ) -> list[ChainLiquidation]:
-        markets = await _read_markets(
+        markets = await read_markets(
             reading, {liquidation.arguments.id for liquidation in liquidations}
         )
         return [
@@ -304,7 +255,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         ]
 
 
-def _priced(row: ChainLiquidation, market: _MorphoMarket) -> ChainLiquidation:
+def _priced(row: ChainLiquidation, market: MorphoMarket) -> ChainLiquidation:
     loan, collateral, usd = market.loan, market.collateral, market.currency.usd
     paid = row.debt_repaid_raw or 0
     repaid = Amount(loan.address, loan.symbol, paid / loan.unit, market.currency.worth(paid))
@@ -318,163 +269,6 @@ def _priced(row: ChainLiquidation, market: _MorphoMarket) -> ChainLiquidation:
     return priced_row(
         row, repaid, seized, bonus_bps=market.bonus_bps, protocol_fee_bps=0.0, missing=missing
     )
-
-
-# --- the markets --------------------------------------------------------------------------------
-
-
-async def _require_morpho(reading: Reading) -> None:
-    """Raise ConfigError where the contract does not answer as Morpho does for an unknown market."""
-    pool = reading.pool
-    owner, enabled, params, totals = await reading.ask(
-        [
-            OWNER.maybe(pool),
-            IS_LLTV_ENABLED.maybe(pool, 0),
-            ID_TO_MARKET_PARAMS.maybe(pool, 0),
-            MARKET.maybe(pool, 0),
-        ]
-    )
-    nothing = (*[NO_ADDRESS] * 4, 0)
-    if None in (owner, enabled, totals) or params != nothing or any(totals):
-        raise ConfigError(
-            f"{reading.market.name}: the contract {pool} on chain {reading.market.chain} is not a "
-            f"Morpho Blue at block {reading.block.number} (it has no idToMarketParams, market or "
-            f"isLltvEnabled); {FIX_MARKET}"
-        )
-
-
-async def _read_params(reading: Reading, market_ids: Iterable[str]) -> dict[str, Any]:
-    """The terms of markets by id: loan token, collateral, oracle, rate model, threshold."""
-    ids = sorted(market_ids)
-    answers = await reading.ask([ID_TO_MARKET_PARAMS(reading.pool, i) for i in ids])
-    return dict(zip(ids, answers, strict=True))
-
-
-async def _read_markets(reading: Reading, market_ids: Iterable[str]) -> dict[str, _MorphoMarket]:
-    """Markets by id, at a block."""
-    pool, ids = reading.pool, sorted(market_ids)
-    stored = await reading.ask_each(ids, lambda i: (ID_TO_MARKET_PARAMS(pool, i), MARKET(pool, i)))
-    params = [terms for terms, _ in stored.values()]
-    tokens = await _read_tokens(
-        reading, {t for p in params for t in (p.loan_token, p.collateral_token)}
-    )
-    oracles = await read_oracles(reading, [p.oracle for p in params])
-    rates = await _read_rates(reading, stored)
-    return {
-        market_id: _market(reading, (market_id, number), stored[market_id], tokens, oracles, rates)
-        for number, market_id in enumerate(ids)
-    }
-
-
-def _market(
-    reading: Reading,
-    name: tuple[str, int],
-    stored: tuple[Any, ...],
-    tokens: Mapping[str, _MarketToken],
-    oracles: OracleReading,
-    rates: Mapping[str, int | None],
-) -> _MorphoMarket:
-    market_id, number = name
-    params, state = stored
-    loan, collateral = tokens[params.loan_token], tokens[params.collateral_token]
-    price, rate = oracles.prices[params.oracle], rates[market_id]
-    totals = BorrowTotals(assets=state.total_borrow_assets, shares=state.total_borrow_shares)
-    if rate:
-        totals = arithmetic.accrued(totals, rate, reading.block.time - state.last_update)
-    failure = "oracle reverted" if price is None else "" if rate is not None else "no rate"
-    if loan.decimals is None or collateral.decimals is None:
-        failure = failure or "a token without decimals"
-    worth = None
-    if price is not None and not failure:
-        worth = price / ORACLE_SCALE * (collateral.unit / loan.unit)
-    moves = oracles.moves(params.oracle, collateral.symbol, worth)
-    loan_usd = None if failure else oracles.loan_usd(params.oracle, worth)
-    return _MorphoMarket(
-        market_id=market_id,
-        number=number,
-        loan=loan,
-        collateral=collateral,
-        oracle=params.oracle,
-        lltv=params.lltv,
-        totals=totals,
-        price=price,
-        failure=failure,
-        currency=Currency(loan.unit, loan_usd),
-        moves={
-            scoped_name(token.address, market_id): exposures
-            for token, exposures in zip((collateral, loan), moves, strict=True)
-        },
-    )
-
-
-async def _read_tokens(reading: Reading, addresses: Iterable[str]) -> dict[str, _MarketToken]:
-    answers = await reading.ask_each(
-        sorted(addresses), lambda token: (SYMBOL.maybe(token), DECIMALS.maybe(token))
-    )
-    return {
-        token: _MarketToken(
-            address=token,
-            symbol=symbol or token[:10],
-            decimals=decimals if decimals is not None and decimals <= MAX_DECIMALS else None,
-        )
-        for token, (symbol, decimals) in answers.items()
-    }
-
-
-async def _read_rates(
-    reading: Reading, stored: Mapping[str, tuple[Any, ...]]
-) -> dict[str, int | None]:
-    """The rate per second since each market's last update; None where its model fails."""
-    with_model = [i for i, (params, _) in stored.items() if params.irm != NO_ADDRESS]
-    answers = await reading.ask(
-        [BORROW_RATE_VIEW.maybe(stored[i][0].irm, *stored[i][0], *stored[i][1]) for i in with_model]
-    )
-    rates: dict[str, int | None] = dict.fromkeys(stored, 0)
-    return rates | dict(zip(with_model, answers, strict=True))
-
-
-def _reserve_rows(reading: Reading, market: _MorphoMarket) -> list[Reserve]:
-    """The collateral, then the loan token; prices in loan tokens with 36 decimals."""
-    usd, lltv_bps = market.currency.usd, market.lltv * 10_000 / WAD
-    worth = None
-    if market.price is not None and usd is not None:
-        worth = market.price / ORACLE_SCALE * (market.collateral.unit / market.loan.unit) * usd
-
-    def row(key: str, token: _MarketToken, place: int, **terms: Any) -> Reserve:
-        return Reserve(
-            **reading.row,
-            asset=key,
-            reserve_id=2 * market.number + place,
-            symbol=token.symbol,
-            decimals=token.decimals or 0,
-            price_status=f"n/a ({market.failure})" if market.failure else "ok",
-            oracle=market.oracle,
-            ltv_bps=lltv_bps if place == 0 else 0.0,
-            lt_bps=lltv_bps if place == 0 else 0.0,
-            borrowing=place == 1,
-            **terms,
-        )
-
-    return [
-        row(
-            market.collateral_key,
-            market.collateral,
-            0,
-            price=market.price,
-            price_usd=worth,
-            bonus_bps=market.bonus_bps,
-        ),
-        row(
-            market.loan_key,
-            market.loan,
-            1,
-            price=ORACLE_SCALE,
-            price_usd=usd,
-            # Loan tokens per share, 1e36: shares have six decimals more.
-            debt_index=arithmetic.assets_up(ORACLE_SCALE, market.totals),
-            bonus_bps=0.0,
-        ),
-    ]
 
 
 publish(Morpho(), __name__)
