@@ -125,9 +125,8 @@ class Query(msgspec.Struct, frozen=True):
 
     @property
     def body(self) -> str:
-        """The text; what it reads with plain values is pasted, which is planned sooner."""
-        plain = rf"\(\s*(?:{_ARGUMENT}\s*(?:,\s*{_ARGUMENT}\s*)*)?\)"
-        return re.sub(rf"(?<![\w.])({'|'.join(load_all())})(?={plain})", r"unbound.\1", self.text)
+        """The statement; what it reads with plain values is pasted, which is planned sooner."""
+        return _body(self.text)
 
     @property
     def macros(self) -> tuple[str, str]:
@@ -145,6 +144,14 @@ class Query(msgspec.Struct, frozen=True):
             f"CREATE MACRO {self.name}({heads}) AS TABLE\n"
             f"{leading}FROM unbound.{self.name}({given})",
         )
+
+
+@cache
+def _body(text: str) -> str:
+    """A file's text without its header, with macros that take plain values as pasted ones."""
+    statement = "\n".join(line for line in text.splitlines() if not _HEADER.match(line))
+    plain = rf"\(\s*(?:{_ARGUMENT}\s*(?:,\s*{_ARGUMENT}\s*)*)?\)"
+    return re.sub(rf"(?<![\w.])({'|'.join(load_all())})(?={plain})", r"unbound.\1", statement)
 
 
 @cache
@@ -263,7 +270,8 @@ def find(name: str) -> Query:
     )
 
 
-def definitions() -> list[str]:
+@cache
+def definitions() -> tuple[str, ...]:
     """The statements that publish every query as a macro.
 
     Its comment is its title, its parameters and the columns that it returns.
@@ -275,7 +283,7 @@ def definitions() -> list[str]:
         words += [f"{c.name} {c.unit.name}: {c.meaning}" for c in query.columns]
         comment = "; ".join(words).replace("'", "''")
         statements.append(f"COMMENT ON MACRO TABLE {query.name} IS '{comment}'")
-    return statements
+    return tuple(statements)
 
 
 def open_catalog(store: Store) -> Catalog:
