@@ -1142,6 +1142,7 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
     store.create()
     made_market(store)
     assert len(ask(store, "accounts")) == 1
+    (small_disk / "reserve").write_bytes(bytes(200_000))  # what is freed at the end
     stored, text = 0, ""
     while not text and stored < 100:
         try:
@@ -1153,7 +1154,7 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
         f"the disk that holds {store.home} is full: free some space and run again; "
         "what was stored before is untouched"
     )
-    assert stored > 3
+    assert stored > 1
     assert list((store.home / "tmp").iterdir()) == []  # what was half-written takes no space
     # Sound, readable, and at the last thing acknowledged.
     assert store.cursor("s", "t") == stored - 1
@@ -1171,6 +1172,7 @@ def test_a_full_disk_gives_one_line_and_leaves_the_lake_sound(small_disk: Path) 
     assert done.returncode == Exit.OK, done.stderr
     # Space is freed: it goes on.
     (small_disk / "filler").unlink()
+    (small_disk / "reserve").unlink()
     store.append([scan()], source="s", target="t", cursor="on")
     assert len(store.rows(Scan)) == 2
     assert store.cursor("s", "t") == "on"
