@@ -44,7 +44,8 @@ def build(page: str, checkout: Path) -> list[Path]:
             path.write_text(block["text"], encoding="utf-8")
             made.append(path)
         elif block["how"] == "append":
-            path.write_text(path.read_text("utf-8") + block["text"], encoding="utf-8")
+            apart = "\n\n" if path.suffix == ".py" else ""  # the formatter takes it from the page
+            path.write_text(path.read_text("utf-8") + apart + block["text"], encoding="utf-8")
         else:
             head, line, tail = path.read_text("utf-8").partition(block["line"] + "\n")
             assert line, f"{block['path']} has no line that ends in {block['line']!r}"
