@@ -54,6 +54,14 @@ class Done(NamedTuple):
         return self.err.splitlines()
 
 
+def duckdb_program() -> str:
+    """The duckdb shell, which comes with the development tools."""
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which("duckdb", path=beside) or shutil.which("duckdb")
+    assert program, "expected the duckdb shell (package duckdb-cli of the extra dev), got none"
+    return program
+
+
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would change how the program behaves."""
     values = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}

@@ -45,7 +45,10 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def columns_shown(report: Report) -> list[Shown]:
-    """The columns of a report's table; one that is "all" in every row is left out."""
+    """The columns of a report's table; of those that it lists, one that says nothing is left out.
+
+    That is one that is "all", or empty, in every row.
+    """
     result = report.result
     units = units_of(result, report.columns)
     if not report.shown:

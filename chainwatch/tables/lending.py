@@ -7,9 +7,7 @@ from typing import Annotated
 
 from chainwatch.tables.base import Row, Uint
 
-Position = Annotated[
-    str, "which position of the account: Morpho Blue: id of the market; empty where it has one"
-]
+Position = Annotated[str, "which of its positions: Morpho Blue: id of the market, else empty"]
 
 # --- snapshots --------------------------------------------------------------------------------
 
@@ -36,9 +34,7 @@ class Touch(Row, frozen=True, kw_only=True):
 
     market: Annotated[str, "market the events belong to"]
     account: Annotated[str, "account address, lower case"]
-    position: Annotated[
-        str, "which of its positions: Morpho Blue: id of the market, else empty"
-    ] = ""
+    position: Position = ""
     block_number: Annotated[int, "last block of the range in which an event names the account"]
     to_hash: Annotated[str, "hash of the range's last block, as in scans"]
     borrowed: Annotated[bool, "one of the events is a Borrow on the account's behalf"]
@@ -224,9 +220,7 @@ class Account(Row, frozen=True, kw_only=True):
     market: Annotated[str, "market"]
     block_number: Annotated[int, "block of the snapshot"]
     account: Annotated[str, "account address, lower case"]
-    position: Annotated[
-        str, "which of its positions: Morpho Blue: id of the market, else empty"
-    ] = ""
+    position: Position = ""
     emode: Annotated[int, "e-mode category chosen by the account, 0 = none"]
     status: Annotated[str, "ok, no debt, or n/a (reason)"]
     collateral_base: Annotated[Uint | None, "collateral in base units; null if status is n/a"]
@@ -258,9 +252,7 @@ class Leg(Row, frozen=True, kw_only=True):
     snapshot: Annotated[str, "snapshot it belongs to"]
     market: Annotated[str, "market"]
     account: Annotated[str, "account address, lower case"]
-    position: Annotated[
-        str, "which of its positions: Morpho Blue: id of the market, else empty"
-    ] = ""
+    position: Position = ""
     asset: Annotated[str, "address of the underlying token, lower case"]
     side: Annotated[str, "collateral or debt"]
     scaled: Annotated[Uint, "scaled balance (variable debt or aToken), as stored on chain"]
@@ -307,9 +299,7 @@ class ChainLiquidation(Row, frozen=True, kw_only=True):
     log_index: Annotated[int, "position of the log in its block"]
     kind: Annotated[str, "liquidation, absorb-debt, absorb-collateral, sale or deficit"]
     account: Annotated[str, "account that was liquidated; empty for a sale"]
-    position: Annotated[
-        str, "which of its positions: Morpho Blue: id of the market, else empty"
-    ] = ""
+    position: Position = ""
     liquidator: Annotated[str, "address that repaid, absorbed or bought; empty if not in the event"]
     debt_asset: Annotated[str | None, "asset that was repaid"] = None
     debt_symbol: Annotated[str | None, "its symbol, a label"] = None
@@ -360,9 +350,7 @@ class Mismatch(Row, frozen=True, kw_only=True):
     block_number: Annotated[int, "block at which the chain was asked"]
     verified_at: Annotated[datetime, "when the check ended"]
     account: Annotated[str, "account address"]
-    position: Annotated[
-        str, "which of its positions: Morpho Blue: id of the market, else empty"
-    ] = ""
+    position: Position = ""
     figure: Annotated[str, "collateral, debt or health factor"]
     ours: Annotated[str, "integer computed here, or n/a (reason)"]
     chain: Annotated[str, "the chain's integer, or the error of its call"]

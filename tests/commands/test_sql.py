@@ -175,13 +175,9 @@ def test_the_catalog_opens_in_python_as_printed(lake: Path, tool: str) -> None:
 
 def test_the_catalog_opens_in_the_duckdb_shell_as_printed(lake: Path) -> None:
     words = shlex.split(ways(lake)["duckdb"])
-    program = shutil.which(words[0], path=str(Path(sys.executable).parent)) or shutil.which(
-        words[0]
-    )
-    if program is None:
-        pytest.skip("the duckdb shell is not installed (package duckdb-cli)")
+    assert words[0] == "duckdb"
     done = subprocess.run(
-        [program, *words[1:], "-json", "-c", "FROM health()"],
+        [shell.duckdb_program(), *words[1:], "-json", "-c", "FROM health()"],
         capture_output=True,
         text=True,
         env=shell.environment(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -130,15 +129,12 @@ def test_the_table_is_there_before_any_collection(store: Store) -> None:
 
 
 def test_the_shell_sees_the_same_rows(store: Store) -> None:
-    program = shutil.which("duckdb", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.skip("the duckdb shell is not installed (package duckdb-cli)")
     text = "SELECT sampling_rule FROM sampling_eras WHERE venue = 'bybit' ORDER BY from_time"
     listed = shell.run("sql", text, "--json", home=store.home)
     assert listed.code == 0, listed.err
     catalog = str(store.home / "chainwatch.duckdb")
     done = subprocess.run(
-        [program, "-readonly", catalog, "-json", "-c", text],
+        [shell.duckdb_program(), "-readonly", catalog, "-json", "-c", text],
         capture_output=True,
         text=True,
         env=shell.environment(),

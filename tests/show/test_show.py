@@ -343,8 +343,13 @@ def test_a_bar_of_what_is_no_length_is_none(value: float) -> None:
     assert second.count("█") == BAR_WIDTH
 
 
-def test_a_column_that_is_all_in_every_row_is_left_out_of_tables_only() -> None:
-    result = Result(("market", "n"), ("VARCHAR", "BIGINT"), [("all", 1), ("all", 2)])
+@pytest.mark.parametrize("nothing", ["all", ""])
+def test_a_column_that_says_nothing_is_left_out_of_tables_only(nothing: str) -> None:
+    """It is left out where it is "all", or empty, in every row; one row that differs keeps it."""
+    kept = Result(("market", "n"), ("VARCHAR", "BIGINT"), [(nothing, 1), ("m", 2)])
+    report = Report(kept, shown=("market", "n=count"))
+    assert text_of(report, Format.TABLE).splitlines()[0].split() == ["market", "count"]
+    result = Result(("market", "n"), ("VARCHAR", "BIGINT"), [(nothing, 1), (nothing, 2)])
     report = Report(result, shown=("market", "n=count"))
     assert text_of(report, Format.TABLE).splitlines()[0] == "count"
     assert text_of(report, Format.CSV).splitlines()[0] == "market,n"
