@@ -106,7 +106,7 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
     async def read_positions(
         self, reading: Reading, opened: Opened, accounts: Sequence[str]
     ) -> dict[str, ComptrollerPosition]:
-        return await _with_borrows(reading, await _read_balances(reading, accounts))
+        return await _with_interest(reading, await _read_balances(reading, accounts))
 
     def stored_position(self, account: Account, legs: Sequence[Leg]) -> ComptrollerPosition:
         held: ComptrollerPosition = {}
@@ -126,7 +126,12 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
 
         cToken balances never change without an event.
         """
-        return await _with_borrows(reading, carried)
+        owing = _borrows(carried)
+        stored = await reading.ask([BORROW_BALANCE_STORED(c, account) for account, c in owing])
+        positions = {account: dict(held) for account, held in carried.items()}
+        for (account, c), borrow in zip(owing, stored, strict=True):
+            positions[account][c] = msgspec.structs.replace(positions[account][c], borrow=borrow)
+        return await _with_interest(reading, positions)
 
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, ComptrollerPosition]
@@ -262,22 +267,25 @@ async def _read_balances(
     return positions
 
 
-async def _with_borrows(
+async def _with_interest(
     reading: Reading, positions: Mapping[str, ComptrollerPosition]
 ) -> dict[str, ComptrollerPosition]:
-    """The positions with their borrows at the block, as stored and with interest."""
-    owing = [(a, c) for a, held in positions.items() for c, b in held.items() if b.borrow]
-    stored = await reading.ask([BORROW_BALANCE_STORED(c, account) for account, c in owing])
+    """The positions with what their borrows are once interest is accrued."""
+    owing = _borrows(positions)
     # In a read of its own: borrowBalanceCurrent accrues interest for the calls after it.
     accrued = await reading.ask([BORROW_BALANCE_CURRENT.maybe(c, account) for account, c in owing])
-    refreshed = {account: dict(held) for account, held in positions.items()}
-    for (account, c), borrow, now in zip(owing, stored, accrued, strict=True):
-        refreshed[account][c] = StoredBalance(
-            c_tokens=positions[account][c].c_tokens,
-            borrow=borrow,
-            borrow_accrued=borrow if now is None else now,
+    updated = {account: dict(held) for account, held in positions.items()}
+    for (account, c), now in zip(owing, accrued, strict=True):
+        held = updated[account][c]
+        updated[account][c] = msgspec.structs.replace(
+            held, borrow_accrued=held.borrow if now is None else now
         )
-    return refreshed
+    return updated
+
+
+def _borrows(positions: Mapping[str, ComptrollerPosition]) -> list[tuple[str, str]]:
+    """(account, cToken) of every borrow."""
+    return [(a, c) for a, held in positions.items() for c, b in held.items() if b.borrow]
 
 
 async def _verdicts(
