@@ -145,14 +145,26 @@ class Catalog:
 
 
 def read_statement(ask: Callable[[], T]) -> T:
-    """The answer; asked again where a file was removed between being listed and being opened."""
+    """The answer; asked again where a file was removed between being listed and being opened.
+
+    Every statement lists the files anew, so that a removed file is named once: where thousands
+    are being removed, another one is named each time, and the pauses begin again.
+    """
     import duckdb
 
-    for pause in READ_PAUSES:
+    named: set[str] = set()
+    pauses = iter(READ_PAUSES)
+    while True:
         try:
             return ask()
         except duckdb.IOException as failure:
-            if "No such file" not in str(failure):
+            text = str(failure)
+            if "No such file" not in text:
+                raise
+            if text not in named:
+                named.add(text)
+                pauses = iter(READ_PAUSES)
+            pause = next(pauses, None)
+            if pause is None:
                 raise
         time.sleep(pause)
-    return ask()

@@ -13,10 +13,12 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from chainwatch.errors import StoreBusy
 from chainwatch.lake import query
+from chainwatch.lake.catalog import read_statement
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.store import Store
 from chainwatch.tables.base import Row
@@ -308,3 +310,32 @@ def test_a_merged_load_says_what_it_holds(store: Store) -> None:
     assert tables_of(load) == {"rejects": 3, "snapshots": 2}
     assert (load.rows, load.merged) == (5, 4)
     assert len(str(load.replaces).split()) == 4
+
+
+def test_a_statement_is_asked_until_no_listed_file_is_being_removed(tmp_path: Path) -> None:
+    with duckdb.connect() as engine:
+        for n in range(20):
+            engine.execute(f"COPY (SELECT {n} AS n) TO '{tmp_path}/{n:02}.parquet'")
+
+        def ask() -> int:
+            """A statement that lists its files, one of which goes before it is opened."""
+            listed = sorted(map(str, tmp_path.glob("*.parquet")))
+            if len(listed) > 1:
+                Path(listed[0]).unlink()
+            (count,) = engine.execute(f"SELECT count(*) FROM read_parquet({listed})").fetchall()
+            return int(count[0])
+
+        assert read_statement(ask) == 1
+
+
+def test_a_statement_over_a_lost_file_ends(tmp_path: Path) -> None:
+    asked = []
+    with duckdb.connect() as engine:
+
+        def ask() -> None:
+            asked.append(True)
+            engine.execute(f"SELECT * FROM read_parquet(['{tmp_path}/lost.parquet'])")
+
+        with pytest.raises(duckdb.IOException, match=r"No such file|No files found"):
+            read_statement(ask)
+    assert len(asked) < 20
