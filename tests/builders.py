@@ -625,7 +625,8 @@ def tampered(watched: Watched, account: str, change: Callable[[Row], Row]) -> st
     for table in (Reserve, EMode, Factor, Account, Leg):
         for row in watched.store.rows(table, "snapshot = $s", {"s": head.snapshot}):
             copied = msgspec.structs.replace(row, snapshot=name)
-            rows.append(change(copied) if getattr(row, "account", "") == account else copied)
+            own = isinstance(row, Account | Leg) and name_of(row) == account
+            rows.append(change(copied) if own else copied)
     copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
     watched.store.append([*rows, copy], source=watched.protocol, target="local")
     return name

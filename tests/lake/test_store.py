@@ -791,12 +791,15 @@ def test_a_killed_writer_loses_nothing_and_shows_nothing_half(
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL
+        before = len(acknowledged[worker])
         while True:
             try:
                 number, stored_at = receive.recv()
             except EOFError:
                 break
             acknowledged[worker][number] = stored_at
+        # A busy machine needs longer to start a writer than it did the first time.
+        three_loads *= 1.1 if len(acknowledged[worker]) == before else 0.95
     assert sum(len(numbers) for numbers in acknowledged.values()) > KILLS / 4
     loads = store.rows(Load)
     for worker, numbers in acknowledged.items():
