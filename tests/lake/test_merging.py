@@ -318,13 +318,13 @@ def test_a_statement_is_asked_until_it_names_the_same_missing_file(
 ) -> None:
     """The engine says so in the words of a segment that went between listing and opening."""
     missing = [str(tmp_path / str(n)) for n in range(files)]
-    asked = []
+    answers = []
     with duckdb.connect() as engine:
 
         def ask() -> int:
-            asked.append(True)
+            answers.append(True)
             if ends and not missing:
-                return len(asked)
+                return len(answers)
             engine.execute(f"IMPORT DATABASE '{missing.pop(0) if ends else missing[0]}'")
             return 0
 
@@ -333,4 +333,4 @@ def test_a_statement_is_asked_until_it_names_the_same_missing_file(
         else:
             with pytest.raises(duckdb.IOException, match="No such file"):
                 read_statement(ask)
-            assert len(asked) == len(READ_PAUSES) + 1
+            assert len(answers) == len(READ_PAUSES) + 1
