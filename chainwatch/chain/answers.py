@@ -20,7 +20,7 @@ from chainwatch.chain.faults import (
     refusal,
     stated_blocks,
 )
-from chainwatch.chain.types import Block, Log
+from chainwatch.chain.types import Access, Block, Log, Overrides
 from chainwatch.net import retry
 from chainwatch.net.http import Response
 from chainwatch.net.urls import scrub
@@ -64,6 +64,7 @@ class _WireLog(msgspec.Struct, rename="camel"):
 
 
 class _WireAccess(msgspec.Struct, rename="camel"):
+    address: _Address
     storage_keys: list[str] = []
 
 
@@ -88,15 +89,15 @@ Answer = msgspec.Raw | RpcFault
 # --- requests and answers -------------------------------------------------------------------
 
 
-def reads_storage(answer: Answer) -> bool | None:
-    """Whether an access list names a slot; None for a failed call or any other answer."""
+def read_access(answer: Answer) -> Access | None:
+    """The contracts that a call touches; None for a failed call or any other answer."""
     try:
         access_list = decode_answer(_ACCESS, answer, "an access list")
     except Trouble:
         return None
     if access_list.error:
         return None
-    return any(access.storage_keys for access in access_list.access_list)
+    return {a.address.lower(): len(a.storage_keys) for a in access_list.access_list}
 
 
 def header_request(number: int | str) -> Request:
@@ -104,11 +105,16 @@ def header_request(number: int | str) -> Request:
     return "eth_getBlockByNumber", [tag, False]
 
 
-def call_request(to: str, data: bytes, where: int | str) -> Request:
-    """`where` is a block number or a block hash."""
+def call_request(
+    to: str, data: bytes, where: int | str, overrides: Overrides | None = None
+) -> Request:
+    """`where` is a block number or a block hash; `overrides` are set for this call alone."""
     pin = {"blockHash": where, "requireCanonical": True}
     block = hex(where) if isinstance(where, int) else pin
-    return "eth_call", [{"to": to, "data": "0x" + data.hex()}, block]
+    parameters: list[Any] = [{"to": to, "data": "0x" + data.hex()}, block]
+    if overrides:
+        parameters.append({a: {"code": "0x" + code.hex()} for a, code in overrides.items()})
+    return "eth_call", parameters
 
 
 def open_answer(response: Response, ids: Sequence[int], urls: Sequence[str]) -> list[Answer]:

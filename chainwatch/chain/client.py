@@ -16,7 +16,16 @@ from chainwatch.chain.headers import Headers
 from chainwatch.chain.logs import LogReader
 from chainwatch.chain.state import StateReader
 from chainwatch.chain.transport import Transport
-from chainwatch.chain.types import Block, Call, Limits, LogRange, Reverted, Stats
+from chainwatch.chain.types import (
+    Access,
+    Block,
+    Call,
+    Limits,
+    LogRange,
+    Overrides,
+    Reverted,
+    Stats,
+)
 from chainwatch.errors import NetworkError, RpcError
 from chainwatch.net.http import Http
 
@@ -134,17 +143,28 @@ class Rpc:
 
     # --- contract state -----------------------------------------------------------------------
 
-    async def read(self, calls: Sequence[Call], at: Block) -> list[bytes | Reverted]:
+    async def read(
+        self, calls: Sequence[Call], at: Block, overrides: Overrides | None = None
+    ) -> list[bytes | Reverted]:
         """The answers of many calls at exactly this block, in order.
 
-        Raises Reorged where the block is no longer the chain's; a call that fails on the chain
-        is `Reverted`.
+        `overrides` are code that addresses have within these calls (NetworkError where no endpoint
+        takes them). Raises Reorged where the block is no longer the chain's; a call that fails on
+        the chain is `Reverted`.
         """
-        return await self._state.read(calls, at)
+        return await self._state.read(calls, at, overrides)
 
-    async def reads_storage(self, calls: Sequence[Call], at: Block) -> list[bool | None]:
-        """Whether each call reads contract storage; None where the endpoint cannot tell."""
-        return await self._state.reads_storage(calls, at)
+    async def accesses(self, calls: Sequence[Call], at: Block) -> list[Access | None]:
+        """What each call touches; None where it fails, or where no endpoint tells."""
+        return await self._state.accesses(calls, at)
+
+    async def codes(self, addresses: Sequence[str], at: Block) -> dict[str, bytes]:
+        """The code of each address at a block."""
+        return await self._state.codes(addresses, at)
+
+    async def can_override(self) -> bool:
+        """Whether an endpoint takes code that replaces that of an address within a call."""
+        return await self._state.can_override()
 
     async def has_code(self, address: str, number: int) -> bool:
         """Whether a contract is at the address at that height; needs an archive for old ones."""

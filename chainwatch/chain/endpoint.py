@@ -8,7 +8,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chainwatch.chain.answers import Answer, Quantity, Request, call_request, decode_answer
+from chainwatch.chain.answers import (
+    Answer,
+    Quantity,
+    Request,
+    call_request,
+    decode_answer,
+    hex_bytes,
+)
 from chainwatch.chain.faults import (
     CutOff,
     Kind,
@@ -27,7 +34,10 @@ from chainwatch.net.retry import Backoff
 _NUMBER = msgspec.json.Decoder(Quantity)
 _SMALLER_HELPS = {Kind.TOO_MUCH, Kind.SLOW}
 _NO_CONTRACT = "0x" + "00" * 20
+_UNUSED = "0x" + "c4a1" * 10  # an address that nobody uses
 _HASH_OF_NO_BLOCK = "0x" + "0123456789abcdef" * 4
+# Code that returns the word 42: PUSH1 42 PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN
+_RETURN_42 = bytes.fromhex("602a60005260206000f3")
 
 
 class Size:
@@ -85,6 +95,7 @@ class Endpoint:
         self.failures = 0
         self._verified = False
         self._pins: bool | None = None  # takes a block hash in place of a number
+        self._overrides: bool | None = None  # takes code that replaces that of an address
         self._probing = asyncio.Lock()
         self._gate = asyncio.Semaphore(limits.concurrency)
         self._transport = transport
@@ -120,6 +131,25 @@ class Endpoint:
                         raise refusal(answer)
                     self._pins = isinstance(answer, RpcFault)
         return self._pins
+
+    async def can_override(self) -> bool:
+        """Whether eth_call takes a state override set; asked for once.
+
+        Some ignore it silently: those do not answer what the code given would.
+        """
+        if self._overrides is None:
+            async with self._probing:
+                if self._overrides is None:
+                    replaced = {_UNUSED: _RETURN_42}
+                    method, (call, _, code) = call_request(_UNUSED, b"", 0, replaced)
+                    (answer,) = await self.send([(method, [call, "latest", code])])
+                    if isinstance(answer, RpcFault):
+                        if kind_of(answer) in (Kind.BUSY, Kind.SLOW):
+                            raise refusal(answer)
+                        self._overrides = False
+                    else:
+                        self._overrides = int.from_bytes(hex_bytes(answer)) == 42
+        return self._overrides
 
     def stop_pinning(self) -> None:
         """Name blocks by number from now on."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from chainwatch.chain.contract import Request
-from chainwatch.chain.types import Block, Call, Reverted
+from chainwatch.chain.types import Block, Call, Overrides, Reverted
 
 if TYPE_CHECKING:
     from chainwatch.chain.client import Rpc
@@ -18,11 +18,15 @@ K = TypeVar("K")
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A market at a block; `row` are the fields that rows of a snapshot have in common."""
+    """A market at a block; `row` are the fields that rows of a snapshot have in common.
+
+    `overrides` are code that addresses have in all that is read: the market as it would be.
+    """
 
     rpc: Rpc
     market: Market
     block: Block
+    overrides: Overrides | None = None
 
     @property
     def pool(self) -> str:
@@ -36,7 +40,7 @@ class Reading(msgspec.Struct, frozen=True):
 
     async def read(self, calls: Sequence[Call]) -> list[bytes | Reverted]:
         """Raw answers of many calls, in order."""
-        return await self.rpc.read(calls, self.block)
+        return await self.rpc.read(calls, self.block, self.overrides)
 
     async def ask(self, requests: Sequence[Request]) -> list[Any]:
         """Decoded answers of many calls, in order. Raises as `Function.decode` does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from chainwatch.chain.answers import Request, call_request, hex_bytes, reads_storage
+from chainwatch.chain.answers import Request, call_request, hex_bytes, read_access
 from chainwatch.chain.endpoint import Endpoint
 from chainwatch.chain.fallback import Endpoints
 from chainwatch.chain.faults import (
@@ -20,8 +20,13 @@ from chainwatch.chain.faults import (
 )
 from chainwatch.chain.headers import Headers
 from chainwatch.chain.multicall import decode_aggregate3, encode_aggregate3
-from chainwatch.chain.types import MULTICALL3, Block, Call, Reverted
+from chainwatch.chain.types import MULTICALL3, Access, Block, Call, Overrides, Reverted
 from chainwatch.errors import ConfigError, NetworkError
+
+_Calls = Callable[
+    [Sequence[Call], Block, Overrides | None, Endpoint], Awaitable[list[bytes | Reverted]]
+]
+NO_OVERRIDES = Trouble("takes no state overrides", cools=False, final=True)
 
 
 class StateReader:
@@ -33,41 +38,40 @@ class StateReader:
         self._multicall_from: int | None = None  # a block at which Multicall3 exists
         self._multicall_after = -1  # the last block known to be without it
 
-    async def read(self, calls: Sequence[Call], at: Block) -> list[bytes | Reverted]:
+    async def read(
+        self, calls: Sequence[Call], at: Block, overrides: Overrides | None = None
+    ) -> list[bytes | Reverted]:
         """The answers of many calls at exactly this block, in order.
 
-        Raises Reorged where the block is no longer the chain's; a call that fails on the chain
-        is `Reverted`.
+        `overrides` are code that addresses have within these calls. Raises Reorged where the block
+        is no longer the chain's; a call that fails on the chain is `Reverted`.
         """
         if not calls:
             return []
         if self._headers.has_left(at):
             raise self._headers.reorged(at)
         if not await self._has_multicall(at):
-            return await self._read_singly(calls, at)
+            return await self._read_singly(calls, at, overrides)
         size = self._endpoints.preferred.multicall.now
-        results = await self._read_all(self._call_multicall, calls, at, size)
+        results = await self._read_all(self._call_multicall, calls, at, size, overrides)
         # Inner calls that follow an expensive one may have failed for want of gas, without an
         # error, while the multicall itself went through: alone they have all of it.
         doubtful = [i for i, r in enumerate(results) if type(r) is Reverted and not r.data]
         if doubtful:
-            again = await self._read_singly([calls[i] for i in doubtful], at)
+            again = await self._read_singly([calls[i] for i in doubtful], at, overrides)
             for i, result in zip(doubtful, again, strict=True):
                 results[i] = result
         return results
 
-    async def reads_storage(self, calls: Sequence[Call], at: Block) -> list[bool | None]:
-        """Whether each call reads contract storage at this height (eth_createAccessList).
+    async def accesses(self, calls: Sequence[Call], at: Block) -> list[Access | None]:
+        """What each call touches at this height (eth_createAccessList).
 
-        None where the endpoint gives no such answer.
+        None for a call that fails, and for all where no endpoint gives such an answer.
         """
         if not calls:
             return []
         requests: list[Request] = [
-            (
-                "eth_createAccessList",
-                [{"to": to, "data": "0x" + data.hex()}, hex(at.number)],
-            )
+            ("eth_createAccessList", [{"to": to, "data": "0x" + data.hex()}, hex(at.number)])
             for to, data in calls
         ]
         try:
@@ -75,7 +79,33 @@ class StateReader:
             answers = await self._endpoints.ask(lambda e: e.send(requests), requests[0][0], tries=1)
         except NetworkError:
             return [None] * len(calls)
-        return [reads_storage(answer) for answer in answers]
+        return [read_access(answer) for answer in answers]
+
+    async def codes(self, addresses: Sequence[str], at: Block) -> dict[str, bytes]:
+        """The code of each address at this height."""
+        if not addresses:
+            return {}
+        requests: list[Request] = [("eth_getCode", [a, hex(at.number)]) for a in addresses]
+
+        async def look(endpoint: Endpoint) -> dict[str, bytes]:
+            answers = await endpoint.send(requests)
+            await self._headers.require(endpoint, at)
+            return dict(zip(addresses, map(hex_bytes, answers), strict=True))
+
+        return await self._endpoints.ask(look, f"eth_getCode at block {at.number}")
+
+    async def can_override(self) -> bool:
+        """Whether an endpoint takes code that replaces that of an address within a call."""
+
+        async def look(endpoint: Endpoint) -> None:
+            if not await endpoint.can_override():
+                raise NO_OVERRIDES
+
+        try:
+            await self._endpoints.ask(look, "eth_call with a state override")
+        except NetworkError:
+            return False
+        return True
 
     async def has_code(self, address: str, number: int) -> bool:
         """Whether a contract is at the address at that height; needs an archive for old ones."""
@@ -115,23 +145,26 @@ class StateReader:
             self._multicall_after = at.number
         return exists
 
-    async def _read_singly(self, calls: Sequence[Call], at: Block) -> list[bytes | Reverted]:
+    async def _read_singly(
+        self, calls: Sequence[Call], at: Block, overrides: Overrides | None = None
+    ) -> list[bytes | Reverted]:
         size = self._endpoints.preferred.batch.now
-        return await self._read_all(self._call_singly, calls, at, size)
+        return await self._read_all(self._call_singly, calls, at, size, overrides)
 
     async def _read_all(
         self,
-        call: Callable[[Sequence[Call], Block, Endpoint], Awaitable[list[bytes | Reverted]]],
+        call: _Calls,
         calls: Sequence[Call],
         at: Block,
         size: int,
+        overrides: Overrides | None = None,
     ) -> list[bytes | Reverted]:
         parts: dict[int, list[bytes | Reverted]] = {}
 
         async def read_part(start: int, stop: int) -> None:
             results = parts[start] = []
             while (done := start + len(results)) < stop:
-                work = partial(call, calls[done:stop], at)
+                work = partial(call, calls[done:stop], at, overrides)
                 results += await self._endpoints.ask(work, f"eth_call at block {at.number}")
 
         await self._endpoints.spread(read_part, len(calls), size)
@@ -141,20 +174,21 @@ class StateReader:
     # These raise Trouble where another endpoint may do better.
 
     async def _call_singly(
-        self, calls: Sequence[Call], at: Block, endpoint: Endpoint
+        self, calls: Sequence[Call], at: Block, overrides: Overrides | None, endpoint: Endpoint
     ) -> list[bytes | Reverted]:
         """The answers to the first calls, as many as the endpoint takes in one batch."""
-        answers = await self._call(endpoint, calls[: endpoint.batch.now], at)
+        answers = await self._call(endpoint, calls[: endpoint.batch.now], at, overrides)
         return [Reverted(revert_data(a)) if isinstance(a, RpcFault) else a for a in answers]
 
     async def _call_multicall(
-        self, calls: Sequence[Call], at: Block, endpoint: Endpoint
+        self, calls: Sequence[Call], at: Block, overrides: Overrides | None, endpoint: Endpoint
     ) -> list[bytes | Reverted]:
         """The answers to the first calls, as many as the endpoint takes in one multicall."""
         while True:
             part = calls[: endpoint.multicall.now]
             try:
-                (answer,) = await self._call(endpoint, [(MULTICALL3, encode_aggregate3(part))], at)
+                packed = (MULTICALL3, encode_aggregate3(part))
+                (answer,) = await self._call(endpoint, [packed], at, overrides)
             except (TooMuch, CutOff) as refusal:
                 endpoint.multicall.refuse(len(part))
                 if len(part) == 1 or isinstance(refusal, CutOff):
@@ -174,14 +208,18 @@ class StateReader:
             return results
 
     async def _call(
-        self, endpoint: Endpoint, calls: Sequence[Call], at: Block
+        self, endpoint: Endpoint, calls: Sequence[Call], at: Block, overrides: Overrides | None
     ) -> list[bytes | RpcFault]:
         """eth_call of each at exactly this block; a fault is one of the call itself."""
+        if overrides and not await endpoint.can_override():
+            raise NO_OVERRIDES
         pins = await endpoint.can_pin()
         if not pins:
             await self._headers.require(endpoint, at)
         block = at.hash if pins else at.number
-        answers = await endpoint.send([call_request(to, data, block) for to, data in calls])
+        answers = await endpoint.send(
+            [call_request(to, data, block, overrides) for to, data in calls]
+        )
         faults = [a for a in answers if isinstance(a, RpcFault)]
         unclear = [f for f in faults if kind_of(f) in (Kind.BEHIND, Kind.OTHER)]
         if unclear or not pins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,6 +12,10 @@ from chainwatch.net.http import MAX_BYTES, TIMEOUT
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
 
 Call = tuple[str, bytes]  # to (0x hex), calldata
+# The code that addresses have within one call, as in eth_call's state override set.
+Overrides = Mapping[str, bytes]
+# The contracts that a call touches, each with how many of its storage slots the call reads.
+Access = Mapping[str, int]
 
 
 class Block(msgspec.Struct, frozen=True):

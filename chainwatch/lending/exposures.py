@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 FIXED = "fixed"
+NONLINEAR = "nonlinear"
+# How an exposure is known.
+MEASURED, INFERRED, UNKNOWN = "measured", "inferred", "unknown"
 
 
 class Exposure(msgspec.Struct, frozen=True):
@@ -14,7 +17,9 @@ class Exposure(msgspec.Struct, frozen=True):
 
     The asset's price moves by `beta` per move of the factor: 1 = one to one, -1 = the price is
     divided by it, so that it follows 1/x. `price` is the factor's value now, None if it cannot be
-    read; `cap_x` is the multiple of it above which the source stops following.
+    read; `cap_x` and `floor_x` are the multiples of it above and below which the source stops
+    following. A nonlinear one has no other form than its slope now. `step` is how far rounding may
+    move the price, relative to it.
     """
 
     factor: str
@@ -24,6 +29,9 @@ class Exposure(msgspec.Struct, frozen=True):
     description: str
     price: float | None
     cap_x: float | None = None
+    floor_x: float | None = None
+    known: str = INFERRED
+    step: float = 0.0
 
 
 UNIT = Exposure(FIXED, 0.0, "fixed", "", "base currency of the market", 1.0)
@@ -32,7 +40,8 @@ UNIT = Exposure(FIXED, 0.0, "fixed", "", "base currency of the market", 1.0)
 def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
     """The exposures of a product: powers of one factor add up, and a power of 0 is left out.
 
-    Where no factor is left that moves the price, it is fixed.
+    A price that follows a higher power is not linear. Where no factor is left that moves the price,
+    it is fixed.
     """
     moving: dict[str, Exposure] = {}
     fixed: list[Exposure] = []
@@ -41,14 +50,25 @@ def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
             fixed.append(exposure)
             continue
         other = moving.get(exposure.factor, exposure)
-        caps = [e.cap_x for e in (other, exposure) if e.cap_x is not None]
+        both = (other, exposure)
+        caps = [e.cap_x for e in both if e.cap_x is not None]
+        floors = [e.floor_x for e in both if e.floor_x is not None]
         moving[exposure.factor] = msgspec.structs.replace(
             other,
             beta=exposure.beta if other is exposure else other.beta + exposure.beta,
+            kind=NONLINEAR if NONLINEAR in (other.kind, exposure.kind) else other.kind,
+            feed=" ".join(dict.fromkeys(f"{other.feed} {exposure.feed}".split())),
             cap_x=min(caps, default=None),
+            floor_x=max(floors, default=None),
+            known=other.known if other.known == exposure.known else INFERRED,
+            step=max(other.step, exposure.step),
         )
     # A power of zero with a cap on part of it holds up to the cap only.
-    left = tuple(e for e in moving.values() if e.beta or e.cap_x is not None)
+    left = tuple(
+        msgspec.structs.replace(e, kind=NONLINEAR) if abs(e.beta) > 1 and e.beta % 1 == 0 else e
+        for e in moving.values()
+        if e.beta or e.cap_x is not None or e.floor_x is not None or e.kind == NONLINEAR
+    )
     return left or tuple(fixed[:1]) or (UNIT,)
 
 

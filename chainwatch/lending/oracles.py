@@ -13,9 +13,10 @@ from fractions import Fraction
 import msgspec
 
 from chainwatch.chain import abi
-from chainwatch.chain.client import Rpc
-from chainwatch.chain.types import Block
-from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
+from chainwatch.chain.reading import Reading
+from chainwatch.chain.types import Call
+from chainwatch.lending.exposures import FIXED, UNKNOWN, Exposure, combine, convert_to_usd
+from chainwatch.lending.measured_exposures import measured_exposures
 from chainwatch.lending.price_sources import (
     LATEST_ANSWER,
     LATEST_ROUND_DATA,
@@ -26,6 +27,7 @@ from chainwatch.lending.price_sources import (
     read_quotes,
     read_sources,
 )
+from chainwatch.lending.probing import measure
 
 # What sources are made of: getters of the sources underneath, and the power of each.
 _Composition = tuple[tuple[str, int], ...]
@@ -46,34 +48,56 @@ DISCOUNT_SCALE = 10**18
 MAX_DEPTH = 4
 
 
-async def resolve(
-    rpc: Rpc, sources: Mapping[str, str], at: Block
-) -> dict[str, tuple[Exposure, ...]]:
-    """The factors of each price source, for {address: label}.
+class Price(msgspec.Struct, frozen=True):
+    """A market's price: the call that gives it, and its source as far as the market names one.
 
     The label names a ratio that its source does not name itself (a token's symbol).
     """
+
+    call: Call
+    source: str | None
+    label: str
+
+
+async def resolve(reading: Reading, prices: Mapping[str, Price]) -> dict[str, tuple[Exposure, ...]]:
+    """What moves each price: measured, with the names of what its source is made of.
+
+    Where the endpoint cannot be asked, or a price fails, it is what its source's getters say; a
+    price without a source has no exposure then.
+    """
+    sources = {p.source: p.label for p in prices.values() if p.source is not None}
+    inferred = await infer(reading, sources)
+    measured = await measure(reading, {name: p.call for name, p in prices.items()})
+    return {
+        name: measured_exposures(measured, name, price.label, own) if measured is not None else own
+        for name, price in prices.items()
+        for own in [inferred.get(price.source or "", ())]
+    }
+
+
+async def infer(reading: Reading, sources: Mapping[str, str]) -> dict[str, tuple[Exposure, ...]]:
+    """The factors of each price source by its getters, for {address: label}; see `Price`."""
     read: dict[str, PriceSource] = {}
     wanted = sorted(sources)
     for _ in range(MAX_DEPTH):
         if not wanted:
             break
-        read |= await read_sources(rpc, wanted, at)
+        read |= await read_sources(reading, wanted)
         children = {read[a].child(getter) for a in wanted for getter in _CHILDREN}
         wanted = sorted({c for c in children if c} - read.keys())
-    read |= await _constants(rpc, read, at)
+    read |= await _constants(reading, read)
     return {
-        source: combine(_exposures(source, label, read, at.time, MAX_DEPTH))
+        source: combine(_exposures(source, label, read, reading.block.time, MAX_DEPTH))
         for source, label in sources.items()
     }
 
 
 async def exposures_in_usd(
-    rpc: Rpc, exposures: Mapping[str, Sequence[Exposure]], feed: str | None, at: Block
+    reading: Reading, exposures: Mapping[str, Sequence[Exposure]]
 ) -> dict[str, tuple[Exposure, ...]]:
     """Exposures of a market that counts in another currency, by the factors that move USD values.
 
-    `feed` is that currency's feed in USD, such as ETH / USD. Every price is multiplied by it: an
+    The market table names that currency's feed in USD, such as ETH / USD. Every price is multiplied by it: an
     asset priced at a fixed number of ETH moves with ETH, an asset divided by ETH does not. A price
     in ETH of a kind of ETH (stETH / ETH, by its feed's own name) stays a ratio. Any other price in
     ETH (USDC / ETH) falls as ETH rises, so that its USD value stays: it is a factor of its own. A
@@ -81,7 +105,8 @@ async def exposures_in_usd(
     the exposures are returned unchanged.
     """
     unchanged = {asset: tuple(factors) for asset, factors in exposures.items()}
-    quote = (await read_quotes(rpc, [feed], at))[feed] if feed is not None else None
+    feed = reading.market.quote_feed
+    quote = (await read_quotes(reading, [feed]))[feed] if feed is not None else None
     currency = currency_exposure(feed, quote) if feed is not None and quote is not None else None
     if currency is None:
         return unchanged
@@ -98,7 +123,7 @@ def currency_exposure(feed: str, quote: Quote) -> Exposure | None:
 
 
 async def _constants(
-    rpc: Rpc, sources: Mapping[str, PriceSource], at: Block
+    reading: Reading, sources: Mapping[str, PriceSource]
 ) -> dict[str, PriceSource]:
     """The sources that are made of no others and whose answer reads no storage."""
     leaves = [
@@ -108,11 +133,11 @@ async def _constants(
         (LATEST_ANSWER if "latestAnswer" in s.words else LATEST_ROUND_DATA).call(s.address)
         for s in leaves
     ]
-    reads = await rpc.reads_storage(calls, at)
+    touched = await reading.rpc.accesses(calls, reading.block)
     return {
         s.address: msgspec.structs.replace(s, constant=True)
-        for s, does in zip(leaves, reads, strict=True)
-        if does is False
+        for s, access in zip(leaves, touched, strict=True)
+        if access is not None and not any(access.values())
     }
 
 
@@ -223,7 +248,8 @@ def _feed(source: PriceSource) -> Exposure:
 
 
 def _unknown(address: str, description: str, price: float | None) -> Exposure:
-    return Exposure(f"feed:{address}", 1.0, "unknown", address, description, price)
+    name = f"feed:{address}"
+    return Exposure(name, 1.0, "unknown", address, description, price, known=UNKNOWN)
 
 
 def _fixed(source: PriceSource) -> Exposure:

@@ -14,9 +14,9 @@ from fractions import Fraction
 import msgspec
 
 from chainwatch.chain import abi
-from chainwatch.chain.client import Rpc
 from chainwatch.chain.contract import Contract, Function
-from chainwatch.chain.types import Block, Reverted
+from chainwatch.chain.reading import Reading
+from chainwatch.chain.types import Reverted
 from chainwatch.text import contract_text
 
 FEED = Contract("price_feed", "a price feed")
@@ -110,10 +110,10 @@ class PriceSource(msgspec.Struct, frozen=True):
         return Fraction(value, 10**self.decimals) if value > 0 else None
 
 
-async def read_sources(rpc: Rpc, addresses: Sequence[str], at: Block) -> dict[str, PriceSource]:
-    """What each address answers as a price source at a block."""
+async def read_sources(reading: Reading, addresses: Sequence[str]) -> dict[str, PriceSource]:
+    """What each address answers as a price source."""
     getters = [DESCRIPTION, LATEST_ROUND_DATA, *GETTERS.values()]
-    answers = await rpc.read([g.call(address) for address in addresses for g in getters], at)
+    answers = await reading.read([g.call(address) for address in addresses for g in getters])
     sources = {}
     for i, address in enumerate(addresses):
         description, round_data, *rest = answers[i * len(getters) : (i + 1) * len(getters)]
@@ -135,7 +135,7 @@ async def read_sources(rpc: Rpc, addresses: Sequence[str], at: Block) -> dict[st
         for getter, function in NESTED_GETTERS[child].items()
     ]
     for (address, getter, _), answer in zip(
-        nested, await rpc.read([f.call(a) for a, _, f in nested], at), strict=True
+        nested, await reading.read([f.call(a) for a, _, f in nested]), strict=True
     ):
         sources[address].words.update(_words([(getter, answer)]))
     return sources
@@ -158,19 +158,19 @@ class Quote(msgspec.Struct, frozen=True):
     unit: str | None
 
 
-async def read_quotes(rpc: Rpc, feeds: Sequence[str], at: Block) -> dict[str, Quote]:
-    """The quote of each feed at a block."""
+async def read_quotes(reading: Reading, feeds: Sequence[str]) -> dict[str, Quote]:
+    """The quote of each feed."""
     return {
         feed: Quote(source.answer, *(pair(source.description) or (None, None)))
-        for feed, source in (await read_sources(rpc, feeds, at)).items()
+        for feed, source in (await read_sources(reading, feeds)).items()
     }
 
 
-async def read_answer(rpc: Rpc, feed: str | None, at: Block) -> float | None:
+async def read_answer(reading: Reading, feed: str | None) -> float | None:
     """A feed's scaled answer; None without a feed or a usable answer."""
     if feed is None:
         return None
-    return (await read_sources(rpc, [feed], at))[feed].answer
+    return (await read_sources(reading, [feed]))[feed].answer
 
 
 def pair(description: str) -> tuple[str, str] | None:

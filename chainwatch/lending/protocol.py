@@ -142,13 +142,11 @@ class Valued(msgspec.Struct, frozen=True, kw_only=True):
 class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     """A market at a block: its rows, and the `state` by which accounts are valued.
 
-    `exposures` are by asset; rows have no snapshot yet (`Reading.row`). `notes` are what the user
-    is told beside missing prices, or with them where `notes_prices` is set.
+    Rows have no snapshot yet (`Reading.row`). `notes` are what the user is told beside missing prices, or with them where `notes_prices` is set.
     """
 
     state: Any
     reserves: Sequence[Reserve]
-    exposures: Mapping[str, Sequence[Exposure]]
     rules: Rules
     currency: Currency
     emodes: Sequence[EMode] = ()
@@ -228,6 +226,12 @@ class LendingProtocol(ABC, Generic[P]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, P]
     ) -> MarketView:
         """The market's own state, with what the valuation of these positions needs."""
+
+    @abstractmethod
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        """What moves the price of each asset."""
 
     @abstractmethod
     def value(self, state: Any, account: str, position: P) -> Valued:

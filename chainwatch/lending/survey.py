@@ -162,4 +162,5 @@ async def _rows(
         (name, read_blocks[name], lending.value(view.state, name, positions[name]))
         for name in sorted(positions)
     )
-    return snapshot_rows(stamp, opened.revision, view, valued)
+    exposures = await lending.read_exposures(reading, view)
+    return snapshot_rows(stamp, opened.revision, view, exposures, valued)

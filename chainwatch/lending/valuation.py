@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from chainwatch.chain.markets import Market
-from chainwatch.lending.exposures import Exposure
+from chainwatch.lending.exposures import NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.protocol import MarketView, Valued, name_parts
 from chainwatch.lending.snapshots import Stamp
@@ -20,7 +20,11 @@ NAMED_ASSETS = 5
 
 
 def snapshot_rows(
-    stamp: Stamp, revision: int, view: MarketView, valued: Iterable[tuple[str, int, Valued]]
+    stamp: Stamp,
+    revision: int,
+    view: MarketView,
+    exposures: Mapping[str, Sequence[Exposure]],
+    valued: Iterable[tuple[str, int, Valued]],
 ) -> list[Row]:
     """The market's rows, each account with its legs, then the Snapshot row.
 
@@ -30,7 +34,7 @@ def snapshot_rows(
         msgspec.structs.replace(row, snapshot=stamp.snapshot)
         for row in (*view.reserves, *view.emodes)
     ]
-    rows += _factor_rows(stamp, view.exposures)
+    rows += _factor_rows(stamp, exposures)
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     accounts = failed = 0
     for name, read_block, figures in valued:
@@ -91,11 +95,14 @@ def _factor_rows(stamp: Stamp, exposures: Mapping[str, Sequence[Exposure]]) -> l
             asset=asset,
             factor=exposure.factor,
             beta=exposure.beta,
-            kind=INVERSE if exposure.beta < 0 else exposure.kind,
+            kind=INVERSE if exposure.beta < 0 and exposure.kind != NONLINEAR else exposure.kind,
             feed=exposure.feed,
             description=exposure.description,
             factor_price=exposure.price,
             cap_x=exposure.cap_x,
+            floor_x=exposure.floor_x,
+            known=exposure.known,
+            step=exposure.step,
         )
         for asset, asset_exposures in exposures.items()
         for exposure in asset_exposures

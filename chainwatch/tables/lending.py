@@ -199,14 +199,26 @@ class Factor(Row, frozen=True, kw_only=True):
     ]
     beta: Annotated[float, "move of the price per move of the factor, 1 = one to one"]
     kind: Annotated[
-        str, "feed, ratio, inverse, fixed or unknown: how the price source was resolved"
+        str, "feed, ratio, inverse, nonlinear, fixed or unknown: what the factor is to the price"
     ]
-    feed: Annotated[str, "address of the contract that carries the factor"]
+    feed: Annotated[str, "addresses of the contracts that carry the factor, usually one"]
     description: Annotated[str, "description that this contract returns"]
     factor_price: Annotated[float | None, "the factor's value now: USD for a feed, else the ratio"]
     cap_x: Annotated[
         float | None, "multiple of the factor's value above which the price stops following it"
     ] = None
+    floor_x: Annotated[
+        float | None, "multiple of the factor's value below which the price stops following it"
+    ] = None
+    known: Annotated[
+        str,
+        "measured: the contract that carries the factor was made to answer otherwise and the price "
+        "read again; inferred: by getters of the price source; unknown: what moves the price is "
+        "not known",
+    ] = "inferred"
+    step: Annotated[
+        float, "relative error of the price by rounding, as far as it was measured; else 0"
+    ] = 0.0
 
 
 class Account(Row, frozen=True, kw_only=True):

@@ -4,46 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.chain.client import Rpc
+from chainwatch.chain.markets import Market
+from chainwatch.chain.reading import Reading
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import Chain, own_artifact
+from chainwatch.demo.chain import Chain, encode, own_artifact
 from chainwatch.lending import price_sources
 from chainwatch.lending.exposures import FIXED, Exposure, combine, convert_to_usd
-from chainwatch.lending.oracles import resolve
+from chainwatch.lending.oracles import Price, infer, resolve
 from chainwatch.net.http import Http
 from tests.amounts import sample_size
 from tests.evm.rpc_proxy import Proxy, fault
 
 pytestmark = pytest.mark.contracts("plain")
 
+MARKET = Market(protocol="test", chain="local", chain_id=31_337, pool="0x" + "11" * 20, name="test")
 Resolve = Callable[..., tuple[Exposure, ...]]
+Question = Callable[[Reading], Coroutine[Any, Any, tuple[Exposure, ...]]]
+
+
+def ask(chain: Chain, question: Question, refuses: str = "") -> tuple[Exposure, ...]:
+    """The answer to a question about the node's newest block."""
+
+    async def run() -> tuple[Exposure, ...]:
+        async with Http() as http, Proxy(chain.url) as proxy:
+            if refuses:
+                refusal = fault(-32601, f"the method {refuses} does not exist")
+                proxy.rules.append(
+                    lambda c: (
+                        refusal
+                        if c["method"] == refuses
+                        or (refuses == "overrides" and len(c.get("params", ())) > 2)
+                        else None
+                    )
+                )
+            rpc = Rpc(http, [proxy.url], chain="local", chain_id=31_337)
+            chain.mine()
+            return await question(Reading(rpc, MARKET, await rpc.pin()))
+
+    return asyncio.run(run())
 
 
 @pytest.fixture
 def resolved(chain: Chain) -> Resolve:
-    """Resolves one price source on the node's newest block."""
+    """What the getters of one price source say."""
     chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
 
-    def ask(address: str, label: str = "TOKEN", refuses: str = "") -> tuple[Exposure, ...]:
-        async def run() -> tuple[Exposure, ...]:
-            async with Http() as http, Proxy(chain.url) as proxy:
-                if refuses:
-                    refusal = fault(-32601, f"the method {refuses} does not exist")
-                    proxy.rules.append(lambda c: refusal if c["method"] == refuses else None)
-                rpc = Rpc(http, [proxy.url], chain="local", chain_id=31_337)
-                chain.mine()
-                at = await rpc.pin()
-                return (await resolve(rpc, {address.lower(): label}, at))[address.lower()]
+    def getters(address: str, label: str = "TOKEN", refuses: str = "") -> tuple[Exposure, ...]:
+        async def question(reading: Reading) -> tuple[Exposure, ...]:
+            return (await infer(reading, {address.lower(): label}))[address.lower()]
 
-        return asyncio.run(run())
+        return ask(chain, question, refuses)
 
-    return ask
+    return getters
+
+
+@pytest.fixture
+def measured(chain: Chain) -> Resolve:
+    """What moves one price source, measured as its consumer asks for it."""
+    chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
+
+    def probe(address: str, label: str = "TOKEN", refuses: str = "") -> tuple[Exposure, ...]:
+        source = address.lower()
+
+        async def question(reading: Reading) -> tuple[Exposure, ...]:
+            consumer = chain.deploy(own_artifact("TestConsumer"), source)
+            asked = Reading(reading.rpc, reading.market, await reading.rpc.pin())
+            call = (consumer.lower(), bytes.fromhex(encode("price()")[2:]))
+            return (await resolve(asked, {"price": Price(call, source, label)}))["price"]
+
+        return ask(chain, question, refuses)
+
+    return probe
 
 
 def feed(chain: Chain, price: float, description: str, decimals: int = 8) -> str:

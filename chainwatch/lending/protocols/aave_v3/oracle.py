@@ -36,14 +36,14 @@ async def read_oracle(reading: Reading, dialect: Dialect) -> Oracle:
 
     Oracles from before v3 have no getter for it; they count in ETH with 18 decimals.
     """
-    rpc, market, block = reading.rpc, reading.market, reading.block
+    market = reading.market
     (provider,) = await reading.ask([dialect.provider(reading.pool)])
     (oracle,) = await reading.ask([GET_PRICE_ORACLE(provider)])
     currency, unit = await reading.ask(
         [BASE_CURRENCY.maybe(oracle), BASE_CURRENCY_UNIT.maybe(oracle)]
     )
     if currency is None or unit is None:
-        usd = await read_answer(rpc, market.quote_feed, block)
+        usd = await read_answer(reading, market.quote_feed)
         return Oracle(oracle, "ETH", Currency(ETHER, usd))
     if str(unit).strip("0") != "1":
         raise ConfigError(
@@ -51,5 +51,5 @@ async def read_oracle(reading: Reading, dialect: Dialect) -> Oracle:
         )
     if currency == NO_ADDRESS:
         return Oracle(oracle, "USD", Currency(unit))
-    usd = await read_answer(rpc, market.quote_feed, block)
+    usd = await read_answer(reading, market.quote_feed)
     return Oracle(oracle, currency, Currency(unit, usd))

@@ -18,7 +18,7 @@ from chainwatch.chain.types import Log, Reverted
 from chainwatch.lending.exposures import UNIT, Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.liquidations import event_row
-from chainwatch.lending.oracles import exposures_in_usd, resolve
+from chainwatch.lending.oracles import Price, exposures_in_usd, resolve
 from chainwatch.lending.protocol import (
     NO_ADDRESS,
     Figure,
@@ -82,6 +82,7 @@ DEFICIT_CREATED = POOL.event("DeficitCreated")  # from 3.3
 class _PoolState(msgspec.Struct, frozen=True):
     """What the accounts of a pool are valued by, at one block of a time in Unix seconds."""
 
+    oracle: Oracle
     profile: Profile
     reserves: dict[str, ReserveState]
     emodes: dict[int, EModeState]
@@ -148,6 +149,7 @@ class AavePool(LendingProtocol[PoolPosition]):
         rows, states = await _read_reserves(reading, oracle, pool)
         categories = await self._categories(reading, oracle, pool, states, positions)
         state = _PoolState(
+            oracle=oracle,
             profile=pool.profile,
             reserves=states,
             emodes={category: emode for category, (emode, _) in categories.items()},
@@ -157,7 +159,6 @@ class AavePool(LendingProtocol[PoolPosition]):
             state=state,
             reserves=rows,
             emodes=[row for _, row in categories.values()],
-            exposures=await _exposures(reading, oracle, rows),
             currency=oracle.currency,
             rules=Rules(
                 profile=pool.profile.version,
@@ -168,6 +169,11 @@ class AavePool(LendingProtocol[PoolPosition]):
                 quote_usd=oracle.currency.usd,
             ),
         )
+
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        return await _exposures(reading, view.state.oracle, view.reserves)
 
     async def _categories(
         self,
@@ -335,16 +341,19 @@ async def _exposures(
     reading: Reading, oracle: Oracle, reserves: Sequence[Reserve]
 ) -> Mapping[str, Sequence[Exposure]]:
     """What moves each price. The base currency itself has no source: it is 1 by definition."""
-    rpc, block = reading.rpc, reading.block
-    labels = {r.oracle: r.symbol for r in reserves if r.oracle != NO_ADDRESS}
-    resolved = await resolve(rpc, labels, block)
+    prices = {
+        r.asset: Price(GET_ASSET_PRICE.call(oracle.address, r.asset), r.oracle, r.symbol)
+        for r in reserves
+        if r.oracle != NO_ADDRESS
+    }
+    resolved = await resolve(reading, prices)
     if oracle.quote == "USD":
-        return {r.asset: resolved.get(r.oracle, ()) for r in reserves}
+        return {r.asset: resolved.get(r.asset, ()) for r in reserves}
     unit = oracle.currency.unit
     exposures = {
-        r.asset: resolved.get(r.oracle) or ((UNIT,) if r.price == unit else ()) for r in reserves
+        r.asset: resolved.get(r.asset) or ((UNIT,) if r.price == unit else ()) for r in reserves
     }
-    return await exposures_in_usd(rpc, exposures, reading.market.quote_feed, block)
+    return await exposures_in_usd(reading, exposures)
 
 
 def _leg_value(leg: LegState) -> LegValue:

@@ -16,9 +16,10 @@ from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.lending import close_rules
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import BPS, RAY, UINT_MAX, WAD, ceil_div, unit_of
 from chainwatch.lending.liquidations import event_row, priced_row
-from chainwatch.lending.oracles import resolve
+from chainwatch.lending.oracles import Price, resolve
 from chainwatch.lending.protocol import (
     Currency,
     Figure,
@@ -35,6 +36,7 @@ from chainwatch.lending.protocol import (
 )
 from chainwatch.lending.protocols.aave_v4 import arithmetic
 from chainwatch.lending.protocols.aave_v4.spoke import (
+    GET_RESERVE_PRICE,
     SPOKE,
     ReservePosition,
     SpokePosition,
@@ -147,18 +149,27 @@ class Spoke(LendingProtocol[SpokePosition]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, SpokePosition]
     ) -> MarketView:
         state = await read_state(reading, opened.context, positions.values())
-        reserves = state.reserves.values()
-        resolved = await resolve(reading.rpc, {r.source: r.symbol for r in reserves}, reading.block)
         return MarketView(
             state=state,
             reserves=_reserve_rows(reading, state),
-            exposures={r.key: resolved[r.source] for r in reserves},
             currency=Currency(unit_of(arithmetic.VALUE_DECIMALS)),
             rules=Rules(
                 profile=self.protocol,
                 close_rule=close_rules.up_to(state.liquidation.target_health_factor / WAD),
                 base_decimals=arithmetic.VALUE_DECIMALS,
             ),
+        )
+
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        oracle = view.state.oracle
+        return await resolve(
+            reading,
+            {
+                r.key: Price(GET_RESERVE_PRICE.call(oracle, n), r.source, r.symbol)
+                for n, r in view.state.reserves.items()
+            },
         )
 
     def value(self, state: SpokeState, account: str, position: SpokePosition) -> Valued:

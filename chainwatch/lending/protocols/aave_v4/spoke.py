@@ -99,6 +99,7 @@ class SpokeState(msgspec.Struct, frozen=True):
     """The spoke at a block: its liquidation terms and reserves, by (reserve, key) the terms of
     accounts, by (reserve, shares) what supply is worth."""
 
+    oracle: str
     liquidation: Any
     reserves: dict[int, SpokeReserve]
     configs: dict[tuple[int, int], Any]
@@ -192,6 +193,7 @@ async def read_state(
         ]
     )
     return SpokeState(
+        oracle=oracle,
         liquidation=terms.liquidation,
         reserves=reserves,
         configs={key: config for key, (config,) in configs.items()},

@@ -10,8 +10,8 @@ from chainwatch.chain.contract import Contract
 from chainwatch.chain.erc20 import DECIMALS, SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
-from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.oracles import resolve
+from chainwatch.lending.exposures import UNKNOWN, Exposure
+from chainwatch.lending.oracles import Price, resolve
 from chainwatch.lending.price_sources import read_quotes
 from chainwatch.lending.protocol import FIX_MARKET
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
@@ -203,23 +203,30 @@ async def read_exposures(
     """The factors of each market's price.
 
     An oracle may name a feed for a cToken (getConfig). It counts only where the price is that
-    feed's answer; any other price is a factor of its own.
+    feed's answer; any other price that cannot be measured is a factor of its own.
     """
-    feeds = {m.feed: m.underlying_symbol for m in state.markets.values() if m.feed}
-    resolved = await resolve(reading.rpc, feeds, reading.block)
-    quotes = await read_quotes(reading.rpc, sorted(feeds), reading.block)
-    exposures: dict[str, Sequence[Exposure]] = {}
+    feeds = {c: m.feed for c, m in state.markets.items() if m.feed}
+    quotes = await read_quotes(reading, sorted(set(feeds.values())))
+    prices = {}
     for c, terms in state.markets.items():
-        price = terms.price_usd
-        answer = quotes[terms.feed].answer if terms.feed else None
+        price, feed = terms.price_usd, feeds.get(c)
+        answer = quotes[feed].answer if feed else None
         same = answer is not None and price is not None and abs(answer / price - 1) < 1e-9
-        own = Exposure(
-            factor=f"feed:{state.oracle}:{c}",
-            beta=1.0,
-            kind="unknown",
-            feed=state.oracle,
-            description=f"getUnderlyingPrice of {terms.symbol}",
-            price=price,
+        call = GET_UNDERLYING_PRICE.call(state.oracle, c)
+        prices[c] = Price(call, feed if same else None, terms.underlying_symbol)
+    resolved = await resolve(reading, prices)
+    return {
+        c: resolved[c]
+        or (
+            Exposure(
+                factor=f"feed:{state.oracle}:{c}",
+                beta=1.0,
+                kind="unknown",
+                feed=state.oracle,
+                description=f"getUnderlyingPrice of {terms.symbol}",
+                price=terms.price_usd,
+                known=UNKNOWN,
+            ),
         )
-        exposures[c] = resolved[terms.feed] if terms.feed and same else (own,)
-    return exposures
+        for c, terms in state.markets.items()
+    }

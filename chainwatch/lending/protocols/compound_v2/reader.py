@@ -17,6 +17,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.errors import NetworkError
 from chainwatch.lending import close_rules
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
     NO_ADDRESS,
@@ -146,7 +147,6 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
         return MarketView(
             state=state,
             reserves=_reserve_rows(reading, state),
-            exposures=await read_exposures(reading, state),
             currency=Currency(MANTISSA),
             rules=Rules(
                 profile=self.protocol,
@@ -155,6 +155,11 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
             ),
             notes=notes,
         )
+
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        return await read_exposures(reading, view.state)
 
     def value(self, state: ComptrollerState, account: str, position: ComptrollerPosition) -> Valued:
         held = [(state.markets[c], balance) for c, balance in position.items()]

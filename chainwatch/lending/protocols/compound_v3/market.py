@@ -13,7 +13,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
 from chainwatch.lending import close_rules
 from chainwatch.lending.exposures import Exposure
-from chainwatch.lending.oracles import exposures_in_usd, resolve
+from chainwatch.lending.oracles import Price, exposures_in_usd, infer, resolve
 from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocol import FIX_MARKET, Currency, MarketView, Rules
 from chainwatch.lending.protocols.compound_v3 import arithmetic
@@ -102,7 +102,7 @@ async def read_market_view(reading: Reading, config: CometConfig) -> MarketView:
     )
     prices = {token: price for token, (price, _) in answers.items()}
     symbols = {token: symbol or token[:10] for token, (_, symbol) in answers.items()}
-    exposures, quote, currency = await _exposures(reading, base, feeds, symbols)
+    quote, currency = await _read_currency(reading, config, symbols[base])
     stored = Base(
         borrow_index=totals.base_borrow_index,
         supply_index=totals.base_supply_index,
@@ -125,7 +125,6 @@ async def read_market_view(reading: Reading, config: CometConfig) -> MarketView:
     return MarketView(
         state=state,
         reserves=_reserve_rows(reading, state),
-        exposures=exposures,
         currency=currency,
         rules=Rules(
             profile="comet",
@@ -141,23 +140,35 @@ async def read_market_view(reading: Reading, config: CometConfig) -> MarketView:
     )
 
 
-async def _exposures(
-    reading: Reading, base: str, feeds: Mapping[str, str], symbols: Mapping[str, str]
-) -> tuple[Mapping[str, Sequence[Exposure]], str, Currency]:
-    """What moves each price, and what prices are counted in.
+async def _read_currency(
+    reading: Reading, config: CometConfig, symbol: str
+) -> tuple[str, Currency]:
+    """What prices are counted in.
 
     With a base feed "… / USD" that is USD. With any other (a constant of 1) prices are in the base
     asset itself; the market table may name a feed for it.
     """
-    rpc, block, quote_feed = reading.rpc, reading.block, reading.market.quote_feed
-    labels = {feed: symbols[token] for token, feed in feeds.items()}
-    resolved = await resolve(rpc, labels, block)
-    exposures = {token: resolved[feed] for token, feed in feeds.items()}
-    if any(e.kind == "feed" for e in exposures[base]):
-        return exposures, "USD", Currency(PRICE_UNIT)
-    usd = await read_answer(rpc, quote_feed, block)
-    in_usd = await exposures_in_usd(rpc, exposures, quote_feed, block)
-    return in_usd, symbols[base], Currency(PRICE_UNIT, usd)
+    (exposures,) = (await infer(reading, {config.base_feed: symbol})).values()
+    if any(e.kind == "feed" for e in exposures):
+        return "USD", Currency(PRICE_UNIT)
+    usd = await read_answer(reading, reading.market.quote_feed)
+    return symbol, Currency(PRICE_UNIT, usd)
+
+
+async def read_exposures(
+    reading: Reading, state: CometState, quote: str
+) -> Mapping[str, Sequence[Exposure]]:
+    """What moves each price."""
+    config = state.config
+    feeds = {config.base_asset: config.base_feed} | {a.asset: a.price_feed for a in config.assets}
+    exposures = await resolve(
+        reading,
+        {
+            token: Price(GET_PRICE.call(reading.pool, feed), feed, state.symbols[token])
+            for token, feed in feeds.items()
+        },
+    )
+    return exposures if quote == "USD" else await exposures_in_usd(reading, exposures)
 
 
 def _reserve_rows(reading: Reading, state: CometState) -> list[Reserve]:

@@ -15,6 +15,7 @@ import msgspec
 from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
@@ -37,6 +38,7 @@ from chainwatch.lending.protocols.compound_v3.market import (
     bonus_bps,
     bps,
     read_config,
+    read_exposures,
     read_market_view,
 )
 from chainwatch.lending.sources import publish
@@ -149,6 +151,11 @@ class Comet(LendingProtocol[_CometPosition]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, _CometPosition]
     ) -> MarketView:
         return await read_market_view(reading, opened.context)
+
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        return await read_exposures(reading, view.state, view.rules.quote)
 
     def value(self, state: CometState, account: str, position: _CometPosition) -> Valued:
         config, prices = state.config, state.prices

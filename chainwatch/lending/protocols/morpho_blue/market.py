@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,12 @@ from chainwatch.lending.integers import WAD
 from chainwatch.lending.protocol import FIX_MARKET, NO_ADDRESS, Currency, scoped_name
 from chainwatch.lending.protocols.morpho_blue import arithmetic
 from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE, BorrowTotals
-from chainwatch.lending.protocols.morpho_blue.oracle import OracleReading, read_oracles
+from chainwatch.lending.protocols.morpho_blue.oracle import (
+    OraclePrice,
+    OracleReading,
+    read_oracles,
+    read_sides,
+)
 from chainwatch.tables.lending import Reserve
 
 MORPHO = Contract("morpho_blue", "Morpho Blue")
@@ -45,7 +50,7 @@ class MorphoMarket(msgspec.Struct, frozen=True):
     """One market at a block, interest accrued; `failure` says why nothing can be valued.
 
     `currency` counts its loan token, `worth` is the price of a whole collateral token in loan
-    tokens, `moves` are the factors by asset.
+    tokens.
     """
 
     market_id: str
@@ -58,7 +63,7 @@ class MorphoMarket(msgspec.Struct, frozen=True):
     price: int | None
     failure: str
     currency: Currency
-    moves: dict[str, tuple[Exposure, ...]]
+    worth: float | None
 
     @property
     def loan_key(self) -> str:
@@ -137,7 +142,6 @@ def _market(
     worth = None
     if price is not None and not failure:
         worth = price / ORACLE_SCALE * (collateral.unit / loan.unit)
-    moves = oracles.moves(params.oracle, collateral.symbol, worth)
     loan_usd = None if failure else oracles.loan_usd(params.oracle, worth)
     return MorphoMarket(
         market_id=market_id,
@@ -150,11 +154,23 @@ def _market(
         price=price,
         failure=failure,
         currency=Currency(loan.unit, loan_usd),
-        moves={
-            scoped_name(token.address, market_id): exposures
-            for token, exposures in zip((collateral, loan), moves, strict=True)
-        },
+        worth=worth,
     )
+
+
+async def read_exposures(
+    reading: Reading, markets: Mapping[str, MorphoMarket]
+) -> dict[str, Sequence[Exposure]]:
+    """The factors of each market's collateral and loan token."""
+    sides = await read_sides(
+        reading,
+        {i: OraclePrice(m.oracle, m.collateral.symbol, m.worth) for i, m in markets.items()},
+    )
+    return {
+        key: exposures
+        for i, market in markets.items()
+        for key, exposures in zip((market.collateral_key, market.loan_key), sides[i], strict=True)
+    }
 
 
 async def _read_tokens(reading: Reading, addresses: Iterable[str]) -> dict[str, MarketToken]:

@@ -17,6 +17,7 @@ from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log, Reverted
 from chainwatch.lending import close_rules
+from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
@@ -39,6 +40,7 @@ from chainwatch.lending.protocols.morpho_blue.arithmetic import ORACLE_SCALE
 from chainwatch.lending.protocols.morpho_blue.market import (
     MORPHO,
     MorphoMarket,
+    read_exposures,
     read_markets,
     read_params,
     require_morpho,
@@ -136,7 +138,6 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         return MarketView(
             state=markets,
             reserves=[row for m in markets.values() for row in reserve_rows(reading, m)],
-            exposures={asset: e for m in markets.values() for asset, e in m.moves.items()},
             rules=Rules(
                 profile=self.protocol,
                 close_rule=close_rules.WHOLE,
@@ -148,6 +149,11 @@ class Morpho(LendingProtocol[_MorphoPosition]):
             notes=notes,
             notes_prices=True,
         )
+
+    async def read_exposures(
+        self, reading: Reading, view: MarketView
+    ) -> Mapping[str, Sequence[Exposure]]:
+        return await read_exposures(reading, view.state)
 
     def value(
         self, state: Mapping[str, MorphoMarket], account: str, position: _MorphoPosition
