@@ -154,6 +154,20 @@ class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     notes_prices: bool = False
 
 
+class DebtTotal(msgspec.Struct, frozen=True):
+    """What all accounts owe of an asset, by the contract's own sum.
+
+    `counted` says what the sum is of, `column` which column of Leg it adds up: scaled, or one
+    that the protocol stores beside it. `raw` is the debt in token units.
+    """
+
+    asset: str
+    counted: str
+    total: int
+    raw: int
+    column: str = "scaled"
+
+
 class Stored(msgspec.Struct, Generic[P], frozen=True):
     """An account of a stored snapshot: its row, its legs, and the position they hold."""
 
@@ -214,6 +228,10 @@ class LendingProtocol(ABC, Generic[P]):
     def stored_position(self, account: Account, legs: Sequence[Leg]) -> P:
         """The position that stored rows hold."""
 
+    def balances(self, position: P) -> Any:
+        """What is held and owed, equal for positions that are: without what is 0, in no order."""
+        return position
+
     async def refresh(
         self, reading: Reading, opened: Opened, carried: Mapping[str, P]
     ) -> Mapping[str, P]:
@@ -226,6 +244,12 @@ class LendingProtocol(ABC, Generic[P]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, P]
     ) -> MarketView:
         """The market's own state, with what the valuation of these positions needs."""
+
+    @abstractmethod
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> Sequence[DebtTotal]:
+        """What the contracts say that all accounts owe together, by asset."""
 
     @abstractmethod
     async def read_exposures(

@@ -15,6 +15,7 @@ from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
     Account,
     ChainLiquidation,
+    DebtFound,
     EMode,
     Factor,
     Leg,
@@ -28,7 +29,7 @@ from chainwatch.tables.lending import (
 
 P = TypeVar("P")
 
-POSITION_TABLES = (Scan, Touch, Snapshot, Reserve, EMode, Factor, Account, Leg, Orphan)
+POSITION_TABLES = (Scan, Touch, Snapshot, Reserve, EMode, Factor, DebtFound, Account, Leg, Orphan)
 
 
 def publish(lending: LendingProtocol[P], module: str) -> None:

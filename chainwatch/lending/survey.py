@@ -6,6 +6,7 @@ last snapshot keeps what was read of it; the market's own state is read anew eac
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -14,15 +15,18 @@ import msgspec
 from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
+from chainwatch.lending.completeness import incomplete, missing_debt
 from chainwatch.lending.parts import read_in_parts
 from chainwatch.lending.protocol import LendingProtocol, Opened, Stored, name_of
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
 from chainwatch.lending.snapshots import Stamp, base_snapshot
 from chainwatch.lending.valuation import missing_prices, snapshot_rows
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, Leg, Scan, Snapshot
+from chainwatch.tables.lending import Account, DebtFound, Leg, Scan, Snapshot
 
 SCOPES = ("borrowers", "all")
+# Of each asset and side, how many accounts that no event named are read again.
+HOLDERS_READ_AGAIN = 2
 
 P = TypeVar("P")
 
@@ -120,6 +124,45 @@ async def read_positions(
     return positions
 
 
+async def _read_what_moved(
+    feed: Feed,
+    lending: LendingProtocol[P],
+    reading: Reading,
+    opened: Opened,
+    held: Mapping[str, P],
+    carried: Mapping[str, Stored[P]],
+) -> dict[str, P]:
+    """Carried accounts whose balances may have changed without an event, read again.
+
+    Balances of a rebasing token (Aave v2's astETH) change every day, and no event says so. A few
+    holders of each asset are read again; where a position differs, so are all that hold any asset
+    of it.
+    """
+    holders: dict[tuple[str, str], list[str]] = {}
+    for name, stored in carried.items():
+        for leg in stored.legs:
+            holders.setdefault((leg.asset, leg.side), []).append(name)
+    pick = random.Random(reading.block.hash)
+    sample = {
+        name
+        for names in holders.values()
+        for name in pick.sample(sorted(names), min(len(names), HOLDERS_READ_AGAIN))
+    }
+    again = await read_positions(feed, lending, reading, opened, sorted(sample))
+    differ = [
+        name for name in sample if lending.balances(again[name]) != lending.balances(held[name])
+    ]
+    assets = {leg.asset for name in differ for leg in carried[name].legs}
+    if not assets:
+        return {}
+    names = {name for (asset, _), others in holders.items() if asset in assets for name in others}
+    feed.note(
+        f"{reading.market.name}: balances of {len(differ)} account(s) changed without an event: "
+        f"{len(names)} accounts that hold the same assets are read again"
+    )
+    return await read_positions(feed, lending, reading, opened, sorted(names))
+
+
 async def _require_no_accounts(
     lending: LendingProtocol[P], reading: Reading, opened: Opened, scans: Sequence[Scan]
 ) -> None:
@@ -151,6 +194,8 @@ async def _rows(
     held = {name: s.position for name, s in carried.items()}
     if held:
         held |= await lending.refresh(reading, opened, held)
+        moved = await _read_what_moved(feed, lending, reading, opened, held, carried)
+        fresh = {**fresh, **moved}
     read_blocks = {name: s.row.read_block for name, s in carried.items()}
     read_blocks |= dict.fromkeys(fresh, reading.block.number)
     positions = {**held, **fresh}
@@ -158,9 +203,14 @@ async def _rows(
     missing = [] if view.notes_prices else missing_prices(reading.market, view.reserves)
     for note in (*missing, *view.notes):
         feed.note(note)
-    valued = (
+    valued = [
         (name, read_blocks[name], lending.value(view.state, name, positions[name]))
         for name in sorted(positions)
-    )
+    ]
     exposures = await lending.read_exposures(reading, view)
-    return snapshot_rows(stamp, opened.revision, view, exposures, valued)
+    totals = await lending.debt_totals(reading, opened, view)
+    rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
+    symbols = {r.asset: r.symbol for r in view.reserves}
+    for row in incomplete(row for row in rows if isinstance(row, DebtFound)):
+        feed.note(f"{reading.market.name}: only {missing_debt(row, symbols)} was found")
+    return rows

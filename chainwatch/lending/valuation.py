@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from chainwatch.chain.markets import Market
+from chainwatch.lending.completeness import debt_found
 from chainwatch.lending.exposures import NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
-from chainwatch.lending.protocol import MarketView, Valued, name_parts
+from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
 from chainwatch.lending.snapshots import Stamp
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -24,7 +25,8 @@ def snapshot_rows(
     revision: int,
     view: MarketView,
     exposures: Mapping[str, Sequence[Exposure]],
-    valued: Iterable[tuple[str, int, Valued]],
+    totals: Sequence[DebtTotal],
+    valued: Sequence[tuple[str, int, Valued]],
 ) -> list[Row]:
     """The market's rows, each account with its legs, then the Snapshot row.
 
@@ -35,6 +37,7 @@ def snapshot_rows(
         for row in (*view.reserves, *view.emodes)
     ]
     rows += _factor_rows(stamp, exposures)
+    rows += debt_found(stamp, view, totals, (figures.legs for _, _, figures in valued))
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     accounts = failed = 0
     for name, read_block, figures in valued:

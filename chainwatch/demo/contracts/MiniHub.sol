@@ -12,6 +12,7 @@ contract MiniHub {
     }
 
     mapping(uint256 => Asset) internal assets;
+    mapping(uint256 => mapping(address => uint256)) public getSpokeDrawnShares;
 
     function list(uint256 assetId, uint256 rate, uint256 assetsPerShare) external {
         assets[assetId] = Asset(1e27, rate, block.timestamp, assetsPerShare);
@@ -19,6 +20,11 @@ contract MiniHub {
 
     function setAssetsPerShare(uint256 assetId, uint256 ray) external {
         assets[assetId].assetsPerShare = ray;
+    }
+
+    /// The stand-in of a spoke tells what its users have drawn.
+    function setDrawnShares(uint256 assetId, uint256 shares) external {
+        getSpokeDrawnShares[assetId][msg.sender] = shares;
     }
 
     function getAssetDrawnIndex(uint256 assetId) external view returns (uint256) {

@@ -4,6 +4,7 @@ pragma solidity ^0.8.20;
 interface IHubSide {
     function getAssetDrawnIndex(uint256 assetId) external view returns (uint256);
     function previewRemoveByShares(uint256 assetId, uint256 shares) external view returns (uint256);
+    function setDrawnShares(uint256 assetId, uint256 shares) external;
 }
 
 interface IFeed {
@@ -202,7 +203,7 @@ contract MiniSpoke {
 
     function borrow(uint256 reserveId, uint120 shares, uint120 premium, int200 offset, address user) external {
         UserPosition storage p = positions[reserveId][user];
-        drawn[reserveId] = drawn[reserveId] + shares - p.drawnShares;
+        setDrawn(reserveId, drawn[reserveId] + shares - p.drawnShares);
         (p.drawnShares, p.premiumShares, p.premiumOffsetRay) = (shares, premium, offset);
         emit Borrow(reserveId, msg.sender, user, shares, shares);
     }
@@ -221,15 +222,20 @@ contract MiniSpoke {
         require(getUserAccountData(user).healthFactor < 1e18, "healthy");
         PremiumDelta memory none;
         positions[debt][user].drawnShares -= taken[1];
-        drawn[debt] -= taken[1];
+        setDrawn(debt, drawn[debt] - taken[1]);
         positions[collateral][user].suppliedShares -= taken[3];
         emit LiquidationCall(
             collateral, debt, user, msg.sender, false, taken[0], taken[1], none, taken[2], taken[3], taken[3]
         );
         if (!deficit) return;
         emit ReportDeficit(debt, user, positions[debt][user].drawnShares, none);
-        drawn[debt] -= positions[debt][user].drawnShares;
+        setDrawn(debt, drawn[debt] - positions[debt][user].drawnShares);
         positions[debt][user].drawnShares = 0;
+    }
+
+    function setDrawn(uint256 reserveId, uint256 shares) internal {
+        drawn[reserveId] = shares;
+        IHubSide(reserves[reserveId].hub).setDrawnShares(reserves[reserveId].assetId, shares);
     }
 
     /// a · b / c with all 512 bits in between, by long division: slow, and short.

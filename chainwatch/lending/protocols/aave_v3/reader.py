@@ -21,6 +21,7 @@ from chainwatch.lending.liquidations import event_row
 from chainwatch.lending.oracles import Price, exposures_in_usd, resolve
 from chainwatch.lending.protocol import (
     NO_ADDRESS,
+    DebtTotal,
     Figure,
     LegValue,
     LendingProtocol,
@@ -52,6 +53,7 @@ from chainwatch.lending.protocols.aave_v3.categories import (
     read_listing_categories,
     read_priced_categories,
 )
+from chainwatch.lending.protocols.aave_v3.debts import read_debt_totals
 from chainwatch.lending.protocols.aave_v3.event_prices import price_events
 from chainwatch.lending.protocols.aave_v3.oracle import (
     GET_ASSET_PRICE,
@@ -141,6 +143,13 @@ class AavePool(LendingProtocol[PoolPosition]):
     def stored_position(self, account: Account, legs: Sequence[Leg]) -> PoolPosition:
         return stored_position(account, legs)
 
+    def balances(self, position: PoolPosition) -> Any:
+        return position.emode, {
+            h.asset: (h.collateral or 0, h.debt or 0, h.stable)
+            for h in position.holdings
+            if h.collateral or h.debt or h.stable
+        }
+
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, PoolPosition]
     ) -> MarketView:
@@ -169,6 +178,11 @@ class AavePool(LendingProtocol[PoolPosition]):
                 quote_usd=oracle.currency.usd,
             ),
         )
+
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> list[DebtTotal]:
+        return await read_debt_totals(reading, opened.context, view.state.reserves)
 
     async def read_exposures(
         self, reading: Reading, view: MarketView

@@ -22,6 +22,7 @@ from chainwatch.lending.liquidations import event_row, priced_row
 from chainwatch.lending.oracles import Price, resolve
 from chainwatch.lending.protocol import (
     Currency,
+    DebtTotal,
     Figure,
     LegValue,
     LendingProtocol,
@@ -42,6 +43,7 @@ from chainwatch.lending.protocols.aave_v4.spoke import (
     SpokePosition,
     SpokeReserve,
     SpokeState,
+    read_debt_totals,
     read_state,
     read_terms,
 )
@@ -145,6 +147,9 @@ class Spoke(LendingProtocol[SpokePosition]):
             )
         return held
 
+    def balances(self, position: SpokePosition) -> Any:
+        return {n: held for n, held in position.items() if held.using or held.drawn}
+
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, SpokePosition]
     ) -> MarketView:
@@ -159,6 +164,11 @@ class Spoke(LendingProtocol[SpokePosition]):
                 base_decimals=arithmetic.VALUE_DECIMALS,
             ),
         )
+
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> list[DebtTotal]:
+        return await read_debt_totals(reading, view.state)
 
     async def read_exposures(
         self, reading: Reading, view: MarketView

@@ -22,6 +22,7 @@ from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
     NO_ADDRESS,
     Currency,
+    DebtTotal,
     Figure,
     LegValue,
     LendingProtocol,
@@ -120,6 +121,9 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
             )
         return held
 
+    def balances(self, position: ComptrollerPosition) -> Any:
+        return {c: held for c, held in position.items() if held.c_tokens or held.borrow}
+
     async def refresh(
         self, reading: Reading, opened: Opened, carried: Mapping[str, ComptrollerPosition]
     ) -> dict[str, ComptrollerPosition]:
@@ -155,6 +159,16 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
             ),
             notes=notes,
         )
+
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> list[DebtTotal]:
+        """totalBorrows of each cToken, with interest as stored; single borrows are rounded down."""
+        owed = await reading.ask([TOTAL_BORROWS(c) for c in opened.context])
+        return [
+            DebtTotal(asset=c, counted="borrows", total=total, raw=total)
+            for c, total in zip(opened.context, owed, strict=True)
+        ]
 
     async def read_exposures(
         self, reading: Reading, view: MarketView

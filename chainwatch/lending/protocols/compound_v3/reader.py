@@ -19,6 +19,7 @@ from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.integers import ChainReverts
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
+    DebtTotal,
     Figure,
     LegValue,
     LendingProtocol,
@@ -151,6 +152,22 @@ class Comet(LendingProtocol[_CometPosition]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, _CometPosition]
     ) -> MarketView:
         return await read_market_view(reading, opened.context)
+
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> list[DebtTotal]:
+        """Comet.totalsBasic: the sum of negative principals."""
+        (totals,) = await reading.ask([TOTALS_BASIC(reading.pool)])
+        state: CometState = view.state
+        owed = arithmetic.present_value(-totals.total_borrow_base, state.accrued)
+        return [
+            DebtTotal(
+                asset=state.config.base_asset,
+                counted="borrow principal",
+                total=totals.total_borrow_base,
+                raw=max(-owed, 0),
+            )
+        ]
 
     async def read_exposures(
         self, reading: Reading, view: MarketView

@@ -22,6 +22,7 @@ from chainwatch.lending.integers import WAD
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
     Currency,
+    DebtTotal,
     Figure,
     LegValue,
     LendingProtocol,
@@ -149,6 +150,20 @@ class Morpho(LendingProtocol[_MorphoPosition]):
             notes=notes,
             notes_prices=True,
         )
+
+    async def debt_totals(
+        self, reading: Reading, opened: Opened, view: MarketView
+    ) -> list[DebtTotal]:
+        """Borrow shares of each market in which an account was found, as Morpho counts them."""
+        return [
+            DebtTotal(
+                asset=market.loan_key,
+                counted="borrow shares",
+                total=market.totals.shares,
+                raw=market.totals.assets,
+            )
+            for market in view.state.values()
+        ]
 
     async def read_exposures(
         self, reading: Reading, view: MarketView
