@@ -12,6 +12,7 @@
 -- column: x multiple trigger price over the price now; null without a trigger
 -- column: trigger_price price the factor's value at which the account becomes liquidatable; null without a trigger
 -- column: tolerance fraction relative uncertainty of x from the contract's integer rounding; null but for down and up
+-- column: recovers_at multiple price over the price now at which an account that is liquidatable now is not any more; null for others, and where no price makes it so
 -- column: hf hf collateral times thresholds over debt, at the oracle's prices; null without debt or a price
 -- column: collateral_usd usd collateral now; null without a price
 -- column: debt_usd usd debt now; null without a price
@@ -46,14 +47,14 @@
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
--- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, or above a cap); n/a = no price, or a price divided by the factor
+-- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, above a cap or below a floor); n/a = no price, or a price divided by the factor or not linear in it
 -- note: x_full: x at the health factor from which down all of a debt may be repaid, full_close_below_hf of the snapshot (0.95 where that is null; 1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
--- show: market account position factor direction x trigger_price hf collateral_usd debt_usd tolerance
+-- show: market account position factor direction x trigger_price recovers_at hf collateral_usd debt_usd tolerance
 WITH asset_move AS (
-  SELECT snapshot, asset, beta, own_beta, cap_x, factor, factor_price, unit_usd
+  SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
@@ -76,6 +77,8 @@ WITH asset_move AS (
            AS moving_usd,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
+         CASE WHEN NOT coalesce(l.category_priced, false) THEN m.floor_x END AS floor_x,
+         coalesce(m.step, 0e0) AS step,
          l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
          -- Of balances worth the same, the one with the higher threshold counts as the largest.
          l.usd * (1e0 + 1e-12 * l.lt_bps / 10000e0 + 1e-13 * coalesce(m.beta, 0e0)
@@ -100,8 +103,9 @@ WITH asset_move AS (
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd / (1e0 + bonus) END)         AS cover1,
     min(CASE WHEN side <> 'debt' THEN lt END) AS lt_min,
     max(CASE WHEN side <> 'debt' THEN lt END) AS lt_max,
-    max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x,
-    max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN 1e-8 * amount / usd ELSE 0e0 END) AS tick,
+    max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x, max(floor_x) AS floor_x,
+    -- Prices have 8 decimals or more; what they are made of may have rounded more coarsely.
+    max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN greatest(1e-8 * amount / usd, step) ELSE 0e0 END) AS tick,
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
     max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
     max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
@@ -162,7 +166,8 @@ WITH asset_move AS (
     CASE WHEN truncation = 0e0 THEN x_near
          WHEN slope > 0e0 THEN greatest(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step))
          ELSE least(coalesce(x_on_step, x_at_end), coalesce(x_at_end, x_on_step)) END AS x_raw,
-    CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) + 1e-9 ELSE 0e0 END AS x_min,
+    greatest(CASE WHEN beta_max > 1e0 THEN 1e0 - 1e0 / nullif(beta_max, 0e0) + 1e-9 ELSE 0e0 END,
+             coalesce(floor_x + 1e-9, 0e0)) AS x_min,
     least(coalesce(CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END, cap_x),
           coalesce(cap_x, CASE WHEN beta_min < 0e0 THEN 1e0 - 1e0 / nullif(beta_min, 0e0) END))
       - 1e-9 AS x_max
@@ -207,6 +212,9 @@ SELECT market, account, position, factor, direction,
        CASE WHEN direction IN ('down', 'up')
             THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
+       CASE WHEN direction = 'now' AND (d0 - a0) / nullif(a1 - d1, 0e0) > x_min
+                 AND (x_max IS NULL OR (d0 - a0) / nullif(a1 - d1, 0e0) < x_max)
+            THEN (d0 - a0) / nullif(a1 - d1, 0e0) END AS recovers_at,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
        c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
        d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,

@@ -8,6 +8,7 @@ is rejected, so that a reader that requests more than was recorded fails instead
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import threading
 import zlib
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 RECORDING = Path(__file__).with_name("recording.json.gz")
 _NOT_RECORDED = -32_001
+
+
+# Contract → calldata → answer, by block number.
+Calls = dict[int, dict[str, dict[str, str]]]
+# A recording has no bytecode: every contract has this code.
+_CODE = "0x00"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -49,8 +56,10 @@ class DemoMarket(msgspec.Struct, frozen=True):
 class Recording(msgspec.Struct):
     """What a chain answered. `calls` is block number → contract → calldata → answer.
 
-    An answer is 0x hex; one that starts with "!" is the data of a revert. `stops` are the block
-    numbers at which the story pauses, `markets` is name → where it stands.
+    An answer is 0x hex; one that starts with "!" is the data of a revert. `accesses` is the same
+    for access lists: calldata → contract → number of slots. `overridden` are calls under a state
+    override: block number → what was overridden → contract → calldata → answer. `stops` are the
+    block numbers at which the story pauses, `markets` is name → where it stands.
     """
 
     chain_id: int
@@ -58,7 +67,9 @@ class Recording(msgspec.Struct):
     stops: list[int]
     headers: list[Header]
     logs: list[dict[str, Any]]
-    calls: dict[int, dict[str, dict[str, str]]]
+    calls: Calls
+    accesses: dict[int, dict[str, dict[str, dict[str, int]]]] = {}
+    overridden: dict[int, dict[str, dict[str, dict[str, str]]]] = {}
     note: str = ""
 
 
@@ -72,12 +83,15 @@ def load(path: Path = RECORDING) -> Recording:
 
 def save(recording: Recording, path: Path = RECORDING) -> None:
     """Write a recording; the same content gives the same bytes, in whatever order it was asked."""
-    ordered = {
-        number: {to: dict(sorted(calls.items())) for to, calls in sorted(kept.items())}
-        for number, kept in sorted(recording.calls.items())
-    }
-    data = msgspec.json.encode(msgspec.structs.replace(recording, calls=ordered))
+    data = msgspec.json.encode(_sorted(msgspec.to_builtins(recording)))
     path.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
+
+
+def _sorted(value: Any) -> Any:
+    """The same with the keys of every mapping in order."""
+    if isinstance(value, dict):
+        return {key: _sorted(inner) for key, inner in sorted(value.items())}
+    return [_sorted(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _Http(ThreadingHTTPServer):
@@ -175,7 +189,9 @@ class Player(_Server):
             case "eth_getCode":
                 return self._code(params[0], self._number(params[1]))
             case "eth_call":
-                return self._call(params[0]["to"], params[0]["data"], self._number(params[1]))
+                return self._call(*params)
+            case "eth_createAccessList":
+                return self._access(params[0], self._number(params[1]))
         raise _Refused(-32_601, f"a recording does not know {method}")
 
     def _number(self, where: Any) -> int:
@@ -204,19 +220,33 @@ class Player(_Server):
             address.lower() == place.pool and number >= place.deployment_block
             for place in self.recording.markets.values()
         )
-        return "0x00" if there else "0x"
+        there = there or address.lower() in self.recording.accesses.get(number, {}).get("code", {})
+        return _CODE if there else "0x"
 
-    def _call(self, to: str, data: str, number: int) -> str:
+    def _access(self, call: dict[str, str], number: int) -> dict[str, Any]:
+        kept = self.recording.accesses.get(number, {}).get(call["to"].lower(), {})
+        access = kept.get(call["data"])
+        if access is None:
+            raise _Refused(_NOT_RECORDED, f"no access list recorded at block {number}")
+        slots = {a: [f"0x{i:064x}" for i in range(n)] for a, n in access.items()}
+        return {"accessList": [{"address": a, "storageKeys": s} for a, s in slots.items()]}
+
+    def _call(self, call: dict[str, str], where: Any, overrides: Any = None) -> str:
+        to, data, number = call["to"], call["data"], self._number(where)
+        answers = self.recording.calls.get(number, {})
+        if overrides:
+            key = _overrides_key(overrides, {_CODE})
+            answers = self.recording.overridden.get(number, {}).get(key, {})
         if to.lower() != MULTICALL3.lower():
-            answer = self._recorded(to, data, number)
+            answer = self._recorded(answers, to, data, number)
             if answer.startswith("!"):
                 raise _Refused(3, "execution reverted", answer[1:])
             return answer
         inner = _inner_calls(bytes.fromhex(data[2:]))
-        return _aggregate([self._recorded(target, call, number) for target, call in inner])
+        return _aggregate([self._recorded(answers, *one, number) for one in inner])
 
-    def _recorded(self, to: str, data: str, number: int) -> str:
-        answer = self.recording.calls.get(number, {}).get(to.lower(), {}).get(data)
+    def _recorded(self, answers: dict[str, dict[str, str]], to: str, data: str, number: int) -> str:
+        answer = answers.get(to.lower(), {}).get(data)
         if answer is None:
             raise _Refused(_NOT_RECORDED, f"nothing recorded for {data[:10]} at block {number}")
         return answer
@@ -230,14 +260,23 @@ class ChainRecorder(_Server):
         self._node = node
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
-        self.calls: dict[int, dict[str, dict[str, str]]] = {}
+        self._codes: set[str] = set()
+        self._recording = Recording(0, {}, [], [], [], {})
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         # Several collectors ask at once, and there is one connection to the node.
         with self._lock:
             answer: dict[str, Any] = self._node.post(request)
-            if request["method"] == "eth_call" and request["params"][0].get("data", "0x") != "0x":
-                self._keep(request["params"], answer)
+            params = request["params"]
+            match request["method"]:
+                case "eth_call" if len(params) > 2 or params[0].get("data", "0x") != "0x":
+                    self._keep(params, answer)
+                case "eth_createAccessList" if "result" in answer:
+                    self._keep_access(params, answer["result"])
+                case "eth_getCode" if answer.get("result", "0x") != "0x":
+                    self._codes.add(answer["result"])
+                    codes = self._recording.accesses.setdefault(self._number(params[1]), {})
+                    codes.setdefault("code", {})[params[0].lower()] = {}
         return answer
 
     def finish(self, markets: dict[str, DemoMarket], stops: list[int], note: str) -> Recording:
@@ -254,7 +293,9 @@ class ChainRecorder(_Server):
                 for h in headers
             ],
             logs=[_log(log, after=stops[0]) for log in self._node.logs(last=stops[-1])],
-            calls=self.calls,
+            calls=self._recording.calls,
+            accesses=self._recording.accesses,
+            overridden=self._recording.overridden,
             note=note,
         )
 
@@ -264,7 +305,10 @@ class ChainRecorder(_Server):
             number = self._number(params[1])
         except RpcError:
             return  # a probe with a hash that no block has
-        kept = self.calls.setdefault(number, {})
+        kept = self._recording.calls.setdefault(number, {})
+        if len(params) > 2:
+            key = _overrides_key(params[2], self._codes)
+            kept = self._recording.overridden.setdefault(number, {}).setdefault(key, {})
         if to != MULTICALL3.lower():
             reverted = answer.get("error")
             kept.setdefault(to, {})[data] = (
@@ -279,7 +323,17 @@ class ChainRecorder(_Server):
             )
             kept.setdefault(target, {})[call] = text
 
+    def _keep_access(self, params: list[Any], answer: dict[str, Any]) -> None:
+        if answer.get("error"):
+            return
+        kept = self._recording.accesses.setdefault(self._number(params[1]), {})
+        kept.setdefault(params[0]["to"].lower(), {})[params[0]["data"]] = {
+            entry["address"].lower(): len(entry["storageKeys"]) for entry in answer["accessList"]
+        }
+
     def _number(self, where: Any) -> int:
+        if where == "latest":
+            where = self._node.rpc("eth_blockNumber")
         if isinstance(where, str):
             return int(where, 16)
         block_hash: str = where["blockHash"]
@@ -289,6 +343,12 @@ class ChainRecorder(_Server):
                 raise RpcError(f"no block {block_hash}")
             self._numbers[block_hash] = int(block["number"], 16)
         return self._numbers[block_hash]
+
+
+def _overrides_key(overrides: dict[str, dict[str, str]], own: set[str]) -> str:
+    """A name for a state override set; `own` are codes of contracts, which are not in a recording."""
+    codes = {a.lower(): _CODE if o["code"] in own else o["code"] for a, o in overrides.items()}
+    return hashlib.sha256(json.dumps(codes, sort_keys=True).encode()).hexdigest()[:32]
 
 
 _LOG_FIELDS = ("address", "topics", "data", "blockNumber", "blockHash", "logIndex", "removed")

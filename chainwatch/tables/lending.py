@@ -229,9 +229,8 @@ class Factor(Row, frozen=True, kw_only=True):
     ] = None
     known: Annotated[
         str,
-        "measured: the contract that carries the factor was made to answer otherwise and the price "
-        "read again; inferred: by getters of the price source; unknown: what moves the price is "
-        "not known",
+        "measured (the feed was made to answer otherwise), inferred (by getters of the price "
+        "source) or unknown: how it is known what moves the price",
     ] = "inferred"
     step: Annotated[
         float, "relative error of the price by rounding, as far as it was measured; else 0"

@@ -15,21 +15,24 @@
 -- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the asset does not move
 -- column: unit_usd usd USD per unit of the factor; null for MARKET and where the price is divided by it
 -- column: cap_x multiple multiple of the factor's value above which the price stops following it; null without a cap
+-- column: floor_x multiple multiple of the factor's value below which the price stops following it; null without a floor
+-- column: known text measured, inferred or unknown: how what moves the asset is known; null where it does not move
+-- column: step fraction relative error of the price by rounding, as far as it was measured; else 0
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
 -- note: volatile: feeds in USD, except currencies, tokens of currencies and metals; ratios, fixed prices and unknown sources are constant unless given a beta
 -- note: own_beta: part of beta that belongs to the named factor itself (none for MARKET)
--- note: betas add up where an asset's price is a product of several factors; beta is null where the price is divided by the factor, as it is not linear then
+-- note: betas add up where an asset's price is a product of several factors; beta is null where the price is divided by the factor or follows it in another way that is not linear
 -- portable: yes
 WITH asset_factor AS (
   SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
-         f.factor, f.kind, f.beta, f.cap_x, lower(f.factor) = lower($p_factor) AS is_own,
+         f.factor, f.kind, f.beta, f.cap_x, f.floor_x, f.known, f.step, lower(f.factor) = lower($p_factor) AS is_own,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor END AS own_factor,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.kind END AS own_kind,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor_price END AS own_price,
          CASE WHEN lower(f.factor) = lower($p_factor)
-              THEN CASE f.kind WHEN 'ratio' THEN r.price_usd WHEN 'inverse' THEN NULL
+              THEN CASE f.kind WHEN 'ratio' THEN r.price_usd WHEN 'inverse' THEN NULL WHEN 'nonlinear' THEN NULL
                    ELSE f.factor_price END END AS own_unit_usd,
          lower($p_factor) = 'market' AS whole_market,
          split_part(split_part(',' || lower(replace($p_betas, ' ', '')) || ',',
@@ -42,7 +45,7 @@ WITH asset_factor AS (
     CASE WHEN is_own AND NOT whole_market THEN 1e0
          WHEN given_beta <> '' THEN CAST(given_beta AS DOUBLE)
          WHEN NOT whole_market THEN 0e0
-         WHEN kind NOT IN ('feed', 'inverse') OR factor LIKE '%/%' THEN 0e0
+         WHEN kind NOT IN ('feed', 'inverse', 'nonlinear') OR factor LIKE '%/%' OR factor LIKE 'feed:%' THEN 0e0
          WHEN regexp_matches(upper(factor), 'USD|^(AG)?EUR|^DAI$|^GHO$|^FRAX$|^MIM$|^FEI$|^MAI$|^DOLA$|^BOLD$|^(GBP|CHF|JPY|AUD|CAD|SGD|NZD|CNY|KRW|BRL|MXN|TRY|ZAR|IDR|PHP|NGN|KES|XOF|COP)|^(XAU|XAG|PAXG)')
            THEN 0e0
          ELSE 1e0 END AS moved_by,
@@ -55,8 +58,8 @@ WITH asset_factor AS (
   WINDOW here AS (PARTITION BY snapshot)
 )
 SELECT market, symbol, asset,
-       CASE WHEN max(CASE WHEN kind = 'inverse' AND moved_by <> 0e0 THEN 1 ELSE 0 END) = 0
-              OR sum(beta * moved_by) = 0e0
+       CASE WHEN max(CASE WHEN moved_by = 0e0 THEN 0 WHEN kind = 'nonlinear' THEN 2 WHEN kind = 'inverse' THEN 1
+                     ELSE 0 END) < CASE WHEN sum(beta * moved_by) = 0e0 THEN 2 ELSE 1 END
             THEN sum(beta * moved_by) END AS beta,
        sum(CASE WHEN is_own AND NOT whole_market THEN beta ELSE 0e0 END) AS own_beta,
        max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 'MARKET' ELSE named END END)
@@ -67,6 +70,11 @@ SELECT market, symbol, asset,
          AS factor_price,
        max(CASE WHEN moved_by <> 0e0 AND NOT whole_market THEN named_unit_usd END) AS unit_usd,
        min(CASE WHEN moved_by > 0e0 THEN 1e0 + (cap_x - 1e0) / moved_by END) AS cap_x,
+       max(CASE WHEN moved_by > 0e0 THEN 1e0 + (floor_x - 1e0) / moved_by END) AS floor_x,
+       -- Of several, the one that is known worst.
+       CASE max(CASE WHEN moved_by = 0e0 THEN 0 WHEN known = 'measured' THEN 1 WHEN known = 'unknown' THEN 3 ELSE 2 END)
+         WHEN 1 THEN 'measured' WHEN 2 THEN 'inferred' WHEN 3 THEN 'unknown' END AS known,
+       max(CASE WHEN moved_by <> 0e0 THEN coalesce(step, 0e0) ELSE 0e0 END) AS step,
        block_number, block_time, snapshot
 FROM moving
 GROUP BY market, symbol, asset, block_number, block_time, snapshot
