@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from chainwatch.chain.markets import scrubbed
 from chainwatch.collect.feed import Job, JobFeed, Listener, Outcome, Progress, Run
+from chainwatch.collect.predictions import PredictedWall
 from chainwatch.collect.source import Batch
 from chainwatch.collect.writer import (
     Clock,
@@ -175,15 +176,16 @@ async def verify(
     *,
     sample: int | None = None,
     independent: bool = False,
+    walls: Sequence[PredictedWall] = (),
 ) -> tuple[Verification, list[Row]]:
-    """Compare a job's newest snapshot with the chain and store the result."""
+    """Compare a job's newest snapshot, and these walls of it, with the chain; store the result."""
     if job.source.verify is None:
         raise ValueError(f"{job.source.name} cannot be verified")
     store.require()
     async with Http(authorities=settings.ca_file) as http:
         writer = Writer(store, job.source.name, job.target, lambda load: None)
         feed = JobFeed(Run(store, settings, progress), http, job, writer)
-        result, mismatches = await job.source.verify(feed, sample, independent)
+        result, mismatches = await job.source.verify(feed, sample, independent, walls)
         await writer.add(Batch([*mismatches, result]))
         await writer.flush()
     return result, mismatches

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chainwatch.chain.markets import Market
     from chainwatch.chain.tokens import Token
     from chainwatch.collect.document import Raw
+    from chainwatch.collect.predictions import PredictedWall
     from chainwatch.net.http import Http
 
 
@@ -113,10 +114,17 @@ class Feed(Protocol):
 
 
 class Verify(Protocol):
-    """Compares one stored snapshot with the chain: the result, with its mismatches."""
+    """Compares one stored snapshot, and its walls, with the chain.
+
+    Gives the result, with a row for each proof of a wall and for each mismatch.
+    """
 
     async def __call__(
-        self, feed: Feed, sample: int | None, independent: bool
+        self,
+        feed: Feed,
+        sample: int | None,
+        independent: bool,
+        walls: Sequence[PredictedWall],
     ) -> tuple[Verification, list[Row]]: ...
 
 

@@ -118,11 +118,17 @@ class _Network:
 
     def verify(self, job: Job) -> int:
         from chainwatch.collect import runner
+        from chainwatch.commands.collect import mismatch_summary
+        from chainwatch.reports.wall_proof import predict_walls
+        from chainwatch.tables.lending import Mismatch
 
         session = get_session()
-        result, _ = run(runner.verify(session.store, session.settings, job, session.teller))
-        if result.mismatched:
-            raise CheckFailed(f"{result.mismatched} account(s) differ from the chain")
+        walls = predict_walls(session.store, job.target)
+        result, rows = run(
+            runner.verify(session.store, session.settings, job, session.teller, walls=walls)
+        )
+        if mismatches := [row for row in rows if isinstance(row, Mismatch)]:
+            raise CheckFailed(mismatch_summary(mismatches))
         return int(result.checked)
 
 

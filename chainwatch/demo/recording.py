@@ -346,7 +346,7 @@ class ChainRecorder(_Server):
 
 
 def _overrides_key(overrides: dict[str, dict[str, str]], own: set[str]) -> str:
-    """A name for a state override set; `own` are codes of contracts, which are not in a recording."""
+    """A name for a state override set; `own` are codes of contracts, which no recording has."""
     codes = {a.lower(): _CODE if o["code"] in own else o["code"] for a, o in overrides.items()}
     return hashlib.sha256(json.dumps(codes, sort_keys=True).encode()).hexdigest()[:32]
 

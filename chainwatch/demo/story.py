@@ -28,10 +28,11 @@ from chainwatch.lake.faults import writing
 from chainwatch.lake.store import Store
 from chainwatch.reports import cascade, chart, run
 from chainwatch.reports.cascade_basis import CascadeTerms
+from chainwatch.reports.wall_proof import predict_walls
 from chainwatch.settings import Settings
 from chainwatch.show.document import Report
 from chainwatch.tables.exchange import ExchangeLiquidation
-from chainwatch.tables.lending import Factor, Snapshot
+from chainwatch.tables.lending import Factor, Mismatch, Snapshot, WallProof
 
 # Of each factor's book: units on offer within 1 % and traded in a day, small as the market is.
 BOOKS = (("BTC", 0.5, 40.0), ("ETH", 400.0, 60_000.0))
@@ -168,14 +169,22 @@ def _read(store: Store, settings: Settings, voice: Progress, stage: Stage) -> No
     ]
     runner.raise_failures(asyncio.run(runner.collect(store, settings, jobs, voice)))
     for job in jobs:
-        result, wrong = asyncio.run(runner.verify(store, settings, job, voice))
+        walls = predict_walls(store, job.target)
+        result, rows = asyncio.run(runner.verify(store, settings, job, voice, walls=walls))
         voice.note(
             f"{job.target}, block {result.block_number}: {result.checked - result.mismatched}/"
             f"{result.checked} accounts equal to the chain "
             f"({_COMPARED_FIGURES[job.source.protocol]})"
         )
+        proofs = [row for row in rows if isinstance(row, WallProof)]
+        voice.note(
+            f"{job.target}: the contracts asked at {len(proofs)} other prices within calls: "
+            f"{sum(p.checked - p.mismatched for p in proofs):,}/"
+            f"{sum(p.checked for p in proofs):,} verdicts and figures as predicted"
+        )
+        wrong = sum(isinstance(row, Mismatch) for row in rows)
         if wrong:
-            raise CheckFailed(f"{result.mismatched} accounts differ from the chain")
+            raise CheckFailed(f"{wrong} figures differ from the chain")
 
 
 _COMPARED_FIGURES = {

@@ -22,8 +22,8 @@ class Elasticity(msgspec.Struct, frozen=True):
 
     `beta`: 1 + beta · (x - 1), and 1/x for -1. Above `cap_x` and below `floor_x` the price stays as
     it is there. `linear` is False where no such form holds: no figure may follow from it then, and
-    `beta` is the power of x, or the slope around 1. `scale`: the source's value counts as this part of
-    it, where the price is at its cap already. `step` is the relative error of integers.
+    `beta` is the power of x, or the slope around 1. `scale`: where the price is at its cap already,
+    the source counts as this part of its value. `step` is the relative error of integers.
     """
 
     beta: float

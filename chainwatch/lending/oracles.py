@@ -97,12 +97,12 @@ async def exposures_in_usd(
 ) -> dict[str, tuple[Exposure, ...]]:
     """Exposures of a market that counts in another currency, by the factors that move USD values.
 
-    The market table names that currency's feed in USD, such as ETH / USD. Every price is multiplied by it: an
-    asset priced at a fixed number of ETH moves with ETH, an asset divided by ETH does not. A price
-    in ETH of a kind of ETH (stETH / ETH, by its feed's own name) stays a ratio. Any other price in
-    ETH (USDC / ETH) falls as ETH rises, so that its USD value stays: it is a factor of its own. A
-    health factor is the same in either currency. Without a feed whose description names both sides
-    the exposures are returned unchanged.
+    The market table names that currency's feed in USD, such as ETH / USD. Every price is multiplied
+    by it: an asset priced at a fixed number of ETH moves with ETH, an asset divided by ETH does
+    not. A price in ETH of a kind of ETH (stETH / ETH, by its feed's own name) stays a ratio. Any
+    other price in ETH (USDC / ETH) falls as ETH rises, so that its USD value stays: it is a factor
+    of its own. A health factor is the same in either currency. Without a feed whose description
+    names both sides the exposures are returned unchanged.
     """
     unchanged = {asset: tuple(factors) for asset, factors in exposures.items()}
     feed = reading.market.quote_feed

@@ -17,7 +17,7 @@ from chainwatch.chain import abi
 from chainwatch.chain.contract import Contract, Function
 from chainwatch.chain.overrides import scaled
 from chainwatch.chain.reading import Reading
-from chainwatch.chain.types import MULTICALL3, Access, Call, Reverted
+from chainwatch.chain.types import MULTICALL3, Access, Call, Overrides, Reverted
 from chainwatch.lending.elasticity import DECIDING, PROBES, Elasticity, measure_elasticity
 from chainwatch.lending.price_sources import FEED, LATEST_ANSWER, LATEST_ROUND_DATA, MAX_DECIMALS
 from chainwatch.text import contract_text
@@ -273,3 +273,16 @@ def _answer(key: str, answer: bytes | Reverted, candidates: Mapping[str, Leaf]) 
         return None
     value = abi.signed(abi.word(answer, 1))
     return value if value > 0 else None
+
+
+async def scaling_overrides(reading: Reading, moves: Mapping[str, Fraction]) -> Overrides:
+    """The override set under which each of these contracts answers as many times what it does."""
+    addresses = sorted(moves)
+    candidates = await _read_candidates(reading, addresses)
+    codes = await reading.rpc.codes(addresses, reading.block)
+    overrides: dict[str, bytes] = {}
+    for address in addresses:
+        if code := codes[address]:
+            unknown = candidates[address].call is None
+            overrides |= scaled(address, code, moves[address], SCALED_WORDS, any_number=unknown)
+    return overrides

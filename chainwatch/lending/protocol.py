@@ -142,7 +142,8 @@ class Valued(msgspec.Struct, frozen=True, kw_only=True):
 class MarketView(msgspec.Struct, frozen=True, kw_only=True):
     """A market at a block: its rows, and the `state` by which accounts are valued.
 
-    Rows have no snapshot yet (`Reading.row`). `notes` are what the user is told beside missing prices, or with them where `notes_prices` is set.
+    Rows have no snapshot yet (`Reading.row`). `notes` are what the user is told beside missing
+    prices, or with them where `notes_prices` is set.
     """
 
     state: Any

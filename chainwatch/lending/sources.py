@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
+from chainwatch.collect.predictions import PredictedWall
 from chainwatch.collect.source import Batch, Feed, Source, register, verifier
 from chainwatch.lending.liquidations import record_liquidations
 from chainwatch.lending.protocol import LendingProtocol
@@ -43,9 +44,9 @@ def publish(lending: LendingProtocol[P], module: str) -> None:
         return record_liquidations(feed, lending)
 
     async def verify(
-        feed: Feed, sample: int | None, independent: bool
+        feed: Feed, sample: int | None, independent: bool, walls: Sequence[PredictedWall]
     ) -> tuple[Verification, list[Row]]:
-        return await verify_snapshot(feed, lending, sample, independent)
+        return await verify_snapshot(feed, lending, sample, independent, walls)
 
     register(
         Source(

@@ -50,6 +50,17 @@ def snapshot_rows(
     return rows
 
 
+def account_rows(
+    stamp: Stamp, view: MarketView, name: str, read_block: int, valued: Valued
+) -> tuple[Account, list[Leg]]:
+    """An account's row and those of its balances."""
+    decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
+    return (
+        _account_row(stamp, view, name, read_block, valued),
+        _leg_rows(stamp, view, name, decimals, valued),
+    )
+
+
 def missing_prices(market: Market, reserves: Sequence[Reserve]) -> list[str]:
     """A line about the assets without a price; none where all have one."""
     unpriced = [r for r in reserves if r.price is None]

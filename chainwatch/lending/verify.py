@@ -1,22 +1,32 @@
-"""A stored snapshot snapshot_sample with the chain at its block, figure by figure."""
+"""A stored snapshot compared with the chain at its block, figure by figure."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from chainwatch.chain.reading import Reading
+from chainwatch.collect.predictions import PredictedWall
 from chainwatch.collect.source import Feed
 from chainwatch.errors import UsageError
+from chainwatch.lending.completeness import incomplete
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.protocol import Figure, LendingProtocol, name_of, name_parts
 from chainwatch.lending.snapshots import newest_snapshot
 from chainwatch.lending.survey import stored_accounts
+from chainwatch.lending.wall_proof import prove_walls
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, Mismatch, Snapshot, Verification
+from chainwatch.tables.lending import (
+    Account,
+    DebtFound,
+    Mismatch,
+    Reserve,
+    Snapshot,
+    Verification,
+)
 
 P = TypeVar("P")
 
@@ -37,7 +47,7 @@ def choose_accounts(accounts: list[Account], sample: int | None, seed: str) -> l
 
 
 class SnapshotSample(msgspec.Struct, frozen=True):
-    """Accounts of a stored snapshot that are snapshot_sample with the chain at its block."""
+    """Accounts of a stored snapshot that are compared with the chain at its block."""
 
     snapshot: Snapshot
     reading: Reading
@@ -45,9 +55,13 @@ class SnapshotSample(msgspec.Struct, frozen=True):
 
 
 async def verify_snapshot(
-    feed: Feed, lending: LendingProtocol[P], sample: int | None, independent: bool
+    feed: Feed,
+    lending: LendingProtocol[P],
+    sample: int | None,
+    independent: bool,
+    walls: Sequence[PredictedWall],
 ) -> tuple[Verification, list[Row]]:
-    """Compare the newest snapshot with what the contracts say at its block.
+    """Compare the newest snapshot with what the contracts say at its block, and at other prices.
 
     `sample` limits the accounts: all with a health factor under 1.1, the rest sampled at random.
     `independent` reads through web3's own codecs and transport instead of ours. Raises UsageError
@@ -69,7 +83,31 @@ async def verify_snapshot(
         own = {name: accounts[name] for name in part}
         figures += await lending.chain_figures(reading, opened, own)
         feed.progress(f"{reading.market.name}: accounts verified", done, len(accounts))
-    return _compare(feed, snapshot_sample, figures, lending.method)
+    result, rows = _compare(feed, snapshot_sample, figures, lending.method)
+    rows += await _missing_debts(feed, snapshot_sample.snapshot)
+    if walls:
+        rows += await prove_walls(feed, lending, snapshot_sample.snapshot, reading, stored, walls)
+    return result, rows
+
+
+async def _missing_debts(feed: Feed, snapshot: Snapshot) -> list[Row]:
+    """A Mismatch for each asset of which less than nearly all debt was found."""
+    rows = await feed.stored(DebtFound, "snapshot = $s", s=snapshot.snapshot)
+    reserves = await feed.stored(Reserve, "snapshot = $s", s=snapshot.snapshot)
+    symbols = {r.asset: r.symbol for r in reserves}
+    return [
+        Mismatch(
+            snapshot=snapshot.snapshot,
+            market=snapshot.market,
+            block_number=snapshot.block_number,
+            verified_at=feed.now(),
+            account="",
+            figure=f"{row.counted} of {symbols.get(row.asset, row.asset)}",
+            ours=str(row.found),
+            chain=str(row.total),
+        )
+        for row in incomplete(rows)
+    ]
 
 
 async def _load_sample(feed: Feed, size: int | None) -> SnapshotSample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from chainwatch.text import suggest
 from chainwatch.units import UNITS, duration, price_text
 
 STALE_AFTER_SECONDS = 3_600
+# Below this share of an asset's debt accounts are missing (lending.completeness.LEAST_SHARE).
+FOUND_SHARE = 0.999
 
 LABEL = {
     "demo": "DEMO DATA from a local chain",
@@ -162,8 +165,43 @@ def market_line(market: Mapping[str, Any]) -> str:
     return (
         f"{market['market']} ({market['protocol']}{', ' + label if label else ''}): "
         f"block {market['block_number']} of {market['block_time']:%Y-%m-%d %H:%M:%S}Z, "
-        f"{age_words(market['age_seconds'])}; {verified_words(market)}; {coverage}"
+        f"{age_words(market['age_seconds'])}; {verified_words(market)}; "
+        + "; ".join([*_proof_words(market), coverage])
     )
+
+
+def _proof_words(market: Mapping[str, Any]) -> list[str]:
+    """Whether the walls were proven, what is inferred only, and how much of the debt was found."""
+    words = []
+    checked, prices = market["wall_checked"], market["wall_prices"]
+    if prices:
+        equal = checked - market["wall_mismatched"]
+        proven = (
+            f"triggers {equal:,}/{checked:,} as the contracts at {prices} prices "
+            f"({market['wall_factors']})"
+        )
+        words.append(f"WRONG: {proven}" if equal < checked else proven)
+    elif market["wall_status"]:
+        words.append(f"triggers not proven: {market['wall_status']}")
+    if market["inferred_assets"]:
+        assets = market["inferred_assets"] + (market["measured_assets"] or 0)
+        words.append(f"what moves {market['inferred_assets']} of {assets} prices is inferred")
+    if market["found_share"] is not None:
+        words.append(_found_words(market))
+    return words
+
+
+def _found_words(market: Mapping[str, Any]) -> str:
+    """The part of the debt that was found, rounded down; an asset of which much is missing."""
+    words = f"{_rounded_down(market['found_share'])} of the debt found"
+    least = market["least_found_share"]
+    if least >= FOUND_SHARE:
+        return words
+    return f"INCOMPLETE: {words}, {_rounded_down(least)} of {market['least_found']}"
+
+
+def _rounded_down(share: float) -> str:
+    return f"{math.floor(share * 10_000 + 1e-6) / 100:.2f} %"
 
 
 def feed_states(catalog: Catalog, window: Mapping[str, object], venue: str) -> list[dict[str, Any]]:

@@ -367,6 +367,28 @@ class Verification(Row, frozen=True, kw_only=True):
     endpoint: Annotated[str, "host that answered, keys removed"]
 
 
+class WallProof(Row, frozen=True, kw_only=True):
+    """A factor moved within a call on the chain's own contracts: accounts as predicted, or not."""
+
+    table = "wall_proofs"
+    key = ("snapshot", "factor", "x", "verified_at")
+
+    snapshot: Annotated[str, "snapshot whose triggers were checked"]
+    market: Annotated[str, "market"]
+    block_number: Annotated[int, "block at which the contracts were asked"]
+    factor: Annotated[str, "factor that was moved; empty where nothing could be asked"]
+    x: Annotated[float | None, "price over the price now; null where nothing could be asked"]
+    feeds: Annotated[str, "contracts that were made to answer x times as much"] = ""
+    verified_at: Annotated[datetime, "when the check ended"]
+    checked: Annotated[int, "accounts compared: verdict, and the figures of the protocol's views"]
+    mismatched: Annotated[int, "accounts in which any of them differs"]
+    undecided: Annotated[
+        int, "accounts whose verdict is not predicted: at their trigger, or without one"
+    ]
+    status: Annotated[str, "ok, or why nothing could be asked"] = "ok"
+    endpoint: Annotated[str, "host that answered, keys removed"]
+
+
 class Mismatch(Row, frozen=True, kw_only=True):
     """One figure in which a snapshot and the chain differ."""
 
@@ -379,6 +401,8 @@ class Mismatch(Row, frozen=True, kw_only=True):
     verified_at: Annotated[datetime, "when the check ended"]
     account: Annotated[str, "account address"]
     position: Position = ""
-    figure: Annotated[str, "collateral, debt or health factor"]
+    figure: Annotated[
+        str, "collateral, debt, health factor or verdict; of a wall with the factor and x before it"
+    ]
     ours: Annotated[str, "integer computed here, or n/a (reason)"]
     chain: Annotated[str, "the chain's integer, or the error of its call"]

@@ -1,0 +1,282 @@
+"""The wall proven: what is predicted at other prices, beside what the contracts say at them.
+
+Within a call the feeds of a factor answer x times what they do (`chain.overrides`). The market is
+read anew under that, by the same code, and its accounts are asked for: verdicts have to be those
+that the triggers predict, and every figure the contracts', as integers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+from typing import TypeVar
+
+import msgspec
+
+from chainwatch.chain.reading import Reading
+from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
+from chainwatch.collect.source import Feed
+from chainwatch.lending.parts import in_parts
+from chainwatch.lending.price_sources import pair
+from chainwatch.lending.probing import scaling_overrides
+from chainwatch.lending.protocol import (
+    Figure,
+    LendingProtocol,
+    Opened,
+    Stored,
+    Valued,
+    name_parts,
+    scoped_name,
+)
+from chainwatch.lending.snapshots import Stamp
+from chainwatch.lending.valuation import account_rows
+from chainwatch.tables.base import Row
+from chainwatch.tables.lending import Factor, Mismatch, Snapshot, WallProof
+
+P = TypeVar("P")
+
+NEAR = 200  # accounts asked for on account of their trigger, for each price
+OTHERS = 100  # and of the rest
+# Prices to ask at, over the price now, where few accounts have a trigger.
+USUAL = {"down": (0.95, 0.85, 0.7), "up": (1.1, 1.3)}
+QUANTILES = {"down": (0.2, 0.5, 0.8), "up": (0.3, 0.7)}
+# How near its trigger an account is not asked for: rounding of the price, and of an average
+# threshold to 1 bp, decide there.
+LEAST_DISTANCE = 3e-4
+
+
+class _Prover(msgspec.Struct, frozen=True):
+    """What all proofs of a snapshot have in common."""
+
+    feed: Feed
+    snapshot: Snapshot
+    reading: Reading
+    opened: Opened
+    verified_at: datetime
+
+    def proof(self, factor: str, x: float | None, **figures: object) -> WallProof:
+        return WallProof(
+            snapshot=self.snapshot.snapshot,
+            market=self.snapshot.market,
+            block_number=self.snapshot.block_number,
+            factor=factor,
+            x=x,
+            verified_at=self.verified_at,
+            endpoint=self.reading.rpc.host,
+            **figures,  # type: ignore[arg-type]
+        )
+
+    def mismatch(self, name: str, figure: str, ours: str, chain: str) -> Mismatch:
+        account, position = name_parts(name)
+        return Mismatch(
+            snapshot=self.snapshot.snapshot,
+            market=self.snapshot.market,
+            block_number=self.snapshot.block_number,
+            verified_at=self.verified_at,
+            account=account,
+            position=position,
+            figure=figure,
+            ours=ours,
+            chain=chain,
+        )
+
+
+async def prove_walls(
+    feed: Feed,
+    lending: LendingProtocol[P],
+    snapshot: Snapshot,
+    reading: Reading,
+    accounts: Mapping[str, Stored[P]],
+    walls: Sequence[PredictedWall],
+) -> list[Row]:
+    """A WallProof for each factor and price, with a Mismatch for each figure that differs.
+
+    Where the endpoint takes no state overrides, one WallProof says so.
+    """
+    opened = await lending.open(reading)
+    prover = _Prover(feed, snapshot, reading, opened, feed.now())
+    if not await reading.rpc.can_override():
+        reason = "n/a (the endpoint takes no state overrides)"
+        return [prover.proof("", None, checked=0, mismatched=0, undecided=0, status=reason)]
+    factors = await feed.stored(Factor, "snapshot = $s", s=snapshot.snapshot)
+    rows: list[Row] = []
+    for wall in walls:
+        for x in prices_to_ask(wall.triggers):
+            rows += await _prove(prover, lending, accounts, wall, factors, x)
+            feed.progress(f"{snapshot.market}: {wall.factor} × {x:.4g}", 1, 1)
+    return rows
+
+
+def prices_to_ask(triggers: Sequence[PredictedTrigger]) -> list[float]:
+    """Where to ask: between triggers, at some of their quantiles; multiples of the price now."""
+    chosen: list[float] = []
+    for direction, quantiles in QUANTILES.items():
+        reached = sorted(
+            t.x for t in triggers if t.direction == direction and t.x and 0.02 < t.x < 50
+        )
+        if len(reached) <= len(quantiles):
+            between = [_middle(reached, i) for i in range(len(reached))]
+            usual = USUAL[direction]
+            chosen += (between + [x for x in usual if x not in between])[: len(usual)]
+        else:
+            places = [int(q * (len(reached) - 1)) for q in quantiles]
+            chosen += [_middle(reached, i) for i in places]
+    return sorted(dict.fromkeys(round(x, 6) for x in chosen))
+
+
+def _middle(ordered: Sequence[float], i: int) -> float:
+    """Between a trigger and the next one that is clearly farther away, or a little past it."""
+    here = ordered[i]
+    for other in ordered[i + 1 :]:
+        if other > here * (1 + 4 * LEAST_DISTANCE):
+            return (here + other) / 2
+    return here * (1 + 1e-2)
+
+
+def predicted_verdict(trigger: PredictedTrigger, x: float) -> bool | None:
+    """Whether the account is liquidatable at x; None where that is not predicted."""
+    if trigger.direction in ("n/a", "outside"):
+        return None
+    if trigger.x_min is not None and x <= trigger.x_min:
+        return None
+    if trigger.x_max is not None and x >= trigger.x_max:
+        return None
+    if trigger.direction == "now":
+        return _still_liquidatable(trigger.recovers_at, x)
+    if trigger.direction not in ("down", "up") or trigger.x is None:
+        return False
+    if abs(x / trigger.x - 1) <= max(LEAST_DISTANCE, trigger.tolerance or 0.0):
+        return None
+    return x < trigger.x if trigger.direction == "down" else x > trigger.x
+
+
+def _still_liquidatable(recovers_at: float | None, x: float) -> bool | None:
+    """Of an account that is liquidatable now: not on the other side of where it recovers."""
+    if recovers_at is None:
+        return None
+    if abs(x / recovers_at - 1) <= LEAST_DISTANCE or 1 - LEAST_DISTANCE <= recovers_at <= 1:
+        return None
+    return (x < recovers_at) == (recovers_at > 1)
+
+
+async def _prove(
+    prover: _Prover,
+    lending: LendingProtocol[P],
+    accounts: Mapping[str, Stored[P]],
+    wall: PredictedWall,
+    factors: Iterable[Factor],
+    x: float,
+) -> list[Row]:
+    move = Fraction(x).limit_denominator(10**6)
+    overrides = await scaling_overrides(
+        prover.reading, feed_moves(factors, wall.factor, move, prover.reading.market.quote_feed)
+    )
+    reading = msgspec.structs.replace(prover.reading, overrides=overrides)
+    predicted = {scoped_name(t.account, t.position): predicted_verdict(t, x) for t in wall.triggers}
+    names = _to_ask(wall.triggers, x, prover.snapshot.block_hash)
+    held = {name: accounts[name] for name in names if name in accounts}
+    where = f"{wall.factor} × {x:.6g}"
+    mismatches: list[Row] = []
+    wrong: set[str] = set()
+    undecided = 0
+    moved, figures = await _read_moved(prover, lending, reading, held)
+    for figure in figures:
+        if figure.ours != figure.chain:
+            wrong.add(figure.account)
+            mismatches.append(_differing(prover, where, figure))
+    for name, valued in moved.items():
+        expected = predicted[name]
+        if expected is None or valued.liquidatable is None:
+            undecided += 1
+        elif expected != valued.liquidatable:
+            wrong.add(name)
+            verdicts = [_verdict(expected), _verdict(valued.liquidatable)]
+            mismatches.append(prover.mismatch(name, f"{where}: verdict", *verdicts))
+    proof = prover.proof(
+        wall.factor,
+        x,
+        checked=len(moved),
+        mismatched=len(wrong),
+        undecided=undecided,
+        feeds=" ".join(sorted(a for a in overrides if a in _feeds(factors))),
+    )
+    return [*mismatches, proof]
+
+
+async def _read_moved(
+    prover: _Prover,
+    lending: LendingProtocol[P],
+    reading: Reading,
+    held: Mapping[str, Stored[P]],
+) -> tuple[dict[str, Valued], list[Figure]]:
+    """Accounts valued at the moved prices, and these figures beside the contracts'."""
+    opened = await lending.open(reading)
+    positions = {name: stored.position for name, stored in held.items()}
+    view = await lending.read_market(reading, opened, positions)
+    stamp = Stamp(
+        snapshot=prover.snapshot.snapshot,
+        reading=reading,
+        read_at=prover.verified_at,
+        scope=prover.snapshot.scope,
+        accounts_read=0,
+        based_on=None,
+    )
+    moved: dict[str, Valued] = {}
+    figures: list[Figure] = []
+    for _, part in in_parts(list(held)):
+        stored: dict[str, Stored[P]] = {}
+        for name in part:
+            valued = moved[name] = lending.value(view.state, name, positions[name])
+            row, legs = account_rows(stamp, view, name, held[name].row.read_block, valued)
+            stored[name] = Stored(row, legs, positions[name])
+        figures += await lending.chain_figures(reading, opened, stored)
+    return moved, figures
+
+
+def _to_ask(triggers: Sequence[PredictedTrigger], x: float, seed: str) -> list[str]:
+    """The accounts whose triggers are nearest, and some others, the same for the same block."""
+    near = sorted(
+        (t for t in triggers if t.direction in ("down", "up") and t.x),
+        key=lambda t: (abs((t.x or 1.0) / x - 1), t.account, t.position),
+    )[:NEAR]
+    chosen = {scoped_name(t.account, t.position) for t in near}
+    rest = sorted({scoped_name(t.account, t.position) for t in triggers} - chosen)
+    pick = random.Random(f"{seed} {x}")
+    return [*sorted(chosen), *pick.sample(rest, min(OTHERS, len(rest)))]
+
+
+def feed_moves(
+    factors: Iterable[Factor], factor: str, x: Fraction, quote_feed: str | None
+) -> dict[str, Fraction]:
+    """By feed, what its answer is multiplied by as a factor moves.
+
+    A feed of the factor itself is multiplied. Where a market counts in that factor (its quote feed
+    prices it), a feed that gives another asset in units of it is divided: that asset's value in
+    USD stays. What is a kind of the factor keeps its exchange rate.
+    """
+    moves: dict[str, Fraction] = {}
+    rows = list(factors)
+    counts_in = any(f.factor == factor and f.feed == quote_feed for f in rows)
+    for row in rows:
+        names = pair(row.description)
+        if row.factor == factor:
+            moves.update(dict.fromkeys(row.feed.split(), x))
+        elif counts_in and names and names[1] == factor and factor not in names[0]:
+            moves.update(dict.fromkeys(row.feed.split(), 1 / x))
+    return moves
+
+
+def _feeds(factors: Iterable[Factor]) -> set[str]:
+    return {feed for row in factors for feed in row.feed.split()}
+
+
+def _differing(prover: _Prover, where: str, figure: Figure) -> Mismatch:
+    ours = figure.why_not_ours if figure.ours is None else str(int(figure.ours))
+    chain = "reverted" if figure.chain is None else str(int(figure.chain))
+    return prover.mismatch(figure.account, f"{where}: {figure.name}", ours, chain)
+
+
+def _verdict(liquidatable: bool) -> str:
+    return "liquidatable" if liquidatable else "not liquidatable"
