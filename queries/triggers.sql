@@ -47,7 +47,7 @@
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
--- note: direction: now = liquidatable already, by the contract's verdict if there is one; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, above a cap or below a floor); n/a = no price, or a price divided by the factor or not linear in it
+-- note: direction: now = liquidatable already, by the contract's verdict if there is one, with the interest that a liquidation accrues first; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, above a cap or below a floor); n/a = no price, or a price divided by the factor or not linear in it
 -- note: x_full: x at the health factor from which down all of a debt may be repaid, full_close_below_hf of the snapshot (0.95 where that is null; 1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
@@ -176,8 +176,9 @@ WITH asset_move AS (
   SELECT s.*,
     CASE WHEN s.unpriced = 1 THEN 'n/a'
          WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
-         -- The contract's verdict decides, and within 1e-9 of the threshold its own integer.
-         WHEN coalesce(e.liquidatable,
+         -- The contract's verdict decides, with the interest that a liquidation accrues first, and
+         -- within 1e-9 of the threshold its own integer.
+         WHEN coalesce(e.liquidatable_accrued, e.liquidatable,
                        CASE WHEN abs(s.m1) <= 1e-9 * (s.d0 + s.d1) THEN e.hf_wad < 1000000000000000000 END,
                        s.m1 < 0e0) THEN 'now'
          WHEN s.beta_max = 0e0 AND s.beta_min = 0e0 THEN 'flat'

@@ -20,6 +20,7 @@ import pytest
 
 from chainwatch.collect import runner
 from chainwatch.collect.feed import Job, Outcome
+from chainwatch.collect.predictions import PredictedWall
 from chainwatch.collect.registry import find
 from chainwatch.demo.aave import AaveMarket
 from chainwatch.demo.chain import DEPLOYER, decode, encode
@@ -30,6 +31,7 @@ from chainwatch.lake.store import Store
 from chainwatch.lending.close_rules import RESERVE_HALF, CloseRule
 from chainwatch.lending.integers import percent_mul, wad_div
 from chainwatch.lending.protocol import name_of
+from chainwatch.reports.wall_proof import predict_walls
 from chainwatch.settings import Settings
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Depth
@@ -44,6 +46,7 @@ from chainwatch.tables.lending import (
     Scan,
     Snapshot,
     Verification,
+    WallProof,
 )
 from chainwatch.tables.log import Load
 from tests.evm.rpc_proxy import Proxy, standing
@@ -457,7 +460,10 @@ class Watched:
         return self.snapshot()
 
     def verify(
-        self, sample: int | None = None, independent: bool = False
+        self,
+        sample: int | None = None,
+        independent: bool = False,
+        walls: Sequence[PredictedWall] = (),
     ) -> tuple[Verification, list[Row]]:
         return asyncio.run(
             runner.verify(
@@ -467,7 +473,20 @@ class Watched:
                 self.voice,
                 sample=sample,
                 independent=independent,
+                walls=walls,
             )
+        )
+
+    def prove(
+        self, walls: Sequence[PredictedWall] | None = None
+    ) -> tuple[list[WallProof], list[Mismatch]]:
+        """Have the contracts asked at other prices; by default at those of all walls."""
+        if walls is None:
+            walls = predict_walls(self.store, "local")
+        _, rows = self.verify(walls=walls)
+        return (
+            [row for row in rows if isinstance(row, WallProof)],
+            [row for row in rows if isinstance(row, Mismatch)],
         )
 
     def snapshot(self) -> Snapshot:
@@ -584,6 +603,15 @@ def refused_everywhere(watched: Watched) -> str:
     done = watched.cli("--quiet", "collect", watched.protocol, "--market", "local")
     assert (done.returncode, done.stderr.splitlines()) == (Exit.USAGE, [f"chainwatch: {text}"])
     return text
+
+
+def walls_hold(watched: Watched) -> int:
+    """Verdicts and figures of all walls are the contracts'; how many were decided."""
+    proofs, mismatches = watched.prove()
+    differ = [(m.account, m.position, m.figure, m.ours, m.chain) for m in mismatches]
+    assert differ == [], f"{len(differ)} of {sum(p.checked for p in proofs)}: {differ[:8]}"
+    assert {proof.status for proof in proofs} == {"ok"}
+    return sum(proof.checked - proof.undecided for proof in proofs)
 
 
 def missing_logs_are_refused(make: Callable[..., Watched], fill: Callable[[], object]) -> None:

@@ -187,12 +187,15 @@ async def _prove(
             wrong.add(figure.account)
             mismatches.append(_differing(prover, where, figure))
     for name, valued in moved.items():
-        expected = predicted[name]
-        if expected is None or valued.liquidatable is None:
+        expected, verdict = predicted[name], valued.liquidatable
+        # A liquidation accrues interest first, whatever a view says on what is stored.
+        if valued.liquidatable_accrued is not None:
+            verdict = valued.liquidatable_accrued
+        if expected is None or verdict is None:
             undecided += 1
-        elif expected != valued.liquidatable:
+        elif expected != verdict:
             wrong.add(name)
-            verdicts = [_verdict(expected), _verdict(valued.liquidatable)]
+            verdicts = [_verdict(expected), _verdict(verdict)]
             mismatches.append(prover.mismatch(name, f"{where}: verdict", *verdicts))
     proof = prover.proof(
         wall.factor,
@@ -214,6 +217,7 @@ async def _read_moved(
     """Accounts valued at the moved prices, and these figures beside the contracts'."""
     opened = await lending.open(reading)
     positions = {name: stored.position for name, stored in held.items()}
+    positions |= await lending.refresh(reading, opened, positions)
     view = await lending.read_market(reading, opened, positions)
     stamp = Stamp(
         snapshot=prover.snapshot.snapshot,

@@ -31,6 +31,7 @@ from tests.builders import (
     missing_logs_are_refused,
     refusal,
     same_positions,
+    walls_hold,
 )
 from tests.evm import operations
 from tests.evm.aave_lakes import USER, Lake, answers, borrower, holds, supply
@@ -162,6 +163,7 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
         aave_v3_arithmetic.stable_balance(aave_v2_arithmetic.PROFILE, s, now) for s in stables
     ]
 
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
     for name in ("account_counts", "account_totals", "scan_gaps", "unknown_assets"):

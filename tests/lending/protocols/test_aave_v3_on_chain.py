@@ -51,6 +51,7 @@ from tests.builders import (
     refused_everywhere,
     same_positions,
     tampered,
+    walls_hold,
 )
 from tests.evm import operations
 
@@ -169,6 +170,7 @@ def test_a_thousand_accounts_equal_the_chain(
     grown = [a for a in aged if (aged[a].debt_base or 0) > (rows[a].debt_base or 0)]
     assert len(grown) > 700
 
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
     for name in ("account_counts", "account_totals", "scan_gaps", "unknown_assets"):

@@ -34,6 +34,7 @@ from tests.builders import (
     refused_everywhere,
     same_positions,
     tampering_is_found,
+    walls_hold,
 )
 
 pytestmark = pytest.mark.contracts("stand-in")
@@ -246,6 +247,7 @@ def test_accounts_on_a_stand_in_equal_it_calm_fallen_and_a_year_later(
     assert snapshot.accounts_read == 0
     aged = holds(watched, snapshot)
     assert sum((aged[a].debt_base or 0) > (rows[a].debt_base or 0) for a in made) >= 120
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (150, 0, [])
     assert result.method == "getUserAccountData"

@@ -36,6 +36,7 @@ from tests.builders import (
     refused_everywhere,
     same_positions,
     tampering_is_found,
+    walls_hold,
 )
 from tests.evm import compound_v2_market as pool
 from tests.evm.compound_v2_market import LENDER, LIQUIDATOR, MANTISSA, USD, CompoundMarket
@@ -220,6 +221,7 @@ def test_accounts_equal_the_stand_in_through_a_fall_and_a_month(
     aged = holds(watched, snapshot)
     late = {a for a, row in aged.items() if row.liquidatable is not row.liquidatable_accrued}
     assert all(aged[a].liquidatable is False for a in late)
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
     assert result.method == "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"

@@ -46,6 +46,7 @@ from tests.builders import (
     refused_everywhere,
     same_positions,
     tampered,
+    walls_hold,
 )
 
 pytestmark = pytest.mark.contracts("stand-in")
@@ -304,6 +305,7 @@ def test_accounts_equal_the_stand_in_through_absorption(market: CometMarket, lak
     assert all(aged[a].liquidatable is False for a in late)
     assert sum((aged[a].debt_base or 0) > (rows[a].debt_base or 0) for a in aged) > 150
 
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
     assert result.method == "borrowBalanceOf, isLiquidatable"

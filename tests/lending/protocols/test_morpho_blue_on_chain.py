@@ -37,6 +37,7 @@ from tests.builders import (
     refused_everywhere,
     same_positions,
     tampering_is_found,
+    walls_hold,
 )
 from tests.evm import morpho_market as morpho
 from tests.evm.morpho_market import LIQUIDATOR, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
@@ -207,6 +208,7 @@ def test_positions_equal_the_stand_in_through_a_fall_and_a_year(
     assert snapshot.accounts_read == 0
     aged = holds(watched, snapshot)
     assert sum(aged[a].debt_base > rows[a].debt_base for a in aged) >= 80
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
     assert result.method == "position, liquidate (simulated)"

@@ -11,7 +11,7 @@ import pytest
 
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import AaveMarket
-from tests.builders import refusal, same_positions
+from tests.builders import refusal, same_positions, walls_hold
 from tests.evm.aave_lakes import Lake, answers, borrower, holds
 
 pytestmark = pytest.mark.contracts("published")
@@ -50,6 +50,7 @@ def test_accounts_on_spark_equal_the_chain(aave_market: AaveMarket, lake: Lakes)
     holds(watched, snapshot)
     aave_market.chain.increase_time(30 * DAY)
     rows = holds(watched, watched.collect())
+    assert walls_hold(watched) > 100
     result, mismatches = watched.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(rows), 0, [])
     # The same pool read as Aave v3 gives the same rows.
