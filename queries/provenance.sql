@@ -44,7 +44,7 @@ WITH newest AS (
   WHERE w.verified_at = w.newest_at
   GROUP BY w.snapshot
 ), assets AS (
-  SELECT f.snapshot, f.asset, min(CASE WHEN f.known = 'measured' THEN 1 ELSE 0 END) AS measured
+  SELECT f.snapshot, f.asset, min(CASE WHEN f.evidence = 'measured' THEN 1 ELSE 0 END) AS measured
   FROM newest AS n JOIN factors AS f ON f.snapshot = n.snapshot
   WHERE f.kind <> 'fixed'
   GROUP BY f.snapshot, f.asset

@@ -74,12 +74,19 @@ class StateReader:
             ("eth_createAccessList", [{"to": to, "data": "0x" + data.hex()}, hex(at.number)])
             for to, data in calls
         ]
+
+        async def look(endpoint: Endpoint) -> list[Access | None]:
+            answers = await endpoint.send(requests)
+            for answer in answers:
+                if isinstance(answer, RpcFault) and kind_of(answer) is not Kind.EVM:
+                    raise refusal(answer)
+            return [read_access(answer) for answer in answers]
+
         try:
-            # Many endpoints do not have the method: it is asked for once.
-            answers = await self._endpoints.ask(lambda e: e.send(requests), requests[0][0], tries=1)
+            # Many endpoints do not have the method: each is asked once.
+            return await self._endpoints.ask(look, requests[0][0], tries=1)
         except NetworkError:
             return [None] * len(calls)
-        return [read_access(answer) for answer in answers]
 
     async def codes(self, addresses: Sequence[str], at: Block) -> dict[str, bytes]:
         """The code of each address at this height."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Exposure(msgspec.Struct, frozen=True):
     price: float | None
     cap_x: float | None = None
     floor_x: float | None = None
-    known: str = INFERRED
+    evidence: str = INFERRED
     step: float = 0.0
 
 
@@ -60,7 +60,7 @@ def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
             feed=" ".join(dict.fromkeys(f"{other.feed} {exposure.feed}".split())),
             cap_x=min(caps, default=None),
             floor_x=max(floors, default=None),
-            known=other.known if other.known == exposure.known else INFERRED,
+            evidence=other.evidence if other.evidence == exposure.evidence else INFERRED,
             step=max(other.step, exposure.step),
         )
     # A power of zero with a cap on part of it holds up to the cap only.
@@ -70,6 +70,12 @@ def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
         if e.beta or e.cap_x is not None or e.floor_x is not None or e.kind == NONLINEAR
     )
     return left or tuple(fixed[:1]) or (UNIT,)
+
+
+def is_inferred(exposures: Mapping[str, Iterable[Exposure]]) -> bool:
+    """Whether no price of a market was measured, though some move."""
+    evidence = {e.evidence for own in exposures.values() for e in own if e.kind != FIXED}
+    return INFERRED in evidence and MEASURED not in evidence
 
 
 def convert_to_usd(exposures: Iterable[Exposure], currency: Exposure) -> tuple[Exposure, ...]:

@@ -46,11 +46,11 @@ def measured_exposures(
     exposures += [e for e in own_rates if e in left]
     if exposures:
         return combine(exposures)
-    if not any(slots.values()) or all(e.kind == FIXED for e in inferred):
+    if not any(slots.values()) or (inferred and all(e.kind == FIXED for e in inferred)):
         return tuple(e for e in inferred if e.kind == FIXED) or (
-            msgspec.structs.replace(UNIT, description="reads no storage", known=MEASURED),
+            msgspec.structs.replace(UNIT, description="reads no storage", evidence=MEASURED),
         )
-    return tuple(e for e in inferred if e.known == UNKNOWN)
+    return tuple(e for e in inferred if e.evidence == UNKNOWN)
 
 
 def _names(
@@ -108,6 +108,6 @@ def _exposure(leaf: Leaf, response: Elasticity, name: Exposure) -> Exposure:
         price=None if price is None else price * response.scale,
         cap_x=response.cap_x,
         floor_x=response.floor_x,
-        known=MEASURED,
+        evidence=MEASURED,
         step=response.step,
     )

@@ -249,7 +249,7 @@ def _feed(source: PriceSource) -> Exposure:
 
 def _unknown(address: str, description: str, price: float | None) -> Exposure:
     name = f"feed:{address}"
-    return Exposure(name, 1.0, "unknown", address, description, price, known=UNKNOWN)
+    return Exposure(name, 1.0, "unknown", address, description, price, evidence=UNKNOWN)
 
 
 def _fixed(source: PriceSource) -> Exposure:

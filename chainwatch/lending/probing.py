@@ -8,7 +8,7 @@ eth_createAccessList. Nothing is inferred from names of contracts or getters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 import msgspec
@@ -18,6 +18,7 @@ from chainwatch.chain.contract import Contract, Function
 from chainwatch.chain.overrides import scaled
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import MULTICALL3, Access, Call, Overrides, Reverted
+from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.elasticity import DECIDING, PROBES, Elasticity, measure_elasticity
 from chainwatch.lending.price_sources import FEED, LATEST_ANSWER, LATEST_ROUND_DATA, MAX_DECIMALS
 from chainwatch.text import contract_text
@@ -47,6 +48,8 @@ SCALED_WORDS = {LATEST_ANSWER.selector: 0, LATEST_ROUND_DATA.selector: 1} | {
 }
 _RATE_DECIMALS = 18
 _SHARE = 10**_RATE_DECIMALS
+# Bytes of contracts' own code in one request, where it has several: endpoints limit its size.
+LARGEST_CODE = 1 << 18
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -94,11 +97,16 @@ async def measure(reading: Reading, prices: Mapping[str, Call]) -> Measured | No
         return None
     consumers = {prices[n][0] for n in names} | {MULTICALL3}
     behind = sorted({c for access in touched.values() for c in access} - consumers)
-    candidates = await _read_candidates(reading, behind)
-    probing = _Probing(reading, {n: prices[n] for n in touched}, touched, candidates)
-    await probing.prepare()
-    await asyncio.gather(*(probing.probe(address) for address in behind))
-    return await probing.result()
+    try:
+        candidates = await _read_candidates(reading, behind)
+        probing = _Probing(reading, {n: prices[n] for n in touched}, touched, candidates)
+        await probing.run()
+    except Reorged:
+        raise
+    except NetworkError:
+        # An endpoint may refuse these calls alone, or old code; all else was read already.
+        return None
+    return probing.result()
 
 
 async def _read_candidates(reading: Reading, addresses: Sequence[str]) -> dict[str, Leaf]:
@@ -123,17 +131,33 @@ def _candidate(address: str, answers: Sequence[bytes | Reverted]) -> Leaf:
     text, decimals, answer, round_data, *rates = answers
     description = "" if isinstance(text, Reverted) else contract_text(text)
     places = DECIMALS.decode_or_none(decimals)
-    known = places if places is not None and places <= MAX_DECIMALS else None
-    for function, said, word in ((LATEST_ANSWER, answer, 0), (LATEST_ROUND_DATA, round_data, 1)):
-        if function.fits(said) and isinstance(said, bytes) and known is not None:
-            value = abi.signed(abi.word(said, word))
+    if places is not None and places > MAX_DECIMALS:
+        places = None
+    for function, raw, word in ((LATEST_ANSWER, answer, 0), (LATEST_ROUND_DATA, round_data, 1)):
+        if function.fits(raw) and isinstance(raw, bytes) and places is not None:
+            value = abi.signed(abi.word(raw, word))
             if value > 0:
-                return Leaf(address, description, function.call(address), value, known)
-    for rate, said in zip(RATES, rates, strict=True):
-        if rate.fits(said) and isinstance(said, bytes) and (value := abi.word(said, 0)):
+                return Leaf(address, description, function.call(address), value, places)
+    for rate, raw in zip(RATES, rates, strict=True):
+        if rate.fits(raw) and isinstance(raw, bytes) and (value := abi.word(raw, 0)):
             call = _rate_call(rate, address)
             return Leaf(address, description, call, value, _RATE_DECIMALS, is_rate=True)
     return Leaf(address, description, None, None, 0)
+
+
+class _Probe(msgspec.Struct, frozen=True):
+    """One contract whose answers are multiplied, and what may follow from it.
+
+    `keys` are prices, and contracts that answer as a feed or a rate.
+    """
+
+    address: str
+    keys: frozenset[str]
+    any_number: bool
+
+
+# What each key answers, by multiple; None where it reverts.
+_Moved = dict[str, dict[Fraction, int | None]]
 
 
 class _Probing:
@@ -147,86 +171,149 @@ class _Probing:
         candidates: Mapping[str, Leaf],
     ) -> None:
         self._reading = reading
-        self._prices = prices
         self._touched = touched
         self._candidates = candidates
+        self._sources = {a: c for a, c in candidates.items() if c.call}
+        self._calls = {**prices, **{a: c.call for a, c in self._sources.items() if c.call}}
+        self._prices = prices
         self._codes: Mapping[str, bytes] = {}
         self._before: dict[str, int] = {}
-        # By contract: the prices and the other contracts whose answers it changes.
-        self._moved: dict[str, dict[str, dict[Fraction, int | None]]] = {}
+        self._constants: frozenset[str] = frozenset()
+        self._moved: dict[str, _Moved] = {}
 
-    async def prepare(self) -> None:
-        """Read codes, and the prices as they are."""
-        addresses = list(self._candidates)
-        self._codes = await self._reading.rpc.codes(addresses, self._reading.block)
+    async def run(self) -> None:
+        """Read what is behind each contract too, multiply, and read again."""
+        probes = await self._prepare()
+        unmoved = await self._probe_all(probes)
+        # A contract may be asked for a number by another function than the one that is known.
+        again = [p for p in unmoved if not p.any_number and self._slots(p.address)]
+        await self._probe_all([msgspec.structs.replace(p, any_number=True) for p in again])
+
+    async def _prepare(self) -> list[_Probe]:
         answers = await self._reading.read(list(self._prices.values()))
         for name, answer in zip(self._prices, answers, strict=True):
             if (number := _number(answer)) is not None:
                 self._before[name] = number
+        self._before |= {a: c.answer for a, c in self._sources.items() if c.answer is not None}
+        sources = list(self._sources)
+        accesses = await self._reading.rpc.accesses(
+            [self._calls[a] for a in sources], self._reading.block
+        )
+        everything = set(self._candidates)
+        behind: dict[str, set[str]] = {n: set(a) for n, a in self._touched.items()}
+        for address, access in zip(sources, accesses, strict=True):
+            behind[address] = everything if access is None else set(access)
+        self._constants = frozenset(
+            address
+            for address, access in zip(sources, accesses, strict=True)
+            if access is not None and not any(access.values())
+        )
+        probes = []
+        for address, candidate in self._candidates.items():
+            # Code that reads no slot and answers as no feed is a library, what a proxy calls, or a
+            # constant.
+            if candidate.call is None and not self._slots(address):
+                continue
+            keys = frozenset(k for k in self._before if k != address and address in behind[k])
+            if keys & self._prices.keys():
+                probes.append(_Probe(address, keys, any_number=candidate.call is None))
+        self._codes = await self._reading.rpc.codes(
+            [p.address for p in probes], self._reading.block
+        )
+        return [p for p in probes if self._codes[p.address]]
 
-    async def probe(self, address: str) -> None:
-        """Multiply one contract's answers, and read what may follow from it."""
-        code = self._codes.get(address)
-        names = [n for n in self._before if address in self._touched[n]]
-        if not code or not names:
-            return
-        nearby = {c for n in names for c in self._touched[n]} - {address}
-        others = [c for c in self._candidates.values() if c.address in nearby and c.call]
-        calls = [self._prices[n] for n in names]
-        calls += [other.call for other in others if other.call]
-        before = {n: self._before[n] for n in names}
-        before |= {o.address: o.answer for o in others if o.answer is not None}
-        keys = [*names, *(o.address for o in others)]
-        moved: dict[str, dict[Fraction, int | None]] = {}
-        any_number = self._candidates[address].call is None
+    def _slots(self, address: str) -> int:
+        return max(access.get(address, 0) for access in self._touched.values())
+
+    async def _probe_all(self, probes: Sequence[_Probe]) -> list[_Probe]:
+        """Those that move nothing."""
+        groups = group_apart(probes, lambda p: len(self._codes[p.address]))
+        unmoved = await asyncio.gather(*(self._probe(group) for group in groups))
+        return [probe for own in unmoved for probe in own]
+
+    async def _probe(self, group: Sequence[_Probe]) -> list[_Probe]:
+        """Multiply the answers of several contracts that have nothing in front of them in common.
+
+        Those that move nothing are returned.
+        """
+        moved: dict[str, _Moved] = {p.address: {k: {} for k in p.keys} for p in group}
+        left, unmoved = list(group), []
         for i, x in enumerate(PROBES):
-            overrides = scaled(address, code, x, SCALED_WORDS, any_number=any_number)
-            answers = await self._reading.rpc.read(calls, self._reading.block, overrides)
-            for key, answer in zip(keys, answers, strict=True):
-                moved.setdefault(key, {})[x] = _answer(key, answer, self._candidates)
-            if i + 1 == DECIDING and all(
-                value == before[key] for key in keys for value in moved[key].values()
-            ):
-                return
-        self._moved[address] = {
+            await self._read_at(x, left, moved)
+            if i + 1 == DECIDING:
+                unmoved = [p for p in left if not self._changes(moved[p.address])]
+                left = [p for p in left if p not in unmoved]
+        for probe in left:
+            self._moved[probe.address] = self._changes(moved[probe.address])
+        return unmoved
+
+    async def _read_at(
+        self, x: Fraction, probes: Sequence[_Probe], moved: Mapping[str, _Moved]
+    ) -> None:
+        overrides: dict[str, bytes] = {}
+        for p in probes:
+            code = self._codes[p.address]
+            overrides |= scaled(p.address, code, x, SCALED_WORDS, any_number=p.any_number)
+        pairs = [(p.address, key) for p in probes for key in sorted(p.keys)]
+        calls = [self._calls[key] for _, key in pairs]
+        answers = await self._reading.rpc.read(calls, self._reading.block, overrides)
+        for (address, key), answer in zip(pairs, answers, strict=True):
+            moved[address][key][x] = _answer(key, answer, self._candidates)
+
+    def _changes(self, moved: _Moved) -> _Moved:
+        """What is not as it was, whole."""
+        return {
             key: by_x
             for key, by_x in moved.items()
-            if any(value != before[key] for value in by_x.values())
+            if any(value != self._before[key] for value in by_x.values())
         }
 
-    async def result(self) -> Measured:
-        leaves = await self._mark_constants(self._leaves())
-        responses: dict[str, dict[str, Elasticity]] = {name: {} for name in self._before}
-        for address, leaf in leaves.items():
-            for name, by_x in self._moved[address].items():
-                if name in responses:
-                    found = measure_elasticity(self._before[name], by_x, leaf.answer)
-                    if found is not None:
-                        responses[name][address] = found
+    def result(self) -> Measured:
+        responses: dict[str, dict[str, Elasticity]] = {
+            name: {} for name in self._prices if name in self._before
+        }
+        for name, address in self._leaves():
+            answer = self._candidates[address].answer
+            response = measure_elasticity(self._before[name], self._moved[address][name], answer)
+            if response is not None:
+                responses[name][address] = response
+        leaves = {
+            address: msgspec.structs.replace(
+                self._candidates[address], constant=address in self._constants
+            )
+            for own in responses.values()
+            for address in own
+        }
         return Measured(leaves, responses, self._touched)
 
-    def _leaves(self) -> dict[str, Leaf]:
-        """The contracts that move a price and are moved by no other.
+    def _leaves(self) -> list[tuple[str, str]]:
+        """By price, the contracts that move it and are moved by no other that does.
 
         A proxy and what is behind it are one leaf, the proxy: the same answer, under the same
         description. A contract without a known function is none where it only feeds one that is.
         """
-        known = [a for a in self._moved if self._candidates[a].call]
+        sources = [a for a in self._moved if a in self._sources]
         moved_by: dict[str, set[str]] = {
-            a: {b for b in known if b != a and a in self._moved[b]} for a in known
+            a: {b for b in sources if b != a and a in self._moved[b]} for a in sources
         }
-        for address in known:
+        for address in sources:
             inner = {b for b in moved_by[address] if not moved_by[b]}
             if len(moved_by[address]) == 1 and inner and self._same(address, *inner):
                 (behind,) = inner
                 for others in moved_by.values():
                     others.discard(behind)
                 moved_by[behind] = {address}
-        leaves = {a: self._candidates[a] for a in known if not moved_by[a]}
-        for address in self._moved.keys() - set(known):
-            if not self._moved[address].keys() & leaves.keys():
-                leaves[address] = self._candidates[address]
-        return leaves
+        pairs = []
+        for name in self._prices:
+            moving = [a for a in self._moved if name in self._moved[a]]
+            leaves = {a for a in moving if a in moved_by and not moved_by[a] & set(moving)}
+            pairs += [(name, a) for a in sorted(leaves)]
+            pairs += [
+                (name, a)
+                for a in sorted(set(moving) - moved_by.keys())
+                if not self._moved[a].keys() & leaves
+            ]
+        return pairs
 
     def _same(self, outer: str, inner: str) -> bool:
         a, b = self._candidates[outer], self._candidates[inner]
@@ -236,24 +323,26 @@ class _Probing:
             and self._prices_moved(outer) == self._prices_moved(inner)
         )
 
-    def _prices_moved(self, address: str) -> dict[str, dict[Fraction, int | None]]:
-        return {n: by_x for n, by_x in self._moved[address].items() if n in self._before}
+    def _prices_moved(self, address: str) -> _Moved:
+        return {n: by_x for n, by_x in self._moved[address].items() if n in self._prices}
 
-    async def _mark_constants(self, leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
-        """A leaf whose answer reads no storage moves nothing."""
-        asked = [leaf for leaf in leaves.values() if leaf.call]
-        accesses = await self._reading.rpc.accesses(
-            [leaf.call for leaf in asked if leaf.call], self._reading.block
-        )
-        fixed = {
-            leaf.address
-            for leaf, access in zip(asked, accesses, strict=True)
-            if access is not None and not any(access.values())
-        }
-        return {
-            a: msgspec.structs.replace(leaf, constant=True) if a in fixed else leaf
-            for a, leaf in leaves.items()
-        }
+
+def group_apart(probes: Sequence[_Probe], size: Callable[[_Probe], int]) -> list[list[_Probe]]:
+    """Groups in which no two share a key or are each other's: one call answers for all of them.
+
+    Each has at most LARGEST_CODE bytes of code, or one contract.
+    """
+    groups: list[tuple[list[_Probe], set[str]]] = []
+    for probe in sorted(probes, key=lambda p: (-len(p.keys), p.address)):
+        own = probe.keys | {probe.address}
+        for members, keys in groups:
+            if not own & keys and sum(map(size, (*members, probe))) <= LARGEST_CODE:
+                members.append(probe)
+                keys |= own
+                break
+        else:
+            groups.append(([probe], set(own)))
+    return [members for members, _ in groups]
 
 
 def _number(answer: bytes | Reverted) -> int | None:

@@ -16,6 +16,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
 from chainwatch.lending.completeness import incomplete, missing_debt
+from chainwatch.lending.exposures import is_inferred
 from chainwatch.lending.parts import read_in_parts
 from chainwatch.lending.protocol import LendingProtocol, Opened, Stored, name_of
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
@@ -208,6 +209,11 @@ async def _rows(
         for name in sorted(positions)
     ]
     exposures = await lending.read_exposures(reading, view)
+    if is_inferred(exposures):
+        feed.note(
+            f"{reading.market.name}: what moves prices is inferred from getters, not measured: "
+            f"{reading.rpc.host} takes no state overrides, or gives no access lists"
+        )
     totals = await lending.debt_totals(reading, opened, view)
     rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
     symbols = {r.asset: r.symbol for r in view.reserves}

@@ -8,7 +8,7 @@ import msgspec
 
 from chainwatch.chain.markets import Market
 from chainwatch.lending.completeness import debt_found
-from chainwatch.lending.exposures import NONLINEAR, Exposure
+from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
 from chainwatch.lending.snapshots import Stamp
@@ -36,7 +36,7 @@ def snapshot_rows(
         msgspec.structs.replace(row, snapshot=stamp.snapshot)
         for row in (*view.reserves, *view.emodes)
     ]
-    rows += _factor_rows(stamp, exposures)
+    rows += _factor_rows(stamp, exposures, {r.asset: r.price for r in view.reserves})
     rows += debt_found(stamp, view, totals, (figures.legs for _, _, figures in valued))
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     accounts = failed = 0
@@ -99,8 +99,12 @@ def _snapshot_row(
     )
 
 
-def _factor_rows(stamp: Stamp, exposures: Mapping[str, Sequence[Exposure]]) -> list[Factor]:
-    """What moves each asset's price, by asset."""
+def _factor_rows(
+    stamp: Stamp,
+    exposures: Mapping[str, Sequence[Exposure]],
+    prices: Mapping[str, int | None],
+) -> list[Factor]:
+    """What moves each asset's price, by asset; `prices` are the oracle's integers."""
     return [
         Factor(
             snapshot=stamp.snapshot,
@@ -115,12 +119,19 @@ def _factor_rows(stamp: Stamp, exposures: Mapping[str, Sequence[Exposure]]) -> l
             factor_price=exposure.price,
             cap_x=exposure.cap_x,
             floor_x=exposure.floor_x,
-            known=exposure.known,
-            step=exposure.step,
+            evidence=exposure.evidence,
+            step=_step(exposure, prices.get(asset)),
         )
         for asset, asset_exposures in exposures.items()
         for exposure in asset_exposures
     ]
+
+
+def _step(exposure: Exposure, price: int | None) -> float:
+    """The price's relative error by rounding: at least one unit of its last decimal."""
+    if exposure.kind == FIXED:
+        return 0.0
+    return max(exposure.step, 1 / price if price else 0.0)
 
 
 def _account_row(

@@ -127,7 +127,7 @@ _FACTORS = """
 SELECT $name AS snapshot, $name AS market, 0 AS block_number, f.asset, f.factor, f.beta, f.kind,
        f.feed, f.description,
        CASE WHEN $step = 0 THEN f.factor_price ELSE coalesce(p.price, f.factor_price) END
-         AS factor_price, f.cap_x, f.floor_x, f.known, f.step
+         AS factor_price, f.cap_x, f.floor_x, f.evidence, f.step
 FROM (
   SELECT * FROM factors WHERE snapshot = CASE WHEN $step = 8 THEN $after ELSE $before END
   UNION ALL

@@ -227,13 +227,13 @@ class Factor(Row, frozen=True, kw_only=True):
     floor_x: Annotated[
         float | None, "multiple of the factor's value below which the price stops following it"
     ] = None
-    known: Annotated[
+    evidence: Annotated[
         str,
         "measured (the feed was made to answer otherwise), inferred (by getters of the price "
         "source) or unknown: how it is known what moves the price",
     ] = "inferred"
     step: Annotated[
-        float, "relative error of the price by rounding, as far as it was measured; else 0"
+        float, "relative error of the price by rounding: one unit of its last decimal, or more"
     ] = 0.0
 
 

@@ -16,8 +16,8 @@
 -- column: unit_usd usd USD per unit of the factor; null for MARKET and where the price is divided by it
 -- column: cap_x multiple multiple of the factor's value above which the price stops following it; null without a cap
 -- column: floor_x multiple multiple of the factor's value below which the price stops following it; null without a floor
--- column: known text measured, inferred or unknown: how what moves the asset is known; null where it does not move
--- column: step fraction relative error of the price by rounding, as far as it was measured; else 0
+-- column: evidence text measured, inferred or unknown: how what moves the asset is known; null where it does not move
+-- column: step fraction relative error of the price by rounding: one unit of its last decimal, or more; 0 where it does not move
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
@@ -27,7 +27,7 @@
 -- portable: yes
 WITH asset_factor AS (
   SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
-         f.factor, f.kind, f.beta, f.cap_x, f.floor_x, f.known, f.step, lower(f.factor) = lower($p_factor) AS is_own,
+         f.factor, f.kind, f.beta, f.cap_x, f.floor_x, f.evidence, f.step, lower(f.factor) = lower($p_factor) AS is_own,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor END AS own_factor,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.kind END AS own_kind,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor_price END AS own_price,
@@ -72,8 +72,8 @@ SELECT market, symbol, asset,
        min(CASE WHEN moved_by > 0e0 THEN 1e0 + (cap_x - 1e0) / moved_by END) AS cap_x,
        max(CASE WHEN moved_by > 0e0 THEN 1e0 + (floor_x - 1e0) / moved_by END) AS floor_x,
        -- Of several, the one that is known worst.
-       CASE max(CASE WHEN moved_by = 0e0 THEN 0 WHEN known = 'measured' THEN 1 WHEN known = 'unknown' THEN 3 ELSE 2 END)
-         WHEN 1 THEN 'measured' WHEN 2 THEN 'inferred' WHEN 3 THEN 'unknown' END AS known,
+       CASE max(CASE WHEN moved_by = 0e0 THEN 0 WHEN evidence = 'measured' THEN 1 WHEN evidence = 'unknown' THEN 3 ELSE 2 END)
+         WHEN 1 THEN 'measured' WHEN 2 THEN 'inferred' WHEN 3 THEN 'unknown' END AS evidence,
        max(CASE WHEN moved_by <> 0e0 THEN coalesce(step, 0e0) ELSE 0e0 END) AS step,
        block_number, block_time, snapshot
 FROM moving

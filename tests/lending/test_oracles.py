@@ -76,9 +76,9 @@ def measured(chain: Chain) -> Resolve:
 
         async def question(reading: Reading) -> tuple[Exposure, ...]:
             consumer = chain.deploy(own_artifact("TestConsumer"), source)
-            asked = Reading(reading.rpc, reading.market, await reading.rpc.pin())
+            newest = Reading(reading.rpc, reading.market, await reading.rpc.pin())
             call = (consumer.lower(), bytes.fromhex(encode("price()")[2:]))
-            return (await resolve(asked, {"price": Price(call, source, label)}))["price"]
+            return (await resolve(newest, {"price": Price(call, source, label)}))["price"]
 
         return ask(chain, question, refuses)
 

@@ -464,17 +464,18 @@ def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     }
 
 
-def test_an_oracle_its_feeds_do_not_explain_is_its_own_factor(
-    market: MorphoMarket, lake: Lakes
-) -> None:
-    """An oracle whose price is not what its feeds give is a factor of its own."""
+def test_what_an_oracle_adds_to_its_feeds_is_measured(market: MorphoMarket, lake: Lakes) -> None:
+    """An oracle whose price is not what its feeds give follows each as far as it is measured."""
     open_position(market, "weth", USER, WAD, 10**9)
     pair = market.pairs["weth"]
     market.chain.send(pair.oracle, "setOffset(uint256)", 10**24)
     watched = lake(market)
     watched.collect()
-    factors = {(f.factor, f.kind) for f in watched.store.rows(Factor)}
-    assert factors == {(f"feed:{pair.oracle}", "unknown"), ("fixed", "fixed")}
+    factors = {(f.factor, f.kind): f for f in watched.store.rows(Factor)}
+    assert factors.keys() == {("ETH", "feed"), ("USDC", "nonlinear"), ("fixed", "fixed")}
+    # The feeds give 3,000 with 24 decimals, and the oracle one more.
+    assert factors["ETH", "feed"].beta == pytest.approx(3_000 / 3_001)
+    assert {f.evidence for (_, kind), f in factors.items() if kind != "fixed"} == {"measured"}
     assert holds(watched, watched.snapshot())[pair.position_name(USER)].debt_usd is None
 
 

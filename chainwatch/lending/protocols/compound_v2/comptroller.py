@@ -225,7 +225,7 @@ async def read_exposures(
                 feed=state.oracle,
                 description=f"getUnderlyingPrice of {terms.symbol}",
                 price=terms.price_usd,
-                known=UNKNOWN,
+                evidence=UNKNOWN,
             ),
         )
         for c, terms in state.markets.items()

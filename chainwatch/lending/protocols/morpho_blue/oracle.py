@@ -95,7 +95,7 @@ class OracleReading(msgspec.Struct, frozen=True):
         parts = self.parts[oracle]
         if self._explains(parts, worth):
             return self._sides(parts, price.symbol, worth, factors)
-        own = Exposure(f"feed:{oracle}", 1.0, "unknown", oracle, "", worth, known=UNKNOWN)
+        own = Exposure(f"feed:{oracle}", 1.0, "unknown", oracle, "", worth, evidence=UNKNOWN)
         return (own,), (_fixed(oracle),)
 
     def in_usd(self, oracle: str, sides: Sides) -> Sides:
@@ -207,8 +207,8 @@ async def read_sides(reading: Reading, prices: Mapping[str, OraclePrice]) -> dic
     sides = {}
     for market, price in prices.items():
         inferred = oracles.sides(price, factors)
-        found = inferred if measured is None else _measured_sides(measured, price, inferred)
-        sides[market] = oracles.in_usd(price.oracle, found)
+        own = inferred if measured is None else _measured_sides(measured, price, inferred)
+        sides[market] = oracles.in_usd(price.oracle, own)
     return sides
 
 
@@ -222,9 +222,11 @@ def _measured_sides(measured: Measured, price: OraclePrice, inferred: Sides) -> 
             net[e.factor] = net.get(e.factor, 0.0) + sign * e.beta
     plain = all(e.kind != NONLINEAR and e.cap_x is e.floor_x is None for e in ratio)
     if plain and {f: b for f, b in net.items() if b} == {e.factor: e.beta for e in ratio if e.beta}:
-        known = {e.factor: e.known for e in ratio}
+        evidence = {e.factor: e.evidence for e in ratio}
         collateral, loan = (
-            tuple(msgspec.structs.replace(e, known=known.get(e.factor, MEASURED)) for e in side)
+            tuple(
+                msgspec.structs.replace(e, evidence=evidence.get(e.factor, MEASURED)) for e in side
+            )
             for side in inferred
         )
         return collateral, loan
