@@ -193,10 +193,13 @@ class StateReader:
         """The answers to the first calls, as many as the endpoint takes in one multicall."""
         while True:
             part = calls[: endpoint.multicall.now]
+            packed = (MULTICALL3, encode_aggregate3(part))
             try:
-                packed = (MULTICALL3, encode_aggregate3(part))
                 (answer,) = await self._call(endpoint, [packed], at, overrides)
             except (TooMuch, CutOff) as refusal:
+                if overrides and _size(overrides) > len(packed[1]):
+                    # What is too much is the code: the size of a multicall is not to blame.
+                    raise
                 endpoint.multicall.refuse(len(part))
                 if len(part) == 1 or isinstance(refusal, CutOff):
                     raise
@@ -239,3 +242,8 @@ class StateReader:
             if kind_of(fault) is not Kind.EVM:
                 raise refusal(fault)
         return [a if isinstance(a, RpcFault) else hex_bytes(a) for a in answers]
+
+
+def _size(overrides: Overrides) -> int:
+    """Bytes of code."""
+    return sum(map(len, overrides.values()))

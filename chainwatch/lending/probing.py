@@ -48,7 +48,8 @@ SCALED_WORDS = {LATEST_ANSWER.selector: 0, LATEST_ROUND_DATA.selector: 1} | {
 }
 _RATE_DECIMALS = 18
 _SHARE = 10**_RATE_DECIMALS
-# Bytes of contracts' own code in one request, where it has several: endpoints limit its size.
+# Bytes of contracts' own code in one request, where it has several: endpoints limit its size, and
+# as hex it is twice as long.
 LARGEST_CODE = 1 << 18
 
 
