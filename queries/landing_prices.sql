@@ -66,7 +66,7 @@ WITH level AS (
 ), account AS (
   SELECT x AS x_hit, cover0, cover1, d0, d1, x_min
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
-  WHERE direction IN ('now', 'down')
+  WHERE direction IN ('now', 'down') AND in_usd
 ), short AS (
   -- Down to x_min at the most: beyond it another price that moves along would be negative.
   SELECT landing_price, sum(CASE WHEN paid < owed THEN owed ELSE 0e0 END) AS toxic_debt_usd,

@@ -18,6 +18,7 @@
 -- column: debt_usd usd debt now; null without a price
 -- column: collateral_moving_usd usd part of the collateral that moves with the factor: its slope in x
 -- column: debt_moving_usd usd part of the debt that moves with the factor: its slope in x
+-- column: in_usd flag the account's balances have a value in USD; else a0 to debt_top_own_usd are in units of its market, and no sum counts them
 -- column: a0 usd collateral times thresholds is a0 + a1 · x
 -- column: a1 usd slope of collateral times thresholds in x
 -- column: d0 usd debt is d0 + d1 · x
@@ -58,7 +59,7 @@ WITH asset_move AS (
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
-  SELECT s.snapshot, s.market, s.block_number, s.block_time, s.truncates_lt, s.close_factor,
+  SELECT s.snapshot, s.market, s.block_number, s.block_time, s.base_decimals, s.truncates_lt, s.close_factor,
          s.close_basis, s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf,
          s.absorbs,
          -- Where the rule names no such health factor, x_full is that of 0.95.
@@ -71,23 +72,29 @@ WITH asset_move AS (
   SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
   FROM moved GROUP BY snapshot
 ), leg AS (
-  SELECT l.snapshot, l.account, l.position, l.side, l.usd, l.amount, coalesce(r.paused, false) AS paused,
+  -- What has no value in USD counts in units of its market: a trigger is the same in any currency.
+  SELECT l.snapshot, l.account, l.position, l.side, l.worth AS usd, l.in_usd, l.amount, l.base_decimals,
+         coalesce(r.paused, false) AS paused,
          CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
-         l.usd * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
+         l.worth * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
            AS moving_usd,
-         CASE WHEN l.category_priced THEN 0e0 ELSE l.usd * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
+         CASE WHEN l.category_priced THEN 0e0 ELSE l.worth * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.floor_x END AS floor_x,
          coalesce(m.step, 0e0) AS step,
          l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
          -- Of balances worth the same, the one with the higher threshold counts as the largest.
-         l.usd * (1e0 + 1e-12 * l.lt_bps / 10000e0 + 1e-13 * coalesce(m.beta, 0e0)
+         l.worth * (1e0 + 1e-12 * l.lt_bps / 10000e0 + 1e-13 * coalesce(m.beta, 0e0)
                   + 1e-14 * coalesce(m.own_beta, 0e0)) + 1e-12 * l.lt_bps / 10000e0 AS rank_usd
-  FROM newest AS c
-  JOIN legs AS l ON l.snapshot = c.snapshot
+  FROM (
+    SELECT l.snapshot, l.account, l.position, l.side, l.asset, l.amount, l.lt_bps, l.bonus_bps, l.category_priced,
+           l.usd IS NOT NULL AS in_usd, c.base_decimals,
+           coalesce(l.usd, CAST(l.value AS DOUBLE) / power(10e0, c.base_decimals)) AS worth
+    FROM newest AS c JOIN legs AS l ON l.snapshot = c.snapshot
+    WHERE l.side <> 'idle'
+  ) AS l
   LEFT JOIN moved AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
   LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
-  WHERE l.side <> 'idle'
 ), pos AS (
   -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
   SELECT snapshot, account, position, count(*) AS legs,
@@ -105,7 +112,8 @@ WITH asset_move AS (
     max(CASE WHEN side <> 'debt' THEN lt END) AS lt_max,
     max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x, max(floor_x) AS floor_x,
     -- Prices have 8 decimals or more; what they are made of may have rounded more coarsely.
-    max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN greatest(1e-8 * amount / usd, step) ELSE 0e0 END) AS tick,
+    max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN greatest(CASE WHEN in_usd THEN 1e-8 * amount / usd ELSE 0e0 END, step) ELSE 0e0 END) AS tick,
+    min(CASE WHEN in_usd THEN 1 ELSE 0 END) = 1 AS in_usd, max(base_decimals) AS base_decimals,
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
     max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
     max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
@@ -211,14 +219,15 @@ WITH asset_move AS (
 SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN direction IN ('down', 'up')
-            THEN ((legs + 2) * 1e-8 / nullif(abs(a1 - d1), 0e0) + tick)
+            THEN ((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
        CASE WHEN direction = 'now' AND (d0 - a0) / nullif(a1 - d1, 0e0) > x_min
                  AND (x_max IS NULL OR (d0 - a0) / nullif(a1 - d1, 0e0) < x_max)
             THEN (d0 - a0) / nullif(a1 - d1, 0e0) END AS recovers_at,
        (m1 + d0 + d1) / nullif(d0 + d1, 0e0) AS hf,
-       c0 + c1 AS collateral_usd, d0 + d1 AS debt_usd, c1 AS collateral_moving_usd,
-       d1 AS debt_moving_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,
+       CASE WHEN in_usd THEN c0 + c1 END AS collateral_usd, CASE WHEN in_usd THEN d0 + d1 END AS debt_usd,
+       CASE WHEN in_usd THEN c1 END AS collateral_moving_usd, CASE WHEN in_usd THEN d1 END AS debt_moving_usd,
+       in_usd, a0, a1, d0, d1, c0, c1, c_own, d_own,
        CASE WHEN full_inside THEN x_close END AS x_full, coalesce(NOT full_inside, false) AS full_outside,
        cover0, cover1, x_min, x_max,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,

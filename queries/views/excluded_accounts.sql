@@ -29,7 +29,7 @@ WITH priced AS (
   -- Accounts whose balances have no value are listed by unvalued().
   LEFT JOIN account_health AS a
     ON a.snapshot = t.snapshot AND a.account = t.account AND a.position = t.position AND t.direction = 'n/a'
-  WHERE t.direction <> 'n/a' OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
+  WHERE (t.direction <> 'n/a' AND t.in_usd) OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
 ), unplaced AS (
   SELECT market, debt_usd, reason,
          CASE WHEN reason IN ('paused', 'full close where prices are not linear') THEN 'part' ELSE 'all' END

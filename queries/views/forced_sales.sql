@@ -37,8 +37,8 @@ WITH spot AS (
     CASE WHEN collateral_top_usd > 0e0 THEN
       1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
-  WHERE direction = 'now' OR (direction = 'down' AND $p_direction IN ('down', 'both'))
-     OR (direction = 'up' AND $p_direction IN ('up', 'both'))
+  WHERE in_usd AND (direction = 'now' OR (direction = 'down' AND $p_direction IN ('down', 'both'))
+     OR (direction = 'up' AND $p_direction IN ('up', 'both')))
 ), closed AS (
   -- What one call may repay at the trigger, by the market's rule.
   SELECT *,
