@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
 from chainwatch.lake import query
+from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
 
 # The factors of a market that move most collateral and debt.
 PROVEN_FACTORS = 5
 
 
-def predict_walls(store: Store, market: str, factors: int = PROVEN_FACTORS) -> list[PredictedWall]:
-    """The triggers of the market's newest snapshot by each factor of weight."""
+def predict_walls(
+    store: Store, market: str, factors: Sequence[str] | None = None
+) -> list[PredictedWall]:
+    """The triggers of the market's newest snapshot by these factors; None: those of weight."""
     with query.open_catalog(store) as catalog:
-        graph = query.run(catalog, query.find("factor_graph"), {"p_market": market}).dicts()
-        weights: dict[str, float] = {}
-        for row in graph:
-            if row["kind"] != "fixed":
-                weight = row["collateral_usd"] + row["debt_usd"]
-                weights[row["factor"]] = weights.get(row["factor"], 0.0) + weight
-        chosen = sorted(weights, key=lambda factor: (-weights[factor], factor))[:factors]
+        chosen = _of_weight(catalog, market) if factors is None else factors
         return [
             PredictedWall(
                 factor,
@@ -39,3 +38,13 @@ def predict_walls(store: Store, market: str, factors: int = PROVEN_FACTORS) -> l
             )
             for factor in chosen
         ]
+
+
+def _of_weight(catalog: Catalog, market: str) -> list[str]:
+    """The factors that move most collateral and debt of a market."""
+    weights: dict[str, float] = {}
+    for row in query.run(catalog, query.find("factor_graph"), {"p_market": market}).dicts():
+        if row["kind"] != "fixed":
+            weight = row["collateral_usd"] + row["debt_usd"]
+            weights[row["factor"]] = weights.get(row["factor"], 0.0) + weight
+    return sorted(weights, key=lambda factor: (-weights[factor], factor))[:PROVEN_FACTORS]
