@@ -6,9 +6,9 @@
 -- columns of: snapshots_at() market protocol provenance block_number block_time
 -- column: age_seconds seconds age of that block
 -- columns of: snapshots_at() accounts accounts_failed scope checked mismatched verified_at method profile revision endpoint snapshot
--- column: found_share share part of the debt, as the contracts add it up, that the accounts owe; null where that is not known
--- column: least_found text symbol of the asset of which least was found; null where nothing is owed
--- column: least_found_share share part of that asset's debt that the accounts owe
+-- column: debt_coverage_share share part of the debt, as the contracts add it up, that the accounts owe; null where that is not known
+-- column: lowest_coverage_asset text symbol of the asset of which least was found; null where nothing is owed
+-- column: lowest_debt_coverage share part of that asset's debt that the accounts owe
 -- column: wall_checked count accounts compared at other prices, each price counted; null: no wall was proven
 -- column: wall_mismatched count accounts that were not as predicted there, each price counted
 -- column: wall_prices count prices at which the contracts were asked
@@ -21,17 +21,17 @@ WITH newest AS (
   SELECT * FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), owed AS (
   SELECT d.snapshot, max(r.symbol) AS symbol, d.asset, sum(d.total_usd) AS total_usd,
-         least(sum(CAST(d.found AS DOUBLE)) / nullif(sum(CAST(d.total AS DOUBLE)), 0e0), 1e0) AS share
+         least(sum(CAST(d.account_sum AS DOUBLE)) / nullif(sum(CAST(d.contract_total AS DOUBLE)), 0e0), 1e0) AS share
   FROM newest AS n
-  JOIN debt_found AS d ON d.snapshot = n.snapshot
+  JOIN debt_coverage AS d ON d.snapshot = n.snapshot
   LEFT JOIN reserves AS r ON r.snapshot = d.snapshot AND r.asset = d.asset
   GROUP BY d.snapshot, d.asset
-), found AS (
+), covered AS (
   -- Weighted by what is owed; without any price the asset of which least was found.
   SELECT snapshot,
          coalesce(sum(total_usd * share) / nullif(sum(CASE WHEN share IS NOT NULL THEN total_usd END), 0e0),
-                  min(share)) AS found_share,
-         min_by(symbol, share) AS least_found, min(share) AS least_found_share
+                  min(share)) AS debt_coverage_share,
+         min_by(symbol, share) AS lowest_coverage_asset, min(share) AS lowest_debt_coverage
   FROM owed GROUP BY snapshot
 ), proven AS (
   SELECT w.snapshot, sum(w.checked) AS wall_checked, sum(w.mismatched) AS wall_mismatched,
@@ -56,12 +56,12 @@ SELECT n.market, n.protocol, n.provenance, n.block_number, n.block_time,
        date_diff('second', n.block_time, now()) AS age_seconds,
        n.accounts, n.accounts_failed, n.scope,
        n.checked, n.mismatched, n.verified_at, n.method, n.profile, n.revision, n.endpoint, n.snapshot,
-       d.found_share, d.least_found, d.least_found_share,
+       d.debt_coverage_share, d.lowest_coverage_asset, d.lowest_debt_coverage,
        CAST(p.wall_checked AS BIGINT) AS wall_checked, CAST(p.wall_mismatched AS BIGINT) AS wall_mismatched,
        p.wall_prices, p.wall_factors, p.wall_status,
        CAST(k.measured_assets AS BIGINT) AS measured_assets, CAST(k.inferred_assets AS BIGINT) AS inferred_assets
 FROM newest AS n
-LEFT JOIN found AS d ON d.snapshot = n.snapshot
+LEFT JOIN covered AS d ON d.snapshot = n.snapshot
 LEFT JOIN proven AS p ON p.snapshot = n.snapshot
 LEFT JOIN known AS k ON k.snapshot = n.snapshot
 ORDER BY n.market

@@ -243,7 +243,7 @@ class Player(_Server):
                 raise _Refused(3, "execution reverted", answer[1:])
             return answer
         inner = _inner_calls(bytes.fromhex(data[2:]))
-        return _aggregate([self._recorded(answers, *one, number) for one in inner])
+        return _aggregate([self._recorded(answers, *call, number) for call in inner])
 
     def _recorded(self, answers: dict[str, dict[str, str]], to: str, data: str, number: int) -> str:
         answer = answers.get(to.lower(), {}).get(data)

@@ -11,48 +11,48 @@ from collections.abc import Iterable, Mapping, Sequence
 from chainwatch.lending.integers import unit_of
 from chainwatch.lending.protocol import DebtTotal, LegValue, MarketView
 from chainwatch.lending.snapshots import Stamp
-from chainwatch.tables.lending import DebtFound
+from chainwatch.tables.lending import DebtCoverage
 
 # Rounding of single accounts and sums that contracts round at each accrual leave no more than this.
 LEAST_SHARE = 0.999
 
 
-def debt_found(
+def debt_coverage(
     stamp: Stamp,
     view: MarketView,
     totals: Sequence[DebtTotal],
     legs: Iterable[Iterable[LegValue]],
-) -> list[DebtFound]:
+) -> list[DebtCoverage]:
     """A row per sum; `legs` are those of each account."""
     columns: dict[str, set[str]] = {}
     for total in totals:
         columns.setdefault(total.asset, set()).add(total.column)
-    found: dict[tuple[str, str], int] = {}
+    sums: dict[tuple[str, str], int] = {}
     for own in legs:
         for leg in own:
             if leg.side != "debt":
                 continue
             for column in columns.get(leg.asset, ()):
                 amount = leg.scaled if column == "scaled" else leg.stored.get(column) or 0
-                found[leg.asset, column] = found.get((leg.asset, column), 0) + amount
+                sums[leg.asset, column] = sums.get((leg.asset, column), 0) + amount
     prices = {r.asset: (r.price_usd, r.decimals) for r in view.reserves}
     rows = []
     for total in totals:
         price, decimals = prices.get(total.asset, (None, 0))
         rows.append(
-            DebtFound(
+            DebtCoverage(
                 **stamp.reading.row | {"snapshot": stamp.snapshot},
                 asset=total.asset,
-                counted=total.counted,
-                found=found.get((total.asset, total.column), 0),
-                total=total.total,
+                measure=total.measure,
+                account_sum=sums.get((total.asset, total.column), 0),
+                contract_total=total.total,
                 total_usd=None if price is None else total.raw / unit_of(decimals) * price,
             )
         )
     return rows
 
 
-def incomplete(rows: Iterable[DebtFound]) -> list[DebtFound]:
+def incomplete(rows: Iterable[DebtCoverage]) -> list[DebtCoverage]:
     """The sums of which so much is missing that accounts were not found.
 
     A few token units may be missing: contracts round in favour of themselves.
@@ -60,15 +60,16 @@ def incomplete(rows: Iterable[DebtFound]) -> list[DebtFound]:
     return [
         row
         for row in rows
-        if row.found < row.total * LEAST_SHARE and row.total - row.found > _ROUNDING
+        if row.account_sum < row.contract_total * LEAST_SHARE
+        and row.contract_total - row.account_sum > _ROUNDING
     ]
 
 
 _ROUNDING = 1_000
 
 
-def missing_debt(row: DebtFound, symbols: Mapping[str, str]) -> str:
+def missing_debt(row: DebtCoverage, symbols: Mapping[str, str]) -> str:
     """What a sum lacks, in words."""
     owed = "" if row.total_usd is None else f" (worth {row.total_usd:,.0f} USD)"
-    share = row.found / row.total
-    return f"{share:.2%} of the {row.counted} of {symbols.get(row.asset, row.asset)}{owed}"
+    share = row.account_sum / row.contract_total
+    return f"{share:.2%} of the {row.measure} of {symbols.get(row.asset, row.asset)}{owed}"

@@ -158,12 +158,12 @@ class MarketView(msgspec.Struct, frozen=True, kw_only=True):
 class DebtTotal(msgspec.Struct, frozen=True):
     """What all accounts owe of an asset, by the contract's own sum.
 
-    `counted` says what the sum is of, `column` which column of Leg it adds up: scaled, or one
+    `measure` says what the sum is of, `column` which column of Leg it adds up: scaled, or one
     that the protocol stores beside it. `raw` is the debt in token units.
     """
 
     asset: str
-    counted: str
+    measure: str
     total: int
     raw: int
     column: str = "scaled"

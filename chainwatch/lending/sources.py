@@ -16,7 +16,7 @@ from chainwatch.tables.exchange import Retraction
 from chainwatch.tables.lending import (
     Account,
     ChainLiquidation,
-    DebtFound,
+    DebtCoverage,
     EMode,
     Factor,
     Leg,
@@ -30,7 +30,18 @@ from chainwatch.tables.lending import (
 
 P = TypeVar("P")
 
-POSITION_TABLES = (Scan, Touch, Snapshot, Reserve, EMode, Factor, DebtFound, Account, Leg, Orphan)
+POSITION_TABLES = (
+    Scan,
+    Touch,
+    Snapshot,
+    Reserve,
+    EMode,
+    Factor,
+    DebtCoverage,
+    Account,
+    Leg,
+    Orphan,
+)
 
 
 def publish(lending: LendingProtocol[P], module: str) -> None:

@@ -23,7 +23,7 @@ from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_eve
 from chainwatch.lending.snapshots import Stamp, base_snapshot
 from chainwatch.lending.valuation import missing_prices, snapshot_rows
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, DebtFound, Leg, Scan, Snapshot
+from chainwatch.tables.lending import Account, DebtCoverage, Leg, Scan, Snapshot
 
 SCOPES = ("borrowers", "all")
 # Of each asset and side, how many accounts that no event named are read again.
@@ -217,6 +217,6 @@ async def _rows(
     totals = await lending.debt_totals(reading, opened, view)
     rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
     symbols = {r.asset: r.symbol for r in view.reserves}
-    for row in incomplete(row for row in rows if isinstance(row, DebtFound)):
+    for row in incomplete(row for row in rows if isinstance(row, DebtCoverage)):
         feed.note(f"{reading.market.name}: only {missing_debt(row, symbols)} was found")
     return rows

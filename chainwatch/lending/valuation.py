@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chainwatch.chain.markets import Market
-from chainwatch.lending.completeness import debt_found
+from chainwatch.lending.completeness import debt_coverage
 from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
@@ -37,7 +37,7 @@ def snapshot_rows(
         for row in (*view.reserves, *view.emodes)
     ]
     rows += _factor_rows(stamp, exposures, {r.asset: r.price for r in view.reserves})
-    rows += debt_found(stamp, view, totals, (figures.legs for _, _, figures in valued))
+    rows += debt_coverage(stamp, view, totals, (figures.legs for _, _, figures in valued))
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     accounts = failed = 0
     for name, read_block, figures in valued:

@@ -21,7 +21,7 @@ from chainwatch.lending.wall_proof import prove_walls
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import (
     Account,
-    DebtFound,
+    DebtCoverage,
     Mismatch,
     Reserve,
     Snapshot,
@@ -92,7 +92,7 @@ async def verify_snapshot(
 
 async def _missing_debts(feed: Feed, snapshot: Snapshot) -> list[Row]:
     """A Mismatch for each asset of which less than nearly all debt was found."""
-    rows = await feed.stored(DebtFound, "snapshot = $s", s=snapshot.snapshot)
+    rows = await feed.stored(DebtCoverage, "snapshot = $s", s=snapshot.snapshot)
     reserves = await feed.stored(Reserve, "snapshot = $s", s=snapshot.snapshot)
     symbols = {r.asset: r.symbol for r in reserves}
     return [
@@ -102,9 +102,9 @@ async def _missing_debts(feed: Feed, snapshot: Snapshot) -> list[Row]:
             block_number=snapshot.block_number,
             verified_at=feed.now(),
             account="",
-            figure=f"{row.counted} of {symbols.get(row.asset, row.asset)}",
-            ours=str(row.found),
-            chain=str(row.total),
+            figure=f"{row.measure} of {symbols.get(row.asset, row.asset)}",
+            ours=str(row.account_sum),
+            chain=str(row.contract_total),
         )
         for row in incomplete(rows)
     ]

@@ -111,22 +111,22 @@ async def prove_walls(
 
 def prices_to_ask(triggers: Sequence[PredictedTrigger]) -> list[float]:
     """Where to ask: between triggers, at some of their quantiles; multiples of the price now."""
-    chosen: list[float] = []
+    prices: list[float] = []
     for direction, quantiles in QUANTILES.items():
         reached = sorted(
             t.x for t in triggers if t.direction == direction and t.x and 0.02 < t.x < 50
         )
         if len(reached) <= len(quantiles):
-            between = [_middle(reached, i) for i in range(len(reached))]
+            between = [_midpoint(reached, i) for i in range(len(reached))]
             usual = USUAL[direction]
-            chosen += (between + [x for x in usual if x not in between])[: len(usual)]
+            prices += (between + [x for x in usual if x not in between])[: len(usual)]
         else:
             places = [int(q * (len(reached) - 1)) for q in quantiles]
-            chosen += [_middle(reached, i) for i in places]
-    return sorted(dict.fromkeys(round(x, 6) for x in chosen))
+            prices += [_midpoint(reached, i) for i in places]
+    return sorted(dict.fromkeys(round(x, 6) for x in prices))
 
 
-def _middle(ordered: Sequence[float], i: int) -> float:
+def _midpoint(ordered: Sequence[float], i: int) -> float:
     """Between a trigger and the next one that is clearly farther away, or a little past it."""
     here = ordered[i]
     for other in ordered[i + 1 :]:
@@ -244,10 +244,10 @@ def _to_ask(triggers: Sequence[PredictedTrigger], x: float, seed: str) -> list[s
         (t for t in triggers if t.direction in ("down", "up") and t.x),
         key=lambda t: (abs((t.x or 1.0) / x - 1), t.account, t.position),
     )[:NEAR]
-    chosen = {scoped_name(t.account, t.position) for t in near}
-    rest = sorted({scoped_name(t.account, t.position) for t in triggers} - chosen)
+    names = {scoped_name(t.account, t.position) for t in near}
+    rest = sorted({scoped_name(t.account, t.position) for t in triggers} - names)
     pick = random.Random(f"{seed} {x}")
-    return [*sorted(chosen), *pick.sample(rest, min(OTHERS, len(rest)))]
+    return [*sorted(names), *pick.sample(rest, min(OTHERS, len(rest)))]
 
 
 def feed_moves(

@@ -168,7 +168,8 @@ SELECT account, position,
        CAST(collateral_usd + collateral_moving_usd * (x - 1e0) AS DECIMAL(38, 6)) AS usd
 FROM triggers(p_factor := $factor, p_market := $name)
 WHERE in_usd
-  AND (direction = 'now' OR (direction = 'down' AND $direction = 'down' AND x >= 1e0 - $range - 1e-9)
+  AND (direction = 'now'
+    OR (direction = 'down' AND $direction = 'down' AND x >= 1e0 - $range - 1e-9)
     OR (direction = 'up' AND $direction = 'up' AND x <= 1e0 + $range + 1e-9))
 """
 

@@ -19,7 +19,7 @@ from chainwatch.units import UNITS, duration, price_text
 
 STALE_AFTER_SECONDS = 3_600
 # Below this share of an asset's debt accounts are missing (lending.completeness.LEAST_SHARE).
-FOUND_SHARE = 0.999
+LEAST_COVERAGE = 0.999
 
 LABEL = {
     "demo": "DEMO DATA from a local chain",
@@ -186,18 +186,18 @@ def _proof_words(market: Mapping[str, Any]) -> list[str]:
     if market["inferred_assets"]:
         assets = market["inferred_assets"] + (market["measured_assets"] or 0)
         words.append(f"what moves {market['inferred_assets']} of {assets} prices is inferred")
-    if market["found_share"] is not None:
-        words.append(_found_words(market))
+    if market["debt_coverage_share"] is not None:
+        words.append(_coverage_words(market))
     return words
 
 
-def _found_words(market: Mapping[str, Any]) -> str:
+def _coverage_words(market: Mapping[str, Any]) -> str:
     """The part of the debt that was found, rounded down; an asset of which much is missing."""
-    words = f"{_rounded_down(market['found_share'])} of the debt found"
-    least = market["least_found_share"]
-    if least >= FOUND_SHARE:
+    words = f"{_rounded_down(market['debt_coverage_share'])} of the debt found"
+    least = market["lowest_debt_coverage"]
+    if least >= LEAST_COVERAGE:
         return words
-    return f"INCOMPLETE: {words}, {_rounded_down(least)} of {market['least_found']}"
+    return f"INCOMPLETE: {words}, {_rounded_down(least)} of {market['lowest_coverage_asset']}"
 
 
 def _rounded_down(share: float) -> str:

@@ -20,7 +20,8 @@ def predict_walls(
 ) -> list[PredictedWall]:
     """The triggers of the market's newest snapshot by these factors; None: those of weight."""
     with query.open_catalog(store) as catalog:
-        chosen = _of_weight(catalog, market) if factors is None else factors
+        if factors is None:
+            factors = _of_weight(catalog, market)
         return [
             PredictedWall(
                 factor,
@@ -36,7 +37,7 @@ def predict_walls(
                     ).dicts()
                 ],
             )
-            for factor in chosen
+            for factor in factors
         ]
 
 

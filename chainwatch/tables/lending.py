@@ -158,20 +158,20 @@ class Reserve(Row, frozen=True, kw_only=True):
     variable_debt_token: Annotated[str | None, "address of the variable debt token (Aave)"] = None
 
 
-class DebtFound(Row, frozen=True, kw_only=True):
+class DebtCoverage(Row, frozen=True, kw_only=True):
     """What the accounts of a snapshot owe of an asset, beside what the contract says is owed."""
 
-    table = "debt_found"
-    key = ("snapshot", "asset", "counted")
+    table = "debt_coverage"
+    key = ("snapshot", "asset", "measure")
     repeats = False
 
     snapshot: Annotated[str, "snapshot it belongs to"]
     market: Annotated[str, "market"]
     block_number: Annotated[int, "block of the snapshot"]
     asset: Annotated[str, "asset that is owed, as in reserves"]
-    counted: Annotated[str, "what is added up, in the contract's own unit"]
-    found: Annotated[Uint, "sum over the accounts of the snapshot"]
-    total: Annotated[Uint, "the contract's own sum over all accounts"]
+    measure: Annotated[str, "what is added up, in the contract's own unit"]
+    account_sum: Annotated[Uint, "sum over the accounts of the snapshot"]
+    contract_total: Annotated[Uint, "the contract's own sum over all accounts"]
     total_usd: Annotated[float | None, "debt that this total stands for; null without a price"]
 
 

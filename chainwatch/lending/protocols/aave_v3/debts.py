@@ -35,7 +35,7 @@ async def read_debt_totals(
     totals = [
         DebtTotal(
             asset=r.asset,
-            counted="scaled variable debt",
+            measure="scaled variable debt",
             total=scaled,
             raw=scaled * states[r.asset].debt_index // RAY,
         )
@@ -44,7 +44,7 @@ async def read_debt_totals(
     totals += [
         DebtTotal(
             asset=r.asset,
-            counted="stable debt at its last updates",
+            measure="stable debt at its last updates",
             total=data.principal,
             raw=data.principal,
             column="stable_principal",

@@ -212,6 +212,6 @@ async def read_debt_totals(reading: Reading, state: SpokeState) -> list[DebtTota
         [GET_SPOKE_DRAWN_SHARES(r.listing.hub, r.listing.asset_id, reading.pool) for r in reserves]
     )
     return [
-        DebtTotal(asset=r.key, counted="drawn shares", total=drawn, raw=drawn * r.index // RAY)
+        DebtTotal(asset=r.key, measure="drawn shares", total=drawn, raw=drawn * r.index // RAY)
         for r, drawn in zip(reserves, shares, strict=True)
     ]

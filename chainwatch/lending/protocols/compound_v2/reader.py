@@ -166,7 +166,7 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
         """totalBorrows of each cToken, with interest as stored; single borrows are rounded down."""
         owed = await reading.ask([TOTAL_BORROWS(c) for c in opened.context])
         return [
-            DebtTotal(asset=c, counted="borrows", total=total, raw=total)
+            DebtTotal(asset=c, measure="borrows", total=total, raw=total)
             for c, total in zip(opened.context, owed, strict=True)
         ]
 

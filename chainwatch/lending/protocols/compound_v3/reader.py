@@ -163,7 +163,7 @@ class Comet(LendingProtocol[_CometPosition]):
         return [
             DebtTotal(
                 asset=state.config.base_asset,
-                counted="borrow principal",
+                measure="borrow principal",
                 total=totals.total_borrow_base,
                 raw=max(-owed, 0),
             )

@@ -158,7 +158,7 @@ class Morpho(LendingProtocol[_MorphoPosition]):
         return [
             DebtTotal(
                 asset=market.loan_key,
-                counted="borrow shares",
+                measure="borrow shares",
                 total=market.totals.shares,
                 raw=market.totals.assets,
             )
