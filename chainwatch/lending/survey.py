@@ -60,7 +60,7 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
     # again.
     base = base if base and base.accounts else None
     scans = await canonical_scans(feed, reading, base)
-    if not any(s.events for s in scans):
+    if not any(s.events for s in scans) or await _misses_debt(feed):
         scans = []
     unproven: list[Batch] = []
     async for batch in read_events(feed, reading, opened.watch, scope, base, scans):
@@ -90,6 +90,15 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
     if not await rpc.canonical(at):
         raise Reorged(f"{market.name}: block {at.number} was replaced while it was read")
     yield Batch(rows, cursor={"block": at.number, "hash": at.hash})
+
+
+async def _misses_debt(feed: Feed) -> bool:
+    """Whether all is read again because the newest snapshot lacks debt: its events, too, then."""
+    if not feed.options.get("full"):
+        return False
+    rows = await feed.stored(DebtCoverage, "market = $m", m=feed.market().name)
+    newest = max((row.block_number for row in rows), default=0)
+    return bool(incomplete(row for row in rows if row.block_number == newest))
 
 
 async def stored_accounts(

@@ -1,0 +1,250 @@
+"""Walls and debts held against the contracts: what is wrong is found, each kind by its message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
+from chainwatch.demo import comet
+from chainwatch.demo.chain import Chain, encode, own_artifact
+from chainwatch.demo.comet import CometMarket
+from chainwatch.errors import Exit
+from chainwatch.lending.wall_proof import predicted_verdict, prices_to_ask
+from chainwatch.reports.wall_proof import predict_walls
+from chainwatch.tables.lending import DebtCoverage, Factor
+from tests.builders import ask, walls_hold
+from tests.evm.rpc_proxy import Proxy, fault, standing
+from tests.lending.protocols.test_compound_v3_on_chain import (
+    OTHER,
+    THIRD,
+    USD,
+    USER,
+    Lakes,
+    borrow,
+    lake,
+    market,
+    shelf,
+)
+
+__all__ = ["lake", "market"]
+
+pytestmark = pytest.mark.contracts("stand-in")
+
+ETHER = 10**18
+
+
+def trigger(**values: Any) -> PredictedTrigger:
+    fields: dict[str, Any] = {
+        "account": USER,
+        "position": "",
+        "direction": "down",
+        "x": 0.8,
+        "tolerance": 1e-8,
+        "recovers_at": None,
+        "x_min": 0.0,
+        "x_max": None,
+    }
+    return PredictedTrigger(**fields | values)
+
+
+# --- what is asked, and what is predicted ---------------------------------------------------------
+
+
+@given(st.lists(st.floats(0.05, 0.999), max_size=60), st.lists(st.floats(1.001, 20), max_size=60))
+def test_prices_are_asked_for_where_verdicts_are_clear(
+    falls: list[float], rises: list[float]
+) -> None:
+    """Few accounts have their trigger at a price that is asked for, however they are spread."""
+    triggers = [trigger(x=x) for x in falls] + [trigger(x=x, direction="up") for x in rises]
+    prices = prices_to_ask(triggers)
+    assert 0 < len(prices) <= 10
+    assert any(x < 1 for x in prices)
+    assert any(x > 1 for x in prices)
+    for x in prices:
+        undecided = [t for t in triggers if predicted_verdict(t, x) is None]
+        decided = [t for t in triggers if predicted_verdict(t, x) is not None]
+        assert all(abs(x / (t.x or 0) - 1) < 1e-3 for t in undecided)
+        for t in decided:
+            assert t.x is not None
+            expected = x < t.x if t.direction == "down" else x > t.x
+            assert predicted_verdict(t, x) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "x", "expected"),
+    [
+        ({"direction": "never", "x": None}, 0.5, False),
+        ({"direction": "flat", "x": None}, 0.5, False),
+        ({"direction": "outside", "x": None}, 0.5, None),
+        ({"direction": "n/a", "x": None}, 0.5, None),
+        ({"x_min": 0.6}, 0.5, None),
+        ({"direction": "up", "x": 1.2, "x_max": 1.3}, 1.4, None),
+        ({"direction": "now", "x": 1.0, "recovers_at": 1.25}, 1.2, True),
+        ({"direction": "now", "x": 1.0, "recovers_at": 1.25}, 1.3, False),
+        ({"direction": "now", "x": 1.0, "recovers_at": 0.8}, 0.9, True),
+        ({"direction": "now", "x": 1.0, "recovers_at": 0.8}, 0.7, False),
+        ({"direction": "now", "x": 1.0}, 0.7, None),
+    ],
+)
+def test_a_verdict_is_predicted_where_prices_are_linear(
+    values: dict[str, Any], x: float, expected: bool | None
+) -> None:
+    assert predicted_verdict(trigger(**values), x) is expected
+
+
+# --- walls ----------------------------------------------------------------------------------------
+
+
+def test_a_planted_wrong_sign_is_found(market: CometMarket, lake: Lakes) -> None:
+    borrow(market, USER, "WETH", 10 * ETHER, 20_000 * 10**6)
+    borrow(market, OTHER, "WETH", 10 * ETHER, 15_000 * 10**6)
+    watched = lake(market)
+    watched.collect()
+    assert walls_hold(watched) > 10
+    (wall,) = predict_walls(watched.store, "local", ["WETH"])
+    (own,) = [t for t in wall.triggers if t.account == USER]
+    assert (own.direction, own.x) == ("down", pytest.approx(20_000 / 27_000))
+    turned = msgspec.structs.replace(own, direction="up", x=1 / (own.x or 1))
+    others = [t for t in wall.triggers if t.account != USER]
+    proofs, mismatches = watched.prove([PredictedWall("WETH", [turned, *others])])
+    assert sum(p.mismatched for p in proofs) == len(mismatches) > 0
+    assert {(m.account, m.ours, m.chain) for m in mismatches} == {
+        (USER, "liquidatable", "not liquidatable"),
+        (USER, "not liquidatable", "liquidatable"),
+    }
+    assert {m.figure.split(" × ")[0] for m in mismatches} == {"WETH"}
+    assert all(m.figure.endswith(": verdict") for m in mismatches)
+    # What was found stands above every report until it is proven otherwise.
+    done = watched.cli("triggers", "WETH")
+    assert "WRONG: triggers" in done.stdout
+
+
+@pytest.fixture
+def rated(chain: Chain) -> CometMarket:
+    """A stand-in that takes a vault's token, whose price is ETH's times the vault's rate."""
+    tokens = shelf(chain, [("USDC", 6, USD), ("ETH", 18, 3_000 * USD), ("vETH", 18, 3_300 * USD)])
+    feed = chain.deploy(own_artifact("TestVaultFeed"), tokens.listed["ETH"].feed, 8, "vETH / USD")
+    rate = chain.call(feed, "rateProvider()(address)")
+    chain.send(rate, "setRate(uint256)", 11 * 10**17)
+    return comet.deploy(tokens, listings=[comet.Listing("vETH", 83, 90, 95)], feeds={"vETH": feed})
+
+
+def test_an_adapter_that_getters_do_not_explain_is_measured_or_found(
+    rated: CometMarket,
+    lake: Lakes,
+) -> None:
+    borrow(rated, USER, "vETH", 10 * ETHER, 20_000 * 10**6)
+    watched = lake(rated)
+    watched.collect()
+    (row,) = ask(watched.store, "triggers", factor="ETH")
+    assert (row["direction"], row["x"]) == ("down", pytest.approx(20_000 / 29_700))
+    assert walls_hold(watched) > 5
+    # An endpoint without access lists leaves the getters: ETH is said to move nothing.
+    with standing(Proxy(rated.chain.url)) as proxy:
+        refusal = fault(-32601, "the method eth_createAccessList does not exist")
+        proxy.rules.append(lambda c: refusal if c["method"] == "eth_createAccessList" else None)
+        blind = lake(rated, rpc=[proxy.url])
+        blind.collect()
+        factors = {f.factor: f.evidence for f in blind.store.rows(Factor)}
+        assert "ETH" not in factors
+        assert set(factors.values()) == {"inferred", "unknown"}
+        # Its price is a factor of its own, and as such it is proven.
+        assert walls_hold(blind) > 0
+
+
+def test_without_overrides_the_wall_is_not_proven_and_says_so(
+    market: CometMarket,
+    lake: Lakes,
+) -> None:
+    borrow(market, USER, "WETH", 10 * ETHER, 20_000 * 10**6)
+    with standing(Proxy(market.chain.url)) as proxy:
+        refusal = fault(-32602, "too many arguments, want at most 2")
+        proxy.rules.append(lambda c: refusal if len(c.get("params", ())) > 2 else None)
+        watched = lake(market, rpc=[proxy.url])
+        watched.collect()
+        proofs, mismatches = watched.prove()
+        assert [(p.x, p.checked) for p in proofs] == [(None, 0)]
+        assert mismatches == []
+        done = watched.cli("verify", "--wall")
+        assert done.returncode == 0
+        assert "triggers not proven: n/a (the endpoint takes no state overrides)" in done.stdout
+
+
+def test_verify_wall_is_a_command_with_an_exit_code(
+    market: CometMarket,
+    lake: Lakes,
+) -> None:
+    borrow(market, USER, "WETH", 10 * ETHER, 20_000 * 10**6)
+    watched = lake(market)
+    done = watched.cli("collect", "compound-v3", "--market", "local", "--verify")
+    assert done.returncode == 0, done.stderr
+    done = watched.cli("verify", "--wall")
+    assert done.returncode == 0, done.stderr
+    assert "as the contracts at" in done.stdout
+    assert "100.00 % of the debt found" in done.stdout
+
+
+# --- debts ----------------------------------------------------------------------------------------
+
+
+def without(account: str) -> Callable[[Any, Any], None]:
+    """What drops the logs that name an account from answers to eth_getLogs."""
+    topic = f"0x{account[2:]:0>64}"
+
+    def edit(call: Any, answer: Any) -> None:
+        if call["method"] == "eth_getLogs" and "result" in answer:
+            answer["result"] = [log for log in answer["result"] if topic not in log["topics"]]
+
+    return edit
+
+
+def test_a_borrower_that_no_log_names_is_missed(market: CometMarket, lake: Lakes) -> None:
+    """An endpoint that leaves out logs loses an account, and the contract's own sum shows it."""
+    borrow(market, USER, "WETH", 10 * ETHER, 15_000 * 10**6)
+    borrow(market, OTHER, "WETH", 10 * ETHER, 5_000 * 10**6)
+    with standing(Proxy(market.chain.url)) as proxy:
+        proxy.edits.append(without(OTHER))
+        watched = lake(market, rpc=[proxy.url])
+        watched.collect()
+        (row,) = watched.store.rows(DebtCoverage)
+        assert row.account_sum / row.contract_total == pytest.approx(0.75)
+        assert row.total_usd == pytest.approx(20_000)
+        assert "only 75.00% of the borrow principal of USDC" in " ".join(watched.voice.notes)
+        done = watched.cli("verify")
+        assert done.returncode == Exit.CHECK_FAILED
+        assert "only 75.00% of the borrow principal of USDC was found" in done.stderr
+        assert "INCOMPLETE: 75.00 % of the debt found" in watched.cli("health").stdout
+        proxy.edits.clear()
+        watched.collect(full="yes")
+    assert watched.store.rows(DebtCoverage)
+    assert "100.00 % of the debt found" in watched.cli("health").stdout
+
+
+def test_balances_that_change_without_an_event_are_read_again(
+    market: CometMarket,
+    lake: Lakes,
+) -> None:
+    """As those of a rebasing token do; here a storage slot is set."""
+    for account in (USER, OTHER, THIRD):
+        borrow(market, account, "WETH", 10 * ETHER, 5_000 * 10**6)
+    watched = lake(market)
+    watched.collect()
+    chain, token = market.chain, market.tokens["WETH"]
+    data = encode("userCollateral(address,address)", OTHER, token)
+    access = chain.rpc("eth_createAccessList", {"to": market.comet, "data": data}, "latest")
+    (slots,) = [a["storageKeys"] for a in access["accessList"]]
+    for slot in slots:
+        if chain.storage(market.comet, int(slot, 16)) == 10 * ETHER:
+            chain.set_storage(market.comet, int(slot, 16), 12 * ETHER)
+    chain.mine()
+    snapshot = watched.collect()
+    legs = {leg.account: leg.raw for leg in watched.legs(snapshot).values() if leg.side != "debt"}
+    assert legs[OTHER] == 12 * ETHER
+    assert watched.verify()[0].mismatched == 0
+    assert any("changed without an event" in note for note in watched.voice.notes)
