@@ -7,7 +7,7 @@
 -- column: age_seconds seconds age of that block
 -- columns of: snapshots_at() accounts accounts_failed scope checked mismatched verified_at method profile revision endpoint snapshot
 -- column: debt_coverage_share share part of the debt, as the contracts add it up, that the accounts owe; null where that is not known
--- column: lowest_coverage_asset text symbol of the asset of which least was found; null where nothing is owed
+-- column: lowest_coverage_symbol text symbol of the asset of which least was found; null where nothing is owed
 -- column: lowest_debt_coverage share part of that asset's debt that the accounts owe
 -- column: wall_checked count accounts compared at other prices, each price counted; null: no wall was proven
 -- column: wall_mismatched count accounts that were not as predicted there, each price counted
@@ -31,7 +31,7 @@ WITH newest AS (
   SELECT snapshot,
          coalesce(sum(total_usd * share) / nullif(sum(CASE WHEN share IS NOT NULL THEN total_usd END), 0e0),
                   min(share)) AS debt_coverage_share,
-         min_by(symbol, share) AS lowest_coverage_asset, min(share) AS lowest_debt_coverage
+         min_by(symbol, share) AS lowest_coverage_symbol, min(share) AS lowest_debt_coverage
   FROM owed GROUP BY snapshot
 ), proven AS (
   SELECT w.snapshot, sum(w.checked) AS wall_checked, sum(w.mismatched) AS wall_mismatched,
@@ -56,7 +56,7 @@ SELECT n.market, n.protocol, n.provenance, n.block_number, n.block_time,
        date_diff('second', n.block_time, now()) AS age_seconds,
        n.accounts, n.accounts_failed, n.scope,
        n.checked, n.mismatched, n.verified_at, n.method, n.profile, n.revision, n.endpoint, n.snapshot,
-       d.debt_coverage_share, d.lowest_coverage_asset, d.lowest_debt_coverage,
+       d.debt_coverage_share, d.lowest_coverage_symbol, d.lowest_debt_coverage,
        CAST(p.wall_checked AS BIGINT) AS wall_checked, CAST(p.wall_mismatched AS BIGINT) AS wall_mismatched,
        p.wall_prices, p.wall_factors, p.wall_status,
        CAST(k.measured_assets AS BIGINT) AS measured_assets, CAST(k.inferred_assets AS BIGINT) AS inferred_assets

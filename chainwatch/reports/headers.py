@@ -51,7 +51,8 @@ def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
         debt = row["debt_usd"]
         owed = "debt n/a" if debt is None else f"debt {debt:,.0f} USD"
         words = reasons.setdefault((row["market"], row["missing"]), [])
-        words.append(f"{row['accounts']:,} {row['reason']} ({owed})")
+        count = "" if row["accounts"] is None else f"{row['accounts']:,} "
+        words.append(f"{count}{row['reason']} ({owed})")
     return [
         f"{market}: accounts in {_MISSING[missing]}: {', '.join(words)}"
         for (market, missing), words in reasons.items()
@@ -197,7 +198,7 @@ def _coverage_words(market: Mapping[str, Any]) -> str:
     least = market["lowest_debt_coverage"]
     if least >= LEAST_COVERAGE:
         return words
-    return f"INCOMPLETE: {words}, {_rounded_down(least)} of {market['lowest_coverage_asset']}"
+    return f"INCOMPLETE: {words}, {_rounded_down(least)} of {market['lowest_coverage_symbol']}"
 
 
 def _rounded_down(share: float) -> str:

@@ -17,7 +17,7 @@ WITH priced AS (
   WHERE market = 'all'
 ), classed AS (
   SELECT t.market, t.debt_usd,
-         CASE WHEN t.direction = 'n/a' THEN 'price divided by the factor'
+         CASE WHEN t.direction = 'n/a' THEN 'price not linear in the factor'
               WHEN t.direction IN ('now', 'down', 'up') AND NOT coalesce(p.has_price, false)
                 THEN 'no price of the factor'
               WHEN t.direction = 'outside' THEN 'trigger where prices are not linear'

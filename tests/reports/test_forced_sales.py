@@ -439,7 +439,7 @@ def test_accounts_whose_price_is_divided_by_the_factor_are_in_no_sum(store: Stor
     book.account("placed", {"BTC": 1}, {"USD": 75_000})
     book.store(store)
     assert {r["account"][-4:]: r["direction"] for r in ask(store, "triggers", factor="BTC")}
-    assert left_out(store, factor="BTC") == {"price divided by the factor": ("all", 2)}
+    assert left_out(store, factor="BTC") == {"price not linear in the factor": ("all", 2)}
     assert left_out(store, factor="USD") == {}
 
 
