@@ -66,11 +66,9 @@ WITH asset_move AS (
          coalesce(s.full_close_below_hf, 0.95e0) AS full_close_hf
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
   JOIN snapshots AS s ON s.snapshot = m.snapshot
-), moved AS (
-  SELECT * FROM asset_move WHERE factor IS NOT NULL
 ), spot AS (
   SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
-  FROM moved GROUP BY snapshot
+  FROM asset_move WHERE factor IS NOT NULL GROUP BY snapshot
 ), leg AS (
   -- What has no value in USD counts in units of its market: a trigger is the same in any currency.
   SELECT l.snapshot, l.account, l.position, l.side, l.worth AS usd, l.in_usd, l.amount, l.base_decimals,
@@ -93,7 +91,7 @@ WITH asset_move AS (
     FROM newest AS c JOIN legs AS l ON l.snapshot = c.snapshot
     WHERE l.side <> 'idle'
   ) AS l
-  LEFT JOIN moved AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
+  LEFT JOIN asset_move AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
   LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
 ), pos AS (
   -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
@@ -114,6 +112,8 @@ WITH asset_move AS (
     -- Prices have 8 decimals or more; what they are made of may have rounded more coarsely.
     max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN greatest(CASE WHEN in_usd THEN 1e-8 * amount / usd ELSE 0e0 END, step) ELSE 0e0 END) AS tick,
     min(CASE WHEN in_usd THEN 1 ELSE 0 END) = 1 AS in_usd, max(base_decimals) AS base_decimals,
+    -- What does not move in USD may be counted in another unit, in few units of it.
+    sum(CASE WHEN beta = 0e0 AND usd > 0e0 THEN usd * step ELSE 0e0 END) AS step_usd,
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
     max_by(own_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_own_usd,
     max(CASE WHEN side = 'debt' THEN usd END) AS debt_top_usd,
@@ -219,7 +219,7 @@ WITH asset_move AS (
 SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN direction IN ('down', 'up')
-            THEN ((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END / nullif(abs(a1 - d1), 0e0) + tick)
+            THEN (((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END + step_usd) / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
        CASE WHEN direction = 'now' AND (d0 - a0) / nullif(a1 - d1, 0e0) > x_min
                  AND (x_max IS NULL OR (d0 - a0) / nullif(a1 - d1, 0e0) < x_max)

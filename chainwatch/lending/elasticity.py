@@ -44,7 +44,11 @@ def measure_elasticity(
     """
     step = STEPS * (1 / price + (1 / source if source else 0))
     form = _Answers({x: None if a is None else a / price for x, a in answers.items()}, step).form()
-    return None if form is None else msgspec.structs.replace(form, step=step)
+    if form is None:
+        return None
+    # Without a value of its own the source cannot count as a part of it.
+    linear = form.linear and (form.scale == 1 or source is not None)
+    return msgspec.structs.replace(form, step=step, linear=linear)
 
 
 class _Answers:

@@ -46,10 +46,12 @@ def measured_exposures(
     exposures += [e for e in own_rates if e in left]
     if exposures:
         return combine(exposures)
-    if not any(slots.values()) or (inferred and all(e.kind == FIXED for e in inferred)):
-        return tuple(e for e in inferred if e.kind == FIXED) or (
-            msgspec.structs.replace(UNIT, description="reads no storage", evidence=MEASURED),
-        )
+    fixed = [msgspec.structs.replace(e, evidence=MEASURED) for e in inferred if e.kind == FIXED]
+    if fixed and len(fixed) == len(inferred):
+        return tuple(fixed)
+    if not any(slots.values()):
+        unit = msgspec.structs.replace(UNIT, description="reads no storage", evidence=MEASURED)
+        return tuple(fixed) or (unit,)
     return tuple(e for e in inferred if e.evidence == UNKNOWN)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from chainwatch.chain import abi
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Call
-from chainwatch.lending.exposures import FIXED, UNKNOWN, Exposure, combine, convert_to_usd
+from chainwatch.lending.exposures import FIXED, MEASURED, UNKNOWN, Exposure, combine, convert_to_usd
 from chainwatch.lending.measured_exposures import measured_exposures
 from chainwatch.lending.price_sources import (
     LATEST_ANSWER,
@@ -110,6 +110,9 @@ async def exposures_in_usd(
     currency = currency_exposure(feed, quote) if feed is not None and quote is not None else None
     if currency is None:
         return unchanged
+    if any(e.evidence == MEASURED for factors in exposures.values() for e in factors):
+        # What converts to USD is that feed by definition.
+        currency = msgspec.structs.replace(currency, evidence=MEASURED)
     return {
         asset: factors and convert_to_usd(factors, currency) for asset, factors in unchanged.items()
     }

@@ -17,7 +17,7 @@
 -- column: cap_x multiple multiple of the factor's value above which the price stops following it; null without a cap
 -- column: floor_x multiple multiple of the factor's value below which the price stops following it; null without a floor
 -- column: evidence text measured, inferred or unknown: how what moves the asset is known; null where it does not move
--- column: step fraction relative error of the price by rounding: one unit of its last decimal, or more; 0 where it does not move
+-- column: step fraction relative error of the price by rounding: one unit of its last decimal, or more; 0 where it is fixed
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
@@ -74,7 +74,7 @@ SELECT market, symbol, asset,
        -- Of several, the one that is known worst.
        CASE max(CASE WHEN moved_by = 0e0 THEN 0 WHEN evidence = 'measured' THEN 1 WHEN evidence = 'unknown' THEN 3 ELSE 2 END)
          WHEN 1 THEN 'measured' WHEN 2 THEN 'inferred' WHEN 3 THEN 'unknown' END AS evidence,
-       max(CASE WHEN moved_by <> 0e0 THEN coalesce(step, 0e0) ELSE 0e0 END) AS step,
+       max(coalesce(step, 0e0)) AS step,
        block_number, block_time, snapshot
 FROM moving
 GROUP BY market, symbol, asset, block_number, block_time, snapshot

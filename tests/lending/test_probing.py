@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from typing import Any
 
-from chainwatch.demo.chain import Chain, own_artifact
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from chainwatch.demo.chain import Chain, TransactionReverted, own_artifact
 from chainwatch.lending.exposures import FIXED, MEASURED, NONLINEAR, Exposure
+from tests.amounts import sample_size
 from tests.lending.test_oracles import Resolve, feed, measured, powers, resolved  # noqa: F401
 
 pytestmark = pytest.mark.contracts("plain")
@@ -130,3 +136,161 @@ def test_without_a_node_that_can_it_is_inferred(
     source = feed(chain, 90_000, "BTC / USD")
     (exposure,) = measured(source, refuses=method)
     assert (exposure.factor, exposure.beta, exposure.evidence) == ("BTC", 1, "inferred")
+
+
+# --- random markets -------------------------------------------------------------------------------
+
+SET_ANSWER = "setAnswer(int256)"
+ROUND_DATA = "latestRoundData()(uint80,int256,uint256,uint256,uint80)"
+MOVES = ((1, 2), (17, 20), (103, 100), (13, 10), (19, 10))
+DECIMALS = 18
+
+
+class Oracles:
+    """Price sources nested in each other; `move` moves a leaf on the chain."""
+
+    def __init__(self, chain: Chain, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self.chain = chain
+        self.draw = draw
+        # By factor for feeds, by contract for rates: what is sent where, and the value.
+        self.leaves: dict[str, tuple[str, str, int]] = {}
+        # No cap, floor or sum, and no leaf twice: the price is a product of powers.
+        self.plain = True
+
+    def answer(self, source: str) -> int:
+        """As a consumer asks."""
+        try:
+            value: int = self.chain.call(source, "latestAnswer()(int256)")
+        except TransactionReverted:
+            value = self.chain.call(source, ROUND_DATA)[1]
+        return value
+
+    def move(self, leaf: str, numerator: int, denominator: int) -> float:
+        """Set a leaf to a multiple of its value; that multiple."""
+        to, signature, value = self.leaves[leaf]
+        moved = value * numerator // denominator
+        self.chain.send(to, signature, moved)
+        return moved / value
+
+    def _deploy(self, name: str, *arguments: Any) -> str:
+        return self.chain.deploy(own_artifact(name), *arguments)
+
+    def leaf(self) -> str:
+        """A feed, one behind a proxy, or one of those that are there already."""
+        kind = self.draw(st.sampled_from(["feed", "proxy", "again"]))
+        feeds = [to for to, signature, _ in self.leaves.values() if signature == SET_ANSWER]
+        if kind == "again" and feeds:
+            self.plain = False
+            return self.draw(st.sampled_from(sorted(feeds)))
+        value = self.draw(st.integers(3 * 10**17, 3 * 10**18))
+        contract = "TestProxyFeed" if kind == "proxy" else "TestFeed"
+        name = chr(ord("A") + len(self.leaves))
+        source = self._deploy(contract, value, DECIMALS, f"{name} / USD")
+        self.leaves[name] = (source, SET_ANSWER, value)
+        return source
+
+    def asked_for_its_answer(self, depth: int) -> str:
+        """A source that has latestAnswer(), as Aave's have."""
+        kinds = ["leaf"]
+        if depth:
+            kinds += ["times", "over", "rate", "cap", "floor", "sum"]
+        kind = self.draw(st.sampled_from(kinds))
+        if kind == "leaf":
+            return self.leaf()
+        inner = self.asked_for_its_answer(depth - 1)
+        if kind in ("times", "over"):
+            contract = {"times": "TestPegFeed", "over": "TestBaseToPegFeed"}[kind]
+            other = self.asked_for_its_answer(depth - 1)
+            return self._deploy(contract, inner, other, DECIMALS, "made")
+        if kind == "rate":
+            return self._rate(inner)
+        self.plain = False
+        value, weight = self.answer(inner), 100
+        level = self.draw(st.integers(40, 170))
+        if kind == "cap":
+            return self._deploy("TestCapFeed", inner, value * level // 100, "capped")
+        if kind == "sum":
+            weight, level = self.draw(st.integers(20, 80)), 0
+        other = self.asked_for_its_answer(depth - 1) if kind == "sum" else inner
+        return self._deploy("TestSumFeed", inner, other, weight, value * level // 100, "sum")
+
+    def _rate(self, inner: str) -> str:
+        listed = self.draw(st.booleans())
+        rate = self.draw(st.integers(10**18, 2 * 10**18))
+        source = self._deploy("TestRateFeed", rate, inner, listed)
+        getter = "token" if listed else "unlisted"
+        token = self.chain.call(source, f"{getter}()(address)").lower()
+        self.leaves[token] = (source, "setRate(uint256)", rate)
+        return source
+
+    def asked_for_its_round(self, depth: int) -> str:
+        """A source that has latestRoundData(), as Comet's have."""
+        kinds = ["leaf", "constant"]
+        if depth:
+            kinds += ["times", "over", "scaled"]
+        kind = self.draw(st.sampled_from(kinds))
+        if kind == "leaf":
+            return self.leaf()
+        if kind == "constant":
+            return self._deploy("TestConstantFeed", DECIMALS, self.draw(st.integers(1, 5)) * 10**17)
+        inner = self.asked_for_its_round(depth - 1)
+        if kind == "scaled":
+            return self._deploy("TestScalingFeed", inner, self.draw(st.integers(14, 24)))
+        contract = {"times": "TestProductFeed", "over": "TestQuotientFeed"}[kind]
+        other = self.asked_for_its_round(depth - 1)
+        return self._deploy(contract, inner, other, DECIMALS, "made")
+
+
+def predicted(exposure: Exposure, x: float) -> float:
+    """The price as a multiple of itself, where its factor is x times what it is."""
+    x = min(x, exposure.cap_x or x)
+    x = max(x, exposure.floor_x or 0)
+    return 1 / x if exposure.beta == -1 else 1 + exposure.beta * (x - 1)
+
+
+@pytest.mark.sampled
+@settings(
+    max_examples=sample_size(quick=3, full=50, torture=1_000),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_measured_is_what_moving_each_feed_gives(
+    chain: Chain,
+    measured: Resolve,  # noqa: F811
+    data: st.DataObject,
+) -> None:
+    """Each leaf is moved on the chain, by half to nearly the double: the price is as predicted."""
+    oracles = Oracles(chain, data.draw)
+    grow = data.draw(st.sampled_from([oracles.asked_for_its_answer, oracles.asked_for_its_round]))
+    source = grow(3)
+    before = oracles.answer(source)
+    if before < 10**6:
+        return
+    factors = measured(source)
+    assert {e.evidence for e in factors} == {MEASURED}
+    exposures = {
+        e.factor if e.factor in oracles.leaves else e.feed: e for e in factors if e.kind != FIXED
+    }
+    # A feed over itself is moved by nothing behind it: a factor of its own.
+    if oracles.plain:
+        assert exposures.keys() <= oracles.leaves.keys()
+    for leaf, (to, signature, value) in oracles.leaves.items():
+        exposure = exposures.get(leaf)
+        if exposure is not None and exposure.kind == NONLINEAR:
+            event("refused")
+            assert not oracles.plain or abs(exposure.beta) > 1
+            continue
+        event("nothing" if exposure is None else "linear")
+        # A source past its cap counts as the cap.
+        scale = 1.0
+        if exposure is not None and exposure.price is not None:
+            scale = exposure.price / (value / 10**DECIMALS)
+        for numerator, denominator in MOVES:
+            x = oracles.move(leaf, numerator, denominator)
+            actual = oracles.answer(source) / before
+            expected = 1.0 if exposure is None else predicted(exposure, x / scale)
+            step = 0.0 if exposure is None else exposure.step
+            assert actual == pytest.approx(expected, rel=1e-6 + 4 * step), (leaf, x, exposure)
+        chain.send(to, signature, value)

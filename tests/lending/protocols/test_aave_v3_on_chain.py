@@ -34,7 +34,16 @@ from chainwatch.demo.node import Toolchain
 from chainwatch.demo.plans import SPEC, draw_plans
 from chainwatch.errors import Exit, NetworkError, UsageError
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, EMode, Mismatch, Orphan, Scan, Snapshot, Verification
+from chainwatch.tables.lending import (
+    Account,
+    EMode,
+    Factor,
+    Mismatch,
+    Orphan,
+    Scan,
+    Snapshot,
+    Verification,
+)
 from chainwatch.tables.lending import Reserve as ReserveRow
 from chainwatch.tables.log import Load
 from tests.amounts import sample_size
@@ -262,6 +271,45 @@ def test_a_lake_may_go_from_scope_all_to_borrowers_and_back(
         other.collect()
         same_positions(mixed, other)
         holds(mixed, snapshot)
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["a rate known by name", "one that is not"])
+def test_an_exchange_rate_oracle_that_nobody_listed(
+    aave_market: AaveMarket, watch: Callable[..., Watched], listed: bool
+) -> None:
+    """Staked ETH priced as ETH times a rate, as Spark does: who is liquidated as ETH moves."""
+    market, chain = aave_market, aave_market.chain
+    ether, staked = market.listed["WETH"].feed, market.listed["wstETH"].token
+    oracle = chain.deploy(own_artifact("TestRateFeed"), 12 * 10**17, ether, listed)
+    chain.send(market.oracle, "setAssetSources(address[],address[])", [staked], [oracle])
+    made = accounts.populate(market, 60, 4)
+    watched = watch(market)
+    watched.collect()
+    rate = chain.call(oracle, "token()(address)" if listed else "unlisted()(address)")
+    own = {f.feed: f for f in watched.store.rows(Factor) if f.asset == staked}
+    assert {(feed, f.beta, f.evidence) for feed, f in own.items()} == {
+        (ether.lower(), 1, "measured"),
+        (rate.lower(), 1, "measured"),
+    }
+    reached = 0
+    for feed, signature in ((ether, "setAnswer(int256)"), (rate, "setRate(uint256)")):
+        factor = own[feed.lower()].factor
+        triggers = {r["account"]: r for r in ask(watched.store, "triggers", factor=factor)}
+        now = {ether: 3_000 * 10**8, rate: 12 * 10**17}[feed]
+        for x in (0.7, 0.85, 0.95, 1.2, 1.5):
+            chain.send(feed, signature, int(now * x))
+            figures = chain_figures(market, made)
+            for account in made:
+                row, figure = triggers[account], figures[account]
+                near = row["x"] is not None and abs(x / row["x"] - 1) < 1e-4
+                if figure is None or near or row["direction"] in ("n/a", "outside", "now"):
+                    continue
+                falls, rises = row["direction"] == "down", row["direction"] == "up"
+                predicted = (falls and x < row["x"]) or (rises and x > row["x"])
+                assert (figure[2] < 10**18) == predicted, (factor, x, row)
+                reached += predicted
+        chain.send(feed, signature, now)
+    assert reached > 20
 
 
 def test_the_same_block_is_not_stored_twice(

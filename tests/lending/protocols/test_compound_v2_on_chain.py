@@ -517,6 +517,30 @@ def test_factors_are_named_feeds_or_the_oracle_itself(market: CompoundMarket, la
     assert row.collateral_usd == pytest.approx(3_000, rel=1e-6)
 
 
+def test_a_price_that_is_part_of_the_oracles_code_is_fixed(
+    market: CompoundMarket, lake: Lakes
+) -> None:
+    """One that was posted is a factor of its own: it may be posted anew."""
+    open_position(market, USER, "WETH", 10**18, 10**8)
+    chain, c_tokens = market.chain, market.c_tokens
+    mantissas = {s: PRICES[s] * 10 ** (28 - market.decimals[s]) for s in c_tokens}
+    anchored = own_artifact("MiniAnchoredView")
+    oracle = chain.deploy(anchored, c_tokens["USDC"], mantissas["USDC"])
+    for symbol in c_tokens.keys() - {"USDC"}:
+        chain.send(oracle, "post(address,uint256)", c_tokens[symbol], mantissas[symbol])
+    chain.set_storage(market.comptroller, 0, int(oracle, 16))
+    watched = lake(market)
+    holds(watched, watched.collect())
+    factors = {f.asset: (f.factor, f.kind, f.evidence) for f in watched.store.rows(Factor)}
+    assert factors.pop(c_tokens["USDC"]) == ("fixed", "fixed", "measured")
+    assert factors == {
+        c_tokens[s]: (f"feed:{oracle}:{c_tokens[s]}", "unknown", "unknown")
+        for s in c_tokens.keys() - {"USDC"}
+    }
+    row = {r["account"]: r for r in ask(watched.store, "triggers", factor="fixed")}[USER]
+    assert row["direction"] == "flat"
+
+
 # --- triggers and walls -------------------------------------------------------------------------
 
 

@@ -48,6 +48,8 @@ from tests.builders import (
     tampered,
     walls_hold,
 )
+from tests.evm.rpc_proxy import Answer, Proxy, fault, standing
+from tests.evm.rpc_proxy import Call as ProxyCall
 
 pytestmark = pytest.mark.contracts("stand-in")
 
@@ -732,6 +734,173 @@ def test_without_a_quote_feed_a_divided_price_has_no_wall(chain: Chain, lake: La
         ("ETH", -1, "inverse"),
     }
     assert {row["direction"] for row in ask(watched.store, "triggers", factor="ETH")} == {"n/a"}
+
+
+def only(rows: list[dict[str, Any]], account: str = USER) -> dict[str, Any]:
+    """The row of one account."""
+    (row,) = [r for r in rows if r["account"] == account]
+    return row
+
+
+def test_a_kind_of_eth_against_eth_never_triggers_by_eth(chain: Chain, lake: Lakes) -> None:
+    """The base is a constant of 1 without latestAnswer(), the collateral's feed is rescaled."""
+    market, feeds = in_weth(chain)
+    chain.send(feeds["CBETH"], "setAnswer(int256)", 115 * 10**16)
+    borrow(market, USER, "cbETH", 100 * 10**18, 90 * 10**18)
+    watched = lake(market, quote_feed=feeds["ETH"])
+    watched.collect()
+    row = only(ask(watched.store, "triggers", factor="ETH"))
+    assert (row["direction"], row["x"]) == ("never", None)
+    row = only(ask(watched.store, "triggers", factor="CBETH/ETH"))
+    assert (row["direction"], row["x"]) == ("down", pytest.approx(90 / 85 / 1.15, rel=1e-6))
+    factors = watched.store.rows(Factor)
+    assert {f.evidence for f in factors} == {"measured"}
+
+
+def test_equal_getters_divide_or_multiply(chain: Chain, lake: Lakes) -> None:
+    """BTC over ETH and BTC times ETH name the same two feeds by the same getters."""
+    aave = shelf(chain, [("WETH", 18, USD), ("over", 8, USD), ("times", 8, USD)])
+    ether, bitcoin = (
+        chain.deploy(own_artifact("TestFeed"), price, 8, f"{name} / USD")
+        for name, price in (("ETH", 3_000 * USD), ("BTC", 90_000 * USD))
+    )
+    feeds = {
+        symbol: chain.deploy(own_artifact(contract), bitcoin, ether, 8, symbol)
+        for symbol, contract in (("over", "TestQuotientFeed"), ("times", "TestProductFeed"))
+    }
+    market = comet.deploy(
+        aave,
+        base="WETH",
+        base_feed=chain.deploy(own_artifact("TestConstantFeed"), 8, USD),
+        listings=[Listing(symbol, 80, 85, 93) for symbol in feeds],
+        feeds=feeds,
+    )
+    watched = lake(market)
+    watched.collect()
+    betas = {(f.asset, f.factor): f.beta for f in watched.store.rows(Factor) if f.beta}
+    assert betas == {
+        (market.tokens["over"], "BTC"): 1,
+        (market.tokens["over"], "ETH"): -1,
+        (market.tokens["times"], "BTC"): 1,
+        (market.tokens["times"], "ETH"): 1,
+    }
+
+
+def test_a_vault_is_liquidated_by_its_rate_and_by_its_feed(chain: Chain, lake: Lakes) -> None:
+    """Its feed has the getters of one that only rescales; both are moved for real."""
+    aave = shelf(chain, [("USDC", 6, USD), ("vETH", 18, 3_000 * USD)])
+    ether = chain.deploy(own_artifact("TestFeed"), 3_000 * USD, 8, "ETH / USD")
+    vault = chain.deploy(own_artifact("TestVaultFeed"), ether, 8, "vETH / USD")
+    rate = chain.call(vault, "rateProvider()(address)")
+    chain.send(rate, "setRate(uint256)", 12 * 10**17)
+    market = comet.deploy(aave, listings=[Listing("vETH", 80, 85, 93)], feeds={"vETH": vault})
+    chain.send_all(market.supply(LENDER, "USDC", 10**12))
+    borrow(market, USER, "vETH", 10**18, 2_500 * 10**6)
+    watched = lake(market)
+    watched.collect()
+    for factor, feed, signature in (
+        ("ETH", ether, "setAnswer(int256)"),
+        ("vETH/ETH", rate, "setRate(uint256)"),
+    ):
+        row = only(ask(watched.store, "triggers", factor=factor))
+        assert (row["direction"], row["x"]) == ("down", pytest.approx(2_500 / 3_060, rel=1e-6))
+        now = {ether: 3_000 * USD, rate: 12 * 10**17}[feed]
+        for share, verdict in ((1 + 1e-5, False), (1 - 1e-5, True)):
+            chain.send(feed, signature, int(now * row["x"] * share))
+            assert market.liquidatable([USER]) == [verdict], factor
+        chain.send(feed, signature, now)
+
+
+def test_a_price_of_few_units_moves_the_trigger_by_its_step(chain: Chain, lake: Lakes) -> None:
+    """USDC in ETH has 33,333 units: a trigger is known to one of them at best."""
+    market, feeds = in_weth(chain)
+    borrow(market, USER, "USDC", 30_000 * 10**6, 75 * 10**17)
+    watched = lake(market, quote_feed=feeds["ETH"])
+    watched.collect()
+    for factor in ("ETH", "USDC"):
+        row = only(ask(watched.store, "triggers", factor=factor))
+        assert row["tolerance"] >= 1 / 33_333, factor
+        # The first price at which the contract itself says so lies within.
+        feed, edge = feeds[factor], row["x"]
+        before: int = chain.call(feed, "latestAnswer()(int256)")
+        sign = 1 if row["direction"] == "up" else -1
+        for share, verdict in ((1 + row["tolerance"], True), (1 - row["tolerance"], False)):
+            chain.send(feed, "setAnswer(int256)", round(before * edge * share**sign))
+            assert market.liquidatable([USER]) == [verdict], factor
+        chain.send(feed, "setAnswer(int256)", before)
+
+
+def test_who_is_liquidatable_now_has_the_price_that_heals(market: CometMarket, lake: Lakes) -> None:
+    borrow(market, USER, "WETH", 10**18, 2_400 * 10**6)
+    borrow(market, OTHER, "WETH", 10**18, 1_000 * 10**6)
+    set_prices(market, {"WETH": 2_600 * USD})
+    watched = lake(market)
+    watched.collect()
+    rows = ask(watched.store, "triggers", factor="WETH")
+    row = only(rows)
+    heals = 2_400 / (2_600 * 0.9)
+    assert (row["direction"], row["x"]) == ("now", 1)
+    assert row["recovers_at"] == pytest.approx(heals, rel=1e-6)
+    assert only(rows, OTHER)["recovers_at"] is None
+    for share, verdict in ((1 + 1e-5, False), (1 - 1e-5, True)):
+        set_prices(market, {"WETH": int(2_600 * USD * heals * share)})
+        assert market.liquidatable([USER]) == [verdict]
+
+
+# --- endpoints that cannot be asked what moves a price ------------------------------------------
+
+NO_METHOD = fault(-32601, "the method does not exist/is not available")
+MISSING = fault(-32000, "missing trie node 6d1f (path ) state 0x6d1f is not available")
+NOTE = "what moves prices is inferred from getters, not measured"
+
+
+def has_overrides(call: ProxyCall) -> bool:
+    return call["method"] == "eth_call" and len(call["params"]) > 2
+
+
+def lists_accesses(call: ProxyCall) -> bool:
+    return call["method"] == "eth_createAccessList"
+
+
+def only_code(call: ProxyCall) -> bool:
+    """Calls under overrides beyond the first, which asks whether it takes them."""
+    return has_overrides(call) and len(call["params"][2]) > 1
+
+
+def cap_gas(call: ProxyCall) -> Answer | None:
+    """As nodes with a cap of 50 million, where a call names no gas of its own."""
+    if call["method"] == "eth_call":
+        call["params"][0]["gas"] = hex(50_000_000)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rule", "evidence"),
+    [
+        (lambda call: NO_METHOD if lists_accesses(call) else None, "inferred"),
+        (lambda call: MISSING if lists_accesses(call) else None, "inferred"),
+        (lambda call: NO_METHOD if has_overrides(call) else None, "inferred"),
+        (lambda call: MISSING if only_code(call) else None, "inferred"),
+        (lambda call: call["params"].pop() and None if has_overrides(call) else None, "inferred"),
+        (cap_gas, "measured"),
+    ],
+    ids=["no lists", "old lists", "no overrides", "old overrides", "ignores overrides", "gas cap"],
+)
+def test_a_snapshot_is_stored_whatever_an_endpoint_refuses(
+    market: CometMarket, lake: Lakes, rule: Callable[[ProxyCall], Answer | None], evidence: str
+) -> None:
+    """By getters it is then, and one note says so."""
+    borrow(market, USER, "wstETH", 10**18, 2_400 * 10**6)
+    proxy = Proxy(market.chain.url)
+    proxy.rules.append(rule)
+    with standing(proxy):
+        watched = lake(market, rpc=[proxy.url])
+        assert watched.collect().accounts
+    factors = watched.store.rows(Factor)
+    assert {f.evidence for f in factors} == {evidence}
+    assert {f.factor for f in factors} == {"USDC", "WETH", "WBTC", "wstETH"}
+    notes = [note for note in watched.voice.notes if NOTE in note]
+    assert len(notes) == (1 if evidence == "inferred" else 0)
 
 
 # --- 24 collaterals -----------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from tests.builders import (
     walls_hold,
 )
 from tests.evm import morpho_market as morpho
-from tests.evm.morpho_market import LIQUIDATOR, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
+from tests.evm.morpho_market import LIQUIDATOR, NOBODY, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
 
 pytestmark = pytest.mark.contracts("stand-in")
 
@@ -493,6 +493,38 @@ def test_a_loan_in_eth_against_a_price_over_eth(market: MorphoMarket, lake: Lake
     for share, verdict in ((1 + 1e-5, True), (1 - 1e-5, False)):
         market.set_prices({"WETH": int(PRICES["WETH"] * row["x"] * share)})
         assert verdicts(market, [name(row)]) == {pair.position_name(USER): verdict}
+
+
+def test_an_oracle_of_the_first_version_has_its_vault(market: MorphoMarket, lake: Lakes) -> None:
+    """Its getter is VAULT, without a base or quote; the vault's rate is moved for real."""
+    chain, feeds = market.chain, market.feeds
+    source = chain.deploy(own_artifact("TestVaultFeed"), feeds["WETH"], 8, "vETH / USD")
+    vault = chain.call(source, "rateProvider()(address)")
+    chain.send(vault, "setRate(uint256)", 12 * WAD // 10)
+    four = [feeds["WETH"], NOBODY, feeds["USDC"], NOBODY]
+    oracle = chain.deploy(own_artifact("MiniMorphoOracleV1"), vault, four, WAD, 18, 6)
+    assert chain.call(oracle, "price()(uint256)") == 3_600 * 10**24
+    pair = market.create("vault", "USDC", "wstETH", 86 * WAD // 100, oracle)
+    open_position(market, "vault", USER, WAD, 3_000 * 10**6)
+    watched = lake(market)
+    watched.collect()
+    key = f"{pair.collateral}:{pair.market_id}"
+    own = {f.factor: f for f in watched.store.rows(Factor) if f.asset == key}
+    assert {(f.feed, f.beta, f.evidence) for f in own.values()} == {
+        (feeds["WETH"], 1, "measured"),
+        (vault, 1, "measured"),
+    }
+    (name_of_rate,) = own.keys() - {"ETH"}
+    for factor, now, signature in (
+        ("ETH", PRICES["WETH"], "setAnswer(int256)"),
+        (name_of_rate, 12 * WAD // 10, "setRate(uint256)"),
+    ):
+        (row,) = [r for r in ask(watched.store, "triggers", factor=factor) if r["debt_usd"]]
+        assert (row["direction"], row["x"]) == ("down", pytest.approx(3_000 / 3_096, rel=1e-6))
+        for share, verdict in ((1 + 1e-5, False), (1 - 1e-5, True)):
+            chain.send(own[factor].feed, signature, int(now * row["x"] * share))
+            assert verdicts(market, [name(row)])[name(row)] == verdict, factor
+        chain.send(own[factor].feed, signature, now)
 
 
 @pytest.mark.full

@@ -204,6 +204,9 @@ async def read_sides(reading: Reading, prices: Mapping[str, OraclePrice]) -> dic
     oracles = await read_oracles(reading, [p.oracle for p in prices.values()])
     factors = await infer(reading, {f: f for f in oracles.feeds})
     measured = await measure(reading, {o: PRICE.call(o) for o in oracles.prices})
+    if measured is not None and oracles.currency is not None:
+        currency = msgspec.structs.replace(oracles.currency, evidence=MEASURED)
+        oracles = msgspec.structs.replace(oracles, currency=currency)
     sides = {}
     for market, price in prices.items():
         inferred = oracles.sides(price, factors)
