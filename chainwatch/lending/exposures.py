@@ -69,7 +69,12 @@ def combine(exposures: Iterable[Exposure]) -> tuple[Exposure, ...]:
         for e in moving.values()
         if e.beta or e.cap_x is not None or e.floor_x is not None or e.kind == NONLINEAR
     )
-    return left or tuple(fixed[:1]) or (UNIT,)
+    if left or fixed:
+        return left or tuple(fixed[:1])
+    evidence = {e.evidence for e in moving.values()}
+    return (
+        msgspec.structs.replace(UNIT, evidence=evidence.pop() if len(evidence) == 1 else INFERRED),
+    )
 
 
 def is_inferred(exposures: Mapping[str, Iterable[Exposure]]) -> bool:
