@@ -136,13 +136,13 @@ def test_a_floor_below_the_price(source: int, floor_x: Fraction) -> None:
 @FULL
 @given(source=SOURCES, share=SHARES, cap_x=st.fractions(Fraction(101, 100), Fraction(199, 100)))
 def test_a_sum_with_a_cap(source: int, share: Fraction, cap_x: Fraction) -> None:
-    whole = line(share, source)
-    cap = whole(int(source * cap_x))
-    form = measured(lambda answer: min(whole(answer), cap), source)
+    total = line(share, source)
+    cap = total(int(source * cap_x))
+    form = measured(lambda answer: min(total(answer), cap), source)
     assert form is not None
     assert form.linear
     assert form.cap_x == pytest.approx(float(cap_x), abs=1e-3)
-    assert misses(form, lambda answer: min(whole(answer), cap), source) == []
+    assert misses(form, lambda answer: min(total(answer), cap), source) == []
 
 
 # --- forms that do not hold are refused -----------------------------------------------------------
