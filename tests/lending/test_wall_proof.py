@@ -219,9 +219,9 @@ def test_a_borrower_that_no_log_names_is_missed(market: CometMarket, lake: Lakes
         done = watched.cli("verify")
         assert done.returncode == Exit.CHECK_FAILED
         assert "only 75.00% of the borrow principal of USDC was found" in done.stderr
-        said = watched.cli("walls", "WETH").stdout
-        assert "INCOMPLETE: 75.00 % of the debt found" in said
-        assert "accounts in no sum: accounts not found (debt 5,000 USD)" in said
+        printed = watched.cli("walls", "WETH").stdout
+        assert "INCOMPLETE: 75.00 % of the debt found" in printed
+        assert "accounts in no sum: accounts not found (debt 5,000 USD)" in printed
         proxy.edits.clear()
         watched.collect(full="yes")
     assert watched.store.rows(DebtCoverage)
