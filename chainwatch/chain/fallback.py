@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from chainwatch.chain.endpoint import Endpoint
-from chainwatch.chain.faults import Trouble
+from chainwatch.chain.faults import Pruned, Trouble
 from chainwatch.chain.transport import Transport
 from chainwatch.errors import ConfigError, NetworkError, RpcError
 from chainwatch.net.retry import Backoff
@@ -125,6 +125,12 @@ class Endpoints:
     def _failure(self, troubles: dict[Endpoint, Trouble], what: str) -> NetworkError:
         reasons = "; ".join(f"{endpoint.name}: {trouble}" for endpoint, trouble in troubles.items())
         kind = RpcError if any(t.answered for t in troubles.values()) else NetworkError
+        if troubles and all(isinstance(t, Pruned) for t in troubles.values()):
+            return kind(
+                f"{self.chain}: no endpoint keeps the state that {what} needs: {reasons}: set the "
+                "`rpc` of an archive node in markets.toml or, where a market is read for the first "
+                "time, its `deployment_block`"
+            )
         return kind(
             f"{self.chain}: no endpoint answers {what}: {reasons or 'all of them asked to wait'}: "
             "try later or set another endpoint"

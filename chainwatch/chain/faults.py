@@ -31,6 +31,7 @@ class Kind(Enum):
     SLOW = "asking for less, later, may help"
     BUSY = "asking later helps"
     BEHIND = "the endpoint does not have the block yet"
+    PRUNED = "the endpoint no longer has the state of the block"
     OTHER = "the text fits no other kind"
 
 
@@ -61,6 +62,11 @@ _BEHIND = re.compile(
     r"|beyond (?:the )?current|BlockOutOfRange|future block|resource not found",
     re.IGNORECASE,
 )
+_PRUNED = re.compile(
+    r"missing trie node|state (?:is )?(?:not|un)[ -]?available|state unavailable|prun(?:ed|ing)"
+    r"|historical state|state histor|archive (?:state|node|data|request)|state already discarded",
+    re.IGNORECASE,
+)
 _NO_SUCH_METHOD = -32601
 
 # The known texts of eth_getLogs limits. A stated range is a hint for this query; a stated number
@@ -82,6 +88,8 @@ def kind_of(fault: RpcFault) -> Kind:
     text = answer_text(fault)
     if fault.code == 3 or _EVM.search(text):
         return Kind.EVM
+    if _PRUNED.search(text):
+        return Kind.PRUNED
     if _TOO_MUCH.search(text):
         return Kind.TOO_MUCH
     if _SLOW.search(text):
@@ -136,6 +144,13 @@ class Behind(Trouble):
         super().__init__(text, cools=False)
 
 
+class Pruned(Trouble):
+    """The endpoint no longer has the state of so old a block; another one behind it may."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, cools=False)
+
+
 class CutOff(Trouble):
     """No complete answer in time."""
 
@@ -177,6 +192,8 @@ def refusal(fault: RpcFault) -> Trouble:
             return CutOff(str(fault))
         case Kind.BEHIND:
             return Behind(str(fault))
+        case Kind.PRUNED:
+            return Pruned(str(fault))
         case Kind.BUSY:
             return Trouble(str(fault))
         case _:

@@ -468,3 +468,26 @@ async def test_code_is_not_missing_only_because_the_endpoint_is_behind(
     proxy.rules.append(behind(10))
     with pytest.raises(NetworkError, match="is at block 10"):
         await rpc.has_code(PROBE, 20)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "missing trie node 6d1f (path ) state 0x6d1f is not available",
+        "historical state 6d1f is not available",
+        "old data not available due to pruning",
+        "World state unavailable for block 12",
+        "state at block #12 is pruned",
+        "project ID does not have access to archive state",
+    ],
+)
+async def test_a_node_without_old_state_is_told_apart(
+    proxy: Proxy, connect: Connect, text: str
+) -> None:
+    proxy.rules.append(
+        lambda call: fault(-32000, text) if call["method"] == "eth_getCode" else None
+    )
+    with pytest.raises(NetworkError, match="no endpoint keeps the state") as failure:
+        await connect(proxy, tries=2).deployment_block(PROBE, BLOCKS)
+    assert "`deployment_block`" in str(failure.value)
+    assert "archive" in str(failure.value)
