@@ -44,16 +44,23 @@
 -- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the market has none
 -- column: unit_usd usd USD per unit of the factor; null for MARKET
 -- columns of: snapshots close_factor close_basis full_close_below_hf full_close_below_usd min_leftover_usd target_hf absorbs
--- column: paused flag the reserve of the largest collateral or debt is paused
+-- column: blocked_reason text of an account that is liquidatable now: why the contracts let nobody liquidate it, see account_health; else empty
+-- column: pair_blocked flag the contracts let nobody take the largest collateral, or repay the largest debt
+-- column: collateral_blocked_usd usd part of the collateral now that no liquidation may take
+-- column: collateral_blocked_own_usd usd part of that in the factor's own assets
+-- column: debt_blocked_usd usd part of the debt now that no liquidation may repay
+-- column: debt_blocked_own_usd usd part of that in the factor's own assets
 -- column: block_number block block of the snapshot
 -- column: block_time time time stamp of that block
 -- column: snapshot id snapshot
 -- note: direction: now = liquidatable already, by the contract's verdict if there is one, with the interest that a liquidation accrues first; down, up = at x; never = not by this factor; flat = no exposure; outside = only where prices are not linear (negative, above a cap or below a floor); n/a = no price, or a price divided by the factor or not linear in it
 -- note: x_full: x at the health factor from which down all of a debt may be repaid, full_close_below_hf of the snapshot (0.95 where that is null; 1 if reached already), without earlier liquidations; full_outside: reached only where prices are not linear
 -- note: cover0 + cover1 · x: debt that the collateral pays for with its bonus; x_min, x_max: range in which prices are linear
+-- note: blocked_reason: an account stays liquidatable (now) while its liquidation is refused; of accounts with another direction nothing is said, as what is blocked now need not be so then
 -- note: tolerance: relative uncertainty of x from the contract's integer rounding (matters for dust)
 -- portable: yes
 -- show: market account position factor direction x trigger_price recovers_at hf collateral_usd debt_usd tolerance
+-- show: blocked_reason=blocked
 WITH asset_move AS (
   SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
@@ -72,7 +79,7 @@ WITH asset_move AS (
 ), leg AS (
   -- What has no value in USD counts in units of its market: a trigger is the same in any currency.
   SELECT l.snapshot, l.account, l.position, l.side, l.worth AS usd, l.in_usd, l.amount, l.base_decimals,
-         coalesce(r.paused, false) AS paused,
+         CASE WHEN l.side = 'debt' THEN r.blocked_debt ELSE r.blocked_collateral END IS NOT NULL AS blocked,
          CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
          l.worth * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
            AS moving_usd,
@@ -123,8 +130,12 @@ WITH asset_move AS (
     coalesce(max_by(lt, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_lt,
     coalesce(max_by(bonus, CASE WHEN side <> 'debt' THEN rank_usd END), 0e0) AS collateral_top_bonus,
     coalesce(max(CASE WHEN side <> 'debt' THEN usd END), 0e0) AS collateral_top_usd,
-    max_by(paused, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_paused,
-    max_by(paused, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_paused,
+    max_by(blocked, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_blocked,
+    max_by(blocked, CASE WHEN side <> 'debt' THEN rank_usd END) AS collateral_top_blocked,
+    sum(CASE WHEN side = 'debt' AND blocked THEN usd ELSE 0e0 END)      AS debt_blocked_usd,
+    sum(CASE WHEN side = 'debt' AND blocked THEN own_usd ELSE 0e0 END)  AS debt_blocked_own_usd,
+    sum(CASE WHEN side <> 'debt' AND blocked THEN usd ELSE 0e0 END)     AS collateral_blocked_usd,
+    sum(CASE WHEN side <> 'debt' AND blocked THEN own_usd ELSE 0e0 END) AS collateral_blocked_own_usd,
     max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account, position
 ), ruled AS (
@@ -181,7 +192,7 @@ WITH asset_move AS (
       - 1e-9 AS x_max
   FROM edge
 ), classed AS (
-  SELECT s.*,
+  SELECT s.*, e.blocked_reason AS refused,
     CASE WHEN s.unpriced = 1 THEN 'n/a'
          WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
          -- The contract's verdict decides, with the interest that a liquidation accrues first, and
@@ -233,6 +244,8 @@ SELECT market, account, position, factor, direction,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
        debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd,
        close_factor, close_basis, full_close_below_hf, full_close_below_usd, min_leftover_usd, target_hf,
-       absorbs, coalesce(debt_paused OR collateral_paused, false) AS paused,
+       absorbs, CASE WHEN direction = 'now' THEN coalesce(refused, '') ELSE '' END AS blocked_reason,
+       coalesce(debt_top_blocked OR collateral_top_blocked, false) AS pair_blocked,
+       collateral_blocked_usd, collateral_blocked_own_usd, debt_blocked_usd, debt_blocked_own_usd,
        block_number, block_time, snapshot
 FROM ranged

@@ -18,7 +18,9 @@
 -- column: move_share share far end of the bin as a move of the factor from its price; null beyond the last bin
 -- column: accounts count accounts whose trigger lies in the bin
 -- column: collateral_at_risk_usd usd all flagged collateral of these accounts at their trigger
--- column: max_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held
+-- column: max_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held; now: without what is blocked
+-- column: due_usd usd of the row now: max_seizable if the contracts blocked nothing; null in others
+-- column: liquidatable_now_usd usd of the row now: max_seizable, what the contracts let liquidators take at the block; null in others
 -- column: seize_to_heal_usd usd collateral for the smallest repayments that bring health factors to 1; null beyond the last bin
 -- column: units amount max_seizable that moves with the factor, in units of the factor; null for MARKET
 -- column: top1_share share part of the largest account in collateral_at_risk_usd; null in an empty bin
@@ -30,7 +32,8 @@
 -- column: axis_market text market whose price the bins are of: this one, if it has a price of the factor
 -- column: axis_price price price of the factor there, from which the bins are counted
 -- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
--- show: max_seizable_usd=seizable_USD seize_to_heal_usd=to_heal_USD units top1_share cum_max_seizable_usd=sum_seizable
+-- show: max_seizable_usd=seizable_USD due_usd<>liquidatable_now_usd=due_USD liquidatable_now_usd<>due_usd=now_USD seize_to_heal_usd=to_heal_USD units
+-- show: top1_share cum_max_seizable_usd=sum_seizable
 -- bar: max_seizable_usd over price_from
 -- note: collateral_at_risk: all collateral of the accounts whose trigger lies in the bin, valued at their trigger
 -- note: max_seizable: collateral that the market's close rule allows (close_factor to absorbs in snapshots): for its share of a debt at health factor 1 and the rest at full_close_below_hf, or up to target_hf, or all at once where it is absorbed
@@ -40,7 +43,7 @@
 -- note: units: part of max_seizable in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
 -- note: down: accounts whose collateral moves with the factor; up: accounts whose debt does
 -- note: axis_market, axis_price: market and price of the price axis; rows of one market use its own price, sums the highest; triggers keep their distance in per cent
--- note: now: collateral of paused reserves is at risk and not seizable
+-- note: due, liquidatable_now: of what is due now, the contracts let liquidators take liquidatable_now; the rest is blocked: paused, not active, in a grace period, refused by a sequencer sentinel; accounts says why
 -- note: assumed: the largest collateral pays the largest debt first, then the same share of the rest; liquidators may choose otherwise and act more often
 -- portable: yes
 WITH step AS (
@@ -111,7 +114,7 @@ WITH step AS (
 ), binned AS (
   SELECT group_name AS market, kind, place,
          sum(is_account) AS accounts, sum(risk_usd) AS risk_usd, max(risk_usd) AS top_usd,
-         sum(seize_usd) AS seize_usd,
+         sum(seize_usd) AS seize_usd, sum(due_usd) AS due_usd,
          sum(units) AS units,
          sum(heal0) AS heal0, sum(heal1 / nullif(spot, 0e0)) AS heal1_per_price,
          sum(heal_now) AS heal_now
@@ -123,7 +126,7 @@ WITH step AS (
   -- What lies beyond the last bin becomes one row, so that nothing is dropped.
   SELECT b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1) AS place,
          sum(b.accounts) AS accounts, sum(b.risk_usd) AS risk_usd, max(b.top_usd) AS top_usd,
-         sum(b.seize_usd) AS seize_usd, sum(b.units) AS units, sum(b.heal0) AS heal0,
+         sum(b.seize_usd) AS seize_usd, sum(b.due_usd) AS due_usd, sum(b.units) AS units, sum(b.heal0) AS heal0,
          sum(b.heal1_per_price) AS heal1_per_price, sum(b.heal_now) AS heal_now
   FROM binned AS b LEFT JOIN far AS f ON f.market = b.market AND f.kind = b.kind
   GROUP BY b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1)
@@ -138,6 +141,7 @@ WITH step AS (
   SELECT r.market, r.kind, r.place, r.price_near, r.price_far,
          coalesce(b.accounts, 0) AS accounts, coalesce(b.risk_usd, 0e0) AS risk_usd,
          coalesce(b.top_usd, 0e0) AS top_usd, coalesce(b.seize_usd, 0e0) AS seize_usd,
+         coalesce(b.due_usd, 0e0) AS due_usd,
          coalesce(b.units, 0e0) AS units, coalesce(b.heal_now, 0e0) AS heal_now,
          sum(coalesce(b.heal0, 0e0)) OVER w AS heal0,
          sum(coalesce(b.heal1_per_price, 0e0)) OVER w AS heal1_per_price
@@ -159,6 +163,8 @@ SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.k
        CAST(h.accounts AS BIGINT) AS accounts,
        h.risk_usd AS collateral_at_risk_usd,
        h.seize_usd AS max_seizable_usd,
+       CASE WHEN h.kind = 'now' THEN h.due_usd END AS due_usd,
+       CASE WHEN h.kind = 'now' THEN h.seize_usd END AS liquidatable_now_usd,
        CASE WHEN h.kind = 'now' THEN h.heal_cum_usd
             ELSE h.heal_cum_usd - coalesce(lag(h.heal_cum_usd) OVER (
               PARTITION BY h.market, h.kind ORDER BY h.place), 0e0) END

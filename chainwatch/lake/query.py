@@ -12,9 +12,10 @@
 
 A parameter has one of TYPES, and a literal as its default: '…', a number, true, false, DATE '…',
 TIMESTAMPTZ '…' or NULL. `show` limits the columns of tables on a terminal and may give a short
-heading, `bar` names the column that is drawn (over an axis: only where that has a value), `note`
-says what a figure means. `needs` says what the figures stand on, which the heading of the report
-then names: see chainwatch.lake.needs. Names of queries and parameters decide nothing.
+heading (`a<>b`: a is shown if it differs from b in any row), `bar` names the column that is drawn
+(over an axis: only where that has a value), `note` says what a figure means. `needs` says what the
+figures stand on, which the heading of the report then names: see chainwatch.lake.needs. Names of
+queries and parameters decide nothing.
 
 `column` describes a column of the output, in their order: its name, its unit (chainwatch.units)
 and what the figure is. `columns of` describes columns by those of a query `name()` or a table that

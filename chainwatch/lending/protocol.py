@@ -58,7 +58,9 @@ class Opened(msgspec.Struct, frozen=True):
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The rules of a market at a block; the fields, and those of `close_rule`, are a Snapshot's.
 
-    `stored` are further columns of the Snapshot row.
+    `blocked_reason` says why no liquidation is let through: none at all, or, with
+    `blocked_above_hf`, none of an account with that health factor or a higher one. `stored` are
+    further columns of the Snapshot row.
     """
 
     profile: str
@@ -67,6 +69,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     base_decimals: int
     quote: str = "USD"
     quote_usd: float | None = 1.0
+    blocked_reason: str | None = None
+    blocked_above_hf: float | None = None
     stored: Mapping[str, Any] = {}
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chainwatch.chain.markets import Market
+from chainwatch.lending.blocked_liquidations import BlockedLiquidations, blocked_liquidations
 from chainwatch.lending.completeness import debt_coverage
 from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
@@ -39,9 +40,10 @@ def snapshot_rows(
     rows += _factor_rows(stamp, exposures, {r.asset: r.price for r in view.reserves})
     rows += debt_coverage(stamp, view, totals, (figures.legs for _, _, figures in valued))
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
+    blocked = blocked_liquidations(view)
     accounts = failed = 0
     for name, read_block, figures in valued:
-        account = _account_row(stamp, view, name, read_block, figures)
+        account = _account_row(stamp, view, name, read_block, figures, blocked)
         rows.append(account)
         rows += _leg_rows(stamp, view, name, decimals, figures)
         accounts += 1
@@ -56,7 +58,7 @@ def account_rows(
     """An account's row and those of its balances."""
     decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     return (
-        _account_row(stamp, view, name, read_block, valued),
+        _account_row(stamp, view, name, read_block, valued, blocked_liquidations(view)),
         _leg_rows(stamp, view, name, decimals, valued),
     )
 
@@ -135,7 +137,12 @@ def _step(exposure: Exposure, price: int | None) -> float:
 
 
 def _account_row(
-    stamp: Stamp, view: MarketView, name: str, read_block: int, valued: Valued
+    stamp: Stamp,
+    view: MarketView,
+    name: str,
+    read_block: int,
+    valued: Valued,
+    blocked: BlockedLiquidations,
 ) -> Account:
     """An account's row; its figures are left out where it cannot be valued."""
     currency = valued.currency or view.currency
@@ -159,6 +166,7 @@ def _account_row(
         hf_wad=hf,
         liquidatable=valued.liquidatable,
         liquidatable_accrued=valued.liquidatable_accrued,
+        blocked_reason=blocked.reason_for(valued),
         lt_bps=lt_bps,
         collateral_usd=currency.worth(collateral),
         debt_usd=currency.worth(debt),

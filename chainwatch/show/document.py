@@ -29,7 +29,8 @@ class Report(msgspec.Struct, frozen=True):
 
     `columns` describes output columns by name; one that it does not name has the unit of its name
     and type. `shown` limits the columns of tables (machine formats carry all), each "name" or
-    "name=heading"; `bar` is "name" or "name over axis" and is drawn where the axis has a value.
+    "name=heading"; one of "name<>other" is left out where both are the same in every row. `bar` is
+    "name" or "name over axis" and is drawn where the axis has a value.
     `header` names the snapshots, feeds and documents behind the figures, `notes` what they mean.
     `parts` are further tables that belong to it: below it for people, under their names in JSON;
     CSV has the first only.

@@ -47,7 +47,8 @@ class Shown(msgspec.Struct, frozen=True):
 def columns_shown(report: Report) -> list[Shown]:
     """The columns of a report's table; of those that it lists, one that says nothing is left out.
 
-    That is one that is "all", or empty, in every row.
+    That is one that is "all", or empty, in every row, or one that is listed for where it differs
+    from another ("name<>other") and does so in no row.
     """
     result = report.result
     units = units_of(result, report.columns)
@@ -57,11 +58,16 @@ def columns_shown(report: Report) -> list[Shown]:
             for i, (name, unit) in enumerate(zip(result.columns, units, strict=True))
         ]
     shown = []
-    for name, _, title in (entry.partition("=") for entry in report.shown):
+    for entry in report.shown:
+        pair, _, title = entry.partition("=")
+        name, _, other = pair.partition("<>")
         if name not in result.columns:
             continue
         i = result.columns.index(name)
-        if not result.rows or any(row[i] not in ("all", "") for row in result.rows):
+        j = result.columns.index(other) if other else None
+        if not result.rows or any(
+            row[i] not in ("all", "") and (j is None or row[i] != row[j]) for row in result.rows
+        ):
             shown.append(Shown(i, title.replace("_", " ") or heading(name, units[i]), units[i]))
     return shown
 

@@ -80,6 +80,12 @@ class Snapshot(Row, frozen=True, kw_only=True):
         float | None, "health factor up to which a liquidation may repay; null: no such limit"
     ] = None
     absorbs: Annotated[bool, "the protocol takes over the whole account"] = False
+    blocked_reason: Annotated[
+        str | None, "why the contracts refuse every liquidation of the market; null: they do not"
+    ] = None
+    blocked_above_hf: Annotated[
+        float | None, "health factor from which up they do, below it they do not; null: all of them"
+    ] = None
     base_decimals: Annotated[
         int,
         "decimals of the base currency that values are counted in; Morpho Blue: 0, each position "
@@ -152,6 +158,12 @@ class Reserve(Row, frozen=True, kw_only=True):
     active: Annotated[bool, "reserve is active"] = True
     frozen: Annotated[bool, "reserve takes no new supply or borrow"] = False
     paused: Annotated[bool, "reserve is paused: no liquidation either"] = False
+    blocked_collateral: Annotated[
+        str | None, "why no liquidation may take the asset at the block; null: it may be taken"
+    ] = None
+    blocked_debt: Annotated[
+        str | None, "why no liquidation may repay the asset at the block; null: it may be repaid"
+    ] = None
     borrowing: Annotated[bool, "borrowing is enabled"] = True
     a_token: Annotated[str | None, "address of the aToken (Aave)"] = None
     stable_debt_token: Annotated[str | None, "address of the stable debt token (Aave)"] = None
@@ -261,6 +273,11 @@ class Account(Row, frozen=True, kw_only=True):
     ] = None
     liquidatable_accrued: Annotated[
         bool | None, "Compound: the same once interest is accrued, as a liquidation does first"
+    ] = None
+    blocked_reason: Annotated[
+        str | None,
+        "why the contracts let nobody liquidate an account that is liquidatable; null: they do, or "
+        "it is not",
     ] = None
     lt_bps: Annotated[int | None, "average liquidation threshold as the contract truncates it"]
     collateral_usd: Annotated[float | None, "collateral in USD"]

@@ -7,9 +7,9 @@
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- columns of: unvalued() market
 -- column: missing text all: the accounts are in no sum; part: in some sums only
--- column: reason text why: no value in USD, no price of the factor, prices that are not linear there, or paused
+-- column: reason text why: no value in USD, no price of the factor, prices that are not linear there, or what blocks liquidations now
 -- columns of: unvalued() accounts debt_usd
--- note: missing: all = in no sum; part = only the first liquidation counts (full close …), or at risk and not seizable now (paused: the reserve of the largest collateral or debt is paused)
+-- note: missing: all = in no sum; part = only the first liquidation counts (full close …), or liquidatable now while the contracts let nobody liquidate all of it (blocked …)
 WITH priced AS (
   -- Without a price of the factor a wall has no bins.
   SELECT max(price) > 0e0 AS has_price
@@ -21,7 +21,8 @@ WITH priced AS (
               WHEN t.direction IN ('now', 'down', 'up') AND NOT coalesce(p.has_price, false)
                 THEN 'no price of the factor'
               WHEN t.direction = 'outside' THEN 'trigger where prices are not linear'
-              WHEN t.direction = 'now' AND t.paused THEN 'paused'
+              WHEN t.direction = 'now' AND t.blocked_reason <> '' THEN 'blocked: ' || t.blocked_reason
+              WHEN t.direction = 'now' AND t.pair_blocked THEN 'blocked: largest collateral or debt'
               WHEN t.full_outside AND t.full_close_below_hf IS NOT NULL
                 THEN 'full close where prices are not linear' END AS reason
   FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS t
@@ -32,8 +33,8 @@ WITH priced AS (
   WHERE (t.direction <> 'n/a' AND t.in_usd) OR (a.status = 'ok' AND a.collateral_usd IS NOT NULL AND a.debt_usd IS NOT NULL)
 ), unplaced AS (
   SELECT market, debt_usd, reason,
-         CASE WHEN reason IN ('paused', 'full close where prices are not linear') THEN 'part' ELSE 'all' END
-           AS missing
+         CASE WHEN reason LIKE 'blocked: %' OR reason = 'full close where prices are not linear'
+              THEN 'part' ELSE 'all' END AS missing
   FROM classed WHERE reason IS NOT NULL
 )
 SELECT market, missing, reason, accounts, debt_usd

@@ -13,7 +13,8 @@
 -- column: trigger_price price x times the factor's highest price in any market: one axis for all
 -- column: is_account count 1 on the first step of an account, else 0
 -- column: risk_usd usd all collateral of the account at its trigger; 0 on other steps
--- column: seize_usd usd collateral that liquidators may take in this step
+-- column: seize_usd usd collateral that liquidators may take in this step; now: as far as the contracts let anybody
+-- column: due_usd usd the same if the contracts blocked nothing
 -- column: units amount seized collateral in the factor's own assets, in units of it; null for MARKET
 -- column: bought_units amount repaid debt in the factor's own assets, in units of it; null for MARKET
 -- column: heal0 usd collateral for the smallest repayment that heals is, from this step on, heal0 + heal1 · x more
@@ -25,7 +26,7 @@
 -- note: never more of an asset is taken than held, nor bought than owed; steps where prices are not linear are left out (full_outside in triggers)
 -- note: units: seized collateral in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
 -- note: trigger_price: x times the highest price of the factor in any market, so that all markets share one axis
--- note: paused: nothing is seized from accounts that are liquidatable now where the reserve of their largest collateral or debt is paused
+-- note: seize_usd, due_usd: differ in steps of the direction now only: nothing is seized where all of the account is blocked; where its largest collateral or debt is, no more than the other collateral, and than the other debt with its bonus; what is blocked now is not carried over to other prices
 -- portable: yes
 WITH spot AS (
   SELECT price AS factor_price
@@ -34,6 +35,15 @@ WITH spot AS (
 ), hit AS (
   SELECT *, direction AS kind, x AS x_hit,
     absorbs OR (close_basis = 'position' AND close_factor = 1e0) AS by_account,
+    -- What is not blocked now: collateral, debt, and what both let liquidators take.
+    c0 + c1 - collateral_blocked_usd AS free_usd, c_own - collateral_blocked_own_usd AS free_own_usd,
+    d0 + d1 - debt_blocked_usd AS free_debt_usd, d_own - debt_blocked_own_usd AS free_debt_own_usd,
+    CASE WHEN direction <> 'now' THEN NULL
+         WHEN blocked_reason <> '' THEN 0e0
+         WHEN collateral_blocked_usd > 0e0 OR debt_blocked_usd > 0e0
+           THEN greatest(least(c0 + c1 - collateral_blocked_usd,
+                               (d0 + d1 - debt_blocked_usd) * (1e0 + collateral_top_bonus)), 0e0)
+      END AS limit_usd,
     CASE WHEN collateral_top_usd > 0e0 THEN
       1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap
   FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
@@ -69,19 +79,18 @@ WITH spot AS (
   -- The share of its collateral that the first call takes, and of its debt that it repays: of one
   -- pair of assets, or of the whole account where the rule is for the account.
   SELECT *,
-    coalesce(CASE WHEN kind = 'now' AND paused THEN 0e0
-                  WHEN absorbs THEN 1e0
+    coalesce(CASE WHEN absorbs THEN 1e0
                   WHEN by_account
                     THEN least((d0 + d1 * x_hit) / nullif(cover0 + cover1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd * (1e0 + collateral_top_bonus)
                              / nullif(collateral_hit_usd, 0e0), 1e0) END, 0e0) AS taken,
     -- What is repaid of the factor's own assets has to be bought first.
-    coalesce(CASE WHEN absorbs OR (kind = 'now' AND paused) THEN 0e0
+    coalesce(CASE WHEN absorbs THEN 0e0
                   WHEN by_account
                     THEN least((cover0 + cover1 * x_hit) / nullif(d0 + d1 * x_hit, 0e0), 1e0)
                   ELSE least(repayable_usd, collateral_hit_usd / (1e0 + collateral_top_bonus))
                          / nullif(debt_hit_usd, 0e0) END, 0e0) AS repaid,
-    CASE WHEN full_close_below_hf IS NOT NULL AND NOT (kind = 'now' AND paused) THEN x_full END AS x_rest
+    CASE WHEN full_close_below_hf IS NOT NULL THEN x_full END AS x_rest
   FROM closed
 ), left_over AS (
   -- Collateral, what it pays for, and debt that the first call leaves, at the full close factor.
@@ -127,30 +136,59 @@ WITH spot AS (
          WHEN x_cap > x_heal THEN least(x_cap, coalesce(x_max, x_cap))
          ELSE x_max END AS x_end
   FROM healing
+), due AS (
+  -- What is due if nothing is blocked: in the first step, and in the rest.
+  SELECT *, taken * part_usd AS due_usd, taken * part_own_usd AS due_own_usd,
+    repaid * debt_part_own_usd AS due_bought_usd,
+    rest_taken * left_usd AS due_rest_usd, rest_taken * (c_own - taken * collateral_top_own_usd) AS due_rest_own_usd,
+    rest_repaid * (d_own - repaid * debt_top_own_usd) AS due_rest_bought_usd,
+    limit_usd IS NOT NULL AND (pair_blocked OR limit_usd = 0e0) AS replaced,
+    limit_usd IS NOT NULL AND x_rest = 1e0 AS rest_replaced
+  FROM ended
+), allowed AS (
+  -- Where the largest pair is blocked, something of all the others is taken in its place.
+  SELECT *,
+    CASE WHEN replaced THEN coalesce(allowed_usd * free_own_usd / nullif(free_usd, 0e0), 0e0) ELSE due_own_usd END
+      AS allowed_own_usd,
+    CASE WHEN replaced THEN coalesce(allowed_usd / (1e0 + collateral_top_bonus) * free_debt_own_usd
+                                     / nullif(free_debt_usd, 0e0), 0e0)
+         ELSE due_bought_usd END AS allowed_bought_usd,
+    CASE WHEN rest_replaced THEN least(due_rest_usd, limit_usd - allowed_usd) ELSE due_rest_usd END AS allowed_rest_usd
+  FROM (
+    SELECT *, CASE WHEN limit_usd IS NULL THEN due_usd ELSE least(due_usd, limit_usd) END AS allowed_usd FROM due
+  ) AS first_allowed
+), allowed_rest AS (
+  SELECT *,
+    CASE WHEN rest_replaced
+         THEN coalesce(allowed_rest_usd * (free_own_usd - allowed_own_usd) / nullif(free_usd - allowed_usd, 0e0), 0e0)
+         ELSE due_rest_own_usd END AS allowed_rest_own_usd,
+    CASE WHEN rest_replaced
+         THEN coalesce(allowed_rest_usd * (free_debt_own_usd - allowed_bought_usd)
+                       / nullif(free_debt_usd * (1e0 + collateral_top_bonus) - allowed_usd, 0e0), 0e0)
+         ELSE due_rest_bought_usd END AS allowed_rest_bought_usd
+  FROM allowed
 ), step AS (
   SELECT market, account, position, absorbs, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
-         1 AS is_account, c0 + c1 * x_hit AS risk_usd, taken * part_usd AS seize_usd,
-         taken * part_own_usd AS own_usd, repaid * debt_part_own_usd AS bought_own_usd,
-         heal0, heal1, heal_now
-  FROM ended
+         1 AS is_account, c0 + c1 * x_hit AS risk_usd, allowed_usd AS seize_usd, due_usd,
+         allowed_own_usd AS own_usd, allowed_bought_usd AS bought_own_usd, heal0, heal1, heal_now
+  FROM allowed_rest
   UNION ALL
   SELECT market, account, position, absorbs,
          CASE WHEN kind <> 'now' OR x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END,
-         unit_usd, 'rest', x_rest, 0, 0e0, rest_taken * left_usd,
-         rest_taken * (c_own - taken * collateral_top_own_usd),
-         rest_repaid * (d_own - repaid * debt_top_own_usd), 0e0, 0e0, 0e0
-  FROM ended WHERE x_rest IS NOT NULL
+         unit_usd, 'rest', x_rest, 0, 0e0, allowed_rest_usd, due_rest_usd, allowed_rest_own_usd, allowed_rest_bought_usd,
+         0e0, 0e0, 0e0
+  FROM allowed_rest WHERE x_rest IS NOT NULL
   UNION ALL
-  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0, 0e0,
          heal0 - heal_now, heal1, 0e0
   FROM ended WHERE kind = 'now' AND heals_on
   UNION ALL
-  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0,
+  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0, 0e0,
          heal1 * x_end, -heal1, 0e0
   FROM ended WHERE heals_on AND x_end > 0e0
 )
 SELECT market, account, position, absorbs, direction, step, x, x * spot.factor_price AS trigger_price,
-       is_account, risk_usd, seize_usd, own_usd / nullif(unit_usd, 0e0) AS units,
+       is_account, risk_usd, seize_usd, due_usd, own_usd / nullif(unit_usd, 0e0) AS units,
        bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd
 FROM step CROSS JOIN spot

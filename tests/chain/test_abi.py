@@ -94,6 +94,7 @@ def published(artifacts: Path, contract: str) -> dict[str, Any]:
         ("aave_v3_pool", "Pool"),
         ("aave_v3_addresses_provider", "PoolAddressesProvider"),
         ("aave_v3_oracle", "AaveOracle"),
+        ("aave_v3_price_oracle_sentinel", "PriceOracleSentinel"),
         ("a_token", "AToken"),
         ("variable_debt_token", "VariableDebtToken"),
         ("stable_debt_token", "StableDebtToken"),
@@ -103,7 +104,8 @@ def test_the_abis_of_aave_v3_0_say_what_the_published_contracts_say(
     toolchain: Toolchain, name: str, contract: str
 ) -> None:
     entries_published = published(toolchain.artifacts, contract)
-    later = {  # revisions from 3.2 on have those
+    later = {  # revisions from 3.1 or 3.2 on have those
+        "getLiquidationGracePeriod(address)",
         "getEModeCategoryCollateralConfig(uint8)",
         "getEModeCategoryCollateralBitmap(uint8)",
         "getEModeCategoryLabel(uint8)",

@@ -109,12 +109,16 @@ class CompoundMarket:
         return words[1], words[2], words[3]
 
 
-def deploy(chain: Chain, listed: Sequence[tuple[str, int, int, int]] = LISTED) -> CompoundMarket:
+def deploy(
+    chain: Chain,
+    listed: Sequence[tuple[str, int, int, int]] = LISTED,
+    stand_in: str = "MiniComptroller",
+) -> CompoundMarket:
     """Deploy a stand-in with a feed per asset, and a lender of a billion dollars of each."""
     chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
     oracle = chain.deploy(own_artifact("MiniPriceOracle"))
     arguments = (oracle, MANTISSA // 2, INCENTIVE)
-    comptroller = chain.deploy(own_artifact("MiniComptroller"), *arguments)
+    comptroller = chain.deploy(own_artifact(stand_in), *arguments)
     market = CompoundMarket(chain, comptroller, oracle, {}, {}, {}, {}, {})
     for symbol, decimals, price, factor in listed:
         token = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)

@@ -13,6 +13,13 @@ interface IRules {
     function liquidateBorrowAllowed(
         address borrowed, address collateral, address liquidator, address borrower, uint256 repaid
     ) external view returns (uint256);
+    function repayBorrowAllowed(address cToken, address payer, address borrower, uint256 repaid)
+        external
+        view
+        returns (uint256);
+    function seizeAllowed(
+        address collateral, address borrowed, address liquidator, address borrower, uint256 tokens
+    ) external view returns (uint256);
     function liquidateCalculateSeizeTokens(address borrowed, address collateral, uint256 repaid)
         external
         view
@@ -161,6 +168,9 @@ contract MiniCToken {
     }
 
     function seize(address liquidator, address borrower, uint256 tokens) external {
+        uint256 refused =
+            IRules(comptroller).seizeAllowed(address(this), msg.sender, liquidator, borrower, tokens);
+        require(refused == 0, "refused");
         uint256 share = (tokens * protocolSeizeShareMantissa) / 1e18;
         uint256 amount = (exchangeRateStored() * share) / 1e18;
         balanceOf[borrower] -= tokens;
@@ -194,6 +204,9 @@ contract MiniCToken {
     }
 
     function repay(address borrower, uint256 amount) internal {
+        uint256 refused =
+            IRules(comptroller).repayBorrowAllowed(address(this), msg.sender, borrower, amount);
+        require(refused == 0, "refused");
         uint256 debt = borrowBalanceStored(borrower) - amount;
         IToken(token).transferFrom(msg.sender, address(this), amount);
         loans[borrower] = Loan(debt, borrowIndex);

@@ -185,6 +185,10 @@ contract MiniComet {
         return principal > 0 ? (uint256(uint104(principal)) * supplyIndex) / INDEX_SCALE : 0;
     }
 
+    function isAbsorbPaused() public view returns (bool) {
+        return totals.pauseFlags & (1 << 3) != 0;
+    }
+
     function isLiquidatable(address account) public view returns (bool) {
         return userBasic[account].principal < 0 && !covered(account, true);
     }
@@ -244,6 +248,7 @@ contract MiniComet {
     }
 
     function absorb(address absorber, address[] calldata accounts) external {
+        require(!isAbsorbPaused(), "Paused");
         accrue();
         for (uint256 n = 0; n < accounts.length; n++) {
             absorbOne(absorber, accounts[n]);
@@ -262,6 +267,12 @@ contract MiniComet {
 
     function accrueAccount(address) external {
         accrue();
+    }
+
+    /// The flags of supplying, transferring and withdrawing are kept and stop nothing here.
+    function pause(bool supplying, bool transferring, bool withdrawing, bool absorbing, bool buying) external {
+        totals.pauseFlags = (supplying ? 1 : 0) | (transferring ? 2 : 0) | (withdrawing ? 4 : 0)
+            | (absorbing ? 8 : 0) | (buying ? 16 : 0);
     }
 
     function setRate(uint64 rate) external {

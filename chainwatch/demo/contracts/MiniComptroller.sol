@@ -32,6 +32,7 @@ contract MiniComptroller {
     uint256 public liquidationIncentiveMantissa;
     mapping(address => Listing) public markets;
     mapping(address => bool) public borrowGuardianPaused;
+    bool public seizeGuardianPaused;
     mapping(address => mapping(address => bool)) internal member;
     mapping(address => address[]) internal entered;
     address[] internal all;
@@ -96,6 +97,10 @@ contract MiniComptroller {
         borrowGuardianPaused[cToken] = paused;
     }
 
+    function setSeizePaused(bool paused) external {
+        seizeGuardianPaused = paused;
+    }
+
     function enterMarkets(address[] calldata cTokens) external {
         for (uint256 i = 0; i < cTokens.length; i++) {
             enter(cTokens[i], msg.sender);
@@ -130,8 +135,9 @@ contract MiniComptroller {
 
     /// 0, or why a repayment is refused: 3 no shortfall, 13 no price, 17 too much.
     function liquidateBorrowAllowed(address borrowed, address, address, address borrower, uint256 repaid)
-        external
+        public
         view
+        virtual
         returns (uint256)
     {
         uint256 debt = IMarket(borrowed).borrowBalanceStored(borrower);
@@ -145,6 +151,20 @@ contract MiniComptroller {
         if (failed != 0) return failed;
         if (shortfall == 0) return 3;
         return repaid > (closeFactorMantissa * debt) / 1e18 ? 17 : 0;
+    }
+
+    function repayBorrowAllowed(address cToken, address, address, uint256) public view virtual returns (uint256) {
+        return markets[cToken].isListed ? 0 : 9;
+    }
+
+    function seizeAllowed(address collateral, address, address, address, uint256)
+        public
+        view
+        virtual
+        returns (uint256)
+    {
+        require(!seizeGuardianPaused, "seize is paused");
+        return markets[collateral].isListed ? 0 : 9;
     }
 
     function enter(address cToken, address account) internal {

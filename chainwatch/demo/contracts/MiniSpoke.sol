@@ -191,6 +191,10 @@ contract MiniSpoke {
         configs[reserveId][++reserves[reserveId].dynamicConfigKey] = config;
     }
 
+    function setFlags(uint256 reserveId, uint8 flags) external {
+        reserves[reserveId].flags = flags;
+    }
+
     function supply(uint256 reserveId, uint120 shares, address user, bool use) external {
         UserPosition storage p = positions[reserveId][user];
         p.suppliedShares = shares;
@@ -219,6 +223,7 @@ contract MiniSpoke {
     function liquidationCall(uint256 collateral, uint256 debt, address user, uint120[4] memory taken, bool deficit)
         external
     {
+        require((reserves[collateral].flags | reserves[debt].flags) & 1 == 0, "ReservePaused");
         require(getUserAccountData(user).healthFactor < 1e18, "healthy");
         PremiumDelta memory none;
         positions[debt][user].drawnShares -= taken[1];

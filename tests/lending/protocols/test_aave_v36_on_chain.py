@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -15,10 +16,11 @@ from chainwatch.demo.chain import Chain, Receipt
 from chainwatch.lending.close_rules import POSITION_HALF
 from tests.builders import BASE, ask, close_rule
 from tests.evm import aave_v36_market, operations
-from tests.evm.aave_lakes import USER, Lake, holds, supply
+from tests.evm.aave_lakes import USER, Lake, borrower, holds, supply
 from tests.evm.aave_v36_market import AaveV36Market
 
 DAY = 86_400
+HOUR = 3_600
 MUST_NOT_LEAVE_DUST = "0xb629b0e4"  # MustNotLeaveDust()
 
 pytestmark = [
@@ -122,3 +124,29 @@ def test_a_wall_holds_what_may_be_repaid_without_leaving_dust(
         assert not receipt.ok
         assert MUST_NOT_LEAVE_DUST in chain.reason(receipt.hash)
     assert liquidate(repaid - 10**4).ok  # a cent less: interest has run on
+
+
+def test_a_reserve_in_its_grace_period_is_not_liquidated(
+    market: AaveV36Market, tmp_path: Path
+) -> None:
+    """Until it has passed, the pool refuses the account that is called blocked."""
+    chain = market.chain
+    borrower(market)
+    market.set_price("WETH", 1_000 * 10**8)
+    supply(market, "USDC", 10**12, accounts.LIQUIDATORS[0])
+    chain.send_all([market.mint("USDC", accounts.LIQUIDATORS[0], 10**12)])
+    signature = "setReservePause(address,bool,uint40)"
+    token = market.listed["WETH"].token
+    chain.send(market.configurator, signature, token, True, 0)
+    chain.send(market.configurator, signature, token, False, HOUR)
+    until = datetime.fromtimestamp(chain.timestamp() + HOUR, UTC)
+    lake = Lake(tmp_path, market, "aave-v3")
+    attempt = [market.liquidate(accounts.LIQUIDATORS[0], "WETH", "USDC", USER)]
+
+    row = holds(lake, lake.collect())[USER]
+    assert row.liquidatable
+    assert row.blocked_reason == f"collateral grace period until {until:%Y-%m-%d %H:%M:%SZ}"
+    assert not chain.send_all(attempt, tolerate=True)[0].ok
+    chain.increase_time(HOUR)
+    assert holds(lake, lake.collect())[USER].blocked_reason is None
+    assert chain.send_all(attempt)[0].ok

@@ -609,12 +609,12 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
             [(row["reason"], row["accounts"]) for row in left_out],
         )
 
-    for asset in ("WETH", "USDC"):
+    for asset, side in (("WETH", "collateral"), ("USDC", "debt")):
         market.pause(asset)
         with pytest.raises(TransactionReverted, match=r"reverted: 29$"):  # RESERVE_PAUSED
             market.chain.send_all(attempt)
         seizable, at_risk, left_out = now()
-        assert (seizable, left_out) == (0, [("paused", 1)])
+        assert (seizable, left_out) == (0, [(f"blocked: {side} paused", 1)])
         assert at_risk > 0
         market.pause(asset, False)
     seizable, _, left_out = now()

@@ -17,6 +17,8 @@ PROFILE = Profile(
     stable_debt=True,
     close_rule=HALF,
     compounding="per-second",
+    sentinel=False,
+    grace_periods=False,
 )
 # LENDINGPOOL_REVISION() → rules
 PROFILES = {1: PROFILE, 2: PROFILE}

@@ -17,6 +17,7 @@ V2 = Dialect(
     revision=POOL.function("LENDINGPOOL_REVISION"),
     provider=POOL.function("getAddressesProvider"),
     reserve_data=POOL.function("getReserveData"),
+    paused=POOL.function("paused"),
     borrow=POOL.event("Borrow"),
     accounts=(
         (

@@ -46,6 +46,8 @@ class Profile(msgspec.Struct, frozen=True):
     compounding: of a stable rate, "yearly" divides by the year last, "per-second" first.
     seizing: rounding of a liquidation's amounts, "half-up", "ceil-debt" (only the debt needed is
     rounded up) or "directed".
+    sentinel: the pool asks a sequencer sentinel, where it has one, before a liquidation.
+    grace_periods: a reserve may have a time until which nothing of it is liquidated.
     """
 
     version: str
@@ -57,16 +59,20 @@ class Profile(msgspec.Struct, frozen=True):
     close_rule: CloseRule = POSITION_HALF
     compounding: Literal["yearly", "per-second"] = "yearly"
     seizing: Literal["half-up", "ceil-debt", "directed"] = "half-up"
+    sentinel: bool = True
+    grace_periods: bool = True
 
 
-V3_0 = Profile("3.0", emode="category", stable_debt=True, close_rule=RESERVE_HALF)
+V3_0 = Profile(
+    "3.0", emode="category", stable_debt=True, close_rule=RESERVE_HALF, grace_periods=False
+)
 V3_1 = Profile("3.1", emode="category", stable_debt=True, close_rule=RESERVE_HALF)
 V3_2 = Profile("3.2", close_rule=RESERVE_HALF)
 V3_3 = Profile("3.3")
 V3_4 = Profile("3.4")
 V3_5 = Profile("3.5", truncates_lt=False, rounding="directed", seizing="ceil-debt")
 V3_6 = msgspec.structs.replace(V3_5, version="3.6", lt_gate=False)
-V3_7 = msgspec.structs.replace(V3_6, version="3.7", seizing="directed")
+V3_7 = msgspec.structs.replace(V3_6, version="3.7", seizing="directed", sentinel=False)
 
 # POOL_REVISION() → rules. A revision that is not here is refused: its rounding is not known.
 PROFILES: dict[int, Profile] = {

@@ -24,8 +24,12 @@ ETHER = 10**18
 
 
 class Oracle(msgspec.Struct, frozen=True):
-    """A pool's oracle. `quote` names what its prices are counted in: USD, ETH or a token."""
+    """A pool's oracle, and the addresses provider that names it.
 
+    `quote` names what its prices are counted in: USD, ETH or a token.
+    """
+
+    provider: str
     address: str
     quote: str
     currency: Currency
@@ -44,12 +48,12 @@ async def read_oracle(reading: Reading, dialect: Dialect) -> Oracle:
     )
     if currency is None or unit is None:
         usd = await read_answer(reading, market.quote_feed)
-        return Oracle(oracle, "ETH", Currency(ETHER, usd))
+        return Oracle(provider, oracle, "ETH", Currency(ETHER, usd))
     if str(unit).strip("0") != "1":
         raise ConfigError(
             f"{market.name}: expected a base currency unit that is a power of ten, got {unit}"
         )
     if currency == NO_ADDRESS:
-        return Oracle(oracle, "USD", Currency(unit))
+        return Oracle(provider, oracle, "USD", Currency(unit))
     usd = await read_answer(reading, market.quote_feed)
-    return Oracle(oracle, currency, Currency(unit, usd))
+    return Oracle(provider, oracle, currency, Currency(unit, usd))

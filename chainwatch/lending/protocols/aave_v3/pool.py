@@ -27,7 +27,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     `docs` is its own page. `accounts` are the events that change an account's balances or flags,
     and the names of their arguments that are accounts. `profiles` are the rules by the revision of
-    a pool; a pool of another revision is refused.
+    a pool; a pool of another revision is refused. `paused` says that nothing at all goes on.
     """
 
     protocol: str
@@ -40,6 +40,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[tuple[Contract, dict[str, str]], ...]
     profiles: Mapping[int, Profile]
     has_emodes: bool = True
+    paused: Function | None = None
 
 
 V3 = Dialect(

@@ -48,6 +48,7 @@ from chainwatch.lending.protocols.aave_v3.balances import (
     read_positions,
     stored_position,
 )
+from chainwatch.lending.protocols.aave_v3.blocking import read_market_block, reserve_block
 from chainwatch.lending.protocols.aave_v3.categories import (
     Category,
     read_listing_categories,
@@ -75,6 +76,7 @@ from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
 
 GET_NORMALIZED_INCOME = POOL.function("getReserveNormalizedIncome")
 GET_NORMALIZED_DEBT = POOL.function("getReserveNormalizedVariableDebt")
+GET_LIQUIDATION_GRACE_PERIOD = POOL.function("getLiquidationGracePeriod")
 GET_USER_ACCOUNT_DATA = POOL.function("getUserAccountData")
 
 LIQUIDATION_CALL = POOL.event("LiquidationCall")
@@ -157,6 +159,9 @@ class AavePool(LendingProtocol[PoolPosition]):
         oracle = await read_oracle(reading, self.dialect)
         rows, states = await _read_reserves(reading, oracle, pool)
         categories = await self._categories(reading, oracle, pool, states, positions)
+        reason, above_hf = await read_market_block(
+            reading, self.dialect, pool.profile, oracle.provider
+        )
         state = _PoolState(
             oracle=oracle,
             profile=pool.profile,
@@ -176,6 +181,8 @@ class AavePool(LendingProtocol[PoolPosition]):
                 base_decimals=len(str(oracle.currency.unit)) - 1,
                 quote=oracle.quote,
                 quote_usd=oracle.currency.usd,
+                blocked_reason=reason,
+                blocked_above_hf=above_hf,
             ),
         )
 
@@ -296,6 +303,10 @@ async def _read_reserves(
             SYMBOL.maybe(asset),
         ),
     )
+    grace = dict.fromkeys(reserves, 0)
+    if pool.profile.grace_periods:
+        calls = [GET_LIQUIDATION_GRACE_PERIOD.maybe(reading.pool, asset) for asset in reserves]
+        grace |= zip(reserves, (until or 0 for until in await reading.ask(calls)), strict=True)
     rows, states = [], {}
     for asset, (income, debt, price, source, symbol) in answers.items():
         data = reserves[asset].data
@@ -309,7 +320,8 @@ async def _read_reserves(
         )
         states[asset] = state
         label = symbol or asset[:10]
-        rows.append(_reserve_row(reading, oracle, reserves[asset], state, source, label))
+        blocked = reserve_block(state.config, grace[asset], reading.block.time)
+        rows.append(_reserve_row(reading, oracle, reserves[asset], state, source, label, blocked))
     return rows, states
 
 
@@ -320,6 +332,7 @@ def _reserve_row(
     state: ReserveState,
     source: str,
     symbol: str,
+    blocked: str | None,
 ) -> Reserve:
     config, data = state.config, reserve.data
     return Reserve(
@@ -344,6 +357,8 @@ def _reserve_row(
         active=config.active,
         frozen=config.frozen,
         paused=config.paused,
+        blocked_collateral=blocked,
+        blocked_debt=blocked,
         borrowing=config.borrowing,
         a_token=data.a_token_address,
         stable_debt_token=data.stable_debt_token_address,

@@ -323,6 +323,8 @@ def _reserve_rows(reading: Reading, state: SpokeState) -> list[Reserve]:
                 protocol_fee_bps=float(config.liquidation_fee),
                 frozen=bool(flags & FROZEN),
                 paused=bool(flags & PAUSED),
+                blocked_collateral="paused" if flags & PAUSED else None,
+                blocked_debt="paused" if flags & PAUSED else None,
                 borrowing=bool(flags & BORROWABLE),
             )
         )

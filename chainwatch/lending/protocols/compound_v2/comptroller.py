@@ -25,6 +25,11 @@ LIQUIDATION_INCENTIVE = COMPTROLLER.function("liquidationIncentiveMantissa")
 # The first comptrollers do not give isComped.
 MARKETS = COMPTROLLER.function("markets", "is_listed collateral_factor ...")
 BORROW_GUARDIAN_PAUSED = COMPTROLLER.function("borrowGuardianPaused")
+SEIZE_GUARDIAN_PAUSED = COMPTROLLER.function("seizeGuardianPaused")
+# Venus, a fork: actions are paused one by one, by market.
+PROTOCOL_PAUSED = COMPTROLLER.function("protocolPaused")
+ACTION_PAUSED = COMPTROLLER.function("actionPaused")
+ACTIONS = REPAY, SEIZE, LIQUIDATE = 3, 4, 5
 C_TOKEN = Contract("compound_v2_c_token", "a cToken of Compound v2")
 UNDERLYING = C_TOKEN.function("underlying")
 EXCHANGE_RATE_STORED = C_TOKEN.function("exchangeRateStored")
@@ -55,6 +60,7 @@ class CTokenMarket(msgspec.Struct, frozen=True, kw_only=True):
     """One market at a block: rates as stored and accrued, price mantissa.
 
     `failure` says why there is no price; `feed` is the one that the oracle names for it.
+    `paused` are the actions that may not be done there, as Venus numbers them.
     """
 
     number: int
@@ -72,6 +78,19 @@ class CTokenMarket(msgspec.Struct, frozen=True, kw_only=True):
     pausing: bool
     deprecated: bool
     feed: str | None
+    paused: frozenset[int]
+
+    @property
+    def blocked_collateral(self) -> str | None:
+        """Why no liquidation may take its cTokens."""
+        return "seizing paused" if SEIZE in self.paused else None
+
+    @property
+    def blocked_debt(self) -> str | None:
+        """Why no liquidation may repay a borrow there."""
+        if LIQUIDATE in self.paused:
+            return "liquidation paused"
+        return "repayment paused" if REPAY in self.paused else None
 
     @property
     def price_usd(self) -> float | None:
@@ -105,7 +124,16 @@ class ComptrollerState(msgspec.Struct, frozen=True):
     oracle: str
     close_factor: int
     incentive: int
+    paused: bool
+    seizing_paused: bool
     markets: dict[str, CTokenMarket]
+
+    @property
+    def blocked(self) -> str | None:
+        """Why no liquidation is let through at all."""
+        if self.paused:
+            return "protocol paused"
+        return "seizing paused" if self.seizing_paused else None
 
     @property
     def bonus_bps(self) -> float:
@@ -134,13 +162,22 @@ async def read_c_tokens(reading: Reading) -> tuple[str, ...]:
 
 async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> ComptrollerState:
     """The comptroller with these markets."""
-    oracle, close_factor, incentive = await reading.ask(
-        [g(reading.pool) for g in (ORACLE, CLOSE_FACTOR, LIQUIDATION_INCENTIVE)]
+    pool = reading.pool
+    oracle, close_factor, incentive, no_seizing, paused = await reading.ask(
+        [
+            ORACLE(pool),
+            CLOSE_FACTOR(pool),
+            LIQUIDATION_INCENTIVE(pool),
+            SEIZE_GUARDIAN_PAUSED.maybe(pool),
+            PROTOCOL_PAUSED.maybe(pool),
+        ]
     )
     return ComptrollerState(
         oracle=oracle,
         close_factor=close_factor,
         incentive=incentive,
+        paused=bool(paused),
+        seizing_paused=bool(no_seizing),
         markets=await _read_markets(reading, oracle, c_tokens),
     )
 
@@ -161,6 +198,7 @@ async def _read_markets(
             BORROW_GUARDIAN_PAUSED.maybe(pool, c),
             GET_UNDERLYING_PRICE.maybe(oracle, c),
             GET_CONFIG.maybe(oracle, c),
+            *(ACTION_PAUSED.maybe(pool, c, action) for action in ACTIONS),
         ),
     )
     # In a read of its own: it accrues interest for the calls after it.
@@ -171,7 +209,9 @@ async def _read_markets(
     )
     markets = {}
     for number, (c, answer) in enumerate(answers.items()):
-        symbol, token, listing, rate, index, reserve_factor, pausing, price, config = answer
+        symbol, token, listing, rate, index, reserve_factor, pausing, price, config, *paused = (
+            answer
+        )
         own = symbol or c[:10]
         underneath, decimals = tokens[token] if token else (own, NATIVE_DECIMALS)
         markets[c] = CTokenMarket(
@@ -193,6 +233,7 @@ async def _read_markets(
             and listing.collateral_factor == 0
             and reserve_factor == MANTISSA,
             feed=config and config.price_feed,
+            paused=frozenset(a for a, stopped in zip(ACTIONS, paused, strict=True) if stopped),
         )
     return markets
 

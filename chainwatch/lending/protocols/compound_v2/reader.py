@@ -40,6 +40,7 @@ from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA
 from chainwatch.lending.protocols.compound_v2.comptroller import (
     C_TOKEN,
     COMPTROLLER,
+    LIQUIDATE,
     ComptrollerPosition,
     ComptrollerState,
     CTokenMarket,
@@ -156,6 +157,7 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
                 profile=self.protocol,
                 close_rule=close_rules.HALF,
                 base_decimals=18,
+                blocked_reason=state.blocked,
             ),
             notes=notes,
         )
@@ -223,7 +225,7 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
                     status,
                 )
             )
-        return figures + await _verdicts(reading, accounts)
+        return figures + await _verdicts(reading, state, accounts)
 
     async def liquidation_emitters(self, reading: Reading) -> Sequence[str]:
         return await read_c_tokens(reading)
@@ -302,16 +304,29 @@ async def _with_interest(
     return updated
 
 
+def _borrowed(position: ComptrollerPosition) -> list[str]:
+    return [c for c, held in position.items() if held.borrow]
+
+
 def _borrows(positions: Mapping[str, ComptrollerPosition]) -> list[tuple[str, str]]:
     """(account, cToken) of every borrow."""
-    return [(a, c) for a, held in positions.items() for c, b in held.items() if b.borrow]
+    return [(a, c) for a, position in positions.items() for c in _borrowed(position)]
 
 
 async def _verdicts(
-    reading: Reading, accounts: Mapping[str, Stored[ComptrollerPosition]]
+    reading: Reading, state: ComptrollerState, accounts: Mapping[str, Stored[ComptrollerPosition]]
 ) -> list[Figure]:
-    """Whether the comptroller lets anybody liquidate a debt of the account."""
-    debts = [(a, c) for a, s in accounts.items() for c, held in s.position.items() if held.borrow]
+    """Whether the comptroller lets anybody liquidate a debt of the account.
+
+    Where liquidation is paused it refuses before it looks at the account: there is no verdict then.
+    """
+    stopped = {c for c, market in state.markets.items() if LIQUIDATE in market.paused}
+    debts = [
+        (a, c)
+        for a, s in accounts.items()
+        for c, held in s.position.items()
+        if held.borrow and not state.paused and stopped.isdisjoint(_borrowed(s.position))
+    ]
     codes = await reading.ask(
         [
             LIQUIDATE_BORROW_ALLOWED.maybe(reading.pool, c, c, NO_ADDRESS, account, 0)
@@ -377,6 +392,8 @@ def _reserve_rows(reading: Reading, state: ComptrollerState) -> list[Reserve]:
             lt_bps=market.factor_bps,
             bonus_bps=state.bonus_bps,
             frozen=market.deprecated,
+            blocked_collateral=market.blocked_collateral,
+            blocked_debt=market.blocked_debt,
             borrowing=not market.pausing,
         )
         for c, market in state.markets.items()

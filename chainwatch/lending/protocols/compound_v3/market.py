@@ -33,6 +33,7 @@ GET_SUPPLY_RATE = COMET.function("getSupplyRate")
 GET_PRICE = COMET.function("getPrice")
 GET_RESERVES = COMET.function("getReserves")
 TARGET_RESERVES = COMET.function("targetReserves")
+IS_ABSORB_PAUSED = COMET.function("isAbsorbPaused")
 
 PRICE_UNIT: int = 10**arithmetic.PRICE_DECIMALS
 MAX_ASSETS = 24
@@ -84,12 +85,13 @@ async def read_config(reading: Reading) -> CometConfig:
 
 async def read_market_view(reading: Reading, config: CometConfig) -> MarketView:
     pool = reading.pool
-    totals, used, reserves, target = await reading.ask(
+    totals, used, reserves, target, absorb_paused = await reading.ask(
         [
             TOTALS_BASIC(pool),
             GET_UTILIZATION(pool),
             GET_RESERVES.maybe(pool),
             TARGET_RESERVES.maybe(pool),
+            IS_ABSORB_PAUSED(pool),
         ]
     )
     supply_rate, borrow_rate = await reading.ask(
@@ -132,6 +134,7 @@ async def read_market_view(reading: Reading, config: CometConfig) -> MarketView:
             base_decimals=arithmetic.PRICE_DECIMALS,
             quote=quote,
             quote_usd=currency.usd,
+            blocked_reason="absorb paused" if absorb_paused else None,
             stored={
                 "reserves_usd": _base_usd(state, reserves),
                 "target_reserves_usd": _base_usd(state, target),
