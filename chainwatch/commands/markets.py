@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from chainwatch import numbers
@@ -49,7 +50,7 @@ A row per balance:
   factor              what moves the price, else the asset; factor_price
 or a row per account:
   account, collateral, debt            values in the quote currency
-  liquidation_threshold(_bps), bonus(_bps), collateral_asset, debt_asset
+  liquidation_threshold(_bps) or health_factor, bonus(_bps), collateral_asset, debt_asset
 """
 
 
@@ -66,6 +67,10 @@ def import_positions(
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="OURS=THEIRS", help="Another column name; repeatable."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OURS=VALUE", help="A column with one value; repeatable."),
     ] = None,
     quote: Annotated[
         str, typer.Option(metavar="NAME[=USD]", help="Currency of prices: USD, ETH=1800 …")
@@ -91,6 +96,8 @@ def import_positions(
     options = _import_options(
         file, market, quote, close_rule, at, COMMA if decimal_comma else PLAIN
     )
+    constants = pairs(set_ or [], "--set", "collateral_asset=stETH")
+    options = msgspec.structs.replace(options, constants=constants)
     table = read_file(file)
     try:
         rows = imported_rows(table.columns, table.rows, mapping, options)

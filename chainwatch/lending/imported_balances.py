@@ -19,7 +19,11 @@ balances, one row per balance:
 accounts, one row per account with what its protocol reports:
     account, collateral, debt  values in the quote currency
     liquidation_threshold(_bps), bonus(_bps)  as above, of all collateral
+    health_factor                             in place of the threshold: that is health factor times
+                                              debt over collateral, as far as both are above 0
     collateral_asset, debt_asset              optional; without them "collateral" and "debt"
+
+A column may also be one value for all lines (`constants`).
 
 How a number is written: chainwatch.numbers; `form` is the file's. Every error names the line (the
 first after the header is line 2) and the column.
@@ -49,6 +53,7 @@ OPTIONAL_COLUMNS = (
     "factor_price",
     "collateral_asset",
     "debt_asset",
+    "health_factor",
 )
 KNOWN_COLUMNS = (*dict.fromkeys((*BALANCE_COLUMNS, *ACCOUNT_COLUMNS, *OPTIONAL_COLUMNS)),)
 # What accounts hold and owe where their file does not name it.
@@ -74,14 +79,21 @@ class ImportedBalance(msgspec.Struct, frozen=True):
 
 
 def read_balances(
-    header: Sequence[str], lines: Sequence[Sequence[Any]], mapping: Mapping[str, str], form: Form
+    header: Sequence[str],
+    lines: Sequence[Sequence[Any]],
+    mapping: Mapping[str, str],
+    form: Form,
+    constants: Mapping[str, str] | None = None,
 ) -> list[ImportedBalance]:
     """The balances of all lines below a header.
 
-    `mapping` is our column → the file's. Raises UsageError for the first line or column that does
-    not fit.
+    `mapping` is our column → the file's, `constants` our column → its value in every line. Raises
+    UsageError for the first line or column that does not fit.
     """
-    columns = _Columns(_positions(header, mapping), form)
+    places = _positions(header, mapping)
+    if constants:
+        places, lines = _with_constants(places, len(header), lines, constants)
+    columns = _Columns(places, form)
     if all(c in columns for c in BALANCE_COLUMNS):
         read_line = _from_balance
     elif all(c in columns for c in ACCOUNT_COLUMNS):
@@ -116,6 +128,26 @@ def _positions(header: Sequence[str], mapping: Mapping[str, str]) -> dict[str, i
         if named:
             places = {c: place for c, place in places.items() if c not in both}
     return places | {ours: header.index(theirs) for ours, theirs in mapping.items()}
+
+
+def _with_constants(
+    places: Mapping[str, int],
+    width: int,
+    lines: Sequence[Sequence[Any]],
+    constants: Mapping[str, str],
+) -> tuple[dict[str, int], list[list[Any]]]:
+    """The constants as columns to the right of the file's."""
+    for name in constants:
+        if name not in KNOWN_COLUMNS:
+            raise UsageError(
+                f"--set: expected one of {', '.join(KNOWN_COLUMNS)} before the =, got {name!r}"
+            )
+        if name in places:
+            raise UsageError(f"--set {name}: the file has that column")
+    added = {name: width + i for i, name in enumerate(constants)}
+    values = list(constants.values())
+    wide = [[*line, *[None] * (width - len(line)), *values] if line else [] for line in lines]
+    return {**places, **added}, wide
 
 
 def _numbered(lines: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -195,6 +227,24 @@ def _threshold(columns: _Columns, line: Sequence[Any], at: int, held: float) -> 
     return _fraction(columns, line, "liquidation_threshold", at, default=None if held else 0.0)
 
 
+def _threshold_of_account(
+    columns: _Columns, line: Sequence[Any], at: int, held: float, owed: float
+) -> float:
+    """The threshold as given, or as the health factor gives it."""
+    given = {"liquidation_threshold", "liquidation_threshold_bps"} & columns.keys()
+    if given or "health_factor" not in columns:
+        return _threshold(columns, line, at, held)
+    if not held or not owed:
+        return 0.0
+    threshold = _number(columns, line, "health_factor", at) * owed / held
+    if threshold > MAX_FRACTION:
+        raise UsageError(
+            f"line {at}: health_factor: with this debt and collateral it gives a liquidation "
+            f"threshold of {threshold:.4g}, expected at most {MAX_FRACTION}"
+        )
+    return threshold
+
+
 def _text(columns: _Columns, line: Sequence[Any], name: str, at: int, default: str) -> str:
     value = line[columns[name]] if name in columns else None
     text = visible(str(value).strip()) if value is not None else ""
@@ -233,17 +283,17 @@ def _from_account(columns: _Columns, line: Sequence[Any], at: int) -> Iterator[I
     collateral = _text(columns, line, "collateral_asset", at, COLLATERAL)
     debt = _text(columns, line, "debt_asset", at, DEBT)
     held = _number(columns, line, "collateral", at)
+    owed = _number(columns, line, "debt", at)
     yield ImportedBalance(
         account=account,
         asset=collateral,
         side="collateral",
         amount=held,
         price=1.0,
-        lt=_threshold(columns, line, at, held),
+        lt=_threshold_of_account(columns, line, at, held, owed),
         bonus=_fraction(columns, line, "bonus", at),
         factor=_text(columns, line, "factor", at, collateral),
         factor_price=_factor_price(columns, line, at),
     )
-    owed = _number(columns, line, "debt", at)
     if owed:
         yield ImportedBalance(account, debt, "debt", owed, 1.0, 0.0, 0.0, debt)

@@ -26,7 +26,8 @@ _WAD = 10**18
 
 
 class ImportOptions(msgspec.Struct, frozen=True):
-    """What is not in the file: the market's name, the currency of its prices, its rules."""
+    """What is not in the file: the market's name, the currency of its prices, its rules, and
+    columns that have one value in all lines."""
 
     market: str
     source: str
@@ -36,6 +37,7 @@ class ImportOptions(msgspec.Struct, frozen=True):
     quote_usd: float | None = 1.0
     close_rule: CloseRule = RESERVE_HALF
     form: Form = PLAIN
+    constants: Mapping[str, str] = {}
 
 
 def imported_rows(
@@ -49,7 +51,7 @@ def imported_rows(
     `mapping` is our column → the file's. Raises UsageError naming the line (the first after the
     header is line 2) and the column that does not fit; then nothing is returned at all.
     """
-    balances = read_balances(header, lines, mapping, options.form)
+    balances = read_balances(header, lines, mapping, options.form, options.constants)
     prices = _asset_prices(balances)
     by_account: dict[str, list[ImportedBalance]] = {}
     for balance in balances:

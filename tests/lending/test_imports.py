@@ -99,6 +99,48 @@ def test_a_file_of_accounts_needs_their_values_and_thresholds_only(home: Path) -
 
 
 @pytest.mark.full
+def test_one_value_for_all_lines_and_a_threshold_by_health_factor(home: Path) -> None:
+    text = "account,collateral,debt,health_factor\na,100,50,1.6\nb,100,0,\nc,200,120,1.25\n"
+    terms = ("--set", "collateral_asset=stETH", "--set", "bonus=0.05", "--set", "factor=ETH")
+    assert brought(home, text, *terms).code == 0
+    legs = {
+        leg.account: (leg.asset, leg.lt_bps, leg.bonus_bps)
+        for leg in Store(home).rows(Leg)
+        if leg.side == "collateral"
+    }
+    assert legs == {
+        "a": ("stETH", pytest.approx(8_000), 500),
+        "b": ("stETH", 0, 500),
+        "c": ("stETH", pytest.approx(7_500), 500),
+    }
+    accounts = {row.account: row.hf for row in Store(home).rows(Account)}
+    assert accounts == {"a": pytest.approx(1.6), "b": None, "c": pytest.approx(1.25)}
+    assert {f.asset: f.factor for f in Store(home).rows(Factor)} == {"stETH": "ETH", "debt": "debt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "reason"),
+    [
+        (BALANCES, ["--set", "price=3"], "--set price: the file has that column"),
+        (BALANCES, ["--set", "color=3"], "--set: expected one of account,"),
+        (BALANCES, ["--set", "factor"], "--set: expected a pair such as collateral_asset=stETH"),
+        (
+            "account,collateral,debt,health_factor\na,100,50,4\n",
+            [],
+            "line 2: health_factor: with this debt and collateral it gives a liquidation threshold"
+            " of 2, expected at most 1.5",
+        ),
+    ],
+)
+def test_a_constant_or_a_health_factor_that_cannot_be_is_refused(
+    home: Path, text: str, options: list[str], reason: str
+) -> None:
+    done = brought(home, text, *options)
+    assert done.code == Exit.USAGE
+    assert reason in done.err
+    assert not Store(home).exists
+
+
 def test_names_up_to_the_limit_stay_apart(home: Path) -> None:
     names = ("x" * 79 + "1", "x" * 79 + "2")
     text = HEAD + "".join(
