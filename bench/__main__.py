@@ -14,6 +14,7 @@ NAMES = (
         "walls",
         "cascade",
         "reads",
+        "probing",
         "refresh",
         "indicators",
         "feeds",

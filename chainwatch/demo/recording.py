@@ -32,8 +32,10 @@ _NOT_RECORDED = -32_001
 
 # Contract → calldata → answer, by block number.
 Calls = dict[int, dict[str, dict[str, str]]]
-# A recording has no bytecode: every contract has this code.
+# A recording has no bytecode. A contract's code is the selectors that were asked of it, each as the
+# code of a contract has it (PUSH4), and in what was overridden every code is this.
 _CODE = "0x00"
+_PUSH4 = "63"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -221,7 +223,10 @@ class Player(_Server):
             for place in self.recording.markets.values()
         )
         there = there or address.lower() in self.recording.accesses.get(number, {}).get("code", {})
-        return _CODE if there else "0x"
+        if not there:
+            return "0x"
+        calls = self.recording.calls.get(number, {}).get(address.lower(), {})
+        return _CODE + "".join(f"{_PUSH4}{s}" for s in sorted({data[2:10] for data in calls}))
 
     def _access(self, call: dict[str, str], number: int) -> dict[str, Any]:
         kept = self.recording.accesses.get(number, {}).get(call["to"].lower(), {})
@@ -235,7 +240,7 @@ class Player(_Server):
         to, data, number = call["to"], call["data"], self._number(where)
         answers = self.recording.calls.get(number, {})
         if overrides:
-            key = _overrides_key(overrides, {_CODE})
+            key = _overrides_key(overrides, {self._code(a, number) for a in overrides})
             answers = self.recording.overridden.get(number, {}).get(key, {})
         if to.lower() != MULTICALL3.lower():
             answer = self._recorded(answers, to, data, number)

@@ -8,9 +8,11 @@ from fractions import Fraction
 import msgspec
 
 # The source's answer is multiplied by each of these; the first two decide whether it matters.
-PROBES = tuple(Fraction(x) for x in ("1/2", "2", "9/10", "11/10", "1/4"))
+PROBES = tuple(Fraction(x) for x in ("1/2", "2", "9/10", "11/10", "1/4", "1/8", "4"))
 DECIDING = 2
-_FAR_DOWN, _FAR_UP, _DOWN, _UP, _FARTHEST_DOWN = PROBES
+_FAR_DOWN, _FAR_UP, _DOWN, _UP, _LOW, _LOWEST, _HIGHEST = PROBES
+# Beyond the others a source may refuse to answer, and the form still holds between them.
+_OUTER = (_LOWEST, _HIGHEST)
 # Relative, before the steps of the integers themselves.
 SLACK = 2e-6
 _POWERS = (-1, 2, -2, 3, -3)
@@ -77,8 +79,8 @@ class _Answers:
 
     def _capped(self) -> Elasticity | None:
         """One line below, one value above; where that is the price now, the source is past it."""
-        beta, top = self._slope(_FARTHEST_DOWN, _FAR_DOWN), self._multiples[_FAR_UP]
-        low = self._multiples[_FAR_DOWN]
+        beta, low = self._slope(_LOW, _FAR_DOWN), self._multiples[_FAR_DOWN]
+        top = self._outermost(_HIGHEST, _FAR_UP)
         if beta is None or top is None or low is None or beta <= 0:
             return None
         at_one = low + beta * float(1 - _FAR_DOWN)
@@ -94,12 +96,17 @@ class _Answers:
 
     def _floored(self) -> Elasticity | None:
         """One line above, one value below."""
-        beta, bottom = self._slope(_UP, _FAR_UP), self._multiples[_FARTHEST_DOWN]
+        beta, bottom = self._slope(_UP, _FAR_UP), self._outermost(_LOWEST, _LOW)
         if beta is None or bottom is None or beta <= 0:
             return None
         if all(self._is(x, max(bottom, 1 + beta * float(x - 1))) for x in PROBES):
             return Elasticity(beta, floor_x=1 + (bottom - 1) / beta)
         return None
+
+    def _outermost(self, outer: Fraction, inner: Fraction) -> float | None:
+        """Where the price stays as it is, two probes have to lie there: the outer one shows it."""
+        value = self._multiples[outer]
+        return self._multiples[inner] if value is None else value
 
     def _slope(self, low: Fraction, high: Fraction) -> float | None:
         """Between two probes, whole where it is but for rounding; None where either reverted."""
@@ -116,5 +123,7 @@ class _Answers:
     def _is(self, x: Fraction, expected: float) -> bool:
         """A step of the source weighs more, the smaller its answer is made."""
         value = self._multiples[x]
-        tolerance = SLACK + self._step * max(1.0, expected, 1 / float(x))
+        if value is None and x in _OUTER:
+            return True
+        tolerance = SLACK + self._step * max(1.0, expected) * max(1.0, 1 / float(x))
         return value is not None and abs(value - expected) <= tolerance

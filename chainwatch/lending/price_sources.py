@@ -8,15 +8,17 @@ base, base to peg) and Comet's (multiplied, divided, scaled, constant).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 import msgspec
 
 from chainwatch.chain import abi
 from chainwatch.chain.contract import Contract, Function
+from chainwatch.chain.dispatch import may_have
 from chainwatch.chain.reading import Reading
-from chainwatch.chain.types import Reverted
+from chainwatch.chain.types import Call, Reverted
+from chainwatch.errors import NetworkError, Reorged
 from chainwatch.text import contract_text
 
 FEED = Contract("price_feed", "a price feed")
@@ -66,6 +68,7 @@ NESTED_GETTERS = {
     "priceFeedB": _by_name(COMET_FEEDS, "combinedScale priceFeedBScale"),
 }
 MAX_DECIMALS = 36
+SELECTOR = 4  # bytes of a call that name its function
 
 _PAIR = re.compile(r"([A-Za-z0-9.+]{1,16}) ?/ ?([A-Za-z0-9.+]{1,16})")
 
@@ -113,7 +116,9 @@ class PriceSource(msgspec.Struct, frozen=True):
 async def read_sources(reading: Reading, addresses: Sequence[str]) -> dict[str, PriceSource]:
     """What each address answers as a price source."""
     getters = [DESCRIPTION, LATEST_ROUND_DATA, *GETTERS.values()]
-    answers = await reading.read([g.call(address) for address in addresses for g in getters])
+    codes = await _read_codes(reading, addresses)
+    calls = [g.call(address) for address in addresses for g in getters]
+    answers = await read_possible(reading, calls, codes)
     sources = {}
     for i, address in enumerate(addresses):
         description, round_data, *rest = answers[i * len(getters) : (i + 1) * len(getters)]
@@ -135,10 +140,33 @@ async def read_sources(reading: Reading, addresses: Sequence[str]) -> dict[str, 
         for getter, function in NESTED_GETTERS[child].items()
     ]
     for (address, getter, _), answer in zip(
-        nested, await reading.read([f.call(a) for a, _, f in nested]), strict=True
+        nested, await read_possible(reading, [f.call(a) for a, _, f in nested], codes), strict=True
     ):
         sources[address].words.update(_words([(getter, answer)]))
     return sources
+
+
+async def read_possible(
+    reading: Reading, calls: Sequence[Call], codes: Mapping[str, bytes]
+) -> list[bytes | Reverted]:
+    """Raw answers of many calls, in order; `codes` are those of the contracts, as far as known.
+
+    A function that the code cannot have is not asked for: a call that fails without data is sent
+    once more alone.
+    """
+    sent = [c for c in calls if c[0] not in codes or may_have(codes[c[0]], c[1][:SELECTOR])]
+    answers = dict(zip(sent, await reading.read(sent), strict=True))
+    return [answers.get(call, Reverted(b"")) for call in calls]
+
+
+async def _read_codes(reading: Reading, addresses: Sequence[str]) -> Mapping[str, bytes]:
+    """The code of each address; nothing where no endpoint tells."""
+    try:
+        return await reading.rpc.codes(addresses, reading.block)
+    except Reorged:
+        raise
+    except NetworkError:
+        return {}
 
 
 def _words(answers: Iterable[tuple[str, bytes | Reverted]]) -> dict[str, int]:

@@ -20,7 +20,13 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import MULTICALL3, Access, Call, Overrides, Reverted
 from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.elasticity import DECIDING, PROBES, Elasticity, measure_elasticity
-from chainwatch.lending.price_sources import FEED, LATEST_ANSWER, LATEST_ROUND_DATA, MAX_DECIMALS
+from chainwatch.lending.price_sources import (
+    FEED,
+    LATEST_ANSWER,
+    LATEST_ROUND_DATA,
+    MAX_DECIMALS,
+    read_possible,
+)
 from chainwatch.text import contract_text
 
 DECIMALS = FEED.function("decimals")
@@ -99,8 +105,9 @@ async def measure(reading: Reading, prices: Mapping[str, Call]) -> Measured | No
     consumers = {prices[n][0] for n in names} | {MULTICALL3}
     behind = sorted({c for access in touched.values() for c in access} - consumers)
     try:
-        candidates = await _read_candidates(reading, behind)
-        probing = _Probing(reading, {n: prices[n] for n in touched}, touched, candidates)
+        codes = await reading.rpc.codes(behind, reading.block)
+        candidates = await _read_candidates(reading, codes)
+        probing = _Probing(reading, {n: prices[n] for n in touched}, touched, candidates, codes)
         await probing.run()
     except Reorged:
         raise
@@ -110,17 +117,19 @@ async def measure(reading: Reading, prices: Mapping[str, Call]) -> Measured | No
     return probing.result()
 
 
-async def _read_candidates(reading: Reading, addresses: Sequence[str]) -> dict[str, Leaf]:
+async def _read_candidates(reading: Reading, codes: Mapping[str, bytes]) -> dict[str, Leaf]:
     """What each address answers as a feed or a rate; without an answer it has no call."""
     functions = (DESCRIPTION, DECIMALS, LATEST_ANSWER, LATEST_ROUND_DATA)
-    calls = [
-        [*(f.call(address) for f in functions), *(_rate_call(rate, address) for rate in RATES)]
-        for address in addresses
-    ]
-    answers = iter(await reading.read([call for own in calls for call in own]))
+    calls = {
+        address: [
+            *(f.call(address) for f in functions),
+            *(_rate_call(rate, address) for rate in RATES),
+        ]
+        for address in codes
+    }
+    answers = iter(await read_possible(reading, [c for own in calls.values() for c in own], codes))
     return {
-        address: _candidate(address, [next(answers) for _ in own])
-        for address, own in zip(addresses, calls, strict=True)
+        address: _candidate(address, [next(answers) for _ in own]) for address, own in calls.items()
     }
 
 
@@ -170,6 +179,7 @@ class _Probing:
         prices: Mapping[str, Call],
         touched: Mapping[str, Access],
         candidates: Mapping[str, Leaf],
+        codes: Mapping[str, bytes],
     ) -> None:
         self._reading = reading
         self._touched = touched
@@ -177,7 +187,7 @@ class _Probing:
         self._sources = {a: c for a, c in candidates.items() if c.call}
         self._calls = {**prices, **{a: c.call for a, c in self._sources.items() if c.call}}
         self._prices = prices
-        self._codes: Mapping[str, bytes] = {}
+        self._codes = codes
         self._before: dict[str, int] = {}
         self._constants: frozenset[str] = frozenset()
         self._moved: dict[str, _Moved] = {}
@@ -218,9 +228,6 @@ class _Probing:
             keys = frozenset(k for k in self._before if k != address and address in behind[k])
             if keys & self._prices.keys():
                 probes.append(_Probe(address, keys, any_number=candidate.call is None))
-        self._codes = await self._reading.rpc.codes(
-            [p.address for p in probes], self._reading.block
-        )
         return [p for p in probes if self._codes[p.address]]
 
     def _slots(self, address: str) -> int:
@@ -368,8 +375,8 @@ def _answer(key: str, answer: bytes | Reverted, candidates: Mapping[str, Leaf]) 
 async def scaling_overrides(reading: Reading, moves: Mapping[str, Fraction]) -> Overrides:
     """The override set under which each of these contracts answers as many times what it does."""
     addresses = sorted(moves)
-    candidates = await _read_candidates(reading, addresses)
     codes = await reading.rpc.codes(addresses, reading.block)
+    candidates = await _read_candidates(reading, codes)
     overrides: dict[str, bytes] = {}
     for address in addresses:
         if code := codes[address]:

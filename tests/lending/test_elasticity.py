@@ -193,10 +193,32 @@ def test_a_form_never_says_what_a_probe_does_not(
 
 @pytest.mark.parametrize("reverts", PROBES)
 def test_a_price_that_reverts_at_a_probe_is_refused(reverts: Fraction) -> None:
+    """But for the outermost: a source may refuse to answer what is far off."""
     answers = {x: None if x == reverts else int(x * 10**8) for x in PROBES}
     form = measure_elasticity(10**8, answers, 10**8)
     assert form is not None
-    assert not form.linear
+    assert form.linear == (reverts in (Fraction(1, 8), 4))
+
+
+@pytest.mark.sampled
+@FULL
+@given(
+    source=SOURCES,
+    corner=st.fractions(Fraction(26, 100), Fraction(199, 100)),
+    share=st.fractions(Fraction(1, 10), Fraction(9, 10), max_denominator=100),
+    below=st.booleans(),
+)
+def test_a_bend_is_no_cap(source: int, corner: Fraction, share: Fraction, below: bool) -> None:
+    """A sum of what is capped (or has a floor) and of what is not goes on beyond the corner."""
+    bound = int(source * corner)
+
+    def price(answer: int) -> int:
+        bent = max(answer, bound) if below else min(answer, bound)
+        return int(bent * share) + int(answer * (1 - share))
+
+    form = measured(price, source)
+    if form is None or form.linear:
+        assert misses(form, price, source) == []
 
 
 # --- rounding -------------------------------------------------------------------------------------

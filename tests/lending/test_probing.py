@@ -9,10 +9,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from chainwatch.demo.chain import Chain, TransactionReverted, own_artifact
+from chainwatch.chain.reading import Reading
+from chainwatch.demo.aave import MULTICALL
+from chainwatch.demo.chain import Chain, TransactionReverted, encode, own_artifact
 from chainwatch.lending.exposures import FIXED, MEASURED, NONLINEAR, Exposure
+from chainwatch.lending.oracles import Price, resolve
 from tests.amounts import sample_size
-from tests.lending.test_oracles import Resolve, feed, measured, powers, resolved  # noqa: F401
+from tests.lending.test_oracles import Resolve, ask, feed, measured, powers, resolved  # noqa: F401
 
 pytestmark = pytest.mark.contracts("plain")
 
@@ -136,6 +139,33 @@ def test_without_a_node_that_can_it_is_inferred(
     source = feed(chain, 90_000, "BTC / USD")
     (exposure,) = measured(source, refuses=method)
     assert (exposure.factor, exposure.beta, exposure.evidence) == ("BTC", 1, "inferred")
+
+
+def test_forty_reserves_cost_few_calls(chain: Chain) -> None:
+    """Contracts that are behind no price in common are probed in one call."""
+    chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
+    ether = feed(chain, 3_000, "ETH / USD")
+    prices = {}
+    for i in range(40):
+        source = chain.deploy(own_artifact("TestRateFeed"), 10**18 + i, ether, i % 2 == 0)
+        consumer = chain.deploy(own_artifact("TestConsumer"), source)
+        call = (consumer.lower(), bytes.fromhex(encode("price()")[2:]))
+        prices[str(i)] = Price(call, source.lower(), f"st{i}")
+    methods: dict[str, int] = {}
+
+    async def question(reading: Reading) -> tuple[Exposure, ...]:
+        before = dict(reading.rpc.stats.methods)
+        exposures = await resolve(reading, prices)
+        assert {len(own) for own in exposures.values()} == {2}
+        assert {e.evidence for own in exposures.values() for e in own} == {MEASURED}
+        sent = reading.rpc.stats.methods
+        methods.update({name: sent[name] - before.get(name, 0) for name in sent})
+        return ()
+
+    ask(chain, question)
+    assert methods["eth_call"] < 80
+    assert methods["eth_createAccessList"] < 200
+    assert methods["eth_getCode"] < 200
 
 
 # --- random markets -------------------------------------------------------------------------------
@@ -273,14 +303,17 @@ def test_measured_is_what_moving_each_feed_gives(
     exposures = {
         e.factor if e.factor in oracles.leaves else e.feed: e for e in factors if e.kind != FIXED
     }
-    # A feed over itself is moved by nothing behind it: a factor of its own.
-    if oracles.plain:
-        assert exposures.keys() <= oracles.leaves.keys()
+    # Where a feed cancels out, what is made of it may be a factor in its place.
+    adapters = exposures.keys() - oracles.leaves.keys()
+    assert not (oracles.plain and adapters)
     for leaf, (to, signature, value) in oracles.leaves.items():
         exposure = exposures.get(leaf)
         if exposure is not None and exposure.kind == NONLINEAR:
             event("refused")
             assert not oracles.plain or abs(exposure.beta) > 1
+            continue
+        if exposure is None and adapters:
+            event("in an adapter")
             continue
         event("nothing" if exposure is None else "linear")
         # A source past its cap counts as the cap.
