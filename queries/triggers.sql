@@ -68,7 +68,7 @@ WITH asset_move AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
   SELECT s.snapshot, s.market, s.block_number, s.block_time, s.base_decimals, s.truncates_lt, s.close_factor,
          s.close_basis, s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf,
-         s.absorbs,
+         s.absorbs, s.blocked_reason AS market_refusal, s.blocked_above_hf AS market_refuses_above_hf,
          -- Where the rule names no such health factor, x_full is that of 0.95.
          coalesce(s.full_close_below_hf, 0.95e0) AS full_close_hf
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
@@ -142,6 +142,7 @@ WITH asset_move AS (
   -- Truncating the average threshold to 1 bp matters only where thresholds differ.
   SELECT p.*, c.market, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
     c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
+    c.market_refusal, c.market_refuses_above_hf,
     s.factor, s.price AS factor_price, s.unit_usd,
     CASE WHEN c.truncates_lt AND p.lt_max > p.lt_min
       THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
@@ -192,7 +193,11 @@ WITH asset_move AS (
       - 1e-9 AS x_max
   FROM edge
 ), classed AS (
-  SELECT s.*, e.blocked_reason AS refused,
+  SELECT s.*,
+    -- Where there are balances without an account's row (a state between two snapshots), the market decides.
+    CASE WHEN e.account IS NOT NULL THEN e.blocked_reason
+         WHEN s.market_refuses_above_hf IS NULL OR s.m1 >= (s.market_refuses_above_hf - 1e0) * (s.d0 + s.d1)
+           THEN s.market_refusal END AS refusal,
     CASE WHEN s.unpriced = 1 THEN 'n/a'
          WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
          -- The contract's verdict decides, with the interest that a liquidation accrues first, and
@@ -244,7 +249,7 @@ SELECT market, account, position, factor, direction,
        collateral_top_usd, collateral_top_moving_usd, collateral_top_own_usd, collateral_top_lt, collateral_top_bonus,
        debt_top_usd, debt_top_moving_usd, debt_top_own_usd, factor_price, unit_usd,
        close_factor, close_basis, full_close_below_hf, full_close_below_usd, min_leftover_usd, target_hf,
-       absorbs, CASE WHEN direction = 'now' THEN coalesce(refused, '') ELSE '' END AS blocked_reason,
+       absorbs, CASE WHEN direction = 'now' THEN coalesce(refusal, '') ELSE '' END AS blocked_reason,
        coalesce(debt_top_blocked OR collateral_top_blocked, false) AS pair_blocked,
        collateral_blocked_usd, collateral_blocked_own_usd, debt_blocked_usd, debt_blocked_own_usd,
        block_number, block_time, snapshot

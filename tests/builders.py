@@ -89,6 +89,7 @@ class Asset:
     # None: the asset's own price
     factor_price: float | Mapping[str, float] | None = None
     cap_x: float | None = None
+    blocked: str | None = None
 
     def price_of(self, factor: str) -> float | None:
         """What one of its factors stands at."""
@@ -287,6 +288,8 @@ class Book:
             active=True,
             frozen=False,
             paused=False,
+            blocked_collateral=asset.blocked,
+            blocked_debt=asset.blocked,
             borrowing=True,
             a_token=NOBODY,
             stable_debt_token=NOBODY,
