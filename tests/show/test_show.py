@@ -355,6 +355,14 @@ def test_a_column_that_says_nothing_is_left_out_of_tables_only(nothing: str) -> 
     assert text_of(report, Format.CSV).splitlines()[0] == "market,n"
 
 
+def test_a_column_may_be_shown_only_where_it_differs() -> None:
+    """One that is listed against another is left out where both say the same."""
+    for due, shown in ((2, True), (1, False)):
+        result = Result(("due", "now"), ("INTEGER", "INTEGER"), [(1, 1), (due, 1)])
+        table = text_of(Report(result, shown=("due<>now=owed", "now")), Format.TABLE)
+        assert ("owed" in table) is shown
+
+
 # --- numbers as people read them ------------------------------------------------------------------
 
 
