@@ -461,7 +461,26 @@ def market(**changes: Any) -> dict[str, Any]:
         "endpoint": "mine.csv",
         "checked": None,
         "mismatched": None,
+        "wall_checked": None,
+        "wall_mismatched": None,
+        "wall_prices": None,
+        "wall_factors": None,
+        "wall_status": None,
+        "measured_assets": None,
+        "inferred_assets": None,
+        "debt_coverage_share": None,
+        "lowest_coverage_symbol": None,
+        "lowest_debt_coverage": None,
     } | changes
+
+
+PROVEN = {
+    "wall_checked": 1_200,
+    "wall_mismatched": 0,
+    "wall_prices": 5,
+    "wall_factors": "BTC, ETH",
+    "wall_status": "ok",
+}
 
 
 @pytest.mark.parametrize(
@@ -473,6 +492,29 @@ def market(**changes: Any) -> dict[str, Any]:
         ({"checked": 1000, "mismatched": 3}, "WRONG: verified 997/1,000 equal to the chain"),
         ({"accounts_failed": 2}, "1,000 accounts that ever borrowed, 2 of them n/a"),
         ({"scope": "all"}, "1,000 accounts that ever held a balance"),
+        (PROVEN, "; triggers 1,200/1,200 as the contracts at 5 prices (BTC, ETH); 1,000 accounts"),
+        (PROVEN | {"wall_mismatched": 2}, "; WRONG: triggers 1,198/1,200 as the contracts"),
+        (
+            {"wall_prices": 0, "wall_checked": 0, "wall_status": "n/a (refused)"},
+            "; triggers not proven: n/a (refused); ",
+        ),
+        ({"measured_assets": 5, "inferred_assets": 0}, "NOT VERIFIED; 1,000"),
+        (
+            {"measured_assets": 5, "inferred_assets": 1},
+            "; what moves 1 of 6 prices is inferred; 1,000",
+        ),
+        (
+            {"debt_coverage_share": 0.99999, "lowest_debt_coverage": 0.9995},
+            "; 99.99 % of the debt found; 1,000",
+        ),
+        (
+            {
+                "debt_coverage_share": 0.95,
+                "lowest_debt_coverage": 0.5,
+                "lowest_coverage_symbol": "GHO",
+            },
+            "; INCOMPLETE: 95.00 % of the debt found, 50.00 % of GHO; ",
+        ),
         ({"provenance": "demo"}, "m (aave-v3, DEMO DATA from a local chain)"),
         ({"provenance": "recording"}, "DEMO DATA from a recorded local chain"),
         ({"provenance": "imported"}, "IMPORTED DATA"),
