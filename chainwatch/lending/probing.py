@@ -295,7 +295,7 @@ class _Probing:
         return Measured(leaves, responses, self._touched)
 
     def _leaves(self) -> list[tuple[str, str]]:
-        """By price, the contracts that move it and are moved by no other that does.
+        """By price, the contracts that move it and are moved by no other.
 
         A proxy and what is behind it are one leaf, the proxy: the same answer, under the same
         description. A contract without a known function is none where it only feeds one that is.
@@ -314,7 +314,7 @@ class _Probing:
         pairs = []
         for name in self._prices:
             moving = [a for a in self._moved if name in self._moved[a]]
-            leaves = {a for a in moving if a in moved_by and not moved_by[a] & set(moving)}
+            leaves = {a for a in moving if a in moved_by and not moved_by[a]}
             pairs += [(name, a) for a in sorted(leaves)]
             pairs += [
                 (name, a)
