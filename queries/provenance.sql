@@ -9,8 +9,9 @@
 -- column: debt_coverage_share share part of the debt, as the contracts add it up, that the accounts owe; null where that is not known
 -- column: lowest_coverage_symbol text symbol of the asset of which least was found; null where nothing is owed
 -- column: lowest_debt_coverage share part of that asset's debt that the accounts owe
--- column: wall_checked count accounts compared at other prices, each price counted; null: no wall was proven
+-- column: wall_checked count predicted verdicts compared at other prices, each price counted; null: no wall was proven
 -- column: wall_mismatched count accounts that were not as predicted there, each price counted
+-- column: wall_undecided count accounts asked for there whose verdict is not predicted, each price counted
 -- column: wall_prices count prices at which the contracts were asked
 -- column: wall_factors text factors that were moved
 -- column: wall_status text ok, or why no wall could be proven; null: not tried
@@ -34,7 +35,8 @@ WITH newest AS (
          min_by(symbol, share) AS lowest_coverage_symbol, min(share) AS lowest_debt_coverage
   FROM owed GROUP BY snapshot
 ), proven AS (
-  SELECT w.snapshot, sum(w.checked) AS wall_checked, sum(w.mismatched) AS wall_mismatched,
+  SELECT w.snapshot, sum(w.checked - w.undecided) AS wall_checked, sum(w.mismatched) AS wall_mismatched,
+         sum(w.undecided) AS wall_undecided,
          count(w.x) AS wall_prices, string_agg(DISTINCT w.factor, ', ' ORDER BY w.factor) AS wall_factors,
          max(w.status) AS wall_status
   FROM (
@@ -58,6 +60,7 @@ SELECT n.market, n.protocol, n.provenance, n.block_number, n.block_time,
        n.checked, n.mismatched, n.verified_at, n.method, n.profile, n.revision, n.endpoint, n.snapshot,
        d.debt_coverage_share, d.lowest_coverage_symbol, d.lowest_debt_coverage,
        CAST(p.wall_checked AS BIGINT) AS wall_checked, CAST(p.wall_mismatched AS BIGINT) AS wall_mismatched,
+       CAST(p.wall_undecided AS BIGINT) AS wall_undecided,
        p.wall_prices, p.wall_factors, p.wall_status,
        CAST(k.measured_assets AS BIGINT) AS measured_assets, CAST(k.inferred_assets AS BIGINT) AS inferred_assets
 FROM newest AS n

@@ -19,7 +19,7 @@ from chainwatch.chain.reading import Reading
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
 from chainwatch.collect.source import Feed
 from chainwatch.lending.parts import in_parts
-from chainwatch.lending.price_sources import pair
+from chainwatch.lending.price_sources import pair, read_quotes
 from chainwatch.lending.probing import scaling_overrides
 from chainwatch.lending.protocol import (
     Figure,
@@ -166,12 +166,17 @@ async def _prove(
     lending: LendingProtocol[P],
     accounts: Mapping[str, Stored[P]],
     wall: PredictedWall,
-    factors: Iterable[Factor],
+    factors: Sequence[Factor],
     x: float,
 ) -> list[Row]:
     move = Fraction(x).limit_denominator(10**6)
+    own = [f for f in factors if f.factor == wall.factor]
+    capped = {feed for f in own if f.cap_x is not None for feed in f.feed.split()}
+    quotes = await read_quotes(prover.reading, sorted(capped))
+    answers = {feed: q.answer for feed, q in quotes.items() if q.answer is not None}
+    quote_feed = prover.reading.market.quote_feed
     overrides = await scaling_overrides(
-        prover.reading, feed_moves(factors, wall.factor, move, prover.reading.market.quote_feed)
+        prover.reading, feed_moves(factors, wall.factor, move, quote_feed, answers)
     )
     reading = msgspec.structs.replace(prover.reading, overrides=overrides)
     predicted = {scoped_name(t.account, t.position): predicted_verdict(t, x) for t in wall.triggers}
@@ -251,13 +256,18 @@ def _to_ask(triggers: Sequence[PredictedTrigger], x: float, seed: str) -> list[s
 
 
 def feed_moves(
-    factors: Iterable[Factor], factor: str, x: Fraction, quote_feed: str | None
+    factors: Iterable[Factor],
+    factor: str,
+    x: Fraction,
+    quote_feed: str | None,
+    answers: Mapping[str, float],
 ) -> dict[str, Fraction]:
     """By feed, what its answer is multiplied by as a factor moves.
 
-    A feed of the factor itself is multiplied. Where a market counts in that factor (its quote feed
-    prices it), a feed that gives another asset in units of it is divided: that asset's value in
-    USD stays. What is a kind of the factor keeps its exchange rate.
+    A feed of the factor itself is multiplied. Where the price is at its cap already the factor
+    counts from the cap: `answers` are the feeds' own. Where a market counts in that factor (its
+    quote feed prices it), a feed that gives another asset in units of it is divided: that asset's
+    value in USD stays. What is a kind of the factor keeps its exchange rate.
     """
     moves: dict[str, Fraction] = {}
     rows = list(factors)
@@ -265,10 +275,18 @@ def feed_moves(
     for row in rows:
         names = pair(row.description)
         if row.factor == factor:
-            moves.update(dict.fromkeys(row.feed.split(), x))
+            for feed in row.feed.split():
+                moves[feed] = x * _from_cap(row, answers.get(feed))
         elif counts_in and names and names[1] == factor and factor not in names[0]:
             moves.update(dict.fromkeys(row.feed.split(), 1 / x))
     return moves
+
+
+def _from_cap(row: Factor, answer: float | None) -> Fraction:
+    """What is left of a feed's answer at the cap of the price; 1 below it."""
+    if row.cap_x is None or row.cap_x > 1 or not answer or not row.factor_price:
+        return Fraction(1)
+    return min(Fraction(row.factor_price) / Fraction(answer), Fraction(1)).limit_denominator(10**9)
 
 
 def _feeds(factors: Iterable[Factor]) -> set[str]:

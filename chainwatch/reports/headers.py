@@ -176,12 +176,13 @@ def _proof_words(market: Mapping[str, Any]) -> list[str]:
     words = []
     checked, prices = market["wall_checked"], market["wall_prices"]
     if prices:
-        equal = checked - market["wall_mismatched"]
+        equal = max(checked - market["wall_mismatched"], 0)
+        undecided = market["wall_undecided"]
         proven = (
             f"triggers {equal:,}/{checked:,} as the contracts at {prices} prices "
-            f"({market['wall_factors']})"
+            f"({market['wall_factors']})" + (f", {undecided:,} undecided" if undecided else "")
         )
-        words.append(f"WRONG: {proven}" if equal < checked else proven)
+        words.append(f"WRONG: {proven}" if market["wall_mismatched"] else proven)
     elif market["wall_status"]:
         words.append(f"triggers not proven: {market['wall_status']}")
     if market["inferred_assets"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from chainwatch.demo import comet
 from chainwatch.demo.chain import Chain, encode, own_artifact
 from chainwatch.demo.comet import CometMarket
 from chainwatch.errors import Exit
-from chainwatch.lending.wall_proof import predicted_verdict, prices_to_ask
+from chainwatch.lending.wall_proof import feed_moves, predicted_verdict, prices_to_ask
 from chainwatch.reports.wall_proof import predict_walls
 from chainwatch.tables.lending import DebtCoverage, Factor
 from tests.builders import ask, walls_hold
@@ -96,6 +97,40 @@ def test_a_verdict_is_predicted_where_prices_are_linear(
     values: dict[str, Any], x: float, expected: bool | None
 ) -> None:
     assert predicted_verdict(trigger(**values), x) is expected
+
+
+def factor(name: str, feed: str, description: str, **values: Any) -> Factor:
+    fields: dict[str, Any] = {
+        "snapshot": "s",
+        "market": "m",
+        "block_number": 1,
+        "asset": feed,
+        "beta": 1.0,
+        "kind": "feed",
+        "factor_price": 1.0,
+    }
+    return Factor(**fields | values, factor=name, feed=feed, description=description)
+
+
+def test_each_feed_is_multiplied_by_what_its_answer_means() -> None:
+    half = Fraction(1, 2)
+    rows = [
+        factor("ETH", "0xeth", "ETH / USD", kind="fixed"),
+        factor("USDC", "0xusdc", "USDC / ETH"),
+        factor("stETH/ETH", "0xsteth", "stETH / ETH", kind="ratio"),
+        factor("BTC", "0xbtc 0xbtc2", "BTC / USD"),
+    ]
+    assert feed_moves(rows, "BTC", half, None, {}) == {"0xbtc": half, "0xbtc2": half}
+    # In a market that counts in USD only the factor's own feed moves; in one that counts in ETH
+    # what is priced in ETH falls as ETH rises, and a kind of ETH does not.
+    assert feed_moves(rows, "ETH", half, None, {}) == {"0xeth": half}
+    assert feed_moves(rows, "ETH", half, "0xeth", {}) == {"0xeth": half, "0xusdc": 2}
+    # A price at its cap falls once the feed is below it.
+    capped = factor("USDC", "0xusdc", "USDC / USD", factor_price=1.04, cap_x=1.0)
+    moves = feed_moves([capped], "USDC", half, None, {"0xusdc": 1.3})
+    assert float(moves["0xusdc"]) == pytest.approx(0.5 * 1.04 / 1.3)
+    below = msgspec.structs.replace(capped, cap_x=1.2)
+    assert feed_moves([below], "USDC", half, None, {"0xusdc": 1.3}) == {"0xusdc": half}
 
 
 # --- walls ----------------------------------------------------------------------------------------

@@ -463,6 +463,7 @@ def market(**changes: Any) -> dict[str, Any]:
         "mismatched": None,
         "wall_checked": None,
         "wall_mismatched": None,
+        "wall_undecided": None,
         "wall_prices": None,
         "wall_factors": None,
         "wall_status": None,
@@ -477,6 +478,7 @@ def market(**changes: Any) -> dict[str, Any]:
 PROVEN = {
     "wall_checked": 1_200,
     "wall_mismatched": 0,
+    "wall_undecided": 0,
     "wall_prices": 5,
     "wall_factors": "BTC, ETH",
     "wall_status": "ok",
@@ -493,6 +495,7 @@ PROVEN = {
         ({"accounts_failed": 2}, "1,000 accounts that ever borrowed, 2 of them n/a"),
         ({"scope": "all"}, "1,000 accounts that ever held a balance"),
         (PROVEN, "; triggers 1,200/1,200 as the contracts at 5 prices (BTC, ETH); 1,000 accounts"),
+        (PROVEN | {"wall_undecided": 7}, "at 5 prices (BTC, ETH), 7 undecided; 1,000 accounts"),
         (PROVEN | {"wall_mismatched": 2}, "; WRONG: triggers 1,198/1,200 as the contracts"),
         (
             {"wall_prices": 0, "wall_checked": 0, "wall_status": "n/a (refused)"},
