@@ -14,7 +14,7 @@
 -- column: wall_undecided count accounts asked for there whose verdict is not predicted, each price counted
 -- column: wall_prices count prices at which the contracts were asked
 -- column: wall_factors text factors that were moved
--- column: wall_status text ok, or why no wall could be proven; null: not tried
+-- column: wall_status text ok, or why no wall or not every one could be proven; null: not tried
 -- column: measured_assets count assets of which it was measured what moves their price; fixed ones are in neither
 -- column: inferred_assets count assets of which it is inferred by getters, or not known
 -- show: market protocol provenance block_number block_time age_seconds accounts accounts_failed checked mismatched
@@ -37,8 +37,8 @@ WITH newest AS (
 ), proven AS (
   SELECT w.snapshot, sum(w.checked - w.undecided) AS wall_checked, sum(w.mismatched) AS wall_mismatched,
          sum(w.undecided) AS wall_undecided,
-         count(w.x) AS wall_prices, string_agg(DISTINCT w.factor, ', ' ORDER BY w.factor) AS wall_factors,
-         max(w.status) AS wall_status
+         count(w.x) AS wall_prices, string_agg(DISTINCT nullif(w.factor, ''), ', ' ORDER BY nullif(w.factor, '')) AS wall_factors,
+         min(w.status) AS wall_status
   FROM (
     SELECT w.*, max(w.verified_at) OVER (PARTITION BY w.snapshot) AS newest_at
     FROM newest AS n JOIN wall_proofs AS w ON w.snapshot = n.snapshot

@@ -480,12 +480,16 @@ class Watched:
             )
         )
 
+    def walls(self) -> list[PredictedWall]:
+        """What the newest snapshot predicts."""
+        return predict_walls(self.store, self.settings, self.job())
+
     def prove(
         self, walls: Sequence[PredictedWall] | None = None
     ) -> tuple[list[WallProof], list[Mismatch]]:
         """Have the contracts asked at other prices; by default at those of all walls."""
         if walls is None:
-            walls = predict_walls(self.store, "local")
+            walls = self.walls()
         _, rows = self.verify(walls=walls)
         return (
             [row for row in rows if isinstance(row, WallProof)],

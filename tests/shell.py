@@ -275,6 +275,7 @@ def market_file(folder: Path, markets: Mapping[str, str], **more: object) -> Pat
             "lag": 0,
             "deployment_block": place.deployment_block,
             "provenance": "recording",
+            "wall_factors": ["ETH"],
         } | more
         lines += [f"[markets.{name}]", *(f"{k} = {json.dumps(v)}" for k, v in entry.items()), ""]
     path = folder / "markets.toml"

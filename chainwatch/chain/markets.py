@@ -36,7 +36,10 @@ ALL = "all"
 
 
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One lending market."""
+    """One lending market.
+
+    `wall_factors` are those by which its walls are proven; without any, those of most weight.
+    """
 
     protocol: str
     chain: str
@@ -48,6 +51,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quote_feed: str | None = None
     lag: int = 2
     provenance: Literal["chain", "demo", "recording"] = "chain"
+    wall_factors: tuple[str, ...] = ()
 
 
 def load_markets(settings: Settings) -> dict[str, Market]:

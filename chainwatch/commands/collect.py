@@ -291,7 +291,7 @@ def _compare(
                 *(session.store, session.settings, job, session.teller),
                 sample=sample,
                 independent=independent,
-                walls=predict_walls(session.store, job.target) if wall else (),
+                walls=predict_walls(session.store, session.settings, job) if wall else (),
             )
         )
         results.append(result)

@@ -123,7 +123,7 @@ class _Network:
         from chainwatch.tables.lending import Mismatch
 
         session = get_session()
-        walls = predict_walls(session.store, job.target)
+        walls = predict_walls(session.store, session.settings, job)
         result, rows = run(
             runner.verify(session.store, session.settings, job, session.teller, walls=walls)
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORDING = Path(__file__).with_name("recording.json.gz")
 _NOT_RECORDED = -32_001
+_NO_SUCH_METHOD = -32_601
 
 
 # Contract → calldata → answer, by block number.
@@ -194,7 +195,7 @@ class Player(_Server):
                 return self._call(*params)
             case "eth_createAccessList":
                 return self._access(params[0], self._number(params[1]))
-        raise _Refused(-32_601, f"a recording does not know {method}")
+        raise _Refused(_NO_SUCH_METHOD, f"a recording does not know {method}")
 
     def _number(self, where: Any) -> int:
         if isinstance(where, dict):

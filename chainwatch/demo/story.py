@@ -157,6 +157,7 @@ def _make_anew(home: Path, stage: Stage) -> None:
         f'[markets.{name}]\nprotocol = "{place.protocol}"\nchain = "local"\n'
         f'chain_id = {CHAIN_ID}\npool = "{place.pool}"\nrpc = ["{stage.url}"]\nlag = 0\n'
         f'deployment_block = {place.deployment_block}\nprovenance = "{stage.provenance}"\n'
+        f'wall_factors = ["{PROVEN}"]\n'
         for name, place in stage.markets.items()
     ]
     (home / "markets.toml").write_text("\n".join(entries), encoding="utf-8")
@@ -169,7 +170,7 @@ def _read(store: Store, settings: Settings, voice: Progress, stage: Stage) -> No
     ]
     runner.raise_failures(asyncio.run(runner.collect(store, settings, jobs, voice)))
     for job in jobs:
-        walls = predict_walls(store, job.target, PROVEN)
+        walls = predict_walls(store, settings, job)
         result, rows = asyncio.run(runner.verify(store, settings, job, voice, walls=walls))
         voice.note(
             f"{job.target}, block {result.block_number}: {result.checked - result.mismatched}/"
@@ -188,7 +189,7 @@ def _read(store: Store, settings: Settings, voice: Progress, stage: Stage) -> No
 
 
 # The factor whose walls are proven: more would take longer than a demo may.
-PROVEN = ("ETH",)
+PROVEN = "ETH"
 _COMPARED_FIGURES = {
     "aave-v3": "collateral, debt and health factor as integers",
     "compound-v3": "debt as an integer, and whether it is liquidatable",

@@ -18,6 +18,7 @@ import msgspec
 from chainwatch.chain.reading import Reading
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
 from chainwatch.collect.source import Feed
+from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import pair, read_quotes
 from chainwatch.lending.probing import scaling_overrides
@@ -68,6 +69,11 @@ class _Prover(msgspec.Struct, frozen=True):
             **figures,  # type: ignore[arg-type]
         )
 
+    def no_proof(self, reason: str) -> WallProof:
+        """A row that says why nothing, or nothing more, could be asked."""
+        status = f"n/a ({reason})"
+        return self.proof("", None, checked=0, mismatched=0, undecided=0, status=status)
+
     def mismatch(self, name: str, figure: str, ours: str, chain: str) -> Mismatch:
         account, position = name_parts(name)
         return Mismatch(
@@ -93,19 +99,24 @@ async def prove_walls(
 ) -> list[Row]:
     """A WallProof for each factor and price, with a Mismatch for each figure that differs.
 
-    Where the endpoint takes no state overrides, one WallProof says so.
+    Where the endpoint takes no state overrides, or gives up on one, a WallProof without a price
+    says so, and nothing more is asked.
     """
     opened = await lending.open(reading)
     prover = _Prover(feed, snapshot, reading, opened, feed.now())
     if not await reading.rpc.can_override():
-        reason = "n/a (the endpoint takes no state overrides)"
-        return [prover.proof("", None, checked=0, mismatched=0, undecided=0, status=reason)]
+        return [prover.no_proof("the endpoint takes no state overrides")]
     factors = await feed.stored(Factor, "snapshot = $s", s=snapshot.snapshot)
     rows: list[Row] = []
-    for wall in walls:
-        for x in prices_to_ask(wall.triggers):
-            rows += await _prove(prover, lending, accounts, wall, factors, x)
-            feed.progress(f"{snapshot.market}: {wall.factor} × {x:.4g}", 1, 1)
+    try:
+        for wall in walls:
+            for x in prices_to_ask(wall.triggers):
+                rows += await _prove(prover, lending, accounts, wall, factors, x)
+                feed.progress(f"{snapshot.market}: {wall.factor} × {x:.4g}", 1, 1)
+    except Reorged:
+        raise
+    except NetworkError as failure:
+        rows.append(prover.no_proof(str(failure)))
     return rows
 
 

@@ -183,6 +183,8 @@ def _proof_words(market: Mapping[str, Any]) -> list[str]:
             f"({market['wall_factors']})" + (f", {undecided:,} undecided" if undecided else "")
         )
         words.append(f"WRONG: {proven}" if market["wall_mismatched"] else proven)
+        if market["wall_status"] != "ok":
+            words.append(f"no more could be asked: {market['wall_status']}")
     elif market["wall_status"]:
         words.append(f"triggers not proven: {market['wall_status']}")
     if market["inferred_assets"]:

@@ -6,22 +6,27 @@ from collections.abc import Sequence
 
 import msgspec
 
+from chainwatch.chain.markets import find_market
+from chainwatch.collect.feed import Job
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
+from chainwatch.settings import Settings
 
 # The factors of a market that move most collateral and debt.
 PROVEN_FACTORS = 5
 
 
-def predict_walls(
-    store: Store, market: str, factors: Sequence[str] | None = None
-) -> list[PredictedWall]:
-    """The triggers of the market's newest snapshot by these factors; None: those of weight."""
+def predict_walls(store: Store, settings: Settings, job: Job) -> list[PredictedWall]:
+    """The triggers of a job's newest snapshot by the market's `wall_factors`.
+
+    Without any, by the factors that move most of its collateral and debt.
+    """
+    market = job.target
+    factors: Sequence[str] = find_market(settings, job.source.protocol, market).wall_factors
     with query.open_catalog(store) as catalog:
-        if factors is None:
-            factors = _of_weight(catalog, market)
+        factors = factors or _of_weight(catalog, market)
         return [
             PredictedWall(
                 factor,

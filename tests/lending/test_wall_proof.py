@@ -17,7 +17,6 @@ from chainwatch.demo.chain import Chain, encode, own_artifact
 from chainwatch.demo.comet import CometMarket
 from chainwatch.errors import Exit
 from chainwatch.lending.wall_proof import feed_moves, predicted_verdict, prices_to_ask
-from chainwatch.reports.wall_proof import predict_walls
 from chainwatch.tables.lending import DebtCoverage, Factor
 from tests.builders import ask, walls_hold
 from tests.evm.rpc_proxy import Proxy, fault, standing
@@ -142,7 +141,7 @@ def test_a_planted_wrong_sign_is_found(market: CometMarket, lake: Lakes) -> None
     watched = lake(market)
     watched.collect()
     assert walls_hold(watched) > 10
-    (wall,) = predict_walls(watched.store, "local", ["WETH"])
+    (wall,) = [w for w in watched.walls() if w.factor == "WETH"]
     (own,) = [t for t in wall.triggers if t.account == USER]
     assert (own.direction, own.x) == ("down", pytest.approx(20_000 / 27_000))
     turned = msgspec.structs.replace(own, direction="up", x=1 / (own.x or 1))

@@ -496,6 +496,7 @@ PROVEN = {
         ({"scope": "all"}, "1,000 accounts that ever held a balance"),
         (PROVEN, "; triggers 1,200/1,200 as the contracts at 5 prices (BTC, ETH); 1,000 accounts"),
         (PROVEN | {"wall_undecided": 7}, "at 5 prices (BTC, ETH), 7 undecided; 1,000 accounts"),
+        (PROVEN | {"wall_status": "n/a (cut)"}, "(BTC, ETH); no more could be asked: n/a (cut); "),
         (PROVEN | {"wall_mismatched": 2}, "; WRONG: triggers 1,198/1,200 as the contracts"),
         (
             {"wall_prices": 0, "wall_checked": 0, "wall_status": "n/a (refused)"},
