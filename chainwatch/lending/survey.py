@@ -26,8 +26,9 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, DebtCoverage, Leg, Scan, Snapshot
 
 SCOPES = ("borrowers", "all")
-# Of each asset and side, how many accounts that no event named are read again.
+# Of each asset and side, how many accounts that no event named are read again; and of all.
 HOLDERS_READ_AGAIN = 2
+MOST_READ_AGAIN = 200
 
 P = TypeVar("P")
 
@@ -158,6 +159,8 @@ async def _read_what_moved(
         for names in holders.values()
         for name in pick.sample(sorted(names), min(len(names), HOLDERS_READ_AGAIN))
     }
+    if len(sample) > MOST_READ_AGAIN:
+        sample = set(pick.sample(sorted(sample), MOST_READ_AGAIN))
     again = await read_positions(feed, lending, reading, opened, sorted(sample))
     differ = [
         name for name in sample if lending.balances(again[name]) != lending.balances(held[name])
@@ -206,6 +209,7 @@ async def _rows(
         held |= await lending.refresh(reading, opened, held)
         moved = await _read_what_moved(feed, lending, reading, opened, held, carried)
         fresh = {**fresh, **moved}
+        stamp = msgspec.structs.replace(stamp, accounts_read=len(fresh))
     read_blocks = {name: s.row.read_block for name, s in carried.items()}
     read_blocks |= dict.fromkeys(fresh, reading.block.number)
     positions = {**held, **fresh}

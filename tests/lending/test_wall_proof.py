@@ -282,5 +282,6 @@ def test_balances_that_change_without_an_event_are_read_again(
     snapshot = watched.collect()
     legs = {leg.account: leg.raw for leg in watched.legs(snapshot).values() if leg.side != "debt"}
     assert legs[OTHER] == 12 * ETHER
+    assert snapshot.accounts_read == 3
     assert watched.verify()[0].mismatched == 0
     assert any("changed without an event" in note for note in watched.voice.notes)
