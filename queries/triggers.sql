@@ -66,7 +66,7 @@ WITH asset_move AS (
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
-  SELECT s.snapshot, s.market, s.block_number, s.block_time, s.base_decimals, s.truncates_lt, s.close_factor,
+  SELECT s.snapshot, s.market, s.block_number, s.block_time, s.base_decimals, s.quote, s.truncates_lt, s.close_factor,
          s.close_basis, s.full_close_below_hf, s.full_close_below_usd, s.min_leftover_usd, s.target_hf,
          s.absorbs, s.blocked_reason AS market_refusal, s.blocked_above_hf AS market_refuses_above_hf,
          -- Where the rule names no such health factor, x_full is that of 0.95.
@@ -144,6 +144,8 @@ WITH asset_move AS (
     c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
     c.market_refusal, c.market_refuses_above_hf,
     s.factor, s.price AS factor_price, s.unit_usd,
+    -- In a market that counts in another currency a price may move that does not in USD.
+    CASE WHEN c.quote <> 'USD' THEN p.step_usd ELSE 0e0 END AS quoted_step_usd,
     CASE WHEN c.truncates_lt AND p.lt_max > p.lt_min
       THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
   FROM pos AS p
@@ -235,7 +237,7 @@ WITH asset_move AS (
 SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
        CASE WHEN direction IN ('down', 'up')
-            THEN (((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END + step_usd) / nullif(abs(a1 - d1), 0e0) + tick)
+            THEN (((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END + quoted_step_usd) / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,
        CASE WHEN direction = 'now' AND (d0 - a0) / nullif(a1 - d1, 0e0) > x_min
                  AND (x_max IS NULL OR (d0 - a0) / nullif(a1 - d1, 0e0) < x_max)

@@ -50,7 +50,8 @@ A row per balance:
   factor              what moves the price, else the asset; factor_price
 or a row per account:
   account, collateral, debt            values in the quote currency
-  liquidation_threshold(_bps) or health_factor, bonus(_bps), collateral_asset, debt_asset
+  liquidation_threshold(_bps) or health_factor, bonus(_bps)
+  collateral_asset, debt_asset
 """
 
 

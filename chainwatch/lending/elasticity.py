@@ -25,7 +25,8 @@ class Elasticity(msgspec.Struct, frozen=True):
     `beta`: 1 + beta · (x - 1), and 1/x for -1. Above `cap_x` and below `floor_x` the price stays as
     it is there. `linear` is False where no such form holds: no figure may follow from it then, and
     `beta` is the power of x, or the slope around 1. `scale`: where the price is at its cap already,
-    the source counts as this part of its value. `step` is the relative error of integers.
+    the source counts as this part of its value. `step` is how far integers may be off in a
+    measurement, `rounding` one unit of the price and of the source; both are relative.
     """
 
     beta: float
@@ -34,6 +35,7 @@ class Elasticity(msgspec.Struct, frozen=True):
     linear: bool = True
     scale: float = 1.0
     step: float = 0.0
+    rounding: float = 0.0
 
 
 def measure_elasticity(
@@ -50,7 +52,9 @@ def measure_elasticity(
         return None
     # Without a value of its own the source cannot count as a part of it.
     linear = form.linear and (form.scale == 1 or source is not None)
-    return msgspec.structs.replace(form, step=step, linear=linear)
+    # A source that is passed through is rounded once.
+    rounding = 1 / price + (1 / source if source and source != price else 0.0)
+    return msgspec.structs.replace(form, step=step, rounding=rounding, linear=linear)
 
 
 class _Answers:

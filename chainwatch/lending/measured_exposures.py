@@ -111,5 +111,5 @@ def _exposure(leaf: Leaf, response: Elasticity, name: Exposure) -> Exposure:
         cap_x=response.cap_x,
         floor_x=response.floor_x,
         evidence=MEASURED,
-        step=response.step,
+        step=response.rounding,
     )

@@ -246,7 +246,7 @@ def test_a_price_that_does_not_move_has_no_form() -> None:
 
 def test_a_source_without_an_answer_counts_the_steps_of_the_price() -> None:
     form = measure_elasticity(10**6, {x: int(x * 10**6) for x in PROBES}, None)
-    assert form == Elasticity(1.0, step=4e-6)
+    assert form == Elasticity(1.0, step=4e-6, rounding=1e-6)
 
 
 def test_past_its_cap_a_source_without_an_answer_is_refused() -> None:
