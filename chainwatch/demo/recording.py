@@ -12,6 +12,7 @@ import hashlib
 import json
 import threading
 import zlib
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -239,23 +240,29 @@ class Player(_Server):
 
     def _call(self, call: dict[str, str], where: Any, overrides: Any = None) -> str:
         to, data, number = call["to"], call["data"], self._number(where)
-        answers = self.recording.calls.get(number, {})
+        look_up = self._recorded
         if overrides:
             key = _overrides_key(overrides, {self._code(a, number) for a in overrides})
-            answers = self.recording.overridden.get(number, {}).get(key, {})
+            if key not in self.recording.overridden.get(number, {}):
+                raise _Refused(_NO_SUCH_METHOD, "a recording does not know these overrides")
+            look_up = partial(_answer, self.recording.overridden[number][key])
         if to.lower() != MULTICALL3.lower():
-            answer = self._recorded(answers, to, data, number)
+            answer = look_up(to, data, number)
             if answer.startswith("!"):
                 raise _Refused(3, "execution reverted", answer[1:])
             return answer
         inner = _inner_calls(bytes.fromhex(data[2:]))
-        return _aggregate([self._recorded(answers, *call, number) for call in inner])
+        return _aggregate([look_up(target, call_data, number) for target, call_data in inner])
 
-    def _recorded(self, answers: dict[str, dict[str, str]], to: str, data: str, number: int) -> str:
-        answer = answers.get(to.lower(), {}).get(data)
-        if answer is None:
-            raise _Refused(_NOT_RECORDED, f"nothing recorded for {data[:10]} at block {number}")
-        return answer
+    def _recorded(self, to: str, data: str, number: int) -> str:
+        return _answer(self.recording.calls.get(number, {}), to, data, number)
+
+
+def _answer(answers: dict[str, dict[str, str]], to: str, data: str, number: int) -> str:
+    answer = answers.get(to.lower(), {}).get(data)
+    if answer is None:
+        raise _Refused(_NOT_RECORDED, f"nothing recorded for {data[:10]} at block {number}")
+    return answer
 
 
 class ChainRecorder(_Server):
