@@ -18,9 +18,10 @@ from chainwatch.chain.types import Block, Log
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.protocol import LendingProtocol, Liquidation, name_parts
+from chainwatch.lending.scans import first_block
 from chainwatch.tables.base import Row
 from chainwatch.tables.exchange import Retraction
-from chainwatch.tables.lending import ChainLiquidation
+from chainwatch.tables.lending import ChainLiquidation, Scan
 
 NO_STATE = "n/a (the endpoint has no state of block {}: set an archive endpoint)"
 
@@ -73,10 +74,8 @@ async def record_liquidations(feed: Feed, lending: LendingProtocol[Any]) -> Asyn
         feed.note(f"{market.name}: events of {len(retracted)} replaced block(s) are retracted")
         yield Batch(retracted)
     if first is None:
-        first = market.deployment_block
-    if first is None:
-        feed.note(f"{market.name}: looking for the deployment block of {market.pool}")
-        first = await rpc.deployment_block(market.pool, at.number)
+        scans = await feed.stored(Scan, "market = $m", m=market.name)
+        first = await first_block(feed, Reading(rpc, market, at), scans)
     begin, without_state = first, -1
     topics = [event.topic for event in lending.liquidation_events]
     emitters = await lending.liquidation_emitters(Reading(rpc, market, at))

@@ -53,6 +53,21 @@ def _overlapping(scans: Sequence[Scan]) -> set[Scan]:
     return overlapping
 
 
+async def first_block(feed: Feed, reading: Reading, scans: Sequence[Scan]) -> int:
+    """The block from which a market's events are read.
+
+    It is the table's, else the first that was read before (`scans`), else the chain is asked; that
+    needs an endpoint with old state.
+    """
+    market = reading.market
+    if market.deployment_block is not None:
+        return market.deployment_block
+    if scans:
+        return min(s.from_block for s in scans)
+    feed.note(f"{market.name}: looking for the deployment block of {market.pool}")
+    return await reading.rpc.deployment_block(market.pool, reading.block.number)
+
+
 async def read_events(
     feed: Feed,
     reading: Reading,
@@ -68,12 +83,7 @@ async def read_events(
     """
     rpc, market, at = reading.rpc, reading.market, reading.block
     kind = "all" if base else scope
-    first = base.block_number + 1 if base else market.deployment_block
-    if first is None:
-        first = min((s.from_block for s in scans), default=None)
-    if first is None:
-        feed.note(f"{market.name}: looking for the deployment block of {market.pool}")
-        first = await rpc.deployment_block(market.pool, at.number)
+    first = base.block_number + 1 if base else await first_block(feed, reading, scans)
     covered = [s for s in scans if s.scope in (kind, "all")]
     gaps = uncovered(first, at.number, [(s.from_block, s.to_block) for s in covered])
     done, total = 0, sum(b - a + 1 for a, b in gaps)

@@ -50,6 +50,23 @@ def test_one_chain_has_one_chain_id(tmp_path: Path) -> None:
     assert all(len(markets) == 1 for markets in ids.values())
 
 
+def test_markets_say_where_their_events_begin(tmp_path: Path) -> None:
+    """Where no public source has the block, the first reading searches for it."""
+    markets = load_markets(made(tmp_path)).values()
+    searched = {m.name for m in markets if m.deployment_block is None and m.protocol != "aave-v4"}
+    chains = "linea-usdc linea-weth mantle-usde ronin-weth ronin-wron unichain-usdc unichain-weth"
+    comets = {f"comet-{chain}" for chain in chains.split()}
+    assert searched == {"ethereum-horizon", "mantle", *comets}
+    assert all(m.deployment_block is None or m.deployment_block > 0 for m in markets)
+
+
+def test_markets_in_ether_or_bitcoin_name_a_feed_in_usd(tmp_path: Path) -> None:
+    markets = load_markets(made(tmp_path)).values()
+    named = {m.name for m in markets if m.quote_feed}
+    in_ether = {m.name for m in markets if m.protocol == "aave-v2" or m.name.endswith("-weth")}
+    assert named == in_ether | {"comet-ethereum-wbtc", "comet-ethereum-wsteth"}
+
+
 def test_a_file_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
     replaced = MINE.replace("markets.mine", "markets.ethereum").replace("lag = 2", "")
     markets = load_markets(made(tmp_path, MINE + replaced))

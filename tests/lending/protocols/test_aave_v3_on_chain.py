@@ -1152,6 +1152,9 @@ def test_the_deployment_block_comes_from_bisection(
     assert has_code(start)
     assert not has_code(start - 1)
     assert any("looking for the deployment block" in note for note in watched.voice.notes)
+    # What was found is kept: nothing looks for it again.
+    again = watched.cli("collect", "aave-v3-liquidations", "--market", "local")
+    assert (again.returncode, "deployment block" in again.stderr) == (0, False), again.stderr
     with_block = watch(aave_market, deployment_block=aave_market.deployment_block)
     with_block.collect()
     assert min(s.from_block for s in with_block.store.rows(Scan)) == aave_market.deployment_block

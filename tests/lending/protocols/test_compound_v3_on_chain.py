@@ -651,6 +651,33 @@ def test_a_market_in_its_base_asset_has_usd_only_with_a_feed(chain: Chain, lake:
     assert sum(row.liquidatable is True for row in rows.values()) >= 3
 
 
+@pytest.mark.parametrize(
+    ("artifact", "pairs", "quote"),
+    [
+        ("TestFeed", ["WBTC / BTC"], "BTC"),
+        ("TestFeed", ["WBTC / USD"], "USD"),
+        ("TestProductFeed", ["WBTC / BTC", "BTC / USD"], "USD"),
+        ("TestQuotientFeed", ["BTC / USD", "ETH / USD"], "ETH"),
+    ],
+)
+def test_a_market_counts_in_what_its_base_feed_names(
+    chain: Chain, lake: Lakes, artifact: str, pairs: list[str], quote: str
+) -> None:
+    """Figures in BTC are no figures in USD: those need a feed of the market table."""
+    bitcoin = chain.deploy(own_artifact("TestFeed"), 90_000 * USD, 8, "BTC / USD")
+    feeds = [chain.deploy(own_artifact("TestFeed"), 2 * USD, 8, pair) for pair in pairs]
+    composed = (*feeds, 8, f"WBTC / {quote}")
+    base = feeds[0] if artifact == "TestFeed" else chain.deploy(own_artifact(artifact), *composed)
+    aave = shelf(chain, [("WBTC", 8, USD), ("pumpBTC", 8, USD)], quote)
+    market = comet.deploy(
+        aave, base="WBTC", listings=[Listing("pumpBTC", 80, 85, 93)], base_feed=base
+    )
+    in_usd = quote == "USD"
+    for entry, usd in (({}, 1.0 if in_usd else None), ({"quote_feed": bitcoin}, 90_000.0)):
+        snapshot = lake(market, **entry).collect()
+        assert (snapshot.quote, snapshot.quote_usd) == (quote, 1.0 if in_usd else usd)
+
+
 def in_weth(chain: Chain) -> tuple[CometMarket, dict[str, str]]:
     """A market that lends WETH, and the feeds underneath: all shaped as the deployed ones are.
 

@@ -14,7 +14,7 @@ from chainwatch.errors import ConfigError
 from chainwatch.lending import close_rules
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.oracles import Price, exposures_in_usd, infer, resolve
-from chainwatch.lending.price_sources import read_answer
+from chainwatch.lending.price_sources import read_answer, read_quotes
 from chainwatch.lending.protocol import FIX_MARKET, Currency, MarketView, Rules
 from chainwatch.lending.protocols.compound_v3 import arithmetic
 from chainwatch.lending.protocols.compound_v3.arithmetic import Base
@@ -148,14 +148,17 @@ async def _read_currency(
 ) -> tuple[str, Currency]:
     """What prices are counted in.
 
-    With a base feed "… / USD" that is USD. With any other (a constant of 1) prices are in the base
-    asset itself; the market table may name a feed for it.
+    USD where the base feed is one price in USD ("ETH / USD", or WBTC / BTC × BTC / USD); else the
+    unit that it names ("WBTC / BTC"), and the base asset itself where it names none (a constant of
+    1). The market table may name a feed for a unit other than USD.
     """
-    (exposures,) = (await infer(reading, {config.base_feed: symbol})).values()
-    if any(e.kind == "feed" for e in exposures):
+    feed = config.base_feed
+    (exposures,) = (await infer(reading, {feed: symbol})).values()
+    if sum(e.beta for e in exposures if e.kind in ("feed", "inverse")) == 1:
         return "USD", Currency(PRICE_UNIT)
+    unit = (await read_quotes(reading, [feed]))[feed].unit
     usd = await read_answer(reading, reading.market.quote_feed)
-    return symbol, Currency(PRICE_UNIT, usd)
+    return unit or symbol, Currency(PRICE_UNIT, usd)
 
 
 async def read_exposures(
