@@ -52,6 +52,8 @@ or a row per account:
   account, collateral, debt            values in the quote currency
   liquidation_threshold(_bps) or health_factor, bonus(_bps)
   collateral_asset, debt_asset
+or a column per asset and side, such as collateral:WETH and debt:USDC,
+with price:WETH, liquidation_threshold:WETH … as columns or by --set.
 """
 
 

@@ -22,7 +22,7 @@ from chainwatch.commands.markets import CLOSE_RULES
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lake.files import read_file
 from chainwatch.lake.store import Store
-from chainwatch.lending.imported_balances import KNOWN_COLUMNS
+from chainwatch.lending.imported_columns import KNOWN_COLUMNS
 from chainwatch.lending.imports import ImportOptions, imported_rows
 from chainwatch.numbers import COMMA
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -116,6 +116,86 @@ def test_one_value_for_all_lines_and_a_threshold_by_health_factor(home: Path) ->
     accounts = {row.account: row.hf for row in Store(home).rows(Account)}
     assert accounts == {"a": pytest.approx(1.6), "b": None, "c": pytest.approx(1.25)}
     assert {f.asset: f.factor for f in Store(home).rows(Factor)} == {"stETH": "ETH", "debt": "debt"}
+
+
+WIDE = """\
+account,collateral:WBTC,collateral:WETH,debt:USDC,liquidation_threshold:WBTC
+alice,1,,60000,0.78
+bob,2,60,240000,0.78
+carol,0,3,,0.78
+"""
+WIDE_TERMS = (
+    *("--set", "price:WBTC=90000", "--set", "price:WETH=3000", "--set", "price:USDC=1"),
+    *("--set", "liquidation_threshold=0.83", "--set", "bonus=0.05"),
+    *("--set", "factor:WBTC=BTC", "--set", "factor:WETH=ETH"),
+)
+
+
+def test_a_file_with_a_column_per_asset_is_as_one_with_a_row_per_balance(home: Path) -> None:
+    long = BALANCES.replace("carol,WETH,collateral,1", "carol,WETH,collateral,3")
+    assert brought(home, long, "--market", "long").code == Exit.OK
+    done = brought(home, WIDE, "--market", "wide", *WIDE_TERMS)
+    assert done.code == Exit.OK, done.err
+    store = Store(home)
+    for table, ours in (
+        (Account, ("account", "hf", "status", "collateral_usd", "debt_usd", "legs")),
+        (Leg, ("account", "asset", "side", "amount", "usd", "lt_bps", "bonus_bps")),
+        (Factor, ("asset", "factor", "kind", "factor_price")),
+        (Reserve, ("asset", "price_usd", "lt_bps", "bonus_bps")),
+    ):
+        rows = {
+            market: {tuple(getattr(row, c) for c in ours) for row in store.rows(table, where)}
+            for market in ("long", "wide")
+            for where in [f"market = '{market}'"]
+        }
+        assert rows["wide"] == rows["long"], table
+
+
+def test_a_health_factor_gives_the_threshold_of_a_single_collateral(home: Path) -> None:
+    """In a file with a column per asset: thresholds may differ from line to line."""
+    text = "user,weth,usdc,health_factor\na,10,15000,1.6\nb,10,,\nc,1,2400,1.0\n"
+    names = ("account=user", "collateral:WETH=weth", "debt:USDC=usdc")
+    mapped = [part for name in names for part in ("--map", name)]
+    terms = ("--set", "price:WETH=3000", "--set", "price:USDC=1")
+    assert brought(home, text, *mapped, *terms).code == Exit.OK
+    legs = {r.account: r.lt_bps for r in Store(home).rows(Leg) if r.side == "collateral"}
+    assert legs == {"a": pytest.approx(8_000), "b": 0, "c": pytest.approx(8_000)}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("account,collateral:WETH\na,1\n", "line 2: price:WETH is missing"),
+        (
+            "account,collateral:WETH,price:WETH\na,1,3000\n",
+            "line 2: liquidation_threshold:WETH is missing",
+        ),
+        (
+            "account,collateral:WETH,price:WETH,liquidation_threshold_bps:WETH\na,x,3000,8000\n",
+            "line 2: collateral:WETH: expected a number, got 'x'",
+        ),
+        (
+            "account,collateral:WETH,price:WETH,liquidation_threshold:WETH\na,1,3000,8000\n",
+            "if it is in basis points, map it to liquidation_threshold_bps:WETH",
+        ),
+        (
+            "account,debt:A,price:A,bonus:A,bonus_bps:A\na,1,1,0,0\n",
+            "it has bonus:A and bonus_bps:A: choose one of them with --map",
+        ),
+        (
+            "account,collateral:A,collateral:B,price:A,price:B,health_factor\na,1,1,1,1,2\n",
+            "line 2: health_factor gives the threshold of one collateral and one debt, and the "
+            "account has 2 and 0: give liquidation_threshold:A",
+        ),
+        (f"account,collateral:{'x' * 81}\na,1\n", "expected an asset of at most 80 characters"),
+        ("account,price:A\na,1\n", "or account and columns such as collateral:WETH"),
+    ],
+)
+def test_a_wrong_column_of_an_asset_is_named(home: Path, text: str, reason: str) -> None:
+    done = brought(home, text)
+    assert done.code == Exit.USAGE
+    assert reason in done.err
+    assert not Store(home).exists
 
 
 @pytest.mark.parametrize(
