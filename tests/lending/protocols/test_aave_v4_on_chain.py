@@ -179,7 +179,7 @@ def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
         _, _, hf, collateral, debt_ray, active, borrowed = words
         assert row.collateral_base == collateral, account
         assert (UINT_MAX if row.hf_wad is None else row.hf_wad) == hf, account
-        assert 0 <= (row.debt_base or 0) * RAY - debt_ray < max(borrowed, 1) * RAY
+        assert row.debt_base == -(-debt_ray // RAY), account
         assert row.liquidatable == (hf < WAD)
         sides = [side for a, _, side in legs if a == account]
         assert (sides.count("collateral"), sides.count("debt")) == (active, borrowed)

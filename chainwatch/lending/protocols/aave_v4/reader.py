@@ -186,11 +186,13 @@ class Spoke(LendingProtocol[SpokePosition]):
         figures = state.figures(position)
         hf = figures.hf if figures else None
         legs = []
+        owed = 0
         for number, held in sorted(position.items()):
             if held.using:
                 legs.append(_supply_leg(state, number, held, hf))
             if held.drawn:
-                legs.append(_debt_leg(state, number, held))
+                legs.append(_debt_leg(state, number, held, owed))
+                owed += state.reserves[number].value(state.owed(number, held)) or 0
         return Valued(
             legs=legs,
             collateral=figures.collateral if figures else 0,
@@ -262,17 +264,21 @@ def _supply_leg(state: SpokeState, number: int, held: ReservePosition, hf: int |
     )
 
 
-def _debt_leg(state: SpokeState, number: int, held: ReservePosition) -> LegValue:
-    """Debt, its amount and its value rounded up."""
-    reserve = state.reserves[number]
-    ray = held.drawn * reserve.index + state.premium(number, held)
-    value = reserve.value(ray)
+def _debt_leg(state: SpokeState, number: int, held: ReservePosition, before: int) -> LegValue:
+    """A debt after those worth `before` (ray).
+
+    The account's debt is rounded up once (LiquidationLogic): a debt's value is what it adds to
+    that. Its amount is rounded up.
+    """
+    reserve, owed = state.reserves[number], state.owed(number, held)
+    value = reserve.value(owed)
+    added = None if value is None else ceil_div(before + value, RAY) - ceil_div(before, RAY)
     return LegValue(
         asset=reserve.key,
         side="debt",
         scaled=held.drawn,
-        raw=ceil_div(ray, RAY),
-        value=None if value is None else ceil_div(value, RAY),
+        raw=ceil_div(owed, RAY),
+        value=added,
         stored={
             "config_key": held.config,
             "premium_shares": held.premium_shares,

@@ -127,6 +127,10 @@ class SpokeState(msgspec.Struct, frozen=True):
         """Premium debt in token units and ray."""
         return held.premium_shares * self.reserves[number].index - held.premium_offset
 
+    def owed(self, number: int, held: ReservePosition) -> int:
+        """A debt with its premium in token units and ray, not rounded."""
+        return held.drawn * self.reserves[number].index + self.premium(number, held)
+
 
 async def read_terms(reading: Reading) -> SpokeTerms:
     """The spoke's terms; ConfigError where the contract does not answer as a spoke does."""
