@@ -7,14 +7,9 @@ same accounts act on both.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from chainwatch.demo import accounts
 from chainwatch.demo.aave import (
@@ -37,12 +32,10 @@ from chainwatch.demo.chain import (
     hardhat_artifact,
     own_artifact,
 )
-from chainwatch.demo.node import ToolchainMissing, npm_folder
 from chainwatch.demo.plans import Plan, draw_plans
-from tests.conftest import CACHE
+from tests.evm import packages
 
-PACKAGE = Path(__file__).with_name("aave_v2_package.json")
-ARTIFACTS = Path("node_modules/@aave/protocol-v2/artifacts")
+ARTIFACTS = "node_modules/@aave/protocol-v2/artifacts"
 ETHER = 10**18
 USD = 10**8
 STAKING_RATIO = 12 * 10**17  # wstETH in ETH
@@ -53,21 +46,8 @@ STABLE_RATES = {"USDC": 39, "DAI": 45}  # what the rate oracle says, per mille o
 
 def artifacts() -> Path:
     """The folder of the package's artifacts, installed on first use; skips as `toolchain` does."""
-    try:
-        cache = Path(os.environ.get("CHAINWATCH_CACHE") or CACHE)
-        with tempfile.TemporaryDirectory() as folder:
-            package = Path(folder) / "package.json"  # npm looks for a file of this name
-            shutil.copy(PACKAGE, package)
-            return npm_folder(package, cache, print, check=_check) / ARTIFACTS
-    except ToolchainMissing as missing:
-        if os.environ.get("CI") or os.environ.get("CHAINWATCH_REQUIRE_EVM") == "1":
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
-
-
-def _check(folder: Path) -> None:
-    if not (folder / ARTIFACTS).is_dir():
-        raise ToolchainMissing(f"npm left no Aave v2 artifacts; look into {PACKAGE.name}")
+    check = packages.holding(ARTIFACTS, "Aave v2")
+    return packages.installed("aave_v2_package.json", check) / ARTIFACTS
 
 
 @dataclass

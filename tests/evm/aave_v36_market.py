@@ -7,15 +7,9 @@ debt, so that the accounts of `chainwatch.demo.accounts` act on both.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from chainwatch.demo.aave import (
     CATEGORIES,
@@ -29,12 +23,8 @@ from chainwatch.demo.aave import (
     ReserveSpec,
 )
 from chainwatch.demo.chain import DEPLOYER, Chain, Tx, encode, hardhat_artifact, own_artifact
-from chainwatch.demo.node import ToolchainMissing, npm_folder
-from tests.conftest import CACHE
+from tests.evm import packages
 
-PACKAGE = Path(__file__).with_name("aave_v36_package.json")
-COMPILER = Path(__file__).with_name("aave_v36_compile.js")
-ARTIFACTS = Path("artifacts")
 LIBRARIES = (
     *("BorrowLogic", "FlashLoanLogic", "LiquidationLogic"),
     *("PoolLogic", "SupplyLogic", "ConfiguratorLogic"),
@@ -46,24 +36,7 @@ RATES = (9_000, 0, 400, 6_000)
 
 def artifacts() -> Path:
     """The folder of the compiled contracts, made on first use; skips as `toolchain` does."""
-    try:
-        cache = Path(os.environ.get("CHAINWATCH_CACHE") or CACHE)
-        with tempfile.TemporaryDirectory() as folder:
-            package = Path(folder) / "package.json"  # npm looks for a file of this name
-            shutil.copy(PACKAGE, package)
-            return npm_folder(package, cache, print, check=_compile) / ARTIFACTS
-    except ToolchainMissing as missing:
-        if os.environ.get("CI") or os.environ.get("CHAINWATCH_REQUIRE_EVM") == "1":
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
-
-
-def _compile(folder: Path) -> None:
-    command = ["node", str(COMPILER), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no message").splitlines()[0]
-        raise ToolchainMissing(f"the sources of Aave v3.6 do not compile: {reason}")
+    return packages.compiled("aave_v36_package.json", "aave_v36_compile.js", "Aave v3.6")
 
 
 @dataclass

@@ -1,15 +1,30 @@
-"""A stand-in of Morpho Blue on the local node: own contracts with its ABI, units and rounding."""
+"""Morpho Blue on the local node: a stand-in of this project, or the contract that was published.
+
+The published one (BUSL-1.1) is compiled in the ignored cache from the sources that npm's package
+carries, with the settings it was deployed with; nothing of it is in the repository. Tokens, oracles
+and rate models are this project's in both.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, encode, own_artifact
+from chainwatch.demo.chain import (
+    DEPLOYER,
+    MAX_UINT,
+    Chain,
+    Tx,
+    encode,
+    hardhat_artifact,
+    own_artifact,
+)
+from tests.evm import packages
 
 WAD = 10**18
 USD = 10**8
@@ -19,6 +34,11 @@ LIQUIDATOR = "0x" + "1a" * 20
 RATE = 1_585_489_599  # 5 % a year per second, 1e18
 PARAMS = "(address,address,address,address,uint256)"
 Params = tuple[str, str, str, str, int]
+
+
+def artifacts() -> Path:
+    """The folder of the compiled contract, made on first use; skips as `toolchain` does."""
+    return packages.compiled("morpho_package.json", "morpho_compile.js", "Morpho Blue")
 
 
 @dataclass
@@ -48,7 +68,7 @@ class Pair:
 
 @dataclass
 class MorphoMarket:
-    """A running stand-in and encoders of what its users do; amounts in token units."""
+    """A running contract and encoders of what its users do; amounts in token units."""
 
     chain: Chain
     morpho: str
@@ -71,7 +91,8 @@ class MorphoMarket:
 
     def lend(self, pair: Pair, amount: int) -> list[Tx]:
         steps = self.fund(LENDER, pair.loan, amount)
-        return [*steps, self.call(LENDER, "supply(uint256)", pair, amount)]
+        signature = "supply(uint256,uint256,address,bytes)"
+        return [*steps, self.call(LENDER, signature, pair, amount, 0, LENDER, b"")]
 
     def supply(self, sender: str, pair: Pair, amount: int) -> list[Tx]:
         """Supply collateral."""
@@ -136,6 +157,8 @@ class MorphoMarket:
         from eth_utils.crypto import keccak
 
         params = (self.tokens[loan], self.tokens[collateral], oracle, self.irm, lltv)
+        if not self.chain.call(self.morpho, "isLltvEnabled(uint256)(bool)", lltv):
+            self.chain.send(self.morpho, "enableLltv(uint256)", lltv)
         self.chain.send(self.morpho, f"createMarket({PARAMS})", params)
         market_id = f"0x{keccak(encode_abi([PARAMS], [params])).hex()}"
         pair = Pair(market_id, params, (self.decimals[loan], self.decimals[collateral]))
@@ -147,11 +170,16 @@ class MorphoMarket:
 PRICES = {"USDC": USD, "WETH": 3_000 * USD, "WBTC": 90_000 * USD, "wstETH/ETH": 12 * USD // 10}
 
 
-def deploy(chain: Chain) -> MorphoMarket:
-    """A stand-in with three markets: WETH and WBTC for USDC, and wstETH for WETH."""
+def deploy(chain: Chain, folder: Path | None = None) -> MorphoMarket:
+    """Three markets: WETH and WBTC for USDC, and wstETH for WETH.
+
+    Of the contract in a folder of artifacts; without one, of the stand-in.
+    """
     chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
-    morpho = chain.deploy(own_artifact("MiniMorpho"))
+    contract = hardhat_artifact(folder, "Morpho") if folder else own_artifact("MiniMorpho")
+    morpho = chain.deploy(contract, DEPLOYER)
     irm = chain.deploy(own_artifact("MiniIrm"), RATE)
+    chain.send(morpho, "enableIrm(address)", irm)
     market = MorphoMarket(chain, morpho, irm, {}, {}, {}, {})
     for symbol, decimals in (("USDC", 6), ("WETH", 18), ("WBTC", 8), ("wstETH", 18)):
         market.tokens[symbol] = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)

@@ -43,6 +43,8 @@ contract MiniMorpho {
     }
 
     event SetOwner(address indexed newOwner);
+    event EnableIrm(address indexed irm);
+    event EnableLltv(uint256 lltv);
     event CreateMarket(bytes32 indexed id, MarketParams marketParams);
     event Supply(
         bytes32 indexed id, address indexed caller, address indexed onBehalf, uint256 assets, uint256 shares
@@ -76,33 +78,61 @@ contract MiniMorpho {
 
     uint256 constant PRICE_SCALE = 1e36;
 
-    address public owner = msg.sender;
+    address public owner;
+    mapping(address => bool) public isIrmEnabled;
     mapping(uint256 => bool) public isLltvEnabled;
     mapping(bytes32 => MarketParams) public idToMarketParams;
     mapping(bytes32 => Market) public market;
     mapping(bytes32 => mapping(address => Position)) public position;
 
-    constructor() {
-        emit SetOwner(owner);
+    constructor(address newOwner) {
+        require(newOwner != address(0), "zero address");
+        owner = newOwner;
+        emit SetOwner(newOwner);
+    }
+
+    function enableIrm(address irm) external {
+        require(msg.sender == owner, "not owner");
+        require(!isIrmEnabled[irm], "already set");
+        isIrmEnabled[irm] = true;
+        emit EnableIrm(irm);
+    }
+
+    function enableLltv(uint256 lltv) external {
+        require(msg.sender == owner, "not owner");
+        require(!isLltvEnabled[lltv], "already set");
+        require(lltv < 1e18, "max LLTV exceeded");
+        isLltvEnabled[lltv] = true;
+        emit EnableLltv(lltv);
     }
 
     function createMarket(MarketParams memory params) external {
         bytes32 id = keccak256(abi.encode(params));
-        isLltvEnabled[params.lltv] = true;
+        require(isIrmEnabled[params.irm], "IRM not enabled");
+        require(isLltvEnabled[params.lltv], "LLTV not enabled");
+        require(market[id].lastUpdate == 0, "market already created");
         market[id].lastUpdate = uint128(block.timestamp);
         idToMarketParams[id] = params;
         emit CreateMarket(id, params);
+        if (params.irm != address(0)) IRate(params.irm).borrowRate(params, market[id]);
     }
 
-    function supply(MarketParams memory params, uint256 assets) external {
+    function supply(MarketParams memory params, uint256 assets, uint256 shares, address onBehalf, bytes calldata)
+        external
+        returns (uint256, uint256)
+    {
         bytes32 id = accrue(params);
+        require((assets == 0) != (shares == 0), "inconsistent input");
         Market storage m = market[id];
-        uint256 shares = (assets * (m.totalSupplyShares + 1e6)) / (uint256(m.totalSupplyAssets) + 1);
-        position[id][msg.sender].supplyShares += shares;
+        uint256 above = uint256(m.totalSupplyShares) + 1e6;
+        if (assets > 0) shares = (assets * above) / (uint256(m.totalSupplyAssets) + 1);
+        else assets = up(shares * (uint256(m.totalSupplyAssets) + 1), above);
+        position[id][onBehalf].supplyShares += shares;
         m.totalSupplyAssets += uint128(assets);
         m.totalSupplyShares += uint128(shares);
-        emit Supply(id, msg.sender, msg.sender, assets, shares);
+        emit Supply(id, msg.sender, onBehalf, assets, shares);
         IToken(params.loanToken).transferFrom(msg.sender, address(this), assets);
+        return (assets, shares);
     }
 
     function supplyCollateral(MarketParams memory params, uint256 assets, address onBehalf, bytes calldata)
@@ -126,13 +156,16 @@ contract MiniMorpho {
         IToken(params.collateralToken).transfer(receiver, assets);
     }
 
-    function borrow(MarketParams memory params, uint256 assets, uint256, address onBehalf, address receiver)
+    function borrow(MarketParams memory params, uint256 assets, uint256 shares, address onBehalf, address receiver)
         external
+        returns (uint256, uint256)
     {
-        require(onBehalf == msg.sender, "unauthorized");
         bytes32 id = accrue(params);
+        require((assets == 0) != (shares == 0), "inconsistent input");
+        require(onBehalf == msg.sender, "unauthorized");
         Market storage m = market[id];
-        uint256 shares = up(assets * (uint256(m.totalBorrowShares) + 1e6), uint256(m.totalBorrowAssets) + 1);
+        if (assets > 0) shares = toShares(id, assets);
+        else assets = toAssetsDown(id, shares);
         position[id][onBehalf].borrowShares += uint128(shares);
         m.totalBorrowShares += uint128(shares);
         m.totalBorrowAssets += uint128(assets);
@@ -140,21 +173,31 @@ contract MiniMorpho {
         require(m.totalBorrowAssets <= m.totalSupplyAssets, "insufficient liquidity");
         emit Borrow(id, msg.sender, onBehalf, receiver, assets, shares);
         IToken(params.loanToken).transfer(receiver, assets);
+        return (assets, shares);
     }
 
-    function repay(MarketParams memory params, uint256, uint256 shares, address onBehalf, bytes calldata) external {
+    function repay(MarketParams memory params, uint256 assets, uint256 shares, address onBehalf, bytes calldata)
+        external
+        returns (uint256, uint256)
+    {
         bytes32 id = accrue(params);
-        uint256 assets = pay(id, onBehalf, shares);
+        require((assets == 0) != (shares == 0), "inconsistent input");
+        if (assets > 0) shares = toSharesDown(id, assets);
+        else assets = toAssets(id, shares);
+        pay(id, onBehalf, assets, shares);
         emit Repay(id, msg.sender, onBehalf, assets, shares);
         IToken(params.loanToken).transferFrom(msg.sender, address(this), assets);
+        return (assets, shares);
     }
 
     function liquidate(
         MarketParams memory params, address borrower, uint256 seized, uint256 shares, bytes calldata
     ) external returns (uint256, uint256) {
         bytes32 id = accrue(params);
+        require((seized == 0) != (shares == 0), "inconsistent input");
         (seized, shares) = quote(params, id, borrower, seized, shares);
-        uint256 assets = pay(id, borrower, shares);
+        uint256 assets = toAssets(id, shares);
+        pay(id, borrower, assets, shares);
         position[id][borrower].collateral -= uint128(seized);
         tell(id, borrower, [assets, shares, seized]);
         IToken(params.collateralToken).transfer(msg.sender, seized);
@@ -179,9 +222,7 @@ contract MiniMorpho {
         uint256 incentive = 1e36 / (1e18 - (3e17 * (1e18 - params.lltv)) / 1e18);
         if (incentive > 115e16) incentive = 115e16;
         if (seized > 0) return (seized, toShares(id, up(up(seized * price, PRICE_SCALE) * 1e18, incentive)));
-        Market memory m = market[id];
-        uint256 paid = (shares * (uint256(m.totalBorrowAssets) + 1)) / (uint256(m.totalBorrowShares) + 1e6);
-        return ((((paid * incentive) / 1e18) * PRICE_SCALE) / price, shares);
+        return ((((toAssetsDown(id, shares) * incentive) / 1e18) * PRICE_SCALE) / price, shares);
     }
 
     /// Write off what no collateral is left for, and emit the event.
@@ -218,9 +259,8 @@ contract MiniMorpho {
         return most >= toAssets(id, position[id][account].borrowShares);
     }
 
-    function pay(bytes32 id, address account, uint256 shares) internal returns (uint256 assets) {
+    function pay(bytes32 id, address account, uint256 assets, uint256 shares) internal {
         Market storage m = market[id];
-        assets = toAssets(id, shares);
         position[id][account].borrowShares -= uint128(shares);
         m.totalBorrowShares -= uint128(shares);
         m.totalBorrowAssets = m.totalBorrowAssets > assets ? m.totalBorrowAssets - uint128(assets) : 0;
@@ -241,6 +281,16 @@ contract MiniMorpho {
     function toAssets(bytes32 id, uint256 shares) internal view returns (uint256) {
         Market memory m = market[id];
         return up(shares * (uint256(m.totalBorrowAssets) + 1), uint256(m.totalBorrowShares) + 1e6);
+    }
+
+    function toAssetsDown(bytes32 id, uint256 shares) internal view returns (uint256) {
+        Market memory m = market[id];
+        return (shares * (uint256(m.totalBorrowAssets) + 1)) / (uint256(m.totalBorrowShares) + 1e6);
+    }
+
+    function toSharesDown(bytes32 id, uint256 assets) internal view returns (uint256) {
+        Market memory m = market[id];
+        return (assets * (uint256(m.totalBorrowShares) + 1e6)) / (uint256(m.totalBorrowAssets) + 1);
     }
 
     function toShares(bytes32 id, uint256 assets) internal view returns (uint256) {

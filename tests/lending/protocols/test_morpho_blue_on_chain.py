@@ -1,7 +1,8 @@
-"""The source of Morpho Blue against a stand-in on a real node: every balance and verdict equal.
+"""The source of Morpho Blue against contracts on a real node: every balance and verdict equal.
 
-The stand-in is a contract of this project with Morpho Blue's ABI, units, rounding and events. It is
-not what Morpho deployed: what is proven here is that the source reads such a contract right.
+Every test runs on a stand-in, a contract of this project with Morpho Blue's ABI, units, rounding
+and events; and in `make test-all` on the contract that Morpho published, compiled with the settings
+it was deployed with.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, decode, encode, own_artifact
+from chainwatch.demo.chain import (
+    DEPLOYER,
+    MAX_UINT,
+    Chain,
+    Tx,
+    decode,
+    encode,
+    hardhat_artifact,
+    own_artifact,
+)
+from chainwatch.demo.node import Toolchain
 from chainwatch.errors import Exit, UsageError
 from chainwatch.lending.close_rules import WHOLE
 from chainwatch.lending.protocol import scoped_name
@@ -40,9 +51,11 @@ from tests.builders import (
     walls_hold,
 )
 from tests.evm import morpho_market as morpho
+from tests.evm import packages
 from tests.evm.morpho_market import LIQUIDATOR, NOBODY, PARAMS, PRICES, USD, WAD, MorphoMarket, Pair
 
-pytestmark = pytest.mark.contracts("stand-in")
+STAND_IN = pytest.param("stand-in", marks=pytest.mark.contracts("stand-in"))
+PUBLISHED = pytest.param("published", marks=[pytest.mark.contracts("published"), pytest.mark.full])
 
 DAY = 86_400
 USER = "0x" + "ab" * 20
@@ -54,7 +67,7 @@ Lakes = Callable[..., "Lake"]
 
 
 class Lake(Watched):
-    """A lake beside a stand-in."""
+    """A lake beside a contract."""
 
     def __init__(self, home: Path, market: MorphoMarket, **entry: Any) -> None:
         named: Any = SimpleNamespace(chain=market.chain, pool=market.morpho)
@@ -63,14 +76,20 @@ class Lake(Watched):
         self.morpho = market
 
 
+@pytest.fixture(scope="module", params=[STAND_IN, PUBLISHED])
+def artifacts(request: pytest.FixtureRequest) -> Path | None:
+    """Where the published contract is; None for the stand-in."""
+    return morpho.artifacts() if request.param == "published" else None
+
+
 @pytest.fixture
-def market(chain: Chain) -> MorphoMarket:
-    return morpho.deploy(chain)
+def market(chain: Chain, artifacts: Path | None) -> MorphoMarket:
+    return morpho.deploy(chain, artifacts)
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lakes:
-    """Makes a lake beside a stand-in, each in a folder of its own."""
+    """Makes a lake beside a contract, each in a folder of its own."""
     made: list[Lake] = []
 
     def make(market: MorphoMarket, **entry: Any) -> Lake:
@@ -129,7 +148,7 @@ def accrued(market: MorphoMarket, pair: Pair) -> BorrowTotals:
 
 
 def holds(lake: Lake, snapshot: Snapshot) -> dict[str, Account]:
-    """The positions of a snapshot of the newest block, after all of them equal the stand-in."""
+    """The positions of a snapshot of the newest block, after all of them equal the chain."""
     market, chain = lake.morpho, lake.chain
     assert snapshot.block_number == chain.block_number()
     rows, legs = lake.accounts(snapshot), lake.legs(snapshot)
@@ -161,10 +180,10 @@ def open_position(market: MorphoMarket, name: str, account: str, held: int, debt
     market.chain.send_all([*steps, *([market.borrow(account, pair, debt)] if debt else [])])
 
 
-# --- equal to the stand-in ----------------------------------------------------------------------
+# --- equal to the chain -------------------------------------------------------------------------
 
 
-def test_positions_equal_the_stand_in_through_a_fall_and_a_year(
+def test_positions_equal_the_chain_through_a_fall_and_a_year(
     market: MorphoMarket, lake: Lakes
 ) -> None:
     """At first, after a fall, after liquidations, and a year later."""
@@ -217,7 +236,7 @@ def test_positions_equal_the_stand_in_through_a_fall_and_a_year(
 
 
 def act(market: MorphoMarket, accounts: Sequence[str], rng: Random) -> list[Tx]:
-    """One random thing that a random account does; the stand-in may refuse it."""
+    """One random thing that a random account does; the contract may refuse it."""
     account = rng.choice(accounts)
     pair = market.pairs[rng.choice(sorted(market.pairs))]
     collateral, shares = market.position(pair, account)
@@ -291,6 +310,26 @@ def test_scope_borrowers_leaves_out_who_only_supplied_collateral(
         pair.position_name(USER),
         pair.position_name(OTHER),
     }
+
+
+@pytest.mark.parametrize("artifacts", [PUBLISHED], indirect=True)
+def test_a_fee_is_taken_from_lenders_not_from_borrowers(market: MorphoMarket, lake: Lakes) -> None:
+    """A fee on interest makes supply shares; what borrowers owe and all verdicts stay equal."""
+    chain, pair, recipient = market.chain, market.pairs["weth"], "0x" + "fe" * 20
+    chain.send(market.morpho, "setFeeRecipient(address)", recipient)
+    chain.send_all([market.call(DEPLOYER, "setFee(uint256)", pair, WAD // 4)])
+    open_position(market, "weth", USER, WAD, 2_500 * 10**6)
+    watched = lake(market)
+    chain.increase_time(300 * DAY)
+    row = holds(watched, watched.collect())[pair.position_name(USER)]
+    assert row.liquidatable
+    chain.send_all([market.accrue(pair)])
+    signature = "position(bytes32,address)(uint256,uint128,uint128)"
+    words = chain.call(market.morpho, signature, bytes.fromhex(pair.market_id[2:]), recipient)
+    assert words[0] > 0
+    holds(watched, watched.collect())
+    assert walls_hold(watched) > 0
+    assert watched.verify()[0].mismatched == 0
 
 
 # --- positions at the edges ---------------------------------------------------------------------
@@ -623,6 +662,19 @@ def test_liquidations_have_amounts_and_bad_debt_has_its_own_row(
     assert (total["events"], total["deficit_usd"]) == (2, pytest.approx(lost.debt_repaid_usd))
 
 
+# --- the stand-in -------------------------------------------------------------------------------
+
+
+@pytest.mark.full
+@pytest.mark.contracts("published")
+def test_the_stand_in_has_only_what_was_published(toolchain: Toolchain) -> None:
+    """Functions with their inputs and outputs, and events."""
+    published = packages.interface(hardhat_artifact(morpho.artifacts(), "Morpho"))
+    stand_in = packages.interface(own_artifact("MiniMorpho"))
+    assert len(stand_in) > 20
+    assert stand_in - published == set()
+
+
 # --- refused, in one line -----------------------------------------------------------------------
 
 
@@ -652,7 +704,7 @@ def test_a_contract_that_is_no_morpho_is_refused_in_one_line(
         (other_verdict, "liquidatable"),
     ],
 )
-def test_verify_finds_a_tampered_figure_of_a_stand_in(
+def test_verify_finds_a_tampered_figure_of_morpho(
     market: MorphoMarket, lake: Lakes, change: Callable[[Row], Row], figure: str
 ) -> None:
     open_position(market, "weth", USER, WAD, 10**9)
@@ -663,7 +715,7 @@ def test_verify_finds_a_tampered_figure_of_a_stand_in(
 
 
 @pytest.mark.full
-def test_web3_is_not_offered_for_a_stand_in(market: MorphoMarket, lake: Lakes) -> None:
+def test_web3_is_not_offered_for_morpho(market: MorphoMarket, lake: Lakes) -> None:
     open_position(market, "weth", USER, WAD, 10**8)
     watched = lake(market)
     watched.collect()
