@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from chainwatch.chain.client import Rpc
-from chainwatch.chain.markets import Market, endpoints, find_market
+from chainwatch.chain.markets import Market, endpoints, find_market, load_markets
 from chainwatch.chain.tokens import Token, load_tokens
 from chainwatch.chain.types import Limits
 from chainwatch.collect.document import Raw
@@ -134,6 +134,11 @@ class JobFeed:
 
     def market(self) -> Market:
         return find_market(self._settings, self._job.source.protocol, self._job.target)
+
+    def pools(self) -> frozenset[str]:
+        chain_id = self.market().chain_id
+        markets = load_markets(self._settings).values()
+        return frozenset(m.pool for m in markets if m.chain_id == chain_id)
 
     def tokens(self) -> dict[str, Token]:
         return load_tokens(self._settings)

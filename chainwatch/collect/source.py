@@ -76,6 +76,9 @@ class Feed(Protocol):
     def market(self) -> Market:
         """The market that `target` names."""
 
+    def pools(self) -> frozenset[str]:
+        """The contracts of all markets on the chain of `market`."""
+
     def tokens(self) -> dict[str, Token]:
         """The token contracts whose supply is read, by name."""
 

@@ -262,12 +262,12 @@ def _threshold_in_line(
         "health_factor" not in columns
     ):
         return _threshold(own, line, at, 1.0)
-    sides = [of.side for of, _ in held]
+    sides = [a.side for a, _ in held]
     if sides.count("collateral") > 1 or sides.count("debt") > 1:
         raise UsageError(
             f"line {at}: health_factor gives the threshold of one collateral and one debt, and the "
             f"account has {sides.count('collateral')} and {sides.count('debt')}: give "
             f"{own.name('liquidation_threshold')}"
         )
-    worth = {of.side: amount * number(of.columns, line, "price", at) for of, amount in held}
+    worth = {a.side: amount * number(a.columns, line, "price", at) for a, amount in held}
     return _threshold_by_health_factor(columns, line, at, worth["collateral"], worth.get("debt", 0))

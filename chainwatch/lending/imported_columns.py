@@ -61,20 +61,20 @@ def asset_of(column: str) -> str | None:
     return asset.strip() or None if colon and term in (*SIDES, *ASSET_TERMS) else None
 
 
-def _known(column: str) -> bool:
+def _is_column(column: str) -> bool:
     return column in KNOWN_COLUMNS or asset_of(column) is not None
 
 
 def positions(header: Sequence[str], mapping: Mapping[str, str]) -> dict[str, int]:
     """Where each known column is; UsageError for a mapping that does not fit the header."""
     for ours, theirs in mapping.items():
-        if not _known(ours):
+        if not _is_column(ours):
             raise UsageError(
                 f"--map: expected one of {', '.join(KNOWN_COLUMNS)} before the =, got {ours!r}"
             )
         if theirs not in header:
             raise UsageError(f"--map {ours}={theirs}: the file has no column {visible(theirs)!r}")
-    places = {c: header.index(c) for c in header if _known(c)}
+    places = {c: header.index(c) for c in header if _is_column(c)}
     for fraction in _fractions({*places, *mapping}):
         both = {fraction, _in_bps(fraction)}
         named = both & mapping.keys()
@@ -107,7 +107,7 @@ def with_constants(
 ) -> tuple[dict[str, int], list[list[Any]]]:
     """The constants as columns to the right of the file's."""
     for name in constants:
-        if not _known(name):
+        if not _is_column(name):
             raise UsageError(
                 f"--set: expected one of {', '.join(KNOWN_COLUMNS)} before the =, got {name!r}"
             )

@@ -256,6 +256,11 @@ class LendingProtocol(ABC, Generic[P]):
     ) -> Sequence[DebtTotal]:
         """What the contracts say that all accounts owe together, by asset."""
 
+    async def other_debtors(self, reading: Reading, view: MarketView) -> Mapping[str, float]:
+        """USD that other contracts owe to the same liquidity, by contract (lower case)."""
+        del reading, view
+        return {}
+
     @abstractmethod
     async def read_exposures(
         self, reading: Reading, view: MarketView

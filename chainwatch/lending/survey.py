@@ -227,6 +227,12 @@ async def _rows(
             f"{reading.market.name}: what moves prices is inferred from getters, not measured: "
             f"{reading.rpc.host} takes no state overrides, or gives no access lists"
         )
+    for contract, usd in (await lending.other_debtors(reading, view)).items():
+        if contract not in feed.pools():
+            feed.note(
+                f"{reading.market.name}: {contract} owes {usd:,.0f} USD to the same hub and is no "
+                "market of yours: add it to markets.toml"
+            )
     totals = await lending.debt_totals(reading, opened, view)
     rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
     symbols = {r.asset: r.symbol for r in view.reserves}

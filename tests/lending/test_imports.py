@@ -131,7 +131,7 @@ WIDE_TERMS = (
 )
 
 
-def test_a_file_with_a_column_per_asset_is_as_one_with_a_row_per_balance(home: Path) -> None:
+def test_a_column_per_asset_is_as_a_row_per_balance(home: Path) -> None:
     long = BALANCES.replace("carol,WETH,collateral,1", "carol,WETH,collateral,3")
     assert brought(home, long, "--market", "long").code == Exit.OK
     done = brought(home, WIDE, "--market", "wide", *WIDE_TERMS)

@@ -13,6 +13,7 @@ contract MiniHub {
 
     mapping(uint256 => Asset) internal assets;
     mapping(uint256 => mapping(address => uint256)) public getSpokeDrawnShares;
+    mapping(uint256 => address[]) internal spokes;
 
     function list(uint256 assetId, uint256 rate, uint256 assetsPerShare) external {
         assets[assetId] = Asset(1e27, rate, block.timestamp, assetsPerShare);
@@ -20,6 +21,18 @@ contract MiniHub {
 
     function setAssetsPerShare(uint256 assetId, uint256 ray) external {
         assets[assetId].assetsPerShare = ray;
+    }
+
+    function addSpoke(uint256 assetId, address spoke) external {
+        spokes[assetId].push(spoke);
+    }
+
+    function getSpokeCount(uint256 assetId) external view returns (uint256) {
+        return spokes[assetId].length;
+    }
+
+    function getSpokeAddress(uint256 assetId, uint256 index) external view returns (address) {
+        return spokes[assetId][index];
     }
 
     /// The stand-in of a spoke tells what its users have drawn.

@@ -132,6 +132,7 @@ def deploy(chain: Chain, listed: Sequence[tuple[str, int, int, int, int]] = LIST
             feed,
             (factor, bonus, 1_000),
         )
+        chain.send(hub, "addSpoke(uint256,address)", asset_id, spoke)
         market.numbers[symbol] = number
         market.decimals[symbol] = decimals
         market.tokens[symbol] = token
@@ -492,6 +493,35 @@ def test_debt_without_logs_is_no_empty_market(market: SpokeMarket, lake: Lakes) 
 
 
 # --- refused, and verified ----------------------------------------------------------------------
+
+
+def test_a_spoke_that_no_market_lists_is_named_with_its_debt(
+    market: SpokeMarket, lake: Lakes
+) -> None:
+    """A hub lends to spokes that no address book has."""
+    chain, asset_id = market.chain, 7 + market.numbers["USDC"]
+    other = chain.deploy(own_artifact("MiniSpoke"), 105 * WAD // 100, 90 * WAD // 100, 2_000)
+    terms = (market.tokens["USDC"], market.hub, asset_id, 6, 0, 4, 1)
+    listing = f"list({RESERVE},address,(uint16,uint32,uint16))"
+    chain.send(other, listing, terms, market.feeds["USDC"], (7_800, 10_400, 1_000))
+    chain.send(market.hub, "addSpoke(uint256,address)", asset_id, other)
+    position(market, USER, WAD, 1_000 * 10**6)
+    watched = lake(market)
+    watched.collect()
+    assert not [note for note in watched.voice.notes if "markets.toml" in note]
+    drawn = encode("borrow(uint256,uint120,uint120,int200,address)", 0, 5_000 * 10**6, 0, 0, USER)
+    chain.send_all([Tx(DEPLOYER, other, drawn)])
+    watched.collect()
+    (note,) = [note for note in watched.voice.notes if "markets.toml" in note]
+    assert note.startswith(f"local: {other.lower()} owes 5,0")
+    assert note.endswith("USD to the same hub and is no market of yours: add it to markets.toml")
+    table = watched.home / "markets.toml"
+    entry = table.read_text().replace("[markets.local]", "[markets.other]")
+    table.write_text(table.read_text() + entry.replace(market.spoke, other))
+    watched.voice.notes.clear()
+    chain.mine()
+    watched.collect()
+    assert not [note for note in watched.voice.notes if "markets.toml" in note]
 
 
 @pytest.mark.full

@@ -36,6 +36,7 @@ from chainwatch.lending.protocol import (
     any_above_zero,
 )
 from chainwatch.lending.protocols.aave_v4 import arithmetic
+from chainwatch.lending.protocols.aave_v4.hub import read_debt_totals, read_other_debtors
 from chainwatch.lending.protocols.aave_v4.spoke import (
     GET_RESERVE_PRICE,
     SPOKE,
@@ -43,7 +44,6 @@ from chainwatch.lending.protocols.aave_v4.spoke import (
     SpokePosition,
     SpokeReserve,
     SpokeState,
-    read_debt_totals,
     read_state,
     read_terms,
 )
@@ -169,6 +169,9 @@ class Spoke(LendingProtocol[SpokePosition]):
         self, reading: Reading, opened: Opened, view: MarketView
     ) -> list[DebtTotal]:
         return await read_debt_totals(reading, view.state)
+
+    async def other_debtors(self, reading: Reading, view: MarketView) -> Mapping[str, float]:
+        return await read_other_debtors(reading, view.state)
 
     async def read_exposures(
         self, reading: Reading, view: MarketView

@@ -11,9 +11,9 @@ from chainwatch.chain.contract import Contract
 from chainwatch.chain.erc20 import SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
-from chainwatch.lending.integers import RAY, WAD, unit_of
+from chainwatch.lending.integers import WAD, unit_of
 from chainwatch.lending.liquidations import Amount
-from chainwatch.lending.protocol import FIX_MARKET, DebtTotal, scoped_name
+from chainwatch.lending.protocol import FIX_MARKET, scoped_name
 from chainwatch.lending.protocols.aave_v4 import arithmetic
 from chainwatch.lending.protocols.aave_v4.arithmetic import Drawn, SpokeAccountState, Supplied
 
@@ -25,7 +25,6 @@ GET_RESERVE = SPOKE.function("getReserve")
 GET_DYNAMIC_RESERVE_CONFIG = SPOKE.function("getDynamicReserveConfig")
 HUB = Contract("aave_v4_hub", "an Aave v4 hub")
 GET_ASSET_DRAWN_INDEX = HUB.function("getAssetDrawnIndex")
-GET_SPOKE_DRAWN_SHARES = HUB.function("getSpokeDrawnShares")
 PREVIEW_REMOVE_BY_SHARES = HUB.function("previewRemoveByShares")
 PRICE_ORACLE = Contract("aave_v4_oracle", "an Aave v4 oracle")
 GET_RESERVE_PRICE = PRICE_ORACLE.function("getReservePrice")
@@ -204,18 +203,3 @@ async def read_state(
         configs={key: config for key, (config,) in configs.items()},
         amounts=dict(zip(supplies, PREVIEW_REMOVE_BY_SHARES.numbers(worth), strict=True)),
     )
-
-
-async def read_debt_totals(reading: Reading, state: SpokeState) -> list[DebtTotal]:
-    """The drawn shares that the hubs count for the spoke, by reserve (Hub.getSpokeDrawnShares).
-
-    Premium is in them in proportion only; it is a small part of a debt.
-    """
-    reserves = list(state.reserves.values())
-    shares = await reading.ask(
-        [GET_SPOKE_DRAWN_SHARES(r.listing.hub, r.listing.asset_id, reading.pool) for r in reserves]
-    )
-    return [
-        DebtTotal(asset=r.key, measure="drawn shares", total=drawn, raw=drawn * r.index // RAY)
-        for r, drawn in zip(reserves, shares, strict=True)
-    ]
