@@ -23,7 +23,7 @@ from tests.places import CACHE
 GENESIS = 1_700_000_000
 # What a test on the local node runs on: the argument of its marker `contracts`.
 CONTRACTS = {
-    "published": "published contract bytecode (Aave v2, v3, Spark, v3.6, Morpho Blue)",
+    "published": "published contract bytecode (Aave v2, v3, Spark, v3.6, Morpho Blue, Venus)",
     "stand-in": "stand-ins of this project with a protocol's ABI (all others)",
     "plain": "no protocol (the local node alone, tokens, feeds, ABIs)",
 }

@@ -1,14 +1,30 @@
-"""A stand-in of Compound v2 on the local node: own contracts with its ABI, units and rounding."""
+"""A market of Compound v2's kind on the local node: a stand-in of this project, or Venus's own.
+
+Stand-ins have the ABI, units and rounding of Compound v2. Venus's contracts (BSD) are a fork of it;
+their artifacts come with npm's package into the ignored cache. Tokens, feeds and the price oracle
+are this project's in both.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from chainwatch.demo.aave import MULTICALL
-from chainwatch.demo.chain import DEPLOYER, MAX_UINT, Chain, Tx, encode, own_artifact
+from chainwatch.demo.chain import (
+    DEPLOYER,
+    MAX_UINT,
+    Chain,
+    Receipt,
+    Tx,
+    encode,
+    hardhat_artifact,
+    own_artifact,
+)
+from tests.evm import packages
 
 MANTISSA = 10**18
 USD = 10**8
@@ -16,6 +32,11 @@ RATE = 10**9  # interest per block, 1e18
 INCENTIVE = 108 * 10**16
 LENDER = "0x" + "1e" * 20
 LIQUIDATOR = "0x" + "1a" * 20
+ACCESS = "0x" + "ac" * 20
+ALLOWS_ALL = "600160005260206000f3"  # returns 1 to every call
+VENUS_ARTIFACTS = "node_modules/@venusprotocol/venus-protocol/artifacts"
+VENUS_BLOCKS = 60 * 60 * 24 * 365 // 3  # a year of its rate models
+LIQUIDATED = "LiquidateBorrow(address,address,uint256,address,uint256)"
 # symbol, decimals, price (8 decimals), collateral factor in percent
 LISTED = (
     ("USDC", 6, USD, 85),
@@ -27,7 +48,7 @@ LISTED = (
 
 @dataclass
 class CompoundMarket:
-    """A running stand-in and encoders of what its users do; amounts in token units."""
+    """A running market and encoders of what its users do; amounts in token units."""
 
     chain: Chain
     comptroller: str
@@ -102,6 +123,16 @@ class CompoundMarket:
             ]
         )
 
+    def set_oracle(self, oracle: str) -> None:
+        self.chain.send(self.comptroller, "_setPriceOracle(address)", oracle)
+
+    def liquidated(self, receipt: Receipt) -> bool:
+        """Whether a liquidation went through: Venus's contracts refuse without reverting."""
+        from eth_utils.crypto import keccak
+
+        topic = f"0x{keccak(text=LIQUIDATED).hex()}"
+        return receipt.ok and any(log["topics"][0] == topic for log in receipt.logs)
+
     def snapshot_of(self, account: str, symbol: str) -> tuple[int, int, int]:
         """cTokens, borrow and exchange rate as stored."""
         signature = "getAccountSnapshot(address)(uint256,uint256,uint256,uint256)"
@@ -127,17 +158,92 @@ def deploy(
         terms = (f"c{symbol}", comptroller, token, first_rate, RATE)
         c_token = chain.deploy(own_artifact("MiniCToken"), *terms)
         chain.send(oracle, "setFeed(address,uint8,address)", c_token, decimals, feed)
-        chain.send(comptroller, "list(address,uint256)", c_token, factor * MANTISSA // 100)
-        market.decimals[symbol] = decimals
-        market.tokens[symbol] = token
+        market.decimals[symbol], market.tokens[symbol] = decimals, token
         market.feeds[symbol] = feed
-        market.c_tokens[symbol] = c_token
-        market.factors[symbol] = factor
+        _list(market, symbol, c_token, factor)
+    _lend(market, listed)
+    return market
+
+
+@dataclass
+class VenusMarket(CompoundMarket):
+    """A running market of Venus's own contracts; its rate models are contracts of their own."""
+
+    folder: Path
+
+    def set_rate(self, per_block: int) -> list[Tx]:
+        model = _rate_model(self.chain, self.folder, per_block)
+        data = encode("_setInterestRateModel(address)", model)
+        return [Tx(DEPLOYER, c, data) for c in self.c_tokens.values()]
+
+
+def venus_artifacts() -> Path:
+    """The folder of the package's artifacts, installed on first use; skips as `toolchain` does."""
+    check = packages.holding(VENUS_ARTIFACTS, "Venus")
+    return packages.installed("venus_package.json", check) / VENUS_ARTIFACTS
+
+
+def deploy_venus(
+    chain: Chain, folder: Path, listed: Sequence[tuple[str, int, int, int]] = LISTED
+) -> VenusMarket:
+    """The same market of Venus's contracts: a comptroller behind its proxy, a vToken per asset."""
+    chain.set_code(MULTICALL, own_artifact("TestMulticall").runtime)
+    chain.set_code(ACCESS, ALLOWS_ALL)
+    oracle = chain.deploy(own_artifact("MiniPriceOracle"))
+    comptroller = chain.deploy(hardhat_artifact(folder, "Unitroller"))
+    rules = chain.deploy(hardhat_artifact(folder, "Comptroller"))
+    chain.send(comptroller, "_setPendingImplementation(address)", rules)
+    chain.send(rules, "_become(address)", comptroller)
+    lens = chain.deploy(hardhat_artifact(folder, "ComptrollerLens"))
+    for signature, value in (
+        ("_setAccessControl(address)", ACCESS),
+        ("_setComptrollerLens(address)", lens),
+        ("_setPriceOracle(address)", oracle),
+        ("_setCloseFactor(uint256)", MANTISSA // 2),
+        ("_setLiquidationIncentive(uint256)", INCENTIVE),
+    ):
+        chain.send(comptroller, signature, value)
+    market = VenusMarket(chain, comptroller, oracle, {}, {}, {}, {}, {}, folder)
+    model = _rate_model(chain, folder, RATE)
+    for symbol, decimals, price, factor in listed:
+        token = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)
+        feed = chain.deploy(own_artifact("TestFeed"), price, 8, f"{symbol} / USD")
+        first_rate = 2 * 10 ** (16 + decimals - 8)
+        names = (f"c{symbol}", f"c{symbol}", 8)
+        terms = (token, comptroller, model, first_rate, *names, DEPLOYER)
+        c_token = chain.deploy(hardhat_artifact(folder, "VBep20Immutable"), *terms)
+        chain.send(oracle, "setFeed(address,uint8,address)", c_token, decimals, feed)
+        market.decimals[symbol], market.tokens[symbol] = decimals, token
+        market.feeds[symbol] = feed
+        _list(market, symbol, c_token, factor)
+        signature = "_setMarketSupplyCaps(address[],uint256[])"
+        chain.send(comptroller, signature, [c_token], [MAX_UINT])
+        chain.send(c_token, "_setReserveFactor(uint256)", MANTISSA // 10)
+    _lend(market, listed)
+    return market
+
+
+def _rate_model(chain: Chain, folder: Path, per_block: int) -> str:
+    """A rate model with the same interest per block, 1e18, whatever is borrowed."""
+    contract = hardhat_artifact(folder, "WhitePaperInterestRateModel")
+    return chain.deploy(contract, per_block * VENUS_BLOCKS, 0)
+
+
+def _list(market: CompoundMarket, symbol: str, c_token: str, factor: int) -> None:
+    chain, comptroller = market.chain, market.comptroller
+    chain.send(comptroller, "_supportMarket(address)", c_token)
+    signature = "_setCollateralFactor(address,uint256)"
+    chain.send(comptroller, signature, c_token, factor * MANTISSA // 100)
+    market.c_tokens[symbol] = c_token
+    market.factors[symbol] = factor
+
+
+def _lend(market: CompoundMarket, listed: Sequence[tuple[str, int, int, int]]) -> None:
+    """A lender brings a billion dollars of each."""
     steps = []
     for symbol, decimals, price, _ in listed:
         steps += market.supply(LENDER, symbol, 10**9 * USD * 10**decimals // price)[:3]
-    chain.send_all(steps)
-    return market
+    market.chain.send_all(steps)
 
 
 def address(seed: int, index: int) -> str:

@@ -23,7 +23,7 @@ from chainwatch.demo.node import Toolchain
 from chainwatch.lending.protocols.aave_v3.arithmetic import reserve_config
 from chainwatch.lending.protocols.aave_v3.blocking import reserve_block
 from chainwatch.tables.lending import Reserve as ReserveRow
-from tests.builders import Watched, ask
+from tests.builders import Watched, ask, walls_hold
 from tests.evm import aave_v2_market, compound_v2_market
 from tests.evm.aave_lakes import Lake
 from tests.evm.compound_v2_market import CompoundMarket
@@ -308,7 +308,7 @@ def liquidates(market: CompoundMarket, collateral: str) -> bool:
     """Whether the market lets somebody take a collateral of the account for a dollar of debt."""
     before = market.chain.snapshot()
     calls = market.liquidate(USER, "DAI", 10**18, collateral)
-    done = market.chain.send_all(calls, tolerate=True)[-1].ok
+    done = market.liquidated(market.chain.send_all(calls, tolerate=True)[-1])
     market.chain.revert(before)
     return done
 
@@ -322,17 +322,28 @@ def test_nothing_is_seized_while_seizing_is_paused(chain: Chain, tmp_path: Path)
     falling(market)
     assert reasons(watched) == {USER: None}
     assert liquidates(market, "WETH")
-    chain.send(market.comptroller, "setSeizePaused(bool)", True)
+    chain.send(market.comptroller, "_setSeizePaused(bool)", True)
     assert reasons(watched) == {USER: "seizing paused"}
     assert sellable(watched, USER)[1] == 0
     assert not liquidates(market, "WETH")
     assert watched.verify()[0].mismatched == 0
 
 
-@pytest.mark.contracts("stand-in")
-def test_venus_pauses_actions_market_by_market(chain: Chain, tmp_path: Path) -> None:
+@pytest.fixture(
+    params=[
+        pytest.param("stand-in", marks=pytest.mark.contracts("stand-in")),
+        pytest.param("published", marks=[pytest.mark.contracts("published"), pytest.mark.full]),
+    ]
+)
+def venus(request: pytest.FixtureRequest, chain: Chain) -> CompoundMarket:
+    if request.param == "published":
+        return compound_v2_market.deploy_venus(chain, compound_v2_market.venus_artifacts())
+    return compound_v2_market.deploy(chain, stand_in="MiniVenusComptroller")
+
+
+def test_venus_pauses_actions_market_by_market(venus: CompoundMarket, tmp_path: Path) -> None:
     """A seizure is refused by the collateral's market, a repayment by the debt's."""
-    market = compound_v2_market.deploy(chain, stand_in="MiniVenusComptroller")
+    market, chain = venus, venus.chain
     watched = Watched(
         tmp_path, SimpleNamespace(chain=chain, pool=market.comptroller), protocol="compound-v2"
     )
@@ -340,8 +351,8 @@ def test_venus_pauses_actions_market_by_market(chain: Chain, tmp_path: Path) -> 
     repay, seize, liquidate = 3, 4, 5
 
     def pause(symbol: str, action: int, value: bool = True) -> None:
-        signature = "setActionPaused(address,uint8,bool)"
-        chain.send(market.comptroller, signature, market.c_tokens[symbol], action, value)
+        signature = "_setActionsPaused(address[],uint8[],bool)"
+        chain.send(market.comptroller, signature, [market.c_tokens[symbol]], [action], value)
 
     def outcome() -> tuple[str | None, bool, bool]:
         (reason,) = reasons(watched).values()
@@ -367,8 +378,24 @@ def test_venus_pauses_actions_market_by_market(chain: Chain, tmp_path: Path) -> 
         pause("DAI", action)
         assert outcome() == (reason, False, False)
         pause("DAI", action, False)
-    chain.send(market.comptroller, "setProtocolPaused(bool)", True)
+    chain.send(market.comptroller, "_setProtocolPaused(bool)", True)
     assert outcome() == ("protocol paused", False, False)
+
+
+def test_venus_has_one_contract_for_all_liquidations(venus: CompoundMarket, tmp_path: Path) -> None:
+    """Where liquidations go through one contract only, the verdict is what that one is told."""
+    market, chain, only = venus, venus.chain, compound_v2_market.LIQUIDATOR
+    watched = Watched(
+        tmp_path, SimpleNamespace(chain=chain, pool=market.comptroller), protocol="compound-v2"
+    )
+    falling(market)
+    chain.send(market.comptroller, "_setLiquidatorContract(address)", "0x" + "77" * 20)
+    assert not liquidates(market, "WETH")
+    assert reasons(watched) == {USER: None}
+    assert watched.verify()[0].mismatched == 0
+    assert walls_hold(watched) > 0
+    chain.send(market.comptroller, "_setLiquidatorContract(address)", only)
+    assert liquidates(market, "WETH")
 
 
 @pytest.mark.contracts("stand-in")

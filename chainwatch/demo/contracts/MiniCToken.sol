@@ -199,8 +199,9 @@ contract MiniCToken {
         borrowRatePerBlock = perBlock;
     }
 
-    function setReserveFactor(uint256 mantissa) external {
+    function _setReserveFactor(uint256 mantissa) external returns (uint256) {
         reserveFactorMantissa = mantissa;
+        return 0;
     }
 
     function repay(address borrower, uint256 amount) internal {

@@ -83,31 +83,41 @@ contract MiniComptroller {
         return (0, (((above * 1e18) / below) * repaid) / 1e18);
     }
 
-    function list(address cToken, uint256 collateralFactor) external {
+    function _supportMarket(address cToken) external returns (uint256) {
         all.push(cToken);
-        markets[cToken] = Listing(true, collateralFactor, false);
+        markets[cToken] = Listing(true, 0, false);
         emit MarketListed(cToken);
+        return 0;
     }
 
-    function setFactor(address cToken, uint256 collateralFactor) external {
+    function _setCollateralFactor(address cToken, uint256 collateralFactor) external returns (uint256) {
         markets[cToken].collateralFactorMantissa = collateralFactor;
+        return 0;
     }
 
-    function setPaused(address cToken, bool paused) external {
-        borrowGuardianPaused[cToken] = paused;
+    function _setPriceOracle(address prices) external returns (uint256) {
+        oracle = prices;
+        return 0;
     }
 
-    function setSeizePaused(bool paused) external {
-        seizeGuardianPaused = paused;
+    function _setBorrowPaused(address cToken, bool state) external returns (bool) {
+        borrowGuardianPaused[cToken] = state;
+        return state;
     }
 
-    function enterMarkets(address[] calldata cTokens) external {
+    function _setSeizePaused(bool state) external returns (bool) {
+        seizeGuardianPaused = state;
+        return state;
+    }
+
+    function enterMarkets(address[] calldata cTokens) external returns (uint256[] memory failures) {
+        failures = new uint256[](cTokens.length);
         for (uint256 i = 0; i < cTokens.length; i++) {
             enter(cTokens[i], msg.sender);
         }
     }
 
-    function exitMarket(address cToken) external {
+    function exitMarket(address cToken) external returns (uint256) {
         require(member[msg.sender][cToken], "not a member");
         require(IMarket(cToken).borrowBalanceStored(msg.sender) == 0, "it still owes");
         member[msg.sender][cToken] = false;
@@ -120,6 +130,7 @@ contract MiniComptroller {
         }
         require(healthy(msg.sender), "shortfall");
         emit MarketExited(cToken, msg.sender);
+        return 0;
     }
 
     // --- what the markets ask ---

@@ -19,6 +19,7 @@ contract MiniVenusComptroller is MiniComptroller {
     }
 
     bool public protocolPaused;
+    address public liquidatorContract;
     mapping(address => mapping(Action => bool)) internal paused;
 
     constructor(address prices, uint256 closeFactor, uint256 incentive)
@@ -29,18 +30,28 @@ contract MiniVenusComptroller is MiniComptroller {
         return paused[market][action];
     }
 
-    function setProtocolPaused(bool value) external {
-        protocolPaused = value;
+    function _setProtocolPaused(bool state) external returns (bool) {
+        protocolPaused = state;
+        return state;
     }
 
-    function setActionPaused(address market, Action action, bool value) external {
-        paused[market][action] = value;
+    function _setActionsPaused(address[] calldata cTokens, Action[] calldata actions, bool state) external {
+        for (uint256 i = 0; i < cTokens.length; i++) {
+            for (uint256 j = 0; j < actions.length; j++) {
+                paused[cTokens[i]][actions[j]] = state;
+            }
+        }
+    }
+
+    function _setLiquidatorContract(address liquidator) external {
+        liquidatorContract = liquidator;
     }
 
     function liquidateBorrowAllowed(
         address borrowed, address collateral, address liquidator, address borrower, uint256 repaid
     ) public view override returns (uint256) {
         check(borrowed, Action.LIQUIDATE);
+        if (liquidatorContract != address(0) && liquidator != liquidatorContract) return 1;
         return super.liquidateBorrowAllowed(borrowed, collateral, liquidator, borrower, repaid);
     }
 

@@ -13,7 +13,7 @@ from chainwatch.errors import ConfigError
 from chainwatch.lending.exposures import UNKNOWN, Exposure
 from chainwatch.lending.oracles import Price, resolve
 from chainwatch.lending.price_sources import read_quotes
-from chainwatch.lending.protocol import FIX_MARKET
+from chainwatch.lending.protocol import FIX_MARKET, NO_ADDRESS
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
 
 COMPTROLLER = Contract("compound_v2_comptroller", "a comptroller of Compound v2")
@@ -29,6 +29,8 @@ SEIZE_GUARDIAN_PAUSED = COMPTROLLER.function("seizeGuardianPaused")
 # Venus, a fork: actions are paused one by one, by market.
 PROTOCOL_PAUSED = COMPTROLLER.function("protocolPaused")
 ACTION_PAUSED = COMPTROLLER.function("actionPaused")
+# There, one contract may be the only one that liquidates.
+LIQUIDATOR_CONTRACT = COMPTROLLER.function("liquidatorContract")
 ACTIONS = REPAY, SEIZE, LIQUIDATE = 3, 4, 5
 C_TOKEN = Contract("compound_v2_c_token", "a cToken of Compound v2")
 UNDERLYING = C_TOKEN.function("underlying")
@@ -119,13 +121,17 @@ class CTokenMarket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComptrollerState(msgspec.Struct, frozen=True):
-    """The comptroller's state at a block, markets by cToken."""
+    """The comptroller's state at a block, markets by cToken.
+
+    `liquidator` is the one account that may liquidate, or the zero address: anybody may.
+    """
 
     oracle: str
     close_factor: int
     incentive: int
     paused: bool
     seizing_paused: bool
+    liquidator: str
     markets: dict[str, CTokenMarket]
 
     @property
@@ -163,13 +169,14 @@ async def read_c_tokens(reading: Reading) -> tuple[str, ...]:
 async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> ComptrollerState:
     """The comptroller with these markets."""
     pool = reading.pool
-    oracle, close_factor, incentive, no_seizing, paused = await reading.ask(
+    oracle, close_factor, incentive, no_seizing, paused, liquidator = await reading.ask(
         [
             ORACLE(pool),
             CLOSE_FACTOR(pool),
             LIQUIDATION_INCENTIVE(pool),
             SEIZE_GUARDIAN_PAUSED.maybe(pool),
             PROTOCOL_PAUSED.maybe(pool),
+            LIQUIDATOR_CONTRACT.maybe(pool),
         ]
     )
     return ComptrollerState(
@@ -178,6 +185,7 @@ async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> Comptro
         incentive=incentive,
         paused=bool(paused),
         seizing_paused=bool(no_seizing),
+        liquidator=liquidator or NO_ADDRESS,
         markets=await _read_markets(reading, oracle, c_tokens),
     )
 

@@ -20,7 +20,6 @@ from chainwatch.lending import close_rules
 from chainwatch.lending.exposures import Exposure
 from chainwatch.lending.liquidations import Amount, event_row, priced_row
 from chainwatch.lending.protocol import (
-    NO_ADDRESS,
     Currency,
     DebtTotal,
     Figure,
@@ -316,7 +315,7 @@ def _borrows(positions: Mapping[str, ComptrollerPosition]) -> list[tuple[str, st
 async def _verdicts(
     reading: Reading, state: ComptrollerState, accounts: Mapping[str, Stored[ComptrollerPosition]]
 ) -> list[Figure]:
-    """Whether the comptroller lets anybody liquidate a debt of the account.
+    """Whether the comptroller lets anybody, or its one liquidator, liquidate a debt of the account.
 
     Where liquidation is paused it refuses before it looks at the account: there is no verdict then.
     """
@@ -329,7 +328,7 @@ async def _verdicts(
     ]
     codes = await reading.ask(
         [
-            LIQUIDATE_BORROW_ALLOWED.maybe(reading.pool, c, c, NO_ADDRESS, account, 0)
+            LIQUIDATE_BORROW_ALLOWED.maybe(reading.pool, c, c, state.liquidator, account, 0)
             for account, c in debts
         ]
     )
