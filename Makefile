@@ -8,7 +8,7 @@ export CHAINWATCH_SHARED ?= ../shared
 PROGRAMS := $(CURDIR)/.cache/programs
 export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
-.PHONY: help demo test test-all torture everything browser test-evm-36 check format lint types contracts portable bench build recording docs site clean
+.PHONY: help demo test test-all torture everything browser check format lint types contracts portable bench build recording docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +17,6 @@ help:
 	@echo "make test-all   the rest of the tests, and full sizes: about half an hour; CI runs both"
 	@echo "make torture    hundreds of kills, an hour of a feed: outside CI; writes docs/development/torture.md"
 	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler, a browser"
-	@echo "make test-evm-36  the real bytecode of Aave v3.6, compiled on request (needs node and npm)"
 	@echo "make check      format, lint, types, import contracts, portable queries, site, tests: what CI runs"
 	@echo "make bench      figures against alternatives, one JSON line each"
 	@echo "make build      wheel and sdist in dist/"
@@ -70,10 +69,6 @@ browser:
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome \
 	  || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; }; } >/dev/null 2>&1 \
 	  || { touch $(PROGRAMS)/no-browser; echo "Chromium is not there and could not be installed (needs root and apt-get): charts are not opened" >&2; }
-
-# Its sources are under BUSL-1.1: fetched and compiled into the ignored cache, on request only.
-test-evm-36: $(VENV)/made-dev
-	@CHAINWATCH_EVM_36=1 CHAINWATCH_REQUIRE_EVM=1 $(BIN)/python -m pytest tests/lending/protocols/test_aave_v36_on_chain.py
 
 check: format lint types contracts portable site test
 

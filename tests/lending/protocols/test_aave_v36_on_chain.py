@@ -1,8 +1,7 @@
-"""Aave v3.6 against its real bytecode, on request: `make test-evm-36` compiles it from npm."""
+"""Aave v3.6 against its real bytecode, compiled from the sources of npm's package."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from chainwatch.demo import accounts
 from chainwatch.demo.aave import ETH_CORRELATED, STABLECOINS
 from chainwatch.demo.chain import Chain, Receipt
 from chainwatch.lending.close_rules import POSITION_HALF
-from tests.builders import BASE, ask, close_rule
+from tests.builders import BASE, ask, close_rule, walls_hold
 from tests.evm import aave_v36_market, operations
 from tests.evm.aave_lakes import USER, Lake, borrower, holds, supply
 from tests.evm.aave_v36_market import AaveV36Market
@@ -23,12 +22,8 @@ DAY = 86_400
 HOUR = 3_600
 MUST_NOT_LEAVE_DUST = "0xb629b0e4"  # MustNotLeaveDust()
 
-pytestmark = [
-    pytest.mark.contracts("published"),
-    pytest.mark.skipif(
-        os.environ.get("CHAINWATCH_EVM_36") != "1", reason="on request only: make test-evm-36"
-    ),
-]
+# They are compiled on first use.
+pytestmark = [pytest.mark.contracts("published"), pytest.mark.full]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +36,6 @@ def market(chain: Chain, artifacts: Path) -> AaveV36Market:
     return aave_v36_market.deploy(chain, artifacts)
 
 
-@pytest.mark.full
 def test_a_thousand_accounts_of_aave_v36_equal_the_chain(
     market: AaveV36Market, tmp_path: Path
 ) -> None:
@@ -87,6 +81,7 @@ def test_a_thousand_accounts_of_aave_v36_equal_the_chain(
 
     result, mismatches = lake.verify()
     assert (result.checked, result.mismatched, mismatches) == (len(aged), 0, [])
+    assert walls_hold(lake) > 2_000
     for name in ("account_counts", "account_totals", "scan_gaps", "unknown_assets"):
         assert ask(lake.store, name) == []
 
