@@ -104,6 +104,11 @@ class Settings:
         return None
 
     @property
+    def dotenv(self) -> Path:
+        """The .env file, which need not exist."""
+        return self._dotenv_path.absolute()
+
+    @property
     def home(self) -> Path:
         if configured := self.get("home"):
             return Path(configured.value).expanduser()

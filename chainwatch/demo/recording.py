@@ -192,6 +192,8 @@ class Player(_Server):
                 return self._logs(params[0])
             case "eth_getCode":
                 return self._code(params[0], self._number(params[1]))
+            case "eth_call" | "eth_createAccessList" if "to" not in params[0]:
+                raise _Refused(_NOT_RECORDED, "a recording creates no contracts")
             case "eth_call":
                 return self._call(*params)
             case "eth_createAccessList":

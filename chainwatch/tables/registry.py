@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chainwatch.tables import disclosure, exchange, lending, log
+from chainwatch.tables import chain, disclosure, exchange, lending, log
 from chainwatch.tables.base import Row
 
-MODULES = (log, lending, exchange, disclosure)
+MODULES = (log, chain, lending, exchange, disclosure)
 
 
 def tables() -> dict[str, type[Row]]:

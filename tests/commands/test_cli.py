@@ -75,8 +75,8 @@ ASKING: dict[str, tuple[str, ...]] = {
     "collect": ("aave-v3", "--market", "demo", "--accounts", "all"),
     "verify": ("--sample", "5"),
 }
-# Commands that other files test: the demo, imports, and what streams, where there is an exchange.
-ELSEWHERE = ("demo", "import", "watch", "record", "replay")
+# Commands that other files test: the demo, the doctor, imports, and what streams.
+ELSEWHERE = ("demo", "doctor", "import", "watch", "record", "replay")
 EPILOGS = {
     command.name or command.callback.__name__: str(command.epilog)
     for command in cli.app.registered_commands

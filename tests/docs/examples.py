@@ -20,6 +20,7 @@ EXAMPLES = {
     "query": ": query walls p_factor=ETH p_step_pct=0.1 --csv --limit 3",
     "queries": ": queries --limit 5",
     "sources": ": sources --csv --limit 3",
+    "doctor": "copy chain loose: doctor --market demo --csv",
     "config": ": config --csv | head -n 9",
     "alert": "copy: alert",
     "cascade": ": cascade ETH --to 2850 --as-of $BEFORE | head -n 24",

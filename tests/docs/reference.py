@@ -33,7 +33,7 @@ from chainwatch.lake.needs import NEEDS
 from chainwatch.lake.query import Query
 from chainwatch.lake.store import Store
 from chainwatch.lending.protocol import LendingProtocol
-from chainwatch.tables import disclosure, exchange, lending, log
+from chainwatch.tables import chain, disclosure, exchange, lending, log
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.registry import tables
 from chainwatch.units import CONVENTION, UNITS
@@ -111,6 +111,7 @@ _SUBJECTS = (
     ("Lending", lending),
     ("Exchanges", exchange),
     ("Disclosures and indicators", disclosure),
+    ("Chains", chain),
     ("The lake's own log", log),
 )
 
