@@ -13,6 +13,8 @@ DECIDING = 2
 _FAR_DOWN, _FAR_UP, _DOWN, _UP, _LOW, _LOWEST, _HIGHEST = PROBES
 # Beyond the others a source may refuse to answer, and the form still holds between them.
 _OUTER = (_LOWEST, _HIGHEST)
+# Where a form has to hold: between the probes it may break more than once.
+_POINTS = (*PROBES, Fraction(1))
 # Relative, before the steps of the integers themselves.
 SLACK = 2e-6
 _POWERS = (-1, 2, -2, 3, -3)
@@ -61,7 +63,7 @@ class _Answers:
     """A price by each of PROBES, as multiples of the price now, and their relative error."""
 
     def __init__(self, multiples: Mapping[Fraction, float | None], step: float) -> None:
-        self._multiples = multiples
+        self._multiples = {**multiples, Fraction(1): 1.0}
         self._step = step
         self._slack = SLACK + step
 
@@ -88,7 +90,7 @@ class _Answers:
         if beta is None or top is None or low is None or beta <= 0:
             return None
         at_one = low + beta * float(1 - _FAR_DOWN)
-        if not all(self._is(x, min(top, at_one + beta * float(x - 1))) for x in PROBES):
+        if not all(self._is(x, min(top, at_one + beta * float(x - 1))) for x in _POINTS):
             return None
         if abs(at_one - 1) <= 2 * self._slack:
             return Elasticity(beta, cap_x=1 + (top - 1) / beta)
@@ -103,7 +105,7 @@ class _Answers:
         beta, bottom = self._slope(_UP, _FAR_UP), self._outermost(_LOWEST, _LOW)
         if beta is None or bottom is None or beta <= 0:
             return None
-        if all(self._is(x, max(bottom, 1 + beta * float(x - 1))) for x in PROBES):
+        if all(self._is(x, max(bottom, 1 + beta * float(x - 1))) for x in _POINTS):
             return Elasticity(beta, floor_x=1 + (bottom - 1) / beta)
         return None
 
@@ -122,7 +124,7 @@ class _Answers:
         return float(round(slope)) if near else slope
 
     def _all_are(self, expected: Callable[[float], float]) -> bool:
-        return all(self._is(x, expected(float(x))) for x in PROBES)
+        return all(self._is(x, expected(float(x))) for x in _POINTS)
 
     def _is(self, x: Fraction, expected: float) -> bool:
         """A step of the source weighs more, the smaller its answer is made."""

@@ -226,6 +226,28 @@ def test_a_bend_is_no_cap(source: int, corner: Fraction, share: Fraction, below:
 
 @pytest.mark.sampled
 @FULL
+@given(
+    source=SOURCES,
+    bend=st.integers(91, 99),
+    share=st.integers(10, 90),
+    top=st.integers(101, 109),
+)
+def test_a_bend_below_a_cap_above_is_refused(source: int, bend: int, share: int, top: int) -> None:
+    """A sum of the source and of the source capped, capped itself: both between two probes."""
+
+    def whole(answer: int) -> int:
+        return (share * answer + (100 - share) * min(answer, source * bend // 100)) // 100
+
+    def price(answer: int) -> int:
+        return min(whole(answer), whole(source) * top // 100)
+
+    form = measured(price, source)
+    assert form is not None
+    assert not form.linear or not misses(form, price, source)
+
+
+@pytest.mark.sampled
+@FULL
 @given(source=SOURCES, units=st.integers(2, 5_000))
 def test_a_price_of_few_units_is_within_its_step(source: int, units: int) -> None:
     """Whatever is said of a price of a few units, it is said with its step."""
