@@ -34,6 +34,7 @@ LENDER = "0x" + "1e" * 20
 LIQUIDATOR = "0x" + "1a" * 20
 ACCESS = "0x" + "ac" * 20
 ALLOWS_ALL = "600160005260206000f3"  # returns 1 to every call
+VAI = "0x4bd17003473389a42daf6a0a729f6fdb328bbbd7"
 VENUS_ARTIFACTS = "node_modules/@venusprotocol/venus-protocol/artifacts"
 VENUS_BLOCKS = 60 * 60 * 24 * 365 // 3  # a year of its rate models
 LIQUIDATED = "LiquidateBorrow(address,address,uint256,address,uint256)"
@@ -58,6 +59,7 @@ class CompoundMarket:
     feeds: dict[str, str]
     c_tokens: dict[str, str]
     factors: dict[str, int]  # percent
+    vai_controller: str = ""  # of Venus, once VAI is minted there
 
     def supply(self, sender: str, symbol: str, amount: int) -> list[Tx]:
         """Mint the token, mint cTokens for it and let them count as collateral."""
@@ -169,12 +171,57 @@ def deploy(
 class VenusMarket(CompoundMarket):
     """A running market of Venus's own contracts; its rate models are contracts of their own."""
 
-    folder: Path
+    folder: Path = Path()
+
+    def add_vai(self, per_block: int) -> None:
+        """Let accounts mint VAI, with interest per block in 1e18; the DEPLOYER may mint it, too."""
+        chain = self.chain
+        controller = chain.deploy(hardhat_artifact(self.folder, "VAIUnitroller"))
+        rules = chain.deploy(hardhat_artifact(self.folder, "VAIController"))
+        chain.send(controller, "_setPendingImplementation(address)", rules)
+        chain.send(rules, "_become(address)", controller)
+        chain.send(controller, "initialize()")
+        chain.send(controller, "_setComptroller(address)", self.comptroller)
+        chain.send(controller, "setAccessControl(address)", ACCESS)
+        chain.send(controller, "setReceiver(address)", LENDER)
+        chain.send(controller, "setBaseRate(uint256)", per_block * VENUS_BLOCKS)
+        chain.send(self.comptroller, "_setVAIController(address)", controller)
+        chain.send(self.comptroller, "_setVAIMintRate(uint256)", 10_000)
+        # Its address is part of the controller's code.
+        chain.set_code(VAI, hardhat_artifact(self.folder, "VAI").runtime)
+        for minter in (controller, DEPLOYER):
+            chain.set_storage(VAI, _slot_of(minter), 1)
+        self.vai_controller = controller
+
+    def mint_vai(self, sender: str, amount: int) -> Tx:
+        return Tx(sender, self.vai_controller, encode("mintVAI(uint256)", amount))
+
+    def fund_vai(self, sender: str, amount: int) -> list[Tx]:
+        return [
+            Tx(DEPLOYER, VAI, encode("mint(address,uint256)", sender, amount)),
+            Tx(sender, VAI, encode("approve(address,uint256)", self.vai_controller, MAX_UINT)),
+        ]
+
+    def repay_vai(self, sender: str, amount: int) -> list[Tx]:
+        data = encode("repayVAI(uint256)", amount)
+        return [*self.fund_vai(sender, amount), Tx(sender, self.vai_controller, data)]
+
+    def liquidate_vai(self, borrower: str, amount: int, collateral: str) -> list[Tx]:
+        signature = "liquidateVAI(address,uint256,address)"
+        data = encode(signature, borrower, amount, self.c_tokens[collateral])
+        return [*self.fund_vai(LIQUIDATOR, amount), Tx(LIQUIDATOR, self.vai_controller, data)]
 
     def set_rate(self, per_block: int) -> list[Tx]:
         model = _rate_model(self.chain, self.folder, per_block)
         data = encode("_setInterestRateModel(address)", model)
         return [Tx(DEPLOYER, c, data) for c in self.c_tokens.values()]
+
+
+def _slot_of(minter: str) -> int:
+    """Where VAI keeps that an address may mint it: a mapping in its first slot."""
+    from eth_utils.crypto import keccak
+
+    return int.from_bytes(keccak(bytes(12) + bytes.fromhex(minter[2:]) + bytes(32)))
 
 
 def venus_artifacts() -> Path:
@@ -203,7 +250,7 @@ def deploy_venus(
         ("_setLiquidationIncentive(uint256)", INCENTIVE),
     ):
         chain.send(comptroller, signature, value)
-    market = VenusMarket(chain, comptroller, oracle, {}, {}, {}, {}, {}, folder)
+    market = VenusMarket(chain, comptroller, oracle, {}, {}, {}, {}, {}, folder=folder)
     model = _rate_model(chain, folder, RATE)
     for symbol, decimals, price, factor in listed:
         token = chain.deploy(own_artifact("TestToken"), symbol, symbol, decimals)

@@ -40,7 +40,14 @@ from tests.builders import (
     walls_hold,
 )
 from tests.evm import compound_v2_market as pool
-from tests.evm.compound_v2_market import LENDER, LIQUIDATOR, MANTISSA, USD, CompoundMarket
+from tests.evm.compound_v2_market import (
+    LENDER,
+    LIQUIDATOR,
+    MANTISSA,
+    USD,
+    CompoundMarket,
+    VenusMarket,
+)
 
 STAND_IN = pytest.param("stand-in", marks=pytest.mark.contracts("stand-in"))
 PUBLISHED = pytest.param("venus", marks=[pytest.mark.contracts("published"), pytest.mark.full])
@@ -126,11 +133,11 @@ def shortfalls(market: CompoundMarket, accounts: Sequence[str]) -> dict[str, int
 
 def shortfalls_accrued(market: CompoundMarket, accounts: Sequence[str]) -> dict[str, int | None]:
     """The same once interest was accrued in the same call."""
+    accruals = [(c, "accrueInterest()") for c in market.c_tokens.values()]
+    if market.vai_controller:
+        accruals.append((market.vai_controller, "accrueVAIInterest()"))
     calls = [
-        *(
-            (c, True, bytes.fromhex(encode("accrueInterest()")[2:]))
-            for c in market.c_tokens.values()
-        ),
+        *((c, True, bytes.fromhex(encode(signature)[2:])) for c, signature in accruals),
         *(
             (market.comptroller, True, bytes.fromhex(encode("getAccountLiquidity(address)", a)[2:]))
             for a in accounts
@@ -140,7 +147,7 @@ def shortfalls_accrued(market: CompoundMarket, accounts: Sequence[str]) -> dict[
     request = {"from": DEPLOYER, "to": MULTICALL, "data": data, "gas": hex(10**9)}
     answers = decode("f()((bool,bytes)[])", market.chain.rpc("eth_call", request, "latest"))
     by_account: dict[str, int | None] = {}
-    for account, (done, result) in zip(accounts, answers[len(market.c_tokens) :], strict=True):
+    for account, (done, result) in zip(accounts, answers[len(accruals) :], strict=True):
         failed, left, short = (
             decode("f()(uint256,uint256,uint256)", f"0x{result.hex()}") if done else (1, 0, 0)
         )
@@ -232,7 +239,7 @@ def test_accounts_equal_the_chain_through_a_fall_and_a_month(
     }
 
     chain.send_all(market.set_rate(FAST))
-    chain.mine(750)
+    chain.mine(300)
     snapshot = watched.collect()
     assert snapshot.accounts_read == 0
     aged = holds(watched, snapshot)
@@ -479,6 +486,59 @@ def test_a_debt_in_a_deprecated_market_is_always_liquidatable(
     assert watched.verify()[0].mismatched == 0
     debt = market.snapshot_of(USER, "DAI")[1]
     assert chain.send_all(market.liquidate(USER, "DAI", debt, "WETH"))[-1].ok
+
+
+@pytest.mark.parametrize("artifacts", [PUBLISHED], indirect=True)
+def test_a_debt_in_vai_counts_as_the_comptroller_counts_it(
+    market: VenusMarket, lake: Lakes
+) -> None:
+    """With its interest, in shortfalls and verdicts, by events, and where it is liquidated."""
+    chain, watched = market.chain, lake(market)
+    market.add_vai(10**13)
+    controller = market.vai_controller
+    open_position(market, USER, "WETH", 10**18, 0)
+    open_position(market, OTHER, "WETH", 10**18, 500 * 10**6)
+    open_position(market, THIRD, "WETH", 10**18, 500 * 10**6)
+    vai = 10**18
+    chain.send_all([market.mint_vai(USER, 2_000 * vai), market.mint_vai(OTHER, 1_000 * vai)])
+    snapshot = watched.collect()
+    rows, legs = holds(watched, snapshot), watched.legs()
+    assert legs[USER, controller, "debt"].raw == 2_000 * vai
+    assert rows[USER].debt_usd == pytest.approx(2_000)
+    assert rows[OTHER].debt_usd == pytest.approx(1_500)
+    assert (THIRD, controller, "debt") not in legs
+    assert controller not in rows
+
+    chain.mine(75)
+    chain.send_all([market.mint_vai(THIRD, vai), *market.repay_vai(OTHER, 300 * vai)])
+    chain.send_all([market.mint_vai(OTHER, 10 * vai)])
+    chain.mine(75)
+    snapshot = watched.collect()
+    assert snapshot.accounts_read == 2
+    holds(watched, snapshot)
+    owed = {a: leg.raw for (a, c, _), leg in watched.legs().items() if c == controller}
+    signature = "getVAIRepayAmount(address)(uint256)"
+    assert owed == {a: chain.call(controller, signature, a) for a in (USER, OTHER, THIRD)}
+    assert walls_hold(watched) > 0
+
+    market.set_prices({"WETH": 2_504 * USD})
+    chain.mine(75)
+    rows = holds(watched, watched.collect())
+    assert (rows[USER].liquidatable, rows[USER].liquidatable_accrued) == (False, True)
+    chain.send(controller, "accrueVAIInterest()")
+    rows = holds(watched, watched.collect())
+    assert rows[USER].liquidatable
+    assert watched.verify()[0].mismatched == 0
+
+    chain.send_all(market.liquidate_vai(USER, 500 * vai, "WETH"))
+    holds(watched, watched.collect())
+    assert watched.cli("collect", "compound-v2-liquidations", "--market", "local").returncode == 0
+    (row,) = watched.store.rows(ChainLiquidation)
+    assert (row.account, row.debt_symbol, row.coll_symbol) == (USER, "VAI", "cWETH")
+    # The event has what is burnt; what else was paid is interest, for which nothing is seized.
+    assert 490 * vai < row.debt_repaid_raw < 500 * vai
+    assert row.debt_repaid_usd == pytest.approx(row.debt_repaid_raw / vai)
+    assert row.coll_seized_usd == pytest.approx(row.debt_repaid_usd * 1.08, rel=1e-6)
 
 
 # --- prices -------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ def borrow_balance(principal: int, market_index: int, user_index: int) -> int:
     return principal * market_index // user_index if principal else 0
 
 
+def vai_balance(minted: int, past_interest: int, growth: int) -> int:
+    """VAIController.getVAIRepayAmount; `growth` is that of its index since the account's, 1e18."""
+    return minted + growth * (minted - past_interest) // MANTISSA
+
+
 def sums(balances: Sequence[MarketBalance]) -> tuple[int, int]:
     """(weighted collateral, borrows), as getHypotheticalAccountLiquidity adds them."""
     collateral = borrows = 0

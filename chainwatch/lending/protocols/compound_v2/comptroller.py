@@ -10,10 +10,11 @@ from chainwatch.chain.contract import Contract
 from chainwatch.chain.erc20 import DECIMALS, SYMBOL
 from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
-from chainwatch.lending.exposures import UNKNOWN, Exposure
+from chainwatch.lending.exposures import FIXED, UNKNOWN, Exposure
 from chainwatch.lending.oracles import Price, resolve
 from chainwatch.lending.price_sources import read_quotes
 from chainwatch.lending.protocol import FIX_MARKET, NO_ADDRESS
+from chainwatch.lending.protocols.compound_v2 import vai
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA, MarketBalance
 
 COMPTROLLER = Contract("compound_v2_comptroller", "a comptroller of Compound v2")
@@ -31,6 +32,7 @@ PROTOCOL_PAUSED = COMPTROLLER.function("protocolPaused")
 ACTION_PAUSED = COMPTROLLER.function("actionPaused")
 # There, one contract may be the only one that liquidates.
 LIQUIDATOR_CONTRACT = COMPTROLLER.function("liquidatorContract")
+VAI_CONTROLLER = COMPTROLLER.function("vaiController")
 ACTIONS = REPAY, SEIZE, LIQUIDATE = 3, 4, 5
 C_TOKEN = Contract("compound_v2_c_token", "a cToken of Compound v2")
 UNDERLYING = C_TOKEN.function("underlying")
@@ -43,7 +45,15 @@ GET_UNDERLYING_PRICE = PRICE_ORACLE.function("getUnderlyingPrice")
 GET_CONFIG = PRICE_ORACLE.function("getConfig", "underlying_asset_decimals price_feed ...")
 
 PRICE_DECIMALS = 36  # of a mantissa, together with the token's
+VAI_UNIT = Exposure(FIXED, 0.0, "fixed", "", "counted as a dollar", 1.0)
 NATIVE_DECIMALS = 18  # of the coin underneath a cToken that has no token underneath
+
+
+class ComptrollerParts(msgspec.Struct, frozen=True):
+    """The contracts of a comptroller: cTokens as listed, and what mints VAI, where it has one."""
+
+    c_tokens: tuple[str, ...]
+    vai_controller: str | None
 
 
 class StoredBalance(msgspec.Struct, frozen=True):
@@ -54,7 +64,7 @@ class StoredBalance(msgspec.Struct, frozen=True):
     borrow_accrued: int = 0
 
 
-# One account: its balances by cToken.
+# One account: its balances by cToken, and what it owes in VAI by VAI's controller.
 ComptrollerPosition = dict[str, StoredBalance]
 
 
@@ -81,6 +91,7 @@ class CTokenMarket(msgspec.Struct, frozen=True, kw_only=True):
     deprecated: bool
     feed: str | None
     paused: frozenset[int]
+    is_vai: bool = False
 
     @property
     def blocked_collateral(self) -> str | None:
@@ -151,11 +162,11 @@ class ComptrollerState(msgspec.Struct, frozen=True):
         return [self.markets[c].balance(held, accrued=accrued) for c, held in position.items()]
 
 
-async def read_c_tokens(reading: Reading) -> tuple[str, ...]:
-    """The comptroller's cTokens in the order of their listing; ConfigError for another contract."""
+async def read_parts(reading: Reading) -> ComptrollerParts:
+    """The comptroller's contracts; ConfigError for another contract."""
     pool = reading.pool
-    is_comptroller, listed = await reading.ask(
-        [IS_COMPTROLLER.maybe(pool), GET_ALL_MARKETS.maybe(pool)]
+    is_comptroller, listed, vai_controller = await reading.ask(
+        [IS_COMPTROLLER.maybe(pool), GET_ALL_MARKETS.maybe(pool), VAI_CONTROLLER.maybe(pool)]
     )
     if not is_comptroller or listed is None:
         raise ConfigError(
@@ -163,11 +174,12 @@ async def read_c_tokens(reading: Reading) -> tuple[str, ...]:
             f"comptroller of Compound v2 at block {reading.block.number} (it has no isComptroller "
             f"or getAllMarkets); {FIX_MARKET}"
         )
-    return tuple(listed)
+    has_vai = vai_controller not in (None, NO_ADDRESS)
+    return ComptrollerParts(tuple(listed), vai_controller if has_vai else None)
 
 
-async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> ComptrollerState:
-    """The comptroller with these markets."""
+async def read_comptroller(reading: Reading, parts: ComptrollerParts) -> ComptrollerState:
+    """The comptroller with its markets; VAI is one that lends only, at a dollar."""
     pool = reading.pool
     oracle, close_factor, incentive, no_seizing, paused, liquidator = await reading.ask(
         [
@@ -179,6 +191,9 @@ async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> Comptro
             LIQUIDATOR_CONTRACT.maybe(pool),
         ]
     )
+    markets = await _read_markets(reading, oracle, parts.c_tokens)
+    if parts.vai_controller is not None:
+        markets[parts.vai_controller] = await _read_vai(reading, parts.vai_controller, len(markets))
     return ComptrollerState(
         oracle=oracle,
         close_factor=close_factor,
@@ -186,7 +201,32 @@ async def read_comptroller(reading: Reading, c_tokens: Sequence[str]) -> Comptro
         paused=bool(paused),
         seizing_paused=bool(no_seizing),
         liquidator=liquidator or NO_ADDRESS,
-        markets=await _read_markets(reading, oracle, c_tokens),
+        markets=markets,
+    )
+
+
+async def _read_vai(reading: Reading, controller: str, number: int) -> CTokenMarket:
+    token, stopped = await reading.ask(
+        [vai.TOKEN.maybe(controller), ACTION_PAUSED.maybe(reading.pool, controller, LIQUIDATE)]
+    )
+    return CTokenMarket(
+        number=number,
+        c_token=controller,
+        symbol="VAI",
+        underlying=token,
+        underlying_symbol="VAI",
+        decimals=NATIVE_DECIMALS,
+        factor=0,
+        rate=0,
+        rate_accrued=0,
+        index=MANTISSA,
+        price=MANTISSA,
+        failure="",
+        pausing=False,
+        deprecated=False,
+        feed=None,
+        paused=frozenset({LIQUIDATE} if stopped else ()),
+        is_vai=True,
     )
 
 
@@ -258,6 +298,8 @@ async def read_exposures(
     quotes = await read_quotes(reading, sorted(set(feeds.values())))
     prices = {}
     for c, terms in state.markets.items():
+        if terms.is_vai:
+            continue
         price, feed = terms.price_usd, feeds.get(c)
         answer = quotes[feed].answer if feed else None
         same = answer is not None and price is not None and abs(answer / price - 1) < 1e-9
@@ -265,7 +307,9 @@ async def read_exposures(
         prices[c] = Price(call, feed if same else None, terms.underlying_symbol)
     resolved = await resolve(reading, prices)
     return {
-        c: resolved[c]
+        c: (VAI_UNIT,)
+        if terms.is_vai
+        else resolved[c]
         or (
             Exposure(
                 factor=f"feed:{state.oracle}:{c}",

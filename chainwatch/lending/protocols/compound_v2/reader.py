@@ -34,19 +34,20 @@ from chainwatch.lending.protocol import (
     Watch,
     any_above_zero,
 )
-from chainwatch.lending.protocols.compound_v2 import arithmetic
+from chainwatch.lending.protocols.compound_v2 import arithmetic, vai
 from chainwatch.lending.protocols.compound_v2.arithmetic import MANTISSA
 from chainwatch.lending.protocols.compound_v2.comptroller import (
     C_TOKEN,
     COMPTROLLER,
     LIQUIDATE,
+    ComptrollerParts,
     ComptrollerPosition,
     ComptrollerState,
     CTokenMarket,
     StoredBalance,
-    read_c_tokens,
     read_comptroller,
     read_exposures,
+    read_parts,
 )
 from chainwatch.lending.sources import publish
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
@@ -82,33 +83,38 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
     )
     liquidation_docs = "https://docs.compound.finance/v2/ctokens/"
     method = "getAccountLiquidity, getAccountSnapshot, liquidateBorrowAllowed"
-    liquidation_events = (LIQUIDATE_BORROW,)
+    liquidation_events = (LIQUIDATE_BORROW, vai.LIQUIDATE_VAI)
 
     async def open(self, reading: Reading) -> Opened:
-        c_tokens = await read_c_tokens(reading)
+        parts = await read_parts(reading)
+        own = (*parts.c_tokens, *([parts.vai_controller] if parts.vai_controller else ()))
         watch = Watch(
             lender=reading.pool,
-            contracts=(reading.pool, *c_tokens),
+            contracts=(reading.pool, *own),
             accounts=account_places(
-                (COMPTROLLER, COMPTROLLER_ACCOUNTS), (C_TOKEN, C_TOKEN_ACCOUNTS)
+                (COMPTROLLER, COMPTROLLER_ACCOUNTS),
+                (C_TOKEN, C_TOKEN_ACCOUNTS),
+                (vai.CONTROLLER, vai.CONTROLLER_ACCOUNTS),
             ),
             # Nobody borrows without being in the market.
             borrows=frozenset({MARKET_ENTERED.topic}),
-            excluded=frozenset(c_tokens),
+            excluded=frozenset(own),
         )
-        return Opened(revision=0, watch=watch, context=c_tokens)
+        return Opened(revision=0, watch=watch, context=parts)
 
     async def evidence_of_accounts(
         self, reading: Reading, opened: Opened, first: int
     ) -> str | None:
-        if await any_above_zero(reading, [TOTAL_BORROWS.maybe(c) for c in opened.context]):
+        if await any_above_zero(reading, [TOTAL_BORROWS.maybe(c) for c in opened.context.c_tokens]):
             return "totalBorrows of its cTokens is above 0"
         return None
 
     async def read_positions(
         self, reading: Reading, opened: Opened, accounts: Sequence[str]
     ) -> dict[str, ComptrollerPosition]:
-        return await _with_interest(reading, await _read_balances(reading, accounts))
+        parts = opened.context
+        balances = await _read_balances(reading, parts, accounts)
+        return await _with_interest(reading, parts, balances)
 
     def stored_position(self, account: Account, legs: Sequence[Leg]) -> ComptrollerPosition:
         held: ComptrollerPosition = {}
@@ -131,12 +137,20 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
 
         cToken balances never change without an event.
         """
+        parts: ComptrollerParts = opened.context
         owing = _borrows(carried)
-        stored = await reading.ask([BORROW_BALANCE_STORED(c, account) for account, c in owing])
+        stored = await reading.ask(
+            [
+                vai.REPAY_AMOUNT(c, account)
+                if c == parts.vai_controller
+                else BORROW_BALANCE_STORED(c, account)
+                for account, c in owing
+            ]
+        )
         positions = {account: dict(held) for account, held in carried.items()}
         for (account, c), borrow in zip(owing, stored, strict=True):
             positions[account][c] = msgspec.structs.replace(positions[account][c], borrow=borrow)
-        return await _with_interest(reading, positions)
+        return await _with_interest(reading, parts, positions)
 
     async def read_market(
         self, reading: Reading, opened: Opened, positions: Mapping[str, ComptrollerPosition]
@@ -164,11 +178,15 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
     async def debt_totals(
         self, reading: Reading, opened: Opened, view: MarketView
     ) -> list[DebtTotal]:
-        """totalBorrows of each cToken, with interest as stored; single borrows are rounded down."""
-        owed = await reading.ask([TOTAL_BORROWS(c) for c in opened.context])
+        """totalBorrows of each cToken, with interest as stored; single borrows are rounded down.
+
+        VAI's controller keeps no sum of what is owed.
+        """
+        c_tokens = opened.context.c_tokens
+        owed = await reading.ask([TOTAL_BORROWS(c) for c in c_tokens])
         return [
             DebtTotal(asset=c, measure="borrows", total=total, raw=total)
-            for c, total in zip(opened.context, owed, strict=True)
+            for c, total in zip(c_tokens, owed, strict=True)
         ]
 
     async def read_exposures(
@@ -201,7 +219,7 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
         accounts: Mapping[str, Stored[ComptrollerPosition]],
     ) -> list[Figure]:
         """Balances, shortfalls (negative: liquidity) and verdicts beside the comptroller's."""
-        fresh = await _read_balances(reading, list(accounts))
+        fresh = await _read_balances(reading, opened.context, list(accounts))
         state = await read_comptroller(reading, opened.context)
         views = await reading.ask([GET_ACCOUNT_LIQUIDITY.maybe(reading.pool, a) for a in accounts])
         figures: list[Figure] = []
@@ -227,18 +245,21 @@ class Comptroller(LendingProtocol[ComptrollerPosition]):
         return figures + await _verdicts(reading, state, accounts)
 
     async def liquidation_emitters(self, reading: Reading) -> Sequence[str]:
-        return await read_c_tokens(reading)
+        parts = await read_parts(reading)
+        return [*parts.c_tokens, *([parts.vai_controller] if parts.vai_controller else ())]
 
     def liquidations(
         self, reading: Reading, log: Log, event: Event, e: Any
     ) -> list[ChainLiquidation]:
-        repaid, seized = (e.repay_amount, log.address), (e.seize_tokens, e.c_token_collateral)
+        of_vai = event.topic == vai.LIQUIDATE_VAI.topic
+        collateral = e.v_token_collateral if of_vai else e.c_token_collateral
+        repaid, seized = (e.repay_amount, log.address), (e.seize_tokens, collateral)
         return [event_row(reading, log, e.borrower, e.liquidator, repaid=repaid, seized=seized)]
 
     async def price_liquidations(
         self, reading: Reading, liquidations: Sequence[Liquidation]
     ) -> list[ChainLiquidation]:
-        state = await read_comptroller(reading, await read_c_tokens(reading))
+        state = await read_comptroller(reading, await read_parts(reading))
         return [_priced(liquidation.row, state) for liquidation in liquidations]
 
 
@@ -273,9 +294,9 @@ def _priced(row: ChainLiquidation, state: ComptrollerState) -> ChainLiquidation:
 
 
 async def _read_balances(
-    reading: Reading, accounts: Sequence[str]
+    reading: Reading, parts: ComptrollerParts, accounts: Sequence[str]
 ) -> dict[str, ComptrollerPosition]:
-    """The stored balances of accounts in the markets they have entered."""
+    """The stored balances of accounts in the markets they have entered, and their debts in VAI."""
     entered = await reading.ask([GET_ASSETS_IN(reading.pool, account) for account in accounts])
     pairs = [(a, c) for a, c_tokens in zip(accounts, entered, strict=True) for c in c_tokens]
     snapshots = await reading.ask([GET_ACCOUNT_SNAPSHOT(c, account) for account, c in pairs])
@@ -284,14 +305,18 @@ async def _read_balances(
         if snapshot.error:
             raise NetworkError(f"getAccountSnapshot failed with error {snapshot.error}")
         positions[account][c] = StoredBalance(snapshot.c_tokens, snapshot.borrow)
+    if parts.vai_controller is not None:
+        debts = await vai.read_debts(reading, parts.vai_controller, accounts)
+        for account, owed in debts.items():
+            positions[account][parts.vai_controller] = StoredBalance(0, owed)
     return positions
 
 
 async def _with_interest(
-    reading: Reading, positions: Mapping[str, ComptrollerPosition]
+    reading: Reading, parts: ComptrollerParts, positions: Mapping[str, ComptrollerPosition]
 ) -> dict[str, ComptrollerPosition]:
     """The positions with what their borrows are once interest is accrued."""
-    owing = _borrows(positions)
+    owing = [(a, c) for a, c in _borrows(positions) if c != parts.vai_controller]
     # In a read of its own: borrowBalanceCurrent accrues interest for the calls after it.
     accrued = await reading.ask([BORROW_BALANCE_CURRENT.maybe(c, account) for account, c in owing])
     updated = {account: dict(held) for account, held in positions.items()}
@@ -300,6 +325,11 @@ async def _with_interest(
         updated[account][c] = msgspec.structs.replace(
             held, borrow_accrued=held.borrow if now is None else now
         )
+    if (controller := parts.vai_controller) is not None:
+        debts = {a: held[controller].borrow for a, held in positions.items() if controller in held}
+        for account, owed in (await vai.read_accrued(reading, controller, debts)).items():
+            held = updated[account][controller]
+            updated[account][controller] = msgspec.structs.replace(held, borrow_accrued=owed)
     return updated
 
 
@@ -326,9 +356,18 @@ async def _verdicts(
         for c, held in s.position.items()
         if held.borrow and not state.paused and stopped.isdisjoint(_borrowed(s.position))
     ]
+    # What is seized has to be a market that is listed, as VAI is not.
+    listed = next((c for c, market in state.markets.items() if not market.is_vai), "")
     codes = await reading.ask(
         [
-            LIQUIDATE_BORROW_ALLOWED.maybe(reading.pool, c, c, state.liquidator, account, 0)
+            LIQUIDATE_BORROW_ALLOWED.maybe(
+                reading.pool,
+                c,
+                listed if state.markets[c].is_vai else c,
+                state.liquidator,
+                account,
+                0,
+            )
             for account, c in debts
         ]
     )
