@@ -111,6 +111,8 @@ class Node:
             self.arguments.append(f"--timestamp={timestamp}")
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
+        # Of old blocks; anvil does not remove them when it is killed.
+        self._states: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -127,9 +129,10 @@ class Node:
     def start(self, timeout_seconds: float = 30) -> None:
         """Start the process and return once it answers."""
         port = _free_port()
+        self._states = tempfile.TemporaryDirectory(prefix="chainwatch-anvil-")
         with tempfile.TemporaryFile() as errors:
-            self._process = self._spawn(port, errors)
             try:
+                self._process = self._spawn(port, errors)
                 self._wait(port, errors, timeout_seconds)
             except BaseException:
                 self.stop()
@@ -139,17 +142,20 @@ class Node:
     def stop(self) -> None:
         """End this node's process, and only that one; a second call does nothing."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        states, self._states = self._states, None
+        if states is not None:
+            states.cleanup()
 
     def _spawn(self, port: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = [*_dies_with_parent(), str(self.anvil), f"--port={port}", *self.arguments]
+        own = [f"--port={port}", f"--cache-path={self._states.name}"] if self._states else []
+        command = [*_dies_with_parent(), str(self.anvil), *own, *self.arguments]
         try:
             return subprocess.Popen(
                 command,

@@ -256,6 +256,32 @@ def test_a_node_starts_at_a_time_and_stops_alone(toolchain: Toolchain) -> None:
         first.stop()
 
 
+def test_a_node_leaves_no_states_of_old_blocks(toolchain: Toolchain, tmp_path: Path) -> None:
+    """A node that is killed removes none itself, and they are gigabytes in the end."""
+    program = (
+        "import pathlib, sys, tempfile; from chainwatch.demo.chain import Chain;"
+        "from chainwatch.demo.node import Node;"
+        "states = lambda: len(list(pathlib.Path(tempfile.gettempdir()).glob('**/*.json')));"
+        "n = Node(pathlib.Path(sys.argv[1])); n.start(); c = Chain(n.url);"
+        "[c.mine(40) for _ in range(20)]; print(states());"
+        "n._process.kill(); n.stop(); print(states())"
+    )
+    home, folder = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(toolchain.anvil)],
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    before, after = map(int, done.stdout.split())
+    assert before > after == 0
+    assert list(folder.iterdir()) == []
+    assert not [path for path in home.rglob("*") if "anvil-state" in path.name]
+
+
 @pytest.mark.skipif(not node._dies_with_parent(), reason="needs Linux and setpriv")
 def test_a_node_ends_with_the_process_that_started_it(toolchain: Toolchain) -> None:
     program = (
