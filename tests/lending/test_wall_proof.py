@@ -22,6 +22,7 @@ from tests.builders import ask, walls_hold
 from tests.evm.rpc_proxy import Proxy, fault, standing
 from tests.lending.protocols.test_compound_v3_on_chain import (
     OTHER,
+    PRICES,
     THIRD,
     USD,
     USER,
@@ -208,6 +209,32 @@ def test_without_overrides_the_wall_is_not_proven_and_says_so(
         done = watched.cli("verify", "--wall")
         assert done.returncode == 0
         assert "triggers not proven: n/a (the endpoint takes no state overrides)" in done.stdout
+
+
+@pytest.mark.full
+def test_a_cap_of_gas_changes_no_measurement_and_no_proof(
+    market: CometMarket,
+    lake: Lakes,
+) -> None:
+    """A call may take 50 million gas, as on many nodes: it is cut into smaller ones."""
+    comet.populate(market, PRICES, 400, 6)
+
+    def capped(call: Any) -> None:
+        if call["method"] == "eth_call":
+            call["params"][0]["gas"] = hex(50_000_000)
+
+    with standing(Proxy(market.chain.url)) as proxy:
+        proxy.rules.append(capped)
+        limited, free = lake(market, rpc=[proxy.url]), lake(market)
+        for watched in (limited, free):
+            watched.collect()
+        terms = [
+            {(f.asset, f.factor, f.beta, f.evidence) for f in watched.store.rows(Factor)}
+            for watched in (limited, free)
+        ]
+        assert terms[0] == terms[1]
+        assert walls_hold(limited) == walls_hold(free) > 1_000
+        assert limited.verify()[0].mismatched == 0
 
 
 def test_verify_wall_is_a_command_with_an_exit_code(
