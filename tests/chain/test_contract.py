@@ -97,7 +97,7 @@ def test_an_answer_reads_back(name: str, entry: dict[str, Any], data: st.DataObj
     function = Contract(name).function(entry["name"], fields)
     answer = encode([written(o) for o in entry["outputs"]], nested(entry["outputs"], list(flat)))
     decoded = function.decode(answer)
-    assert (list(decoded) if len(types) > 1 else [decoded]) == [shown(v) for v in flat]
+    assert ([decoded] if len(types) == 1 else list(decoded)) == [shown(v) for v in flat]
     assert function.decode_or_none(answer) == decoded
     assert function.fits(answer)
 
