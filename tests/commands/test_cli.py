@@ -335,6 +335,7 @@ def test_several_markets_are_added_up_by_every_report(lake: Path, tmp_path: Path
     root = typer.main.get_command(cli.app)
     taking = {path[0] for path, p in options_of(root) if "--market" in p.opts} - {
         "collect",
+        "doctor",
         "import",
         "verify",
     }
