@@ -29,6 +29,7 @@ from chainwatch.reports import run
 from chainwatch.show import render
 from chainwatch.show.document import Format
 from chainwatch.tables.base import Row, columns
+from chainwatch.tables.chain import Capabilities
 from chainwatch.tables.disclosure import ReserveItem, Statement
 from chainwatch.tables.exchange import Coverage, OpenInterest
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Scan, Snapshot
@@ -778,7 +779,35 @@ def filled_lake(home: Path) -> Store:
     unpriced = book("eth")
     owing(unpriced, "unpriced", 1.2)
     store.append(in_ether(unpriced), source="import", target="eth")
+    store.append([probed(hour) for hour in (1, 2)], source="doctor")
     return store
+
+
+def probed(hour: int) -> Capabilities:
+    """What an endpoint could do at an hour of a day."""
+    moment = datetime(2026, 1, 29, hour, tzinfo=UTC)
+    return Capabilities(
+        chain="ethereum",
+        endpoint="https://node.example",
+        endpoint_hash="0123abcd",
+        probed_at=moment,
+        requests=20 + hour,
+        chain_id=1,
+        client_version="Geth/v1.16.0",
+        block_number=100 * hour,
+        block_time=moment,
+        state_overrides=True,
+        access_lists=hour == 2,
+        call_gas=50_000_000,
+        has_logs=None,
+        oldest_block=0,
+        pruned_block=None,
+        log_blocks=10_000,
+        refused_log_blocks=10_001,
+        batch_calls=100,
+        refused_batch_calls=None,
+        reason='{"has_logs": "no bloom"}',
+    )
 
 
 def command(store: Store, *arguments: str) -> subprocess.CompletedProcess[str]:
