@@ -44,7 +44,7 @@ def test_a_night_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("left", [0, 300_000])
+@pytest.mark.parametrize("left", [0, 150_000])
 def test_a_demo_on_a_full_disk_is_one_line(tmp_path: Path, left: int) -> None:
     with small_file_system(disk := tmp_path / "disk") as reason:
         if reason:
