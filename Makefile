@@ -13,8 +13,8 @@ export CHAINWATCH_SOLC ?= $(PROGRAMS)/solc/node_modules/solc
 
 help:
 	@echo "make demo       the whole product on a local chain, in under two minutes"
-	@echo "make test       what a change usually breaks: about 9 minutes on two cores"
-	@echo "make test-all   the rest of the tests, and full sizes: about half an hour; CI runs both"
+	@echo "make test       what a change usually breaks: about 10 minutes on two cores"
+	@echo "make test-all   the rest of the tests, and full sizes: about 50 minutes; CI runs both"
 	@echo "make torture    hundreds of kills, an hour of a feed: outside CI; writes docs/development/torture.md"
 	@echo "make everything installs what few tests need: Spark, apprise, harlequin, a Solidity compiler, a browser"
 	@echo "make check      format, lint, types, import contracts, portable queries, site, tests: what CI runs"

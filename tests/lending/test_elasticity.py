@@ -235,11 +235,11 @@ def test_a_bend_is_no_cap(source: int, corner: Fraction, share: Fraction, below:
 def test_a_bend_below_a_cap_above_is_refused(source: int, bend: int, share: int, top: int) -> None:
     """A sum of the source and of the source capped, capped itself: both between two probes."""
 
-    def whole(answer: int) -> int:
+    def summed(answer: int) -> int:
         return (share * answer + (100 - share) * min(answer, source * bend // 100)) // 100
 
     def price(answer: int) -> int:
-        return min(whole(answer), whole(source) * top // 100)
+        return min(summed(answer), summed(source) * top // 100)
 
     form = measured(price, source)
     assert form is not None
