@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chainwatch.errors import UsageError
-from chainwatch.lake.engine import Result
+from chainwatch.lake.engine import Result, interruptible
 from chainwatch.lake.segments import flush_file, one_line, quoted
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Catalog:
             return cursor.description or [], cursor.fetchall()
 
         try:
-            description, rows = read_statement(ask)
+            with interruptible():
+                description, rows = read_statement(ask)
         except duckdb.Error as failure:
             self._refuse(failure)
             raise UsageError(one_line(str(failure))) from None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chainwatch.lake.engine import interruptible
 from chainwatch.lake.layout import Layout
 from chainwatch.lake.segments import flush_file, flush_folder, quoted
 
@@ -66,7 +67,7 @@ def define(path: Path, statements: Sequence[str]) -> None:
     """Run the statements in a new database file. Raises duckdb.Error."""
     import duckdb
 
-    with duckdb.connect() as builder:
+    with interruptible(), duckdb.connect() as builder:
         builder.execute(f"ATTACH {quoted(str(path))} AS made (STORAGE_VERSION '{CATALOG_FORMAT}')")
         builder.execute("USE made")
         builder.execute("BEGIN")  # one commit for some hundred statements
@@ -86,7 +87,7 @@ def build(
     draft = layout.new_draft("catalog.duckdb")
     try:
         create(draft, definitions)
-        with duckdb.connect() as builder:
+        with interruptible(), duckdb.connect() as builder:
             builder.execute(f"ATTACH {quoted(str(draft))} AS draft")
             builder.execute("USE draft")
             builder.execute("BEGIN")

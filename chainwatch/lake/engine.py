@@ -31,9 +31,20 @@ def engine_version() -> str:
 
 
 @contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Makes the engine's own error for Ctrl-C, in the main thread, the KeyboardInterrupt it was."""
+    try:
+        yield
+    except RuntimeError as failure:
+        if str(failure) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextlib.contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
-    with duckdb.connect() as connection:
+    with interruptible(), duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection

@@ -17,7 +17,7 @@ import msgspec
 from chainwatch.errors import ConfigError, StoreBusy, StoreError, UsageError
 from chainwatch.lake import catalog_file
 from chainwatch.lake.catalog import Catalog, read_statement
-from chainwatch.lake.engine import connect
+from chainwatch.lake.engine import connect, interruptible
 from chainwatch.lake.faults import exhausted, refuse_read, refuse_storage, refuse_write
 from chainwatch.lake.guard import guarded_catalog
 from chainwatch.lake.layout import Layout
@@ -252,8 +252,9 @@ class Store:
         if connection is None:
             connection = duckdb.connect()
             try:
-                for statement in statements:
-                    connection.execute(statement)
+                with interruptible():
+                    for statement in statements:
+                        connection.execute(statement)
             except duckdb.Error as failure:
                 refuse_read(self.layout, failure, self.home)
         return guarded_catalog(
@@ -290,7 +291,8 @@ class Store:
         except duckdb.Error as failure:
             refuse_read(self.layout, failure, folder)
         try:
-            self._fill_copy(connection, complete, parameters)
+            with interruptible():
+                self._fill_copy(connection, complete, parameters)
         except duckdb.Error as failure:
             connection.close()
             refuse_read(self.layout, failure, folder)

@@ -959,6 +959,41 @@ def test_ctrl_c_ends_a_query_that_begins_only_after_it(lake: Path) -> None:
     assert done.err == "chainwatch: interrupted; what was acknowledged is stored\n"
 
 
+MAIN = """
+from chainwatch import cli
+from chainwatch.commands.app import app, get_session
+from chainwatch.lake import query
+
+@app.command()
+def late():
+    with query.open_catalog(get_session().store) as catalog:
+        print("begun", flush=True)
+        catalog.run("SELECT count(*) FROM range(1_000_000_000_000) WHERE sin(range) > 2")
+
+cli.main()
+"""
+
+
+def test_ctrl_c_ends_a_statement_of_the_main_thread(lake: Path) -> None:
+    """The engine looks for Ctrl-C itself there, and raises an error of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "--home", str(lake), "late"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=shell.environment(),
+        cwd=shell.NOWHERE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    done = shell.ended(process)
+    assert (done.code, done.err) == (
+        Exit.INTERRUPTED,
+        "chainwatch: interrupted; what was acknowledged is stored\n",
+    )
+
+
 def test_ctrl_c_ends_a_wait_for_the_network_at_once_with_130(tmp_path: Path) -> None:
     with shell.endpoint(shell.silent) as url:
         shell.market_file(tmp_path, {"far": url})
