@@ -15,6 +15,7 @@ from chainwatch.tables.lending import DebtCoverage
 
 # Rounding of single accounts and sums that contracts round at each accrual leave no more than this.
 LEAST_SHARE = 0.999
+_ROUNDING = 1_000  # token units
 
 
 def debt_coverage(
@@ -63,9 +64,6 @@ def incomplete(rows: Iterable[DebtCoverage]) -> list[DebtCoverage]:
         if row.account_sum < row.contract_total * LEAST_SHARE
         and row.contract_total - row.account_sum > _ROUNDING
     ]
-
-
-_ROUNDING = 1_000
 
 
 def missing_debt(row: DebtCoverage, symbols: Mapping[str, str]) -> str:

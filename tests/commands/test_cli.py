@@ -942,23 +942,6 @@ cli.main()
 """
 
 
-def test_ctrl_c_ends_a_query_that_begins_only_after_it(lake: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", LATE, "--home", str(lake), "late"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=shell.environment(),
-        cwd=shell.NOWHERE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
-    time.sleep(0.4)
-    process.send_signal(signal.SIGINT)
-    done = shell.ended(process)
-    assert done.code == Exit.INTERRUPTED
-    assert done.err == "chainwatch: interrupted; what was acknowledged is stored\n"
-
-
 MAIN = """
 from chainwatch import cli
 from chainwatch.commands.app import app, get_session
@@ -974,10 +957,11 @@ cli.main()
 """
 
 
-def test_ctrl_c_ends_a_statement_of_the_main_thread(lake: Path) -> None:
-    """The engine looks for Ctrl-C itself there, and raises an error of its own."""
+@pytest.mark.parametrize("program", [LATE, MAIN], ids=["begins only after it", "main thread"])
+def test_ctrl_c_ends_a_query(lake: Path, program: str) -> None:
+    """In the main thread the engine looks for it itself, and raises an error of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "--home", str(lake), "late"],
+        [sys.executable, "-c", program, "--home", str(lake), "late"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=shell.environment(),
@@ -985,7 +969,7 @@ def test_ctrl_c_ends_a_statement_of_the_main_thread(lake: Path) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"
-    time.sleep(0.3)
+    time.sleep(0.4)
     process.send_signal(signal.SIGINT)
     done = shell.ended(process)
     assert (done.code, done.err) == (
