@@ -302,12 +302,9 @@ def _compare(
 def mismatch_summary(mismatches: list[Mismatch]) -> str:
     """What differs from the chain: accounts, accounts at other prices, debt that was not found."""
     missing = [m for m in mismatches if not m.account]
-    moved = {
-        (m.market, m.account, m.position) for m in mismatches if m.account and " × " in m.figure
-    }
-    plain = {
-        (m.market, m.account, m.position) for m in mismatches if m.account and " × " not in m.figure
-    }
+    accounts = [m for m in mismatches if m.account]
+    moved = {(m.market, m.account, m.position) for m in accounts if m.factor}
+    plain = {(m.market, m.account, m.position) for m in accounts if not m.factor}
     parts = [f"{len(plain)} account(s) differ from the chain"] * bool(plain)
     parts += [f"{len(moved)} account(s) are not as the wall says at other prices"] * bool(moved)
     parts += [
@@ -321,7 +318,8 @@ def mismatch_summary(mismatches: list[Mismatch]) -> str:
 def _raise_mismatches(results: list[Verification], mismatches: list[Mismatch]) -> None:
     teller = get_session().teller
     for m in mismatches[:20]:
-        name = " ".join(filter(None, (m.market, m.account, m.position, m.figure)))
+        price = f"{m.factor} × {m.x:.6g}" if m.factor else ""
+        name = " ".join(filter(None, (m.market, m.account, m.position, price, m.figure)))
         teller.note(f"{name}: ours {m.ours}, chain {m.chain}")
     if len(mismatches) > 20:
         teller.note(f"… and {len(mismatches) - 20} more in table mismatches")

@@ -74,7 +74,8 @@ class _Prover(msgspec.Struct, frozen=True):
         status = f"n/a ({reason})"
         return self.proof("", None, checked=0, mismatched=0, undecided=0, status=status)
 
-    def mismatch(self, name: str, figure: str, ours: str, chain: str) -> Mismatch:
+    def mismatch(self, factor: str, x: float, name: str, **figure: str) -> Mismatch:
+        """One figure of an account that differs there; `figure` as in mismatches."""
         account, position = name_parts(name)
         return Mismatch(
             snapshot=self.snapshot.snapshot,
@@ -83,9 +84,9 @@ class _Prover(msgspec.Struct, frozen=True):
             verified_at=self.verified_at,
             account=account,
             position=position,
-            figure=figure,
-            ours=ours,
-            chain=chain,
+            factor=factor,
+            x=x,
+            **figure,
         )
 
 
@@ -193,7 +194,6 @@ async def _prove(
     predicted = {scoped_name(t.account, t.position): predicted_verdict(t, x) for t in wall.triggers}
     names = _to_ask(wall.triggers, x, prover.snapshot.block_hash)
     held = {name: accounts[name] for name in names if name in accounts}
-    where = f"{wall.factor} × {x:.6g}"
     mismatches: list[Row] = []
     wrong: set[str] = set()
     undecided = 0
@@ -201,7 +201,7 @@ async def _prove(
     for figure in figures:
         if figure.ours != figure.chain:
             wrong.add(figure.account)
-            mismatches.append(_differing(prover, where, figure))
+            mismatches.append(prover.mismatch(wall.factor, x, figure.account, **_differing(figure)))
     for name, valued in moved.items():
         expected = predicted[name]
         # Where interest that is not accrued yet decides, both verdicts are right in their way.
@@ -210,8 +210,8 @@ async def _prove(
             undecided += 1
         elif expected != verdict:
             wrong.add(name)
-            verdicts = [_verdict(expected), _verdict(verdict)]
-            mismatches.append(prover.mismatch(name, f"{where}: verdict", *verdicts))
+            verdicts = {"ours": _verdict(expected), "chain": _verdict(verdict)}
+            mismatches.append(prover.mismatch(wall.factor, x, name, figure="verdict", **verdicts))
     proof = prover.proof(
         wall.factor,
         x,
@@ -304,10 +304,13 @@ def _feeds(factors: Iterable[Factor]) -> set[str]:
     return {feed for row in factors for feed in row.feed.split()}
 
 
-def _differing(prover: _Prover, where: str, figure: Figure) -> Mismatch:
-    ours = figure.why_not_ours if figure.ours is None else str(int(figure.ours))
-    chain = "reverted" if figure.chain is None else str(int(figure.chain))
-    return prover.mismatch(figure.account, f"{where}: {figure.name}", ours, chain)
+def _differing(figure: Figure) -> dict[str, str]:
+    """Name and both sides of a figure, as in mismatches."""
+    return {
+        "figure": figure.name,
+        "ours": figure.why_not_ours if figure.ours is None else str(int(figure.ours)),
+        "chain": "reverted" if figure.chain is None else str(int(figure.chain)),
+    }
 
 
 def _verdict(liquidatable: bool) -> str:

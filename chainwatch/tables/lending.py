@@ -410,7 +410,7 @@ class Mismatch(Row, frozen=True, kw_only=True):
     """One figure in which a snapshot and the chain differ."""
 
     table = "mismatches"
-    key = ("snapshot", "verified_at", "account", "position", "figure")
+    key = ("snapshot", "verified_at", "account", "position", "factor", "x", "figure")
 
     snapshot: Annotated[str, "snapshot that was checked"]
     market: Annotated[str, "market"]
@@ -418,8 +418,14 @@ class Mismatch(Row, frozen=True, kw_only=True):
     verified_at: Annotated[datetime, "when the check ended"]
     account: Annotated[str, "account address"]
     position: Position = ""
-    figure: Annotated[
-        str, "collateral, debt, health factor or verdict; of a wall with the factor and x before it"
-    ]
+    factor: Annotated[
+        str, "factor that was moved, as in wall_proofs; empty: at the block's own prices"
+    ] = ""
+    x: Annotated[
+        float | None,
+        "price over the price now at which the contracts were asked; null: at the block's own "
+        "prices",
+    ] = None
+    figure: Annotated[str, "collateral, debt, health factor or verdict"]
     ours: Annotated[str, "integer computed here, or n/a (reason)"]
     chain: Annotated[str, "the chain's integer, or the error of its call"]

@@ -636,6 +636,32 @@ def test_a_fault_ends_the_command_with_one_and_its_name(store: Store) -> None:
     assert "account_totals found rows" in done.stderr
 
 
+def test_a_mismatch_is_listed_with_the_price_it_is_at(store: Store) -> None:
+    """Also one of an older version, which has factor and x in the name of the figure."""
+    made = book()
+    owing(made, "a", 1.2)
+    made.store(store)
+    plain = made.mismatch("a")
+    older = msgspec.structs.replace(plain, figure="BTC × 0.9: debt")
+    store.append([plain, older], source="aave-v3")
+    (segment,) = (store.lake / "mismatches").glob("day=2*/*.parquet")
+    with duckdb.connect() as engine:
+        engine.execute(
+            f"COPY (SELECT * EXCLUDE (factor, x) FROM '{segment}') TO '{segment}.old' "
+            "(FORMAT parquet)"
+        )
+    Path(f"{segment}.old").rename(segment)
+    moved = [msgspec.structs.replace(plain, factor="BTC", x=x) for x in (0.8, 0.9)]
+    store.append(moved, source="aave-v3")
+    rows = ask(store, "verification_mismatches")
+    assert {(row["factor"], row["x"], row["figure"]) for row in rows} == {
+        ("", None, "debt"),
+        ("", None, "BTC × 0.9: debt"),
+        ("BTC", 0.8, "debt"),
+        ("BTC", 0.9, "debt"),
+    }
+
+
 def test_rejected_frames_fail_the_check_until_a_history_is_read(
     store: Store,
 ) -> None:

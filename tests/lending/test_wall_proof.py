@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
+from chainwatch.commands.collect import mismatch_summary
 from chainwatch.demo import comet
 from chainwatch.demo.chain import Chain, encode, own_artifact
 from chainwatch.demo.comet import CometMarket
@@ -153,8 +154,12 @@ def test_a_planted_wrong_sign_is_found(market: CometMarket, lake: Lakes) -> None
         (USER, "liquidatable", "not liquidatable"),
         (USER, "not liquidatable", "liquidatable"),
     }
-    assert {m.figure.split(" × ")[0] for m in mismatches} == {"WETH"}
-    assert all(m.figure.endswith(": verdict") for m in mismatches)
+    assert {(m.factor, m.figure) for m in mismatches} == {("WETH", "verdict")}
+    assert {m.x for m in mismatches} <= {p.x for p in proofs}
+    assert mismatch_summary(mismatches) == "1 account(s) are not as the wall says at other prices"
+    (stored, *_) = ask(watched.store, "verification_mismatches")
+    assert (stored["factor"], stored["figure"]) == ("WETH", "verdict")
+    assert stored["x"] in {p.x for p in proofs}
     # What was found stands above every report until it is proven otherwise.
     done = watched.cli("triggers", "WETH")
     assert "WRONG: triggers" in done.stdout
