@@ -372,14 +372,30 @@ def _answer(key: str, answer: bytes | Reverted, candidates: Mapping[str, Leaf]) 
     return value if value > 0 else None
 
 
-async def scaling_overrides(reading: Reading, moves: Mapping[str, Fraction]) -> Overrides:
-    """The override set under which each of these contracts answers as many times what it does."""
-    addresses = sorted(moves)
+class ScalableContracts(msgspec.Struct, frozen=True):
+    """Contracts at a block whose answers can be multiplied.
+
+    `codes` are their own; `unknown` have none of the functions that are known to give a price or
+    a rate.
+    """
+
+    codes: Mapping[str, bytes]
+    unknown: frozenset[str]
+
+    def overrides(self, moves: Mapping[str, Fraction]) -> Overrides:
+        """The override set under which each of these answers as many times what it does."""
+        overrides: dict[str, bytes] = {}
+        for address in sorted(moves):
+            if code := self.codes[address]:
+                any_number = address in self.unknown
+                overrides |= scaled(
+                    address, code, moves[address], SCALED_WORDS, any_number=any_number
+                )
+        return overrides
+
+
+async def read_scalable(reading: Reading, addresses: Sequence[str]) -> ScalableContracts:
+    """The code of these contracts, and which of them answer as a feed or a rate."""
     codes = await reading.rpc.codes(addresses, reading.block)
     candidates = await _read_candidates(reading, codes)
-    overrides: dict[str, bytes] = {}
-    for address in addresses:
-        if code := codes[address]:
-            unknown = candidates[address].call is None
-            overrides |= scaled(address, code, moves[address], SCALED_WORDS, any_number=unknown)
-    return overrides
+    return ScalableContracts(codes, frozenset(a for a, c in candidates.items() if c.call is None))

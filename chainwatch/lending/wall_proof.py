@@ -16,12 +16,13 @@ from typing import TypeVar
 import msgspec
 
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.types import Overrides
 from chainwatch.collect.predictions import PredictedTrigger, PredictedWall
 from chainwatch.collect.source import Feed
 from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.parts import in_parts
 from chainwatch.lending.price_sources import pair, read_quotes
-from chainwatch.lending.probing import scaling_overrides
+from chainwatch.lending.probing import ScalableContracts, read_scalable
 from chainwatch.lending.protocol import (
     Figure,
     LendingProtocol,
@@ -111,8 +112,9 @@ async def prove_walls(
     rows: list[Row] = []
     try:
         for wall in walls:
+            feeds = await _read_feeds(prover.reading, factors, wall.factor)
             for x in prices_to_ask(wall.triggers):
-                rows += await _prove(prover, lending, accounts, wall, factors, x)
+                rows += await _prove(prover, lending, accounts, wall, feeds, x)
                 feed.progress(f"{snapshot.market}: {wall.factor} × {x:.4g}", 1, 1)
     except Reorged:
         raise
@@ -173,23 +175,43 @@ def _still_liquidatable(recovers_at: float | None, x: float) -> bool | None:
     return (x < recovers_at) == (recovers_at > 1)
 
 
+class _FactorFeeds(msgspec.Struct, frozen=True):
+    """The feeds that move with a factor, as they are at the block: the same for every price."""
+
+    factor: str
+    factors: Sequence[Factor]
+    quote_feed: str | None
+    answers: Mapping[str, float]
+    contracts: ScalableContracts
+
+    def overrides(self, x: float) -> Overrides:
+        """The code under which they answer as they would at x times the factor's price."""
+        move = Fraction(x).limit_denominator(10**6)
+        return self.contracts.overrides(
+            feed_moves(self.factors, self.factor, move, self.quote_feed, self.answers)
+        )
+
+
+async def _read_feeds(reading: Reading, factors: Sequence[Factor], factor: str) -> _FactorFeeds:
+    own = [f for f in factors if f.factor == factor]
+    capped = {feed for f in own if f.cap_x is not None for feed in f.feed.split()}
+    quotes = await read_quotes(reading, sorted(capped))
+    answers = {feed: q.answer for feed, q in quotes.items() if q.answer is not None}
+    quote_feed = reading.market.quote_feed
+    moving = feed_moves(factors, factor, Fraction(1), quote_feed, answers)
+    contracts = await read_scalable(reading, sorted(moving))
+    return _FactorFeeds(factor, factors, quote_feed, answers, contracts)
+
+
 async def _prove(
     prover: _Prover,
     lending: LendingProtocol[P],
     accounts: Mapping[str, Stored[P]],
     wall: PredictedWall,
-    factors: Sequence[Factor],
+    feeds: _FactorFeeds,
     x: float,
 ) -> list[Row]:
-    move = Fraction(x).limit_denominator(10**6)
-    own = [f for f in factors if f.factor == wall.factor]
-    capped = {feed for f in own if f.cap_x is not None for feed in f.feed.split()}
-    quotes = await read_quotes(prover.reading, sorted(capped))
-    answers = {feed: q.answer for feed, q in quotes.items() if q.answer is not None}
-    quote_feed = prover.reading.market.quote_feed
-    overrides = await scaling_overrides(
-        prover.reading, feed_moves(factors, wall.factor, move, quote_feed, answers)
-    )
+    overrides = feeds.overrides(x)
     reading = msgspec.structs.replace(prover.reading, overrides=overrides)
     predicted = {scoped_name(t.account, t.position): predicted_verdict(t, x) for t in wall.triggers}
     names = _to_ask(wall.triggers, x, prover.snapshot.block_hash)
@@ -218,7 +240,7 @@ async def _prove(
         checked=len(moved),
         mismatched=len(wrong),
         undecided=undecided,
-        feeds=" ".join(sorted(a for a in overrides if a in _feeds(factors))),
+        feeds=" ".join(sorted(a for a in overrides if a in _feeds(feeds.factors))),
     )
     return [*mismatches, proof]
 

@@ -17,6 +17,7 @@ from chainwatch.demo import comet
 from chainwatch.demo.chain import Chain, encode, own_artifact
 from chainwatch.demo.comet import CometMarket
 from chainwatch.errors import Exit
+from chainwatch.lending.probing import RATES
 from chainwatch.lending.wall_proof import feed_moves, predicted_verdict, prices_to_ask
 from chainwatch.tables.lending import DebtCoverage, Factor
 from tests.builders import ask, walls_hold
@@ -214,6 +215,40 @@ def test_without_overrides_the_wall_is_not_proven_and_says_so(
         done = watched.cli("verify", "--wall")
         assert done.returncode == 0
         assert "triggers not proven: n/a (the endpoint takes no state overrides)" in done.stdout
+
+
+def test_a_feed_is_read_once_for_all_prices_of_its_factor(
+    market: CometMarket,
+    lake: Lakes,
+) -> None:
+    borrow(market, USER, "WETH", 10 * ETHER, 20_000 * 10**6)
+    with standing(Proxy(market.chain.url)) as proxy:
+        watched = lake(market, rpc=[proxy.url])
+        watched.collect()
+        (wall,) = [w for w in watched.walls() if w.factor == "WETH"]
+        (feed,) = {f.feed for f in watched.store.rows(Factor) if f.factor == "WETH"}
+
+        def reads() -> tuple[int, int]:
+            """Requests for the feed's code, and calls of its own answers (without overrides)."""
+            plain = [
+                c["params"][0]["data"] for c in proxy.calls("eth_call") if len(c["params"]) < 3
+            ]
+            return (
+                sum(c["params"][0] == feed for c in proxy.calls("eth_getCode")),
+                sum(data.count(feed[2:]) for data in plain),
+            )
+
+        proxy.received.clear()
+        watched.prove([])
+        without = reads()
+        proxy.received.clear()
+        proofs, _ = watched.prove([wall])
+        assert len(proofs) == 5
+        assert {p.feeds for p in proofs} == {feed}
+        codes, answers = (a - b for a, b in zip(reads(), without, strict=True))
+        assert codes == 1
+        # Each function that may give a price or a rate is called once at the most.
+        assert 0 < answers <= 4 + len(RATES)
 
 
 @pytest.mark.full
