@@ -1,6 +1,6 @@
 """The command line: finds the commands, and ends every run with its exit code.
 
-Nothing heavy is imported here: `chainwatch --help` must not wait for web3 or duckdb.
+Nothing heavy is imported here: the help of a command must not wait for web3 or duckdb.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainwatch import commands
 from chainwatch.commands.app import app, session_or_none
-from chainwatch.errors import ChainwatchError, Exit, UsageError, as_chainwatch_error
+from chainwatch.errors import (
+    INTERRUPTION,
+    ChainwatchError,
+    Exit,
+    UsageError,
+    as_chainwatch_error,
+)
 
 if TYPE_CHECKING:
     from chainwatch.show.tell import Teller
@@ -42,7 +48,7 @@ def main() -> NoReturn:
         except Exception as failure:
             code = _other(failure)
     if code == Exit.INTERRUPTED:
-        _say("interrupted; what was acknowledged is stored")
+        _say(INTERRUPTION)
     if code == Exit.INTERRUPTED or _something_left():
         # A thread that still runs is not waited for: everything stored is on disk.
         os._exit(code)

@@ -40,6 +40,8 @@ EXIT_MEANING = {
     Exit.STORE: "the store is busy, or cannot be read or written",
     Exit.INTERRUPTED: "interrupted",
 }
+# What is said of a run that Ctrl-C ended.
+INTERRUPTION = "interrupted; what was acknowledged is stored"
 
 
 class ChainwatchError(Exception):

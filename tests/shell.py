@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +27,9 @@ from tests import templates, terminal
 
 # Seconds after which a command is taken to hang, on a machine that is busy with other things, too.
 PATIENCE = 300
+# The command line itself, and as it is started: version and help are then answered before it loads.
 CHAINWATCH = [sys.executable, "-m", "chainwatch.cli"]
+ENTRY = [sys.executable, "-m", "chainwatch"]
 # The working directory of every command: no .env of anybody lies there.
 NOWHERE = Path(tempfile.mkdtemp(prefix="chainwatch-cwd-"))
 atexit.register(shutil.rmtree, NOWHERE, ignore_errors=True)
@@ -126,6 +128,7 @@ def on_terminal(
     columns: int = 80,
     press: bytes = b"",
     when: str = "",
+    program: Sequence[str] = CHAINWATCH,
 ) -> tuple[int, str, float]:
     """Run a command on a terminal: exit code, all it wrote, and seconds from `press` to the end.
 
@@ -134,7 +137,7 @@ def on_terminal(
     where = ["--home", str(home)] if home is not None else []
     parent, child = terminal.opened(columns=columns)
     process = subprocess.Popen(
-        [sys.executable, "-c", _ON_TERMINAL, *CHAINWATCH, *where, *arguments],
+        [sys.executable, "-c", _ON_TERMINAL, *program, *where, *arguments],
         stdin=child,
         stdout=child,
         stderr=child,

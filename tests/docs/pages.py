@@ -5,7 +5,7 @@
 …
 <!-- end -->
 
-A marker stands at the beginning of a line.
+A marker stands at the beginning of a line. The help that ships with the program is made here, too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from chainwatch import entry
+from tests import shell
 from tests.docs import outputs, reference
 from tests.docs.outputs import Marker
 from tests.places import ROOT
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
+HELP = ROOT / "chainwatch" / "help"
 _PART = re.compile(
     r"^(<!-- (?:run(?P<options>[^:\n]*): (?P<commands>[^\n]*?)|generated (?P<name>[\w-]+)) -->\n)"
     r"(?P<old>.*?)(<!-- end -->)",
@@ -55,9 +58,20 @@ def filled(text: str, *, compare: bool = False) -> str:
     return _PART.sub(fill, text)
 
 
+def help_text(columns: int) -> str:
+    """What the command line itself prints at this width."""
+    return shell.run("--help", env={"COLUMNS": str(columns)}).out
+
+
 def write(names: Iterable[str] = ()) -> None:
-    """Fill the pages whose path holds one of the names; all pages without names."""
+    """Fill the pages whose path holds one of the names; all pages without names.
+
+    `images` are the pictures, `help` is the help that ships with the program.
+    """
     wanted = list(names)
+    if not wanted or "help" in wanted:
+        for columns in entry.WIDTHS:
+            (HELP / f"{columns}.txt").write_text(help_text(columns), encoding="utf-8")
     if not wanted or "images" in wanted:
         images = DOCS / "images"
         (images / "cascade.svg").write_text(outputs.chart(), encoding="utf-8")
