@@ -11,7 +11,7 @@ import msgspec
 
 from chainwatch import numbers
 from chainwatch.errors import ConfigError
-from chainwatch.net.urls import mask
+from chainwatch.urls import mask
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -101,6 +101,27 @@ def test_no_heavy_package_is_loaded_before_it_is_needed(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_only_reads_loads_no_network() -> None:
+    """Settings, queries, and the eras of venues, which are rows of a table."""
+    script = (
+        "import sys\n"
+        "from chainwatch import settings\n"
+        "from chainwatch.lake import query\n"
+        "from chainwatch.exchanges.eras import rows\n"
+        "assert query.load_all() and rows() and settings.SETTINGS\n"
+        "loaded = {'asyncio', 'ssl', 'chainwatch.net.http'} & sys.modules.keys()\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=shell.environment(),
+        cwd=shell.NOWHERE,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("package", OWNERS)
 def test_a_package_has_one_owner(package: str) -> None:
     importers = {

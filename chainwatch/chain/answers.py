@@ -23,7 +23,7 @@ from chainwatch.chain.faults import (
 from chainwatch.chain.types import Access, Block, Log, Overrides
 from chainwatch.net import retry
 from chainwatch.net.http import Response
-from chainwatch.net.urls import scrub
+from chainwatch.urls import scrub
 
 T = TypeVar("T")
 _LONGEST_TEXT = 2000  # characters of an error text that are kept

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from chainwatch import urls
 from chainwatch.chain.answers import (
     Answer,
     Quantity,
@@ -28,7 +29,6 @@ from chainwatch.chain.faults import (
 )
 from chainwatch.chain.transport import Transport
 from chainwatch.errors import ConfigError
-from chainwatch.net import urls
 from chainwatch.net.retry import Backoff
 
 _NUMBER = msgspec.json.Decoder(Quantity)

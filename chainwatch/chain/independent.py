@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from chainwatch.chain.contract import read_abi
 from chainwatch.errors import NetworkError
-from chainwatch.net.urls import mask
+from chainwatch.urls import mask
 
 if TYPE_CHECKING:
     from chainwatch.chain.types import Block

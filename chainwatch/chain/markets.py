@@ -25,9 +25,9 @@ from typing import Any, Literal
 import msgspec
 
 from chainwatch.errors import ChainwatchError, ConfigError, UsageError
-from chainwatch.net.urls import mask, scrub
 from chainwatch.settings import Settings
 from chainwatch.text import suggest, visible
+from chainwatch.urls import mask, scrub
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

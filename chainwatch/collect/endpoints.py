@@ -17,10 +17,10 @@ from chainwatch.collect.writer import Clock, utc_now
 from chainwatch.errors import ChainwatchError, ConfigError, StoreError, UsageError
 from chainwatch.lake.store import Store
 from chainwatch.net.http import Http
-from chainwatch.net.urls import mask
 from chainwatch.settings import Settings
 from chainwatch.tables.chain import Capabilities
 from chainwatch.text import suggest
+from chainwatch.urls import mask
 
 # Capabilities of an endpoint count for as long as this.
 KEPT_DAYS = 7

@@ -125,7 +125,7 @@ def _print_load(load: Load) -> None:
 def _address(settings: Settings, source: Source, target: str) -> str | None:
     """What is asked, as it may be shown: endpoints of a market or a socket; None for documents."""
     from chainwatch.chain.markets import endpoints, find_market
-    from chainwatch.net.urls import mask
+    from chainwatch.urls import mask
 
     if source.protocol:
         market = find_market(settings, source.protocol, target)

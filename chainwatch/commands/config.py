@@ -78,7 +78,7 @@ def _plain_settings(settings: Settings) -> Iterator[Row]:
 
 
 def _endpoints(settings: Settings) -> Iterator[Row]:
-    from chainwatch.net.urls import mask
+    from chainwatch.urls import mask
 
     for chain in settings.rpc_chains():
         configured = settings.rpc_urls(chain)
@@ -98,7 +98,7 @@ def _base_urls(settings: Settings) -> Iterator[Row]:
 
 
 def _feed_urls(settings: Settings) -> Iterator[Row]:
-    from chainwatch.net.urls import mask
+    from chainwatch.urls import mask
 
     for name in settings.feed_urls():
         configured = settings.get(name)
@@ -107,7 +107,7 @@ def _feed_urls(settings: Settings) -> Iterator[Row]:
 
 
 def _masked(settings: Settings, name: str) -> str:
-    from chainwatch.net.urls import mask
+    from chainwatch.urls import mask
 
     configured = settings.get(name)
     return " ".join(mask(url) for url in configured.value.split()) if configured else "none"

@@ -192,8 +192,8 @@ def markets(*, output: Output) -> None:
     from chainwatch.errors import ConfigError
     from chainwatch.lake import query
     from chainwatch.lake.engine import Result
-    from chainwatch.net.urls import mask
     from chainwatch.show.document import Report
+    from chainwatch.urls import mask
 
     session = get_session()
     newest: dict[str, dict[str, Any]] = {}

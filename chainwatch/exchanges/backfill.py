@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -22,8 +22,10 @@ from chainwatch.exchanges.channel import Channel
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract
 from chainwatch.exchanges.reader import ParsedMessage, Reader, describe_reject, reason_of
 from chainwatch.net.errors import Failed
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 T = TypeVar("T")
 
@@ -56,6 +58,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
     """Batches of rows up to now, each with the cursor after its window."""
+    from chainwatch.net.http import Rest
+
     channel = history.channel
     rest = Rest(feed.http, feed.url("url", channel.rest), pace=history.pace)
     reader = Reader(

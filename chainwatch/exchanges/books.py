@@ -26,8 +26,8 @@ from chainwatch.disclosures.indicators import INTERVALS, Prices
 from chainwatch.errors import ChainwatchError, NetworkError, UsageError
 from chainwatch.exchanges.contracts import contract_size
 from chainwatch.net.http import AGENT
-from chainwatch.net.urls import mask, require_http
 from chainwatch.text import suggest, visible
+from chainwatch.urls import mask, require_http
 
 # Contracts only: listing spot and options as well takes minutes on some venues.
 CONTRACT_TYPES = {"bybit": ["linear", "inverse"], "okx": ["swap", "future"], "gate": ["swap"]}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.reader import ParsedMessage, Reader
-from chainwatch.net.http import Rest
 from chainwatch.text import visible
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 # Stands for the time of sending, in seconds, in what a channel sends.
 NOW = "@NOW@"

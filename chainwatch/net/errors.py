@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chainwatch.errors import NetworkError
-from chainwatch.net.urls import mask
+from chainwatch.urls import mask
 
 
 class Failed(NetworkError):

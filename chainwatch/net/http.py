@@ -17,8 +17,8 @@ from chainwatch.errors import ConfigError
 from chainwatch.net.errors import Failed, SocketRefused, TooLarge, Unfinished
 from chainwatch.net.retry import Backoff, retry_after
 from chainwatch.net.socket import MAX_FRAME, Socket
-from chainwatch.net.urls import DEFAULT_PORTS, mask, require_http, split
 from chainwatch.text import visible
+from chainwatch.urls import DEFAULT_PORTS, mask, require_http, split
 
 if TYPE_CHECKING:
     import ssl

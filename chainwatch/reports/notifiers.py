@@ -12,9 +12,9 @@ import msgspec
 
 from chainwatch.errors import ConfigError, NetworkError, UsageError
 from chainwatch.net.http import Http
-from chainwatch.net.urls import mask, require_http
 from chainwatch.tables.log import Notice
 from chainwatch.text import visible
+from chainwatch.urls import mask, require_http
 
 
 class Notifier(Protocol):

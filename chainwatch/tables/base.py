@@ -89,7 +89,8 @@ def columns(row: type[Row]) -> tuple[Column, ...]:
     """The columns of a table in the order of its class.
 
     Raises TypeError where a field has no SQL type or no meaning: a table that cannot explain
-    itself is a programming error.
+    itself is a programming error. Most starts read all tables: one in a module without
+    `annotations` from `__future__` takes half as long, since its types are no text.
     """
     described = []
     hints = get_type_hints(row, include_extras=True)

@@ -1,7 +1,5 @@
 """Tables of chains: what their endpoints can do."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 

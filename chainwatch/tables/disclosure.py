@@ -1,7 +1,5 @@
 """Tables of disclosures: documents, reserves, token supply, indicators."""
 
-from __future__ import annotations
-
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Tables of exchanges: instruments, liquidations, coverage, depth, open interest, candles."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 

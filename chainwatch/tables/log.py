@@ -1,7 +1,5 @@
 """Tables of the lake itself: loads, rejects, and the notices of alerts."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +21,9 @@ from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
-from chainwatch.net.http import Rest
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 SIDES = {"SELL": "long", "BUY": "short"}
 LEAD = b'{"e":"forceOrder",'

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,8 +18,10 @@ from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 SIDES = {"Buy": "long", "Sell": "short"}
 TOPIC = "allLiquidation."

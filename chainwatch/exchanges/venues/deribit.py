@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,8 +20,10 @@ from chainwatch.exchanges.channel import Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 _Read = Callable[[msgspec.Raw, str], Sequence[ExchangeLiquidation]]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,8 +28,10 @@ from chainwatch.exchanges.reader import (
     VenueLiquidation,
     Zoned,
 )
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 SIDES = {"SELL": "long", "BUY": "short"}
 TRADES = "v4_trades"

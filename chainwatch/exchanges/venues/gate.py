@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,9 +25,11 @@ from chainwatch.exchanges.channel import NOW, Channel, Era, Request
 from chainwatch.exchanges.contracts import Contract, contract_size, is_zero, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 from chainwatch.text import visible
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 LIQUIDATIONS = "futures.public_liquidates"
 TICKERS = "futures.tickers"

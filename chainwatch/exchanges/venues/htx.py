@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,11 +22,13 @@ from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, contract_size, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import IGNORED, ParsedMessage, Reader, VenueLiquidation
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
 
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
+
 _Envelope = Callable[[msgspec.Raw], bytes]
-_Pages = Callable[[Rest, str, int, int], AsyncIterator[bytes]]
+_Pages = Callable[["Rest", str, int, int], AsyncIterator[bytes]]
 
 SIDES = {"sell": "long", "buy": "short"}
 TOPIC = "public.*.liquidation_orders"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,8 +29,10 @@ from chainwatch.exchanges.reader import (
     VenueLiquidation,
     reason_of,
 )
-from chainwatch.net.http import Rest
 from chainwatch.tables.exchange import ExchangeLiquidation
+
+if TYPE_CHECKING:
+    from chainwatch.net.http import Rest
 
 POSITIONS = {"long": "long", "short": "short"}
 ORDERS = {"sell": "long", "buy": "short"}
