@@ -25,7 +25,9 @@ class Catalog:
     """A read-only connection to the views and macros.
 
     `refuse` raises StoreError for failures of storage, and `require` for a statement that reads
-    tables of which segments are lost, or have other rows than were stored. One
+    tables of which segments are lost, or have other rows than were stored. `bind` gives a
+    statement its tables before it runs, and `renew` lists their files anew where some of them were
+    removed; False where no file of theirs is gone. One
     thread reads, in the order of the segments' names: threads add floating-point numbers in any
     order, and the same question to the same lake has the same bytes as its answer.
     """
@@ -36,31 +38,44 @@ class Catalog:
         path: Path,
         refuse: Callable[[Exception], None] = lambda failure: None,
         require: Callable[[str], None] = lambda text: None,
+        bind: Callable[[str], None] = lambda text: None,
+        renew: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection = connection
         self._refuse = refuse
         self.require = require
+        self._bind = bind
+        self._renew = renew
         self.path = path
         self._left = False
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET threads = 1")
 
-    def run(self, text: str, parameters: Mapping[str, object] | None = None) -> Result:
+    def run(
+        self,
+        text: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        inner: str = "",
+    ) -> Result:
         """Run one SELECT; UsageError carries the engine's own message in one line.
 
-        Raises StoreError where a segment cannot be read or is lost, or the disk is full.
+        `inner` is SQL that the parameters bring. Raises StoreError where a segment cannot be read
+        or is lost, or the disk is full.
         """
         import duckdb
 
-        self.require(text)
+        named = f"{text}\n{inner}"
+        self.require(named)
 
         def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
+            self._bind(named)
             cursor = self._connection.execute(text, dict(parameters) if parameters else None)
             return cursor.description or [], cursor.fetchall()
 
         try:
             with interruptible():
-                description, rows = read_statement(ask)
+                description, rows = read_statement(ask, self._renew)
         except duckdb.Error as failure:
             self._refuse(failure)
             raise UsageError(one_line(str(failure))) from None
@@ -145,11 +160,12 @@ class Catalog:
         self.close()
 
 
-def read_statement(ask: Callable[[], T]) -> T:
+def read_statement(ask: Callable[[], T], renew: Callable[[], bool] = lambda: False) -> T:
     """The answer; asked again where a file was removed between being listed and being opened.
 
-    Every statement lists the files anew, so that a removed file is named once: where thousands
-    are being removed, another one is named each time, and the pauses begin again.
+    Each time the files are listed anew, by the statement itself or by `renew`, so that a removed
+    file is named once: where thousands are being removed, another one is named each time, and the
+    pauses begin again.
     """
     import duckdb
 
@@ -160,7 +176,9 @@ def read_statement(ask: Callable[[], T]) -> T:
             return ask()
         except duckdb.IOException as failure:
             text = str(failure)
-            if "No such file" not in text:
+            # Of a list, a file that is gone matches nothing; who names one of their own meant that.
+            listed = "No files found that match the pattern" in text
+            if not (listed or "No such file" in text) or (not renew() and listed):
                 raise
             if text not in named:
                 named.add(text)

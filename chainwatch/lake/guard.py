@@ -12,7 +12,8 @@ from chainwatch.errors import UsageError
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.faults import refuse_read, refuse_storage
 from chainwatch.lake.layout import Layout
-from chainwatch.lake.receipts import Receipts
+from chainwatch.lake.receipts import Listing, Receipts
+from chainwatch.lake.relations import bound_query
 from chainwatch.lake.segments import one_line
 from chainwatch.tables.registry import tables
 
@@ -26,43 +27,120 @@ def guarded_catalog(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     definitions: Sequence[str],
+    listing: Listing,
     *,
     folder: Path,
     copied: Collection[str] = (),
 ) -> Catalog:
     """A catalog over `connection` whose statements are refused where their tables are not whole.
 
-    Tables that were `copied` are checked at once, others when a statement reads them first.
-    Errors of the disk name `folder`. Raises StoreError.
+    Its statements read the loads of `listing`: the tables that one names become views over the
+    segments of these loads, in the place of those that list the files anew. Tables that were
+    `copied` are checked at once, others when a statement reads them first. Errors of the disk name
+    `folder`. Raises StoreError.
     """
     import duckdb
 
-    find_tables = table_finder(definitions)
-    counted = set(copied)
-    try:
-        expected = receipts.expected_rows(connection)
-        lost = receipts.lost_segments(connection, expected)
-        receipts.require_present(lost, copied)
-        receipts.require_counts(connection, expected, copied)
-    except duckdb.Error as failure:
-        refuse_read(layout, failure, folder)
+    tables_read = BoundTables(layout, receipts, connection, table_finder(definitions), listing)
 
     def refuse(failure: Exception) -> None:
         refuse_storage(layout, failure, folder)
 
+    try:
+        tables_read.check(copied)
+    except duckdb.Error as failure:
+        refuse_read(layout, failure, folder)
+    tables_read.copied.update(copied)
+
     def require(text: str) -> None:
-        names = find_tables(text)
-        receipts.require_present(lost, names)
         try:
-            receipts.require_counts(connection, expected, names - counted)
+            tables_read.check(tables_read.named(text))
         except duckdb.Error as failure:
             refuse(failure)
             raise UsageError(one_line(str(failure))) from None
-        counted.update(names)
 
-    return Catalog(connection, path, refuse, require)
+    return Catalog(connection, path, refuse, require, tables_read.bind, tables_read.renew)
 
 
+class BoundTables:
+    """The tables of one connection as views over the segments of one list of loads.
+
+    `find_tables` says which of them a statement may read; tables in `copied` are left as they are.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        receipts: Receipts,
+        connection: duckdb.DuckDBPyConnection,
+        find_tables: Callable[[str], set[str]],
+        listing: Listing,
+    ) -> None:
+        self._layout = layout
+        self._receipts = receipts
+        self._connection = connection
+        self._find_tables = find_tables
+        self._listing = listing
+        self._checked: set[str] = set()
+        self._bound: dict[str, Sequence[str]] = {}
+        self.copied: set[str] = set()
+
+    def named(self, text: str) -> set[str]:
+        """The tables that a statement may read from the lake."""
+        return self._find_tables(text) - self.copied
+
+    def check(self, names: Collection[str]) -> None:
+        """Raise StoreError where a table has lost a segment, or one has other rows than were
+        stored. Each table is looked at once per listing. Raises duckdb.Error, too."""
+        new = set(names) - self._checked
+        self._receipts.require_whole(self._listing, new)
+        places = {
+            place: rows
+            for name in sorted(new)
+            for place, rows in self._listing.expected(name).items()
+        }
+        self._receipts.require_counts(self._connection, places)
+        self._checked |= new
+
+    def bind(self, text: str) -> None:
+        """Make the views of the tables that a statement may read. Raises duckdb.Error.
+
+        A temporary view stands before the one of the same name in the catalog, in macros too. A
+        statement that looks at what the catalog holds finds nothing else in it.
+        """
+        if _INSPECTS.search(text.lower()):
+            for name in list(self._bound):
+                self._connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+                del self._bound[name]
+            return
+        for name in sorted(self.named(text) - self._bound.keys()):
+            row = tables()[name]
+            if row.stated_by:
+                continue
+            places = self._listing.places(name)
+            # Before the view: where one of its files is gone, the listing is too old.
+            self._bound[name] = places
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {name} AS {bound_query(self._layout, row, places)}"
+            )
+
+    def renew(self) -> bool:
+        """List the loads and their segments anew where one is gone; False where all are there.
+
+        Raises StoreError where a segment of a table that was read is lost.
+        """
+        lake = self._layout.lake
+        if all((lake / place).exists() for places in self._bound.values() for place in places):
+            return False
+        self._listing = self._receipts.listing()
+        checked, self._checked = self._checked, set()
+        self._bound.clear()
+        self.check(checked)
+        return True
+
+
+# A statement with one of these words looks at the catalog itself.
+_INSPECTS = re.compile(r"\b(?:duckdb_\w+|information_schema|pg_\w+|sqlite_\w+|pragma_\w+|show)\b")
 # What may be a call of a macro: of the signs before its bracket, those that begin a comment too.
 _CALL = r"""(?="?[^\w,;=<>+*.)'\[\]]*(?:\(|/\*|--))"""
 _CALLED = re.compile(rf"(\w+){_CALL}")

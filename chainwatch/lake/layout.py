@@ -14,6 +14,7 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.log import Load
 
 SEED_DAY = "1970-01-01"
+SUFFIX = ".parquet"  # of a segment
 CATALOG_NAME = "chainwatch.duckdb"
 
 
@@ -74,4 +75,4 @@ class Layout(msgspec.Struct, frozen=True):
 
 def segment_place(table: str, day: str, load: str) -> str:
     """The path of a segment within the lake."""
-    return f"{table}/day={day}/{load}.parquet"
+    return f"{table}/day={day}/{load}{SUFFIX}"

@@ -257,7 +257,7 @@ class Merger:
                     for old, rows in stored
                     if table in rows
                 }
-                self._receipts.require_counts(engine, parts, [table])
+                self._receipts.require_counts(engine, parts)
                 draft = publication.add_segment(table, day, merged)
                 engine.execute(
                     f"COPY (SELECT * REPLACE ({quoted(merged)} AS load) FROM read_parquet($parts, "

@@ -72,7 +72,7 @@ def require_reading(catalog: Catalog, statement: str) -> bool:
     body = _EXPLAIN.sub("", statement) if explains else statement
     require_select(catalog, body, who)
     with explained(who):
-        catalog.run("EXPLAIN SELECT * FROM query($statement)", {"statement": body})
+        catalog.run("EXPLAIN SELECT * FROM query($statement)", {"statement": body}, inner=body)
     return explains
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,7 +13,7 @@ import msgspec
 from chainwatch.errors import StoreError
 from chainwatch.lake.catalog import read_statement
 from chainwatch.lake.engine import connect
-from chainwatch.lake.layout import Layout, segment_place
+from chainwatch.lake.layout import SEED_DAY, SUFFIX, Layout, segment_place
 from chainwatch.lake.relations import table_query
 from chainwatch.tables.base import columns
 from chainwatch.tables.log import Load
@@ -30,11 +30,54 @@ class StoredLoad(msgspec.Struct, frozen=True):
     day: str
 
 
-class Receipts:
-    """The rows of `loads`, compared with the segments that are there.
+class Listing:
+    """The loads that count, fixed, and their segments, named by their place within the lake.
 
-    Segments are named by their place within the lake; `expected` maps each to its rows.
+    The segments of a table are listed when first asked for: those of loads that count are there
+    before they count, and one that went since is missed by who opens it.
     """
+
+    def __init__(
+        self,
+        layout: Layout,
+        receipts: Mapping[str, str],
+        expected: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        """`receipts`: the place of each load's own row; `expected`: rows by place, by table."""
+        self._layout = layout
+        self._receipts = receipts
+        self._expected = expected
+        self._segments: dict[str, tuple[list[str], set[str]]] = {}
+
+    def expected(self, table: str) -> Mapping[str, int]:
+        """The rows of each segment of a table, as the loads say."""
+        return self._expected.get(table, {})
+
+    def places(self, table: str) -> Sequence[str]:
+        """The segments of a table that count, the empty ones of all its shapes first, in the order
+        in which the engine lists files. Those that are missing are among them."""
+        return self._list(table)[0]
+
+    def missing(self, table: str) -> set[str]:
+        """The segments that a load stored and that were not there when they were listed."""
+        return self._list(table)[1]
+
+    def _list(self, table: str) -> tuple[list[str], set[str]]:
+        if table not in self._segments:
+            present = set(_listed_segments(self._layout.lake, table))
+            if table == Load.table:
+                # Exactly those that were read: which others they replace is not looked at again.
+                counting = set(self._receipts.values())
+            else:
+                counting = {place for place in present if _load_of(place) in self._receipts}
+                counting |= self.expected(table).keys()
+            seeds = {place for place in present if f"/day={SEED_DAY}/" in place}
+            self._segments[table] = sorted(seeds | counting), counting - present
+        return self._segments[table]
+
+
+class Receipts:
+    """The rows of `loads`, compared with the segments that are there."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -68,52 +111,52 @@ class Receipts:
                 "back, or move it away: nothing of that load counts then"
             ) from None
 
-    def expected_rows(self, engine: duckdb.DuckDBPyConnection) -> dict[str, int]:
-        """The rows of each segment that counts, as the loads say."""
-        text = f"SELECT load, day::VARCHAR, tables FROM ({table_query(self._layout, Load)})"
-        return {
-            segment_place(table, day, load): rows
-            for load, day, counts in read_statement(lambda: engine.execute(text).fetchall())
-            for table, rows in self.counts(load, day, counts).items()
-        }
+    def listing(self) -> Listing:
+        """The loads that count now. Raises StoreError where a receipt does not say its rows."""
+        stored = table_query(self._layout, Load)
+        text = f"SELECT load, day::VARCHAR, tables FROM ({stored}) ORDER BY load"
+        with connect() as engine:
+            lines = read_statement(lambda: engine.execute(text).fetchall())
+        expected: dict[str, dict[str, int]] = {}
+        places = {}
+        for load, day, counts in lines:
+            places[load] = segment_place(Load.table, day, load)
+            for table, rows in self.counts(load, day, counts).items():
+                expected.setdefault(table, {})[segment_place(table, day, load)] = rows
+        return Listing(self._layout, places, expected)
 
-    def lost_segments(
-        self, engine: duckdb.DuckDBPyConnection, expected: Mapping[str, int]
-    ) -> dict[str, list[tuple[Path, int]]]:
-        """Segments that are not there though a load stored them, with their rows, by table."""
-        missing = expected.keys() - _listed_segments(self._layout.lake)
+    def lost_segments(self, listing: Listing, table: str) -> list[tuple[Path, int]]:
+        """Segments of a table that are not there though a load stored them, with their rows."""
+        missing = listing.missing(table)
         if missing:
             # A merged load may have taken the place of one meanwhile: its files may go.
-            missing &= self.expected_rows(engine).keys()
-        lost: dict[str, list[tuple[Path, int]]] = {}
-        for place in sorted(missing):
-            table, _, _ = place.partition("/")
-            lost.setdefault(table, []).append((self._layout.lake / place, expected[place]))
-        return lost
+            missing &= self.listing().expected(table).keys()
+        expected = listing.expected(table)
+        return [(self._layout.lake / place, expected[place]) for place in sorted(missing)]
 
-    def require_present(
-        self, lost: Mapping[str, Sequence[tuple[Path, int]]], names: Collection[str]
-    ) -> None:
+    def require_whole(self, listing: Listing, names: Collection[str]) -> None:
         """Raise StoreError where a segment of one of these tables is lost."""
-        for table, paths in lost.items():
-            if table in names:
-                self._refuse_lost(*paths[0], len(paths) - 1)
+        for table in sorted(names):
+            if lost := self.lost_segments(listing, table):
+                self._refuse_lost(*lost[0], len(lost) - 1)
 
     def require_counts(
         self,
         engine: duckdb.DuckDBPyConnection,
-        expected: Mapping[str, int],
-        names: Collection[str],
+        places: Mapping[str, int],
     ) -> None:
-        """Raise StoreError where a segment of one of these tables has other rows than its load
-        stored. Its footer is read once, as long as its size and time stay the same."""
-        places = {place: n for place, n in expected.items() if place.partition("/")[0] in names}
+        """Raise StoreError where a segment has other rows than its load stored, by place.
+
+        Its footer is read once, as long as its size and time stay the same.
+        """
         if not places:
             return
         present = read_statement(lambda: self._footer_rows(engine, places))
         gone = places.keys() - present.keys()
         if gone:
-            gone &= self.expected_rows(engine).keys()
+            listing = self.listing()
+            tables = {place.partition("/")[0] for place in gone}
+            gone &= {place for table in tables for place in listing.expected(table)}
         for place, rows in sorted(places.items()):
             if place in gone:
                 self._refuse_lost(self._layout.lake / place, rows, 0)
@@ -157,14 +200,17 @@ class Receipts:
         )
 
 
-def _listed_segments(lake: Path) -> set[str]:
-    """The place of every segment that is there."""
-    places = set()
-    for folder in lake.glob("*/day=*"):
-        place = f"{folder.parent.name}/{folder.name}"
+def _load_of(place: str) -> str:
+    return place.rpartition("/")[2].removesuffix(SUFFIX)
+
+
+def _listed_segments(lake: Path, table: str) -> Iterator[str]:
+    """The place of every segment of a table that is there."""
+    for folder in (lake / table).glob("day=*"):
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-            places |= {f"{place}/{entry.name}" for entry in entries}
-    return places
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    yield f"{table}/{folder.name}/{entry.name}"
 
 
 _COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from chainwatch.lake.layout import Layout
+from chainwatch.lake.layout import SUFFIX, Layout
 from chainwatch.lake.segments import parquet_columns, quoted
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.log import Load
@@ -33,9 +33,23 @@ def table_query(layout: Layout, row: type[Row]) -> str:
             f"SELECT {names}, day FROM {_segments(layout, row)} "
             f"WHERE load IN ({_current_loads(layout, 'load')})"
         )
-    if row.repeats:
-        text += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
-    return text
+    return text + _each_once(row)
+
+
+def bound_query(layout: Layout, row: type[Row], places: Sequence[str]) -> str:
+    """The same of segments that are listed: those of the loads that count, and an empty one."""
+    if row.stated_by:
+        return stated_query(row)
+    names = ", ".join(name for name, _ in parquet_columns(row))
+    files = ", ".join(quoted(f"{layout.lake}/{place}") for place in places)
+    return f"SELECT {names}, day FROM {_reading(f'[{files}]')}" + _each_once(row)
+
+
+def _each_once(row: type[Row]) -> str:
+    """Of rows of equal key the first that was stored."""
+    if not row.repeats:
+        return ""
+    return f" QUALIFY row_number() OVER (PARTITION BY {', '.join(row.key)} ORDER BY load) = 1"
 
 
 def stated_rows(row: type[Row]) -> Sequence[Row]:
@@ -75,9 +89,12 @@ def _current_loads(layout: Layout, names: str) -> str:
 
 
 def _segments(layout: Layout, row: type[Row]) -> str:
-    files = layout.lake / row.table / "day=*" / "*.parquet"
+    return _reading(quoted(str(layout.lake / row.table / "day=*" / f"*{SUFFIX}")))
+
+
+def _reading(files: str) -> str:
     return (
-        f"read_parquet({quoted(str(files))}, "
+        f"read_parquet({files}, "
         "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
     )
 
@@ -111,10 +128,13 @@ def described_columns(row: type[Row]) -> Iterator[tuple[str, str, str]]:
     yield "day", "DATE", f"UTC day on which the row was stored{none}"
 
 
-def snapshot_copy(layout: Layout, row: type[Row], snapshots: list[str]) -> str:
+def snapshot_copy(
+    layout: Layout, row: type[Row], places: Sequence[str], snapshots: Sequence[str]
+) -> str:
     """The statement that copies the rows of some snapshots, in the order of their key."""
     ids = ", ".join(map(quoted, snapshots)) or "NULL"
+    stored = bound_query(layout, row, places)
     return (
-        f"CREATE TABLE {row.table} AS SELECT * FROM ({table_query(layout, row)}) "
+        f"CREATE OR REPLACE TABLE {row.table} AS SELECT * FROM ({stored}) "
         f"WHERE snapshot IN ({ids}) ORDER BY {', '.join(row.key)}"
     )

@@ -23,8 +23,14 @@ from chainwatch.lake.guard import guarded_catalog
 from chainwatch.lake.layout import Layout
 from chainwatch.lake.locks import hold_lock
 from chainwatch.lake.publication import keep_document, publishing
-from chainwatch.lake.receipts import Receipts
-from chainwatch.lake.relations import empty_views, snapshot_copy, table_query, table_views
+from chainwatch.lake.receipts import Listing, Receipts
+from chainwatch.lake.relations import (
+    bound_query,
+    empty_views,
+    snapshot_copy,
+    table_query,
+    table_views,
+)
 from chainwatch.lake.segments import one_line, read_back, write_segment
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.log import Load
@@ -176,19 +182,24 @@ class Store:
         """
         self._seed(row, Load)
         selected = ", ".join(read_back(c) for c in columns(row))
-        text = f"SELECT {selected} FROM ({table_query(self.layout, row)})"
-        if where:
-            text += f" WHERE {where}"
         import duckdb
 
         try:
             with connect() as engine:
-                if "snapshot" in row.key:
-                    expected = self.receipts.expected_rows(engine)
-                    lost = self.receipts.lost_segments(engine, expected)
-                    self.receipts.require_present(lost, [row.table])
-                    self.receipts.require_counts(engine, expected, [row.table])
-                lines = read_statement(lambda: engine.execute(text, dict(values)).fetchall())
+
+                def ask() -> list[tuple[Any, ...]]:
+                    if "snapshot" not in row.key:
+                        stored = table_query(self.layout, row)
+                    else:
+                        listing = self.receipts.listing()
+                        self.receipts.require_whole(listing, [row.table])
+                        self.receipts.require_counts(engine, listing.expected(row.table))
+                        stored = bound_query(self.layout, row, listing.places(row.table))
+                    text = f"SELECT {selected} FROM ({stored})"
+                    text += f" WHERE {where}" if where else ""
+                    return engine.execute(text, dict(values)).fetchall()
+
+                lines = read_statement(ask, lambda: True)
         except duckdb.Error as failure:
             refuse_storage(self.layout, failure, self.home)
             raise StoreError(
@@ -258,8 +269,23 @@ class Store:
             except duckdb.Error as failure:
                 refuse_read(self.layout, failure, self.home)
         return guarded_catalog(
-            self.layout, self.receipts, connection, path, definitions, folder=self.home
+            self.layout,
+            self.receipts,
+            connection,
+            path,
+            definitions,
+            self._listing(self.home),
+            folder=self.home,
         )
+
+    def _listing(self, folder: Path) -> Listing:
+        """The loads that count now. Raises StoreError, where the disk is full it names `folder`."""
+        import duckdb
+
+        try:
+            return self.receipts.listing()
+        except duckdb.Error as failure:
+            refuse_read(self.layout, failure, folder)
 
     @contextlib.contextmanager
     def frozen(
@@ -283,6 +309,7 @@ class Store:
 
         self.require()
         self._seed(*tables().values())
+        copied = [name for name, row in tables().items() if "snapshot" in row.key]
         folder = path.parent.parent
         try:
             # As in `catalog`: definitions are checked against empty tables, which is much faster.
@@ -292,30 +319,49 @@ class Store:
             refuse_read(self.layout, failure, folder)
         try:
             with interruptible():
-                self._fill_copy(connection, complete, parameters)
+
+                def fill() -> Listing:
+                    listing = self.receipts.listing()
+                    self.receipts.require_whole(listing, copied)
+                    self._fill_copy(connection, listing, complete, parameters)
+                    return listing
+
+                listing = read_statement(fill, lambda: True)
         except duckdb.Error as failure:
             connection.close()
             refuse_read(self.layout, failure, folder)
-        copied = [name for name, row in tables().items() if "snapshot" in row.key]
         with guarded_catalog(
-            self.layout, self.receipts, connection, path, definitions, folder=folder, copied=copied
+            self.layout,
+            self.receipts,
+            connection,
+            path,
+            definitions,
+            listing,
+            folder=folder,
+            copied=copied,
         ) as catalog:
             yield catalog
 
     def _fill_copy(
         self,
         connection: duckdb.DuckDBPyConnection,
+        listing: Listing,
         complete: Sequence[str],
         parameters: Sequence[str],
     ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("BEGIN")
-        for name, row in tables().items():
-            if "snapshot" not in row.key:
-                text = table_query(self.layout, row)
-                connection.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
-                continue
-            snapshots = [*complete, *parameters] if "account" not in row.key else [*complete]
-            connection.execute(f"DROP VIEW {name}")
-            connection.execute(snapshot_copy(self.layout, row, snapshots))
+        try:
+            for name, row in tables().items():
+                if "snapshot" not in row.key:
+                    text = table_query(self.layout, row)
+                    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
+                    continue
+                snapshots = [*complete, *parameters] if "account" not in row.key else [*complete]
+                connection.execute(f"DROP VIEW {name}")
+                places = listing.places(name)
+                connection.execute(snapshot_copy(self.layout, row, places, snapshots))
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
         connection.execute("COMMIT")
