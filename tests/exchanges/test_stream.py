@@ -67,29 +67,29 @@ def check_spans(spans: list[Coverage]) -> None:
 
 @pytest.mark.full
 async def test_every_frame_of_a_burst_becomes_a_row(exchange: Loopback, tmp_path: Path) -> None:
-    """A catalog stays open meanwhile."""
+    """The catalog is read meanwhile."""
     from chainwatch.lake import query
 
     async with Collecting(exchange, tmp_path, *LARGE) as running:
         await running.alive()
-        with query.open_catalog(running.store) as catalog:
-            counts = []
+        counts = []
 
-            def count() -> int:
+        def count() -> int:
+            with query.open_catalog(running.store) as catalog:
                 result = catalog.run(
                     "SELECT count(*), count(DISTINCT event) FROM exchange_liquidations"
                 )
-                assert result.rows[0][0] == result.rows[0][1]
-                counts.append(result.rows[0][0])
-                return counts[-1]
+            assert result.rows[0][0] == result.rows[0][1]
+            counts.append(result.rows[0][0])
+            return counts[-1]
 
-            await at_once(exchange, "burst", count=1_000)
-            await at_once(exchange, "burst", count=400, rate=200, start=1_000)
+        await at_once(exchange, "burst", count=1_000)
+        await at_once(exchange, "burst", count=400, rate=200, start=1_000)
 
-            async def complete() -> bool:
-                return await asyncio.to_thread(count) == 1_400 * len(LARGE)
+        async def complete() -> bool:
+            return await asyncio.to_thread(count) == 1_400 * len(LARGE)
 
-            await until(complete)
+        await until(complete)
         assert counts == sorted(counts)
     for channel in LARGE:
         rows = running.liquidations(channel)
