@@ -61,6 +61,12 @@ def walls(
     by_market: Annotated[
         bool, typer.Option("--by-market", help="One wall per market, not their sum.")
     ] = False,
+    own_unit: Annotated[
+        bool,
+        typer.Option(
+            "--own-unit", help="Accounts without a price in USD, in the unit of each market."
+        ),
+    ] = False,
     beta: BetaOption = None,
     market: MarketOption = None,
     as_of: AsOfOption = None,
@@ -68,7 +74,9 @@ def walls(
     output: Output,
 ) -> None:
     """Collateral that liquidates as a factor's price moves."""
-    values = scope(market, as_of) | {"p_factor": factor, "p_split": by_market} | beta_values(beta)
+    values = scope(market, as_of) | {"p_factor": factor} | beta_values(beta)
+    if not own_unit:  # those are of one market each
+        values["p_split"] = by_market
     if up is not None:
         values["p_direction"] = "both" if down is not None else "up"
     reach = set()
@@ -84,7 +92,7 @@ def walls(
         values["p_step_pct"] = share(step, "--step")
     elif step is not None:
         values["p_step_abs"] = positive(step, "--step", "a width such as 1000 or 1%")
-    emit_query("walls", values, output)
+    emit_query("own_unit_walls" if own_unit else "walls", values, output)
 
 
 @app.command(epilog="Example: chainwatch triggers ETH --limit 20")

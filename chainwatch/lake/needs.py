@@ -49,7 +49,8 @@ NEEDS: dict[str, Rule] = {
         after="snapshots",
     ),
     "bins": Rule(
-        "where the markets' prices of the factor differ; there may not be too many bins",
+        "where the markets' prices of the factor differ; there may not be too many bins; without "
+        "split each market has its own",
         {
             "reach": "DOUBLE",
             "step": "DOUBLE",
@@ -57,7 +58,7 @@ NEEDS: dict[str, Rule] = {
             "direction": "TEXT",
             "split": "BOOLEAN",
         },
-        least=5,
+        least=4,
         after="factors",
     ),
     "excluded_accounts": Rule(

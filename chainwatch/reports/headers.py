@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -60,6 +61,31 @@ def no_sum_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 _MISSING = {"all": "no sum", "part": "some sums only"}
+_UNPRICED = "no price in USD"  # a reason of the query unvalued
+
+
+def unpriced_accounts(left_out: Sequence[Mapping[str, Any]]) -> int:
+    """How many accounts sums leave out as there is no price in USD."""
+    return sum(row["accounts"] for row in left_out if row["reason"] == _UNPRICED)
+
+
+def own_unit_command(factor: str) -> str:
+    """The command that shows the walls of such accounts."""
+    return f"chainwatch walls {shlex.quote(factor)} --own-unit"
+
+
+def own_unit_line(accounts: int, command: str) -> str:
+    """That accounts without a price in USD have walls in the unit of their market."""
+    have = "account has" if accounts == 1 else "accounts have"
+    return (
+        f"{accounts:,} {have} {_UNPRICED}: `{command}` shows what is at risk in the unit of the "
+        "market"
+    )
+
+
+def relative_bins_line(factor: str) -> str:
+    """What bins are of where no market has a price of the factor."""
+    return f"no market has a price of {factor}: bins are of x, its price over the price now"
 
 
 def known_lines(known_at: object) -> list[str]:

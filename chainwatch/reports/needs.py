@@ -186,15 +186,27 @@ def _bins(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Head
     parameters = call.parameters("bins")
     bound = query.bind(catalog, call.query.params, call.values)
     bins: dict[str, Any] = {role: bound[name] for role, name in parameters.items()}
-    validation.require_bins(bins, parameters, axes)
     factor = str(call.moving["p_factor"])
+    if "split" not in parameters:
+        bins["split"] = True
+        if not axes:
+            validation.require_relative_bins(bins, parameters, factor)
+            return Heading([headers.relative_bins_line(factor)])
+    validation.require_bins(bins, parameters, axes)
     return Heading(headers.axis_lines(axes, factor, split=bool(bins["split"])))
 
 
 def _excluded_accounts(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Heading:
     moving = call.moving if call.declares("factors") else {}
     left_out = headers.excluded_accounts(catalog, call.snapshots, moving)
-    return Heading(headers.no_sum_lines(left_out), {"excluded_accounts": left_out})
+    lines = headers.no_sum_lines(left_out)
+    meta: dict[str, Any] = {"excluded_accounts": left_out}
+    if call.parameters("bins").get("split") and (accounts := headers.unpriced_accounts(left_out)):
+        # A wall in USD: what it leaves out has one in the unit of its market.
+        shown_by = headers.own_unit_command(str(moving["p_factor"]))
+        lines.append(headers.own_unit_line(accounts, shown_by))
+        meta["own_unit_walls"] = {"accounts": accounts, "command": shown_by}
+    return Heading(lines, meta)
 
 
 def _statements(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Heading:

@@ -48,6 +48,21 @@ def require_bins(
                 )
 
 
+def require_relative_bins(
+    bins: Mapping[str, Any], parameters: Mapping[str, str], factor: str
+) -> None:
+    """The same for bins of x, the price over the price now: no market has a price of the factor.
+
+    UsageError also for a step in units of the price.
+    """
+    if bins["step"] is not None:
+        raise UsageError(
+            f"{parameters['step']} is a width in units of the price, and no market has a price of "
+            f"{factor}: give {parameters['step_share']}, or neither"
+        )
+    require_bins(bins, parameters, [{"market": "", "price": 1.0}])
+
+
 def _round_up(value: float) -> str:
     """A number rounded up to three digits."""
     digit = 10.0 ** (math.floor(math.log10(value)) - 2)

@@ -182,8 +182,10 @@ def in_ether(made: Book) -> list[Row]:
     """The book as of a market in ETH whose price in USD is not known."""
     unknown = {"collateral_usd": None, "debt_usd": None}
     accounts = [msgspec.structs.replace(a, **unknown) for a in made.accounts]
+    legs = [msgspec.structs.replace(leg, usd=None) for leg in made.legs]
     head = made.head(quote="ETH", quote_usd=None)
-    return [*(r for r in made.rows() if not isinstance(r, Account | Snapshot)), *accounts, head]
+    rest = [r for r in made.rows() if not isinstance(r, Account | Leg | Snapshot)]
+    return [*rest, *accounts, *legs, head]
 
 
 def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store) -> None:
@@ -785,6 +787,7 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "moves": {"p_factor": "MARKET", "p_betas": "btc=1.5"},
     "excluded_accounts": {"p_market": "eth,m"},
     "unvalued": {"p_market": "eth,m"},
+    "own_unit_walls": {"p_market": "eth,m"},
     "mart_parameter_changes": {"p_since": FIRST_BLOCK_TIME + timedelta(seconds=12 * 350)},
 }
 MOVES_WITH_THE_CLOCK = {"age_seconds"}

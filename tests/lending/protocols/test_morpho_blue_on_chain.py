@@ -503,6 +503,39 @@ def test_values_are_in_usd_by_the_oracle_or_the_market_table(
     }
 
 
+@pytest.mark.full
+def test_walls_without_usd_are_in_units_of_the_loan_token(
+    market: MorphoMarket, lake: Lakes
+) -> None:
+    """Loans of WETH and WBTC, and no feed in USD for either: a wall each, in whole tokens."""
+    chain, feeds = market.chain, market.feeds
+    over = own_artifact("TestQuotientFeed")
+    feeds["over"] = chain.deploy(over, feeds["WETH"], feeds["WBTC"], 8, "ETH / BTC")
+    lltv = 86 * WAD // 100
+    market.list("eth-btc", "WBTC", "WETH", lltv, ("over", "", "", ""))
+    open_position(market, "steth", USER, 2 * WAD, WAD)
+    open_position(market, "eth-btc", OTHER, 30 * WAD, 7 * 10**7)
+    open_position(market, "weth", THIRD, WAD, 10**9)
+    watched = lake(market, quote_feed=feeds["USDC"])
+    watched.collect()
+    rows = [
+        row
+        for factor in {f.factor for f in watched.store.rows(Factor) if f.kind != "fixed"}
+        for row in ask(watched.store, "own_unit_walls", factor=factor, direction="both", range=0.9)
+        if row["accounts"]
+    ]
+    debts = {"WETH": ("steth", 1.0), "WBTC": ("eth-btc", 0.7)}
+    assert {row["unit"] for row in rows} == debts.keys()
+    for row in rows:
+        pair, debt = market.pairs[debts[row["unit"]][0]], debts[row["unit"]][1]
+        assert (row["asset"], row["accounts"]) == (pair.loan, 1)
+        assert row["debt_at_risk"] == pytest.approx(debt, rel=1e-6)
+        # At its trigger an account's collateral times the threshold is its debt.
+        threshold = pair.params[4] / WAD
+        assert row["collateral_at_risk"] * threshold == pytest.approx(debt, rel=1e-6)
+    assert "2 accounts have no price in USD" in watched.cli("walls", "ETH").stdout
+
+
 def test_what_an_oracle_adds_to_its_feeds_is_measured(market: MorphoMarket, lake: Lakes) -> None:
     """An oracle whose price is not what its feeds give follows each as far as it is measured."""
     open_position(market, "weth", USER, WAD, 10**9)
