@@ -57,8 +57,6 @@ WITH reached AS (
   LEFT JOIN loan AS l ON l.snapshot = h.snapshot AND l.account = h.account AND l.position = h.position
   LEFT JOIN reserves AS token ON token.snapshot = l.snapshot AND token.asset = l.asset
   LEFT JOIN reserves AS base ON base.snapshot = s.snapshot AND base.asset = s.quote
-), groups AS (
-  SELECT DISTINCT market, unit, asset FROM counted
 ), axis AS (
   -- The bins of walls; without a price of the factor they are of x, which is 1 now.
   SELECT market, axis_market, axis_price, spot, pct,
@@ -76,7 +74,7 @@ WITH reached AS (
         SELECT market, CASE WHEN price > 0e0 THEN axis_market END AS axis_market,
                CASE WHEN price > 0e0 THEN price END AS axis_price, CASE WHEN price > 0e0 THEN price ELSE 1e0 END AS spot
         FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
-        WHERE market IN (SELECT market FROM groups)
+        WHERE market <> 'all'
       ) AS own_price
     ) AS sized_price
   ) AS scaled_price
@@ -132,6 +130,8 @@ WITH reached AS (
          count(*) AS accounts, sum(p.collateral) AS collateral, sum(p.debt) AS debt
   FROM placed AS p LEFT JOIN far AS f ON f.market = p.market AND f.kind = p.kind
   GROUP BY p.market, p.unit, p.asset, p.kind, least(p.place, coalesce(f.place, 0) + 1)
+), groups AS (
+  SELECT DISTINCT market, unit, asset FROM folded
 ), bin AS (
   SELECT market, kind, place, price_near, price_far FROM edge
   UNION ALL
