@@ -22,6 +22,7 @@ NAMES = (
         "exact",
         "street",
         "nights",
+        "history",
     ),
 )
 

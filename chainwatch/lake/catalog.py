@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from chainwatch.errors import UsageError
 from chainwatch.lake.engine import Result, interruptible
 from chainwatch.lake.segments import flush_file, one_line, quoted
@@ -21,13 +23,20 @@ T = TypeVar("T")
 READ_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """Snapshots: each market's newest one up to a time, as `snapshots_at` selects them."""
+
+    p_market: object
+    p_as_of: object
+
+
 class Catalog:
     """A read-only connection to the views and macros.
 
     `refuse` raises StoreError for failures of storage, and `require` for a statement that reads
-    tables of which segments are lost, or have other rows than were stored. `bind` gives a
-    statement its tables before it runs, and `renew` lists their files anew where some of them were
-    removed; False where no file of theirs is gone. One
+    tables of which segments are lost. `bind` gives a statement its tables before it runs, or
+    raises StoreError where a segment has other rows than were stored, and `renew` lists their
+    files anew where some of them were removed; False where no file of theirs is gone. One
     thread reads, in the order of the segments' names: threads add floating-point numbers in any
     order, and the same question to the same lake has the same bytes as its answer.
     """
@@ -38,7 +47,7 @@ class Catalog:
         path: Path,
         refuse: Callable[[Exception], None] = lambda failure: None,
         require: Callable[[str], None] = lambda text: None,
-        bind: Callable[[str], None] = lambda text: None,
+        bind: Callable[[str, Choice | frozenset[str] | None], None] = lambda text, choice: None,
         renew: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection = connection
@@ -57,11 +66,13 @@ class Catalog:
         parameters: Mapping[str, object] | None = None,
         *,
         inner: str = "",
+        choice: Choice | frozenset[str] | None = None,
     ) -> Result:
         """Run one SELECT; UsageError carries the engine's own message in one line.
 
-        `inner` is SQL that the parameters bring. Raises StoreError where a segment cannot be read
-        or is lost, or the disk is full.
+        `inner` is SQL that the parameters bring; with a `choice`, or ids, the statement reads rows
+        of these snapshots only. Raises StoreError where a segment cannot be read, is lost or has
+        other rows than were stored, or the disk is full.
         """
         import duckdb
 
@@ -69,7 +80,7 @@ class Catalog:
         self.require(named)
 
         def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
-            self._bind(named)
+            self._bind(named, choice)
             cursor = self._connection.execute(text, dict(parameters) if parameters else None)
             return cursor.description or [], cursor.fetchall()
 

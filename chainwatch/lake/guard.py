@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from chainwatch.errors import UsageError
-from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.catalog import Catalog, Choice
 from chainwatch.lake.faults import refuse_read, refuse_storage
 from chainwatch.lake.layout import Layout
 from chainwatch.lake.receipts import Listing, Receipts
 from chainwatch.lake.relations import bound_query
 from chainwatch.lake.segments import one_line
-from chainwatch.tables.registry import tables
+from chainwatch.tables.registry import snapshot_tables, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,14 +49,15 @@ def guarded_catalog(
         refuse_storage(layout, failure, folder)
 
     try:
-        tables_read.check(copied)
+        tables_read.require_whole(copied)
+        tables_read.require_counts(place for name in copied for place in listing.expected(name))
     except duckdb.Error as failure:
         refuse_read(layout, failure, folder)
     tables_read.copied.update(copied)
 
     def require(text: str) -> None:
         try:
-            tables_read.check(tables_read.named(text))
+            tables_read.require_whole(tables_read.named(text))
         except duckdb.Error as failure:
             refuse(failure)
             raise UsageError(one_line(str(failure))) from None
@@ -81,48 +84,82 @@ class BoundTables:
         self._connection = connection
         self._find_tables = find_tables
         self._listing = listing
-        self._checked: set[str] = set()
+        self._looked_for: set[str] = set()
+        self._counted: set[str] = set()
         self._bound: dict[str, Sequence[str]] = {}
+        self._opening: Sequence[str] = ()
+        self._limited: set[str] = set()  # bound for a choice
+        self._chosen: dict[Choice, frozenset[str]] = {}
         self.copied: set[str] = set()
 
     def named(self, text: str) -> set[str]:
         """The tables that a statement may read from the lake."""
         return self._find_tables(text) - self.copied
 
-    def check(self, names: Collection[str]) -> None:
-        """Raise StoreError where a table has lost a segment, or one has other rows than were
-        stored. Each table is looked at once per listing. Raises duckdb.Error, too."""
-        new = set(names) - self._checked
+    def require_whole(self, names: Collection[str]) -> None:
+        """Raise StoreError where a table has lost a segment; each is looked at once per listing."""
+        new = set(names) - self._looked_for
         self._receipts.require_whole(self._listing, new)
-        places = {
+        self._looked_for |= new
+
+    def require_counts(self, places: Iterable[str]) -> None:
+        """Raise StoreError where a segment has other rows than were stored; each is counted once
+        per listing. Raises duckdb.Error, too."""
+        new = set(places) - self._counted
+        expected = {
             place: rows
-            for name in sorted(new)
-            for place, rows in self._listing.expected(name).items()
+            for place in sorted(new)
+            if (rows := self._listing.expected(place.partition("/")[0]).get(place)) is not None
         }
-        self._receipts.require_counts(self._connection, places)
-        self._checked |= new
+        self._receipts.require_counts(self._connection, expected)
+        self._counted |= new
 
-    def bind(self, text: str) -> None:
-        """Make the views of the tables that a statement may read. Raises duckdb.Error.
+    def bind(self, text: str, choice: Choice | frozenset[str] | None = None) -> None:
+        """Make the views of the tables that a statement may read. Raises duckdb.Error, StoreError.
 
-        A temporary view stands before the one of the same name in the catalog, in macros too. A
+        With a `choice` those of what belongs to a snapshot are over the segments of these alone. A
+        temporary view stands before the one of the same name in the catalog, in macros too. A
         statement that looks at what the catalog holds finds nothing else in it.
         """
         if _INSPECTS.search(text.lower()):
-            for name in list(self._bound):
-                self._connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
-                del self._bound[name]
+            self._unbind(list(self._bound))
             return
-        for name in sorted(self.named(text) - self._bound.keys()):
+        names = self.named(text)
+        # Whatever else a statement may read by words that do not stand in it, it reads all of it.
+        self._unbind(self._limited - names)
+        snapshots = None
+        if choice is not None and names & snapshot_tables():
+            snapshots = self._choose(choice) if isinstance(choice, Choice) else choice
+        for name in sorted(names):
             row = tables()[name]
-            if row.stated_by:
+            places = self._listing.places(name, snapshots)
+            if row.stated_by or self._bound.get(name) == places:
                 continue
-            places = self._listing.places(name)
-            # Before the view: where one of its files is gone, the listing is too old.
-            self._bound[name] = places
+            self._opening = places
+            self.require_counts(places)
             self._connection.execute(
                 f"CREATE OR REPLACE TEMP VIEW {name} AS {bound_query(self._layout, row, places)}"
             )
+            self._bound[name] = places
+            if snapshots is None:
+                self._limited.discard(name)
+            else:
+                self._limited.add(name)
+
+    def _unbind(self, names: Iterable[str]) -> None:
+        """Leave these tables to the views of the catalog."""
+        for name in list(names):
+            self._connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+            self._bound.pop(name, None)
+            self._limited.discard(name)
+
+    def _choose(self, choice: Choice) -> frozenset[str]:
+        """The ids of the snapshots, among all of the listing."""
+        if choice not in self._chosen:
+            self.bind(_CHOOSE)
+            lines = self._connection.execute(_CHOOSE, msgspec.structs.asdict(choice)).fetchall()
+            self._chosen[choice] = frozenset(snapshot for (snapshot,) in lines)
+        return self._chosen[choice]
 
     def renew(self) -> bool:
         """List the loads and their segments anew where one is gone; False where all are there.
@@ -130,15 +167,26 @@ class BoundTables:
         Raises StoreError where a segment of a table that was read is lost.
         """
         lake = self._layout.lake
-        if all((lake / place).exists() for places in self._bound.values() for place in places):
+        opened = [*self._bound.values(), self._opening]
+        if all((lake / place).exists() for places in opened for place in places):
             return False
+        self._opening = ()
         self._listing = self._receipts.listing()
-        checked, self._checked = self._checked, set()
-        self._bound.clear()
-        self.check(checked)
+        names, self._looked_for = self._looked_for, set()
+        self._counted.clear()
+        self._unbind(list(self._bound))
+        self._chosen.clear()
+        self.require_whole(names - self.copied)
         return True
 
 
+# Of snapshots of one block and time any may be selected: all of them are.
+_CHOOSE = """
+SELECT DISTINCT s.snapshot
+FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS c
+JOIN snapshots AS s ON s.market = c.market AND s.block_number = c.block_number
+  AND s.block_time IS NOT DISTINCT FROM c.block_time AND s.read_at IS NOT DISTINCT FROM c.read_at
+"""
 # A statement with one of these words looks at the catalog itself.
 _INSPECTS = re.compile(r"\b(?:duckdb_\w+|information_schema|pg_\w+|sqlite_\w+|pragma_\w+|show)\b")
 # What may be a call of a macro: of the signs before its bracket, those that begin a comment too.

@@ -22,7 +22,7 @@ from chainwatch.lake.receipts import StoredLoad
 from chainwatch.lake.segments import flush_file, quoted, write_segment
 from chainwatch.lake.store import Store
 from chainwatch.tables.log import Load
-from chainwatch.tables.registry import tables
+from chainwatch.tables.registry import snapshot_tables
 
 # So many loads of a size become one of the next size.
 MERGE_FANOUT = 8
@@ -110,7 +110,7 @@ class Merger:
         """
         if not self._hold():
             raise StoreBusy(f"another process merges the loads in {self._store.home}")
-        own = {name for name, row in tables().items() if "snapshot" in row.key and not row.repeats}
+        own = snapshot_tables()
         replaced = self._replaced_by_waiting()
         written = 0
         try:
@@ -250,6 +250,7 @@ class Merger:
         }
         # Named by the time of its oldest, so that of rows of equal key the same one stays first.
         merged = f"{group[0].id.split('-')[0]}-{secrets.token_hex(4)}{_MERGED}"
+        ids: set[str] = set()
         with publishing(self._layout) as publication, connect() as engine:
             for table in counts:
                 parts = {
@@ -271,12 +272,25 @@ class Merger:
                         "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)",
                         {"path": str(draft)},
                     ).fetchall()[0][0]
+                if table in snapshot_tables():
+                    lines = engine.execute(
+                        "SELECT DISTINCT snapshot "
+                        "FROM read_parquet($path, hive_partitioning = false)",
+                        {"path": str(draft)},
+                    ).fetchall()
+                    ids |= {snapshot for (snapshot,) in lines}
                 flush_file(draft)
-        receipt = self._merged_receipt(group, day, counts, exact=bool(gone))
+        receipt = self._merged_receipt(group, day, counts, sorted(ids), exact=bool(gone))
         self._waiting.append(_Unannounced(StoredLoad(merged, receipt, day), time.monotonic()))
 
     def _merged_receipt(
-        self, group: Sequence[StoredLoad], day: str, counts: Mapping[str, int], *, exact: bool
+        self,
+        group: Sequence[StoredLoad],
+        day: str,
+        counts: Mapping[str, int],
+        ids: Sequence[str],
+        *,
+        exact: bool,
     ) -> Load:
         """The row in `loads` of a merged load; `exact`: `rows` is the sum of `counts`."""
         receipts = [load.receipt for load in group]
@@ -300,6 +314,7 @@ class Merger:
             ).cursor,
             merged=sum(r.merged or 1 for r in receipts),
             replaces=" ".join([*(load.id for load in group), *older]),
+            snapshot_ids=json.dumps(ids),
         )
 
 

@@ -46,6 +46,7 @@ import msgspec
 from chainwatch import numbers
 from chainwatch.errors import UsageError
 from chainwatch.lake import needs
+from chainwatch.lake.catalog import Choice
 from chainwatch.lake.engine import Result
 from chainwatch.lake.header import Param, Passed, read_column, read_param, read_passed
 from chainwatch.lake.needs import Need
@@ -287,6 +288,40 @@ def definitions() -> tuple[str, ...]:
     return tuple(statements)
 
 
+# Queries that read rows of those snapshots only that `snapshots_at` selects with the query's own
+# p_market and p_as_of. Which they are follows from their texts: tests/lake/snapshot_reads.py.
+BY_CHOICE = frozenset(
+    {
+        "accounts",
+        "at_risk_near_price",
+        "axes",
+        "break_levels",
+        "break_steps",
+        "excluded_accounts",
+        "factor_graph",
+        "factors_at",
+        "forced_sales",
+        "health",
+        "landing_by_depth",
+        "landing_by_round",
+        "landing_prices",
+        "liquidation_distance",
+        "mart_health",
+        "moves",
+        "nearest",
+        "positions",
+        "price_level",
+        "provenance",
+        "sales_to_price",
+        "snapshots_at",
+        "triggers",
+        "unvalued",
+        "verification",
+        "walls",
+    }
+)
+
+
 def open_catalog(store: Store) -> Catalog:
     """The catalog with every query as a macro."""
     return store.catalog(definitions())
@@ -305,7 +340,14 @@ def run(catalog: Catalog, query: Query, values: Mapping[str, object] | None = No
             f"{', '.join(p.name for p in query.params) or 'none'}"
         )
     bound = bind(catalog, query.params, values)
-    return catalog.run(query.body, bound)
+    return catalog.run(query.body, bound, choice=_choice(query, bound))
+
+
+def _choice(query: Query, bound: Mapping[str, object]) -> Choice | None:
+    """The snapshots of which alone a query reads rows, with these parameters."""
+    if query.name not in BY_CHOICE or load_all()[query.name].text != query.text:
+        return None
+    return Choice(bound["p_market"], bound["p_as_of"])
 
 
 _READERS: dict[str, Callable[[str], object]] = {

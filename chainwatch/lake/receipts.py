@@ -17,6 +17,7 @@ from chainwatch.lake.layout import SEED_DAY, SUFFIX, Layout, segment_place
 from chainwatch.lake.relations import table_query
 from chainwatch.tables.base import columns
 from chainwatch.tables.log import Load
+from chainwatch.tables.registry import snapshot_tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,21 +43,36 @@ class Listing:
         layout: Layout,
         receipts: Mapping[str, str],
         expected: Mapping[str, Mapping[str, int]],
+        snapshots: Mapping[str, frozenset[str] | None],
     ) -> None:
-        """`receipts`: the place of each load's own row; `expected`: rows by place, by table."""
+        """`receipts`: the place of each load's own row; `expected`: rows by place, by table;
+        `snapshots`: those of which a load holds rows, None where it does not say."""
         self._layout = layout
         self._receipts = receipts
         self._expected = expected
+        self._snapshots = snapshots
         self._segments: dict[str, tuple[list[str], set[str]]] = {}
 
     def expected(self, table: str) -> Mapping[str, int]:
         """The rows of each segment of a table, as the loads say."""
         return self._expected.get(table, {})
 
-    def places(self, table: str) -> Sequence[str]:
+    def places(self, table: str, snapshots: Collection[str] | None = None) -> Sequence[str]:
         """The segments of a table that count, the empty ones of all its shapes first, in the order
-        in which the engine lists files. Those that are missing are among them."""
-        return self._list(table)[0]
+        in which the engine lists files. Those that are missing are among them.
+
+        With `snapshots` those that may hold rows of one of these, where rows of the table belong to
+        a snapshot.
+        """
+        places = self._list(table)[0]
+        if snapshots is None or table not in snapshot_tables():
+            return places
+        wanted = frozenset(snapshots)
+        return [place for place in places if self._may_hold(_load_of(place), wanted)]
+
+    def _may_hold(self, load: str, wanted: frozenset[str]) -> bool:
+        held = self._snapshots.get(load)
+        return held is None or not held.isdisjoint(wanted)
 
     def missing(self, table: str) -> set[str]:
         """The segments that a load stored and that were not there when they were listed."""
@@ -114,16 +130,18 @@ class Receipts:
     def listing(self) -> Listing:
         """The loads that count now. Raises StoreError where a receipt does not say its rows."""
         stored = table_query(self._layout, Load)
-        text = f"SELECT load, day::VARCHAR, tables FROM ({stored}) ORDER BY load"
+        text = f"SELECT load, day::VARCHAR, tables, snapshot_ids FROM ({stored}) ORDER BY load"
         with connect() as engine:
             lines = read_statement(lambda: engine.execute(text).fetchall())
         expected: dict[str, dict[str, int]] = {}
         places = {}
-        for load, day, counts in lines:
+        snapshots = {}
+        for load, day, counts, ids in lines:
             places[load] = segment_place(Load.table, day, load)
+            snapshots[load] = _read_ids(ids)
             for table, rows in self.counts(load, day, counts).items():
                 expected.setdefault(table, {})[segment_place(table, day, load)] = rows
-        return Listing(self._layout, places, expected)
+        return Listing(self._layout, places, expected, snapshots)
 
     def lost_segments(self, listing: Listing, table: str) -> list[tuple[Path, int]]:
         """Segments of a table that are not there though a load stored them, with their rows."""
@@ -213,4 +231,12 @@ def _listed_segments(lake: Path, table: str) -> Iterator[str]:
                     yield f"{table}/{folder.name}/{entry.name}"
 
 
+def _read_ids(text: str | None) -> frozenset[str] | None:
+    try:
+        return None if text is None else _IDS.decode(text)
+    except msgspec.MsgspecError:
+        return None
+
+
+_IDS = msgspec.json.Decoder(frozenset[str])
 _COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])

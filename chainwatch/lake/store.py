@@ -34,7 +34,7 @@ from chainwatch.lake.relations import (
 from chainwatch.lake.segments import one_line, read_back, write_segment
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.log import Load
-from chainwatch.tables.registry import tables
+from chainwatch.tables.registry import snapshot_tables, tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,6 +111,7 @@ class Store:
             tables=json.dumps({t.table: len(r) for t, r in by_table.items()}),
             rows=len(rows),
             cursor=None if cursor is None else msgspec.json.encode(cursor).decode(),
+            snapshot_ids=json.dumps(_snapshot_ids(by_table)),
         )
         by_table[Load] = [receipt]  # last: with it the load counts
         with publishing(self.layout) as publication, connect() as engine:
@@ -359,9 +360,22 @@ class Store:
                     continue
                 snapshots = [*complete, *parameters] if "account" not in row.key else [*complete]
                 connection.execute(f"DROP VIEW {name}")
-                places = listing.places(name)
+                places = listing.places(name, snapshots)
                 connection.execute(snapshot_copy(self.layout, row, places, snapshots))
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def _snapshot_ids(by_table: Mapping[type[Row], Sequence[Row]]) -> list[str]:
+    """The snapshots to which any of these rows belong."""
+    own = snapshot_tables()
+    return sorted(
+        {
+            row.snapshot  # type: ignore[attr-defined]
+            for table, rows in by_table.items()
+            if table.table in own
+            for row in rows
+        }
+    )

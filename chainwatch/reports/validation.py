@@ -74,10 +74,12 @@ def require_accounts(catalog: Catalog, provenance: Result) -> None:
 
     `provenance`: rows of the query of that name.
     """
+    ids = snapshots(provenance)
     result = catalog.run(
         "SELECT snapshot, count(*) FROM account_health "
         "WHERE list_contains($snapshots, snapshot) GROUP BY snapshot",
-        {"snapshots": snapshots(provenance)},
+        {"snapshots": ids},
+        choice=frozenset(ids),
     )
     stored: dict[str, int] = dict(result.rows)
     for m in provenance.dicts():

@@ -24,6 +24,9 @@ class Load(Row, frozen=True, kw_only=True):
     replaces: Annotated[
         str | None, "loads that this one replaces, separated by spaces: their rows are hidden"
     ] = None
+    snapshot_ids: Annotated[
+        str | None, "JSON array: snapshots of which the batch holds rows; null: not listed"
+    ] = None
 
 
 class Reject(Row, frozen=True, kw_only=True):

@@ -8,6 +8,13 @@ from chainwatch.tables.base import Row
 MODULES = (log, chain, lending, exchange, disclosure)
 
 
+def snapshot_tables() -> frozenset[str]:
+    """The tables whose rows belong to one snapshot each, and are written once."""
+    return frozenset(
+        name for name, row in tables().items() if "snapshot" in row.key and not row.repeats
+    )
+
+
 def tables() -> dict[str, type[Row]]:
     """All tables by name."""
     return {
