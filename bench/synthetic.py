@@ -9,13 +9,42 @@ from pathlib import Path
 from chainwatch.lake.store import Store
 from chainwatch.tables import base
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
+from chainwatch.tables.lending import (
+    Account,
+    AccountSlots,
+    Factor,
+    Leg,
+    Reserve,
+    SlotTerm,
+    Snapshot,
+)
 from chainwatch.tables.log import Load
 
 ASSETS = 40
 SNAPSHOT = "synthetic:1:00000000:20260101T000000000000Z"
 
 _COMMON = f"'{SNAPSHOT}' AS snapshot, 'synthetic' AS market"
+
+
+def _slots() -> str:
+    filled = ("collateral1", "collateral2", "debt1", "debt2")
+    figures = [f"{s}_{name}" for s in filled for name in ("term_id", "worth", "amount")]
+    empty = [
+        f"0 AS {s}_{name}"
+        for s in ("collateral3", "collateral4")
+        for name in ("term_id", "worth", "amount")
+    ]
+    return ", ".join([*figures, *empty])
+
+
+def _sorted_pair(side: str, first: str, first_usd: str, second: str, second_usd: str) -> str:
+    """Columns of two slots, the larger balance first; the first one always is."""
+    price = "CASE WHEN ({0}) % 4 = 0 THEN 90000e0 WHEN ({0}) % 4 = 1 THEN 3000e0 ELSE 1e0 END"
+    return ", ".join(
+        f"({asset}) + 1 AS {side}{n}_term_id, {usd} AS {side}{n}_worth, "
+        f"{usd} / {price.format(asset)} AS {side}{n}_amount"
+        for n, asset, usd in ((1, first, first_usd), (2, second, second_usd))
+    )
 
 
 def build(home: Path, accounts: int) -> Store:
@@ -77,12 +106,42 @@ def build(home: Path, accounts: int) -> Store:
                 sum(usd * (side = 'collateral')::INT) AS collateral_usd,
                 sum(usd * (side = 'debt')::INT) AS debt_usd,
                 sum(usd * lt / 1e4) / sum(usd * (side = 'debt')::INT) AS hf, count(*) AS legs,
-                1 AS read_block FROM leg GROUP BY account ORDER BY account""",
+                1 AS read_block, true AS in_slots FROM leg GROUP BY account ORDER BY account""",
             Leg: f"""SELECT {_COMMON}, account, '' AS position, asset, side,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS scaled,
                 CAST(usd / price * 1e18 AS DECIMAL(38,0)) AS raw,
                 CAST(usd * 1e8 AS DECIMAL(38,0)) AS value, usd / price AS amount, usd,
-                lt AS lt_bps, bonus AS bonus_bps FROM leg ORDER BY account, side, asset""",
+                lt AS lt_bps, bonus AS bonus_bps, false AS category_priced, true AS in_slots
+                FROM leg ORDER BY account, side, asset""",
+            SlotTerm: f"""SELECT {_COMMON}, id + 1 + {ASSETS} * is_debt AS term_id, asset,
+                CASE is_debt WHEN 1 THEN 'debt' ELSE 'collateral' END AS side,
+                lt * (1 - is_debt) AS lt_bps, bonus * (1 - is_debt) AS bonus_bps, false AS category_priced
+                FROM asset CROSS JOIN (VALUES (0), (1)) AS s(is_debt)""",
+            AccountSlots: f"""SELECT {
+                _COMMON
+            }, account, '' AS position, true AS in_usd, collateral1_lt <> collateral2_lt AS has_several_lts,
+                NULL AS liquidatable, false AS is_below_one, NULL AS blocked_reason,
+                {
+                _slots()
+            } FROM (SELECT p.account, 0.8 AS collateral1_lt, CASE WHEN p.r < 0.5 THEN 0.78 ELSE 0.8 END AS collateral2_lt,
+                  {
+                _sorted_pair(
+                    "c",
+                    "p.volatile + 4 * p.pick",
+                    "p.debt * p.hf * 0.7 / 0.8",
+                    "4 * ((p.pick + 3) % 10) + CASE WHEN p.r < 0.5 THEN 2 ELSE 1 - p.volatile END",
+                    "p.debt * p.hf * 0.3 / 0.78",
+                )
+            },
+                  4 * p.pick + 3 + {
+                ASSETS
+            } + 1 AS debt1_term_id, p.debt AS debt1_worth, p.debt AS debt1_amount,
+                  CASE WHEN p.r < 0.1 THEN 4 * p.pick + 2 + {
+                ASSETS
+            } + 1 ELSE 0 END AS debt2_term_id,
+                  CASE WHEN p.r < 0.1 THEN p.debt * 0.1 ELSE 0 END AS debt2_worth,
+                  CASE WHEN p.r < 0.1 THEN p.debt * 0.1 ELSE 0 END AS debt2_amount
+                  FROM person AS p) AS filled ORDER BY account""",
             Snapshot: f"""SELECT {_COMMON}, 'aave-v3' AS protocol, 'imported' AS provenance,
                 1 AS chain_id, 1 AS block_number, '0x00' AS block_hash,
                 TIMESTAMPTZ '2026-01-01 00:00:00Z' AS block_time,

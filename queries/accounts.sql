@@ -22,12 +22,30 @@
 -- show: due_usd<>liquidatable_now_usd=due_USD liquidatable_now_usd<>due_usd=now_USD blocked_reason=blocked
 WITH newest AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
-), biggest AS (
-  SELECT l.snapshot, l.account, l.position,
-         max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END) AS top_collateral,
-         max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END) AS top_debt
+), riskiest AS (
+  SELECT a.snapshot, a.market, a.account, a.position, a.status, a.hf, a.collateral_usd, a.debt_usd, a.class, a.emode,
+         a.hf_wad, a.blocked_reason, a.block_number, a.read_block
   FROM newest AS s
-  JOIN legs AS l ON l.snapshot = s.snapshot
+  JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
+  WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
+  ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account, a.position
+  LIMIT $p_limit
+), biggest AS (
+  -- The first slot of a side holds the largest balance; accounts without slots have legs only.
+  SELECT a.snapshot, a.account, a.position, c.symbol AS top_collateral, d.symbol AS top_debt
+  FROM riskiest AS a
+  JOIN account_slots AS l ON l.snapshot = a.snapshot AND l.account = a.account AND l.position = a.position
+  LEFT JOIN slot_terms AS ct ON ct.snapshot = l.snapshot AND ct.term_id = l.collateral1_term_id
+  LEFT JOIN slot_terms AS dt ON dt.snapshot = l.snapshot AND dt.term_id = l.debt1_term_id
+  LEFT JOIN reserves AS c ON c.snapshot = ct.snapshot AND c.asset = ct.asset
+  LEFT JOIN reserves AS d ON d.snapshot = dt.snapshot AND d.asset = dt.asset
+  WHERE l.in_usd
+  UNION ALL
+  SELECT l.snapshot, l.account, l.position,
+         max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END),
+         max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END)
+  FROM riskiest AS a
+  JOIN legs AS l ON l.snapshot = a.snapshot AND l.account = a.account AND l.position = a.position AND l.in_slots IS NULL
   JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
   GROUP BY l.snapshot, l.account, l.position
 ), taken AS (
@@ -41,10 +59,7 @@ SELECT a.market, a.account, a.position, a.status, a.hf, a.collateral_usd, a.debt
        CASE WHEN a.hf > 1e0 AND a.class <> 1 THEN 1e0 - 1e0 / a.hf END AS liquidation_drop_share,
        b.top_collateral, b.top_debt, a.emode, a.hf_wad, a.class = 1 AS liquidatable,
        t.due_usd, t.liquidatable_now_usd, coalesce(a.blocked_reason, '') AS blocked_reason, a.block_number, a.read_block
-FROM newest AS s
-JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
+FROM riskiest AS a
 LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account AND b.position = a.position
 LEFT JOIN taken AS t ON t.market = a.market AND t.account = a.account AND t.position = a.position
-WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
 ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account, a.position
-LIMIT $p_limit

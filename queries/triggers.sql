@@ -76,12 +76,135 @@ WITH asset_move AS (
 ), spot AS (
   SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
   FROM asset_move WHERE factor IS NOT NULL GROUP BY snapshot
+), term AS (
+  -- What the terms of a slot's balance make of its worth; 0 is an empty slot. Where the price is not linear in the
+  -- factor, the worth now is all that is known.
+  SELECT snapshot, term_id, CASE WHEN beta IS NULL THEN 1 ELSE 0 END AS unpriced, beta, coalesce(beta, 0e0) AS moving,
+         own_beta, lt, bonus, 1e0 / (1e0 + bonus) AS cover, cap_x, floor_x, step,
+         CASE WHEN beta = 0e0 THEN step ELSE 0e0 END AS still_step, blocked,
+         CASE WHEN blocked THEN 1e0 ELSE 0e0 END AS blocked_part,
+         -- Of balances worth the same, the one with the higher threshold counts as the largest.
+         1e0 + 1e-12 * lt + tie AS rank1, 1e-12 * lt AS rank0
+  FROM (
+    SELECT t.snapshot, t.term_id, t.lt_bps / 10000e0 AS lt, t.bonus_bps / 10000e0 AS bonus,
+           CASE WHEN t.side = 'debt' THEN r.blocked_debt ELSE r.blocked_collateral END IS NOT NULL AS blocked,
+           CASE WHEN t.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
+           CASE WHEN t.category_priced THEN 0e0 ELSE greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_beta,
+           1e-13 * coalesce(m.beta, 0e0) + 1e-14 * coalesce(m.own_beta, 0e0) AS tie,
+           CASE WHEN NOT t.category_priced THEN m.cap_x END AS cap_x,
+           CASE WHEN NOT t.category_priced THEN m.floor_x END AS floor_x,
+           coalesce(m.step, 0e0) AS step
+    FROM newest AS c
+    JOIN slot_terms AS t ON t.snapshot = c.snapshot
+    LEFT JOIN asset_move AS m ON m.snapshot = t.snapshot AND m.asset = t.asset
+    LEFT JOIN reserves AS r ON r.snapshot = t.snapshot AND r.asset = t.asset
+  ) AS of_asset
+  UNION ALL
+  SELECT snapshot, 0, 0, NULL, 0e0, 0e0, 0e0, 0e0, 0e0, NULL, NULL, 0e0, 0e0, false, 0e0, 1e0, -1e0
+  FROM newest
+), slot AS (
+  -- Held h1 to h4, owed o1 and o2. Outer joins keep their order: an engine might multiply the terms first.
+  SELECT s.snapshot, s.account, s.position, s.in_usd, s.has_several_lts, s.liquidatable, s.is_below_one, s.blocked_reason,
+         s.collateral1_worth AS h1, s.collateral1_term_id AS h1_term, s.collateral1_amount AS h1_amount,
+         s.collateral1_worth * h1.moving AS h1_moving, s.collateral1_worth * h1.own_beta AS h1_own,
+         h1.beta AS h1_beta, h1.cap_x AS h1_cap_x, h1.floor_x AS h1_floor_x, h1.step AS h1_step,
+         h1.still_step AS h1_still_step, h1.blocked_part AS h1_blocked_part, h1.rank1 AS h1_rank1,
+         h1.rank0 AS h1_rank0, h1.unpriced AS h1_unpriced, h1.lt AS h1_lt, h1.cover AS h1_cover,
+         s.collateral2_worth AS h2, s.collateral2_term_id AS h2_term, s.collateral2_amount AS h2_amount,
+         s.collateral2_worth * h2.moving AS h2_moving, s.collateral2_worth * h2.own_beta AS h2_own,
+         h2.beta AS h2_beta, h2.cap_x AS h2_cap_x, h2.floor_x AS h2_floor_x, h2.step AS h2_step,
+         h2.still_step AS h2_still_step, h2.blocked_part AS h2_blocked_part, h2.rank1 AS h2_rank1,
+         h2.rank0 AS h2_rank0, h2.unpriced AS h2_unpriced, h2.lt AS h2_lt, h2.cover AS h2_cover,
+         s.collateral3_worth AS h3, s.collateral3_term_id AS h3_term, s.collateral3_amount AS h3_amount,
+         s.collateral3_worth * h3.moving AS h3_moving, s.collateral3_worth * h3.own_beta AS h3_own,
+         h3.beta AS h3_beta, h3.cap_x AS h3_cap_x, h3.floor_x AS h3_floor_x, h3.step AS h3_step,
+         h3.still_step AS h3_still_step, h3.blocked_part AS h3_blocked_part, h3.rank1 AS h3_rank1,
+         h3.rank0 AS h3_rank0, h3.unpriced AS h3_unpriced, h3.lt AS h3_lt, h3.cover AS h3_cover,
+         s.collateral4_worth AS h4, s.collateral4_term_id AS h4_term, s.collateral4_amount AS h4_amount,
+         s.collateral4_worth * h4.moving AS h4_moving, s.collateral4_worth * h4.own_beta AS h4_own,
+         h4.beta AS h4_beta, h4.cap_x AS h4_cap_x, h4.floor_x AS h4_floor_x, h4.step AS h4_step,
+         h4.still_step AS h4_still_step, h4.blocked_part AS h4_blocked_part, h4.rank1 AS h4_rank1,
+         h4.rank0 AS h4_rank0, h4.unpriced AS h4_unpriced, h4.lt AS h4_lt, h4.cover AS h4_cover,
+         s.debt1_worth AS o1, s.debt1_term_id AS o1_term, s.debt1_amount AS o1_amount,
+         s.debt1_worth * o1.moving AS o1_moving, s.debt1_worth * o1.own_beta AS o1_own, o1.beta AS o1_beta,
+         o1.cap_x AS o1_cap_x, o1.floor_x AS o1_floor_x, o1.step AS o1_step, o1.still_step AS o1_still_step,
+         o1.blocked_part AS o1_blocked_part, o1.rank1 AS o1_rank1, o1.rank0 AS o1_rank0, o1.unpriced AS o1_unpriced,
+         s.debt2_worth AS o2, s.debt2_term_id AS o2_term, s.debt2_amount AS o2_amount,
+         s.debt2_worth * o2.moving AS o2_moving, s.debt2_worth * o2.own_beta AS o2_own, o2.beta AS o2_beta,
+         o2.cap_x AS o2_cap_x, o2.floor_x AS o2_floor_x, o2.step AS o2_step, o2.still_step AS o2_still_step,
+         o2.blocked_part AS o2_blocked_part, o2.rank1 AS o2_rank1, o2.rank0 AS o2_rank0, o2.unpriced AS o2_unpriced
+  FROM newest AS n
+  JOIN account_slots AS s ON s.snapshot = n.snapshot
+  LEFT JOIN term AS h1 ON h1.snapshot = s.snapshot AND h1.term_id = s.collateral1_term_id
+  LEFT JOIN term AS h2 ON h2.snapshot = s.snapshot AND h2.term_id = s.collateral2_term_id
+  LEFT JOIN term AS h3 ON h3.snapshot = s.snapshot AND h3.term_id = s.collateral3_term_id
+  LEFT JOIN term AS h4 ON h4.snapshot = s.snapshot AND h4.term_id = s.collateral4_term_id
+  LEFT JOIN term AS o1 ON o1.snapshot = s.snapshot AND o1.term_id = s.debt1_term_id
+  LEFT JOIN term AS o2 ON o2.snapshot = s.snapshot AND o2.term_id = s.debt2_term_id
+), slotted AS (
+  SELECT snapshot, account, position, in_usd, has_several_lts, liquidatable, is_below_one, blocked_reason,
+    least(h1_term, 1) + least(h2_term, 1) + least(h3_term, 1) + least(h4_term, 1) + least(o1_term, 1) +
+      least(o2_term, 1) AS legs,
+    (h1 - h1_moving) + (h2 - h2_moving) + (h3 - h3_moving) + (h4 - h4_moving) AS c0,
+    h1_moving + h2_moving + h3_moving + h4_moving AS c1,
+    h1_own + h2_own + h3_own + h4_own AS c_own,
+    (h1 - h1_moving) * h1_lt + (h2 - h2_moving) * h2_lt + (h3 - h3_moving) * h3_lt + (h4 - h4_moving) * h4_lt AS a0,
+    h1_moving * h1_lt + h2_moving * h2_lt + h3_moving * h3_lt + h4_moving * h4_lt AS a1,
+    (o1 - o1_moving) + (o2 - o2_moving) AS d0,
+    o1_moving + o2_moving AS d1,
+    o1_own + o2_own AS d_own,
+    (h1 - h1_moving) * h1_cover + (h2 - h2_moving) * h2_cover + (h3 - h3_moving) * h3_cover +
+      (h4 - h4_moving) * h4_cover AS cover0,
+    h1_moving * h1_cover + h2_moving * h2_cover + h3_moving * h3_cover + h4_moving * h4_cover AS cover1,
+    greatest(h1_beta, h2_beta, h3_beta, h4_beta, o1_beta, o2_beta) AS beta_max,
+    least(h1_beta, h2_beta, h3_beta, h4_beta, o1_beta, o2_beta) AS beta_min,
+    least(h1_cap_x, h2_cap_x, h3_cap_x, h4_cap_x, o1_cap_x, o2_cap_x) AS cap_x,
+    greatest(h1_floor_x, h2_floor_x, h3_floor_x, h4_floor_x, o1_floor_x, o2_floor_x) AS floor_x,
+    -- Prices have 8 decimals or more; what they are made of may have rounded more coarsely.
+    greatest(CASE WHEN h1_beta <> 0e0 AND h1 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * h1_amount / nullif(h1, 0e0) ELSE 0e0 END, h1_step)
+                  ELSE 0e0 END,
+             CASE WHEN h2_beta <> 0e0 AND h2 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * h2_amount / nullif(h2, 0e0) ELSE 0e0 END, h2_step)
+                  ELSE 0e0 END,
+             CASE WHEN h3_beta <> 0e0 AND h3 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * h3_amount / nullif(h3, 0e0) ELSE 0e0 END, h3_step)
+                  ELSE 0e0 END,
+             CASE WHEN h4_beta <> 0e0 AND h4 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * h4_amount / nullif(h4, 0e0) ELSE 0e0 END, h4_step)
+                  ELSE 0e0 END,
+             CASE WHEN o1_beta <> 0e0 AND o1 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * o1_amount / nullif(o1, 0e0) ELSE 0e0 END, o1_step)
+                  ELSE 0e0 END,
+             CASE WHEN o2_beta <> 0e0 AND o2 > 0e0
+                  THEN greatest(CASE WHEN in_usd THEN 1e-8 * o2_amount / nullif(o2, 0e0) ELSE 0e0 END, o2_step)
+                  ELSE 0e0 END) AS tick,
+    -- What does not move in USD may be counted in another unit, in few units of it.
+    h1 * h1_still_step + h2 * h2_still_step + h3 * h3_still_step + h4 * h4_still_step + o1 * o1_still_step +
+      o2 * o2_still_step AS step_usd,
+    h1 AS collateral_top_usd, CASE WHEN o1_term > 0 THEN o1 END AS debt_top_usd,
+    CASE greatest(h1 * h1_rank1 + h1_rank0, h2 * h2_rank1 + h2_rank0, h3 * h3_rank1 + h3_rank0,
+                  h4 * h4_rank1 + h4_rank0)
+         WHEN h1 * h1_rank1 + h1_rank0 THEN h1_term
+         WHEN h2 * h2_rank1 + h2_rank0 THEN h2_term
+         WHEN h3 * h3_rank1 + h3_rank0 THEN h3_term
+         ELSE h4_term END AS c_top,
+    CASE greatest(o1 * o1_rank1 + o1_rank0, o2 * o2_rank1 + o2_rank0)
+         WHEN o1 * o1_rank1 + o1_rank0 THEN o1_term
+         ELSE o2_term END AS d_top,
+    o1 * o1_blocked_part + o2 * o2_blocked_part AS debt_blocked_usd,
+    o1_own * o1_blocked_part + o2_own * o2_blocked_part AS debt_blocked_own_usd,
+    h1 * h1_blocked_part + h2 * h2_blocked_part + h3 * h3_blocked_part + h4 * h4_blocked_part AS collateral_blocked_usd,
+    h1_own * h1_blocked_part + h2_own * h2_blocked_part + h3_own * h3_blocked_part + h4_own * h4_blocked_part AS collateral_blocked_own_usd,
+    h1_unpriced + h2_unpriced + h3_unpriced + h4_unpriced + o1_unpriced + o2_unpriced AS unpriced
+  FROM slot
 ), leg AS (
+  -- Accounts that do not fit into slots.
   -- What has no value in USD counts in units of its market: a trigger is the same in any currency.
-  SELECT l.snapshot, l.account, l.position, l.side, l.worth AS usd, l.in_usd, l.amount, l.base_decimals,
+  SELECT l.snapshot, l.account, l.position, l.side, l.worth AS usd, l.in_usd, l.amount,
          CASE WHEN l.side = 'debt' THEN r.blocked_debt ELSE r.blocked_collateral END IS NOT NULL AS blocked,
          CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
-         l.worth * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END
+         l.worth * CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE coalesce(m.beta, 0e0) END
            AS moving_usd,
          CASE WHEN l.category_priced THEN 0e0 ELSE l.worth * greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_usd,
          CASE WHEN NOT coalesce(l.category_priced, false) THEN m.cap_x END AS cap_x,
@@ -93,15 +216,14 @@ WITH asset_move AS (
                   + 1e-14 * coalesce(m.own_beta, 0e0)) + 1e-12 * l.lt_bps / 10000e0 AS rank_usd
   FROM (
     SELECT l.snapshot, l.account, l.position, l.side, l.asset, l.amount, l.lt_bps, l.bonus_bps, l.category_priced,
-           l.usd IS NOT NULL AS in_usd, c.base_decimals,
+           l.usd IS NOT NULL AS in_usd,
            coalesce(l.usd, CAST(l.value AS DOUBLE) / power(10e0, c.base_decimals)) AS worth
     FROM newest AS c JOIN legs AS l ON l.snapshot = c.snapshot
-    WHERE l.side <> 'idle'
+    WHERE l.side <> 'idle' AND l.in_slots IS NULL
   ) AS l
   LEFT JOIN asset_move AS m ON m.snapshot = l.snapshot AND m.asset = l.asset
   LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
-), pos AS (
-  -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
+), summed AS (
   SELECT snapshot, account, position, count(*) AS legs,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE usd - moving_usd END)        AS c0,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd END)              AS c1,
@@ -113,12 +235,11 @@ WITH asset_move AS (
     sum(CASE WHEN side = 'debt' THEN own_usd ELSE 0e0 END)                 AS d_own,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE (usd - moving_usd) / (1e0 + bonus) END) AS cover0,
     sum(CASE WHEN side = 'debt' THEN 0e0 ELSE moving_usd / (1e0 + bonus) END)         AS cover1,
-    min(CASE WHEN side <> 'debt' THEN lt END) AS lt_min,
-    max(CASE WHEN side <> 'debt' THEN lt END) AS lt_max,
+    coalesce(min(CASE WHEN side <> 'debt' THEN lt END) < max(CASE WHEN side <> 'debt' THEN lt END), false) AS has_several_lts,
     max(beta) AS beta_max, min(beta) AS beta_min, min(cap_x) AS cap_x, max(floor_x) AS floor_x,
     -- Prices have 8 decimals or more; what they are made of may have rounded more coarsely.
     max(CASE WHEN beta <> 0e0 AND usd > 0e0 THEN greatest(CASE WHEN in_usd THEN 1e-8 * amount / usd ELSE 0e0 END, step) ELSE 0e0 END) AS tick,
-    min(CASE WHEN in_usd THEN 1 ELSE 0 END) = 1 AS in_usd, max(base_decimals) AS base_decimals,
+    min(CASE WHEN in_usd THEN 1 ELSE 0 END) = 1 AS in_usd,
     -- What does not move in USD may be counted in another unit, in few units of it.
     sum(CASE WHEN beta = 0e0 AND usd > 0e0 THEN usd * step ELSE 0e0 END) AS step_usd,
     max_by(moving_usd, CASE WHEN side = 'debt' THEN rank_usd END) AS debt_top_moving_usd,
@@ -138,15 +259,40 @@ WITH asset_move AS (
     sum(CASE WHEN side <> 'debt' AND blocked THEN own_usd ELSE 0e0 END) AS collateral_blocked_own_usd,
     max(CASE WHEN usd IS NULL OR beta IS NULL THEN 1 ELSE 0 END) AS unpriced
   FROM leg GROUP BY snapshot, account, position
+), pos AS (
+  -- Collateral c, threshold-weighted collateral a, debt d: each as constant + slope · x.
+  SELECT p.snapshot, p.account, p.position, p.legs, p.c0, p.c1, p.c_own, p.a0, p.a1, p.d0, p.d1, p.d_own, p.cover0, p.cover1,
+    p.has_several_lts, p.beta_max, p.beta_min, p.cap_x, p.floor_x, p.tick, p.in_usd, p.step_usd,
+    p.debt_top_usd, p.debt_top_usd * d.moving AS debt_top_moving_usd, p.debt_top_usd * d.own_beta AS debt_top_own_usd,
+    p.collateral_top_usd, p.collateral_top_usd * c.moving AS collateral_top_moving_usd,
+    p.collateral_top_usd * c.own_beta AS collateral_top_own_usd, c.lt AS collateral_top_lt, c.bonus AS collateral_top_bonus,
+    d.blocked AS debt_top_blocked, c.blocked AS collateral_top_blocked,
+    p.debt_blocked_usd, p.debt_blocked_own_usd, p.collateral_blocked_usd, p.collateral_blocked_own_usd,
+    CASE WHEN p.unpriced > 0 THEN 1 ELSE 0 END AS unpriced,
+    true AS has_row, p.liquidatable, p.is_below_one, p.blocked_reason
+  FROM slotted AS p
+  LEFT JOIN term AS c ON c.snapshot = p.snapshot AND c.term_id = p.c_top
+  LEFT JOIN term AS d ON d.snapshot = p.snapshot AND d.term_id = p.d_top
+  UNION ALL
+  SELECT p.snapshot, p.account, p.position, p.legs, p.c0, p.c1, p.c_own, p.a0, p.a1, p.d0, p.d1, p.d_own, p.cover0, p.cover1,
+    p.has_several_lts, p.beta_max, p.beta_min, p.cap_x, p.floor_x, p.tick, p.in_usd, p.step_usd,
+    p.debt_top_usd, p.debt_top_moving_usd, p.debt_top_own_usd,
+    p.collateral_top_usd, p.collateral_top_moving_usd, p.collateral_top_own_usd, p.collateral_top_lt, p.collateral_top_bonus,
+    p.debt_top_blocked, p.collateral_top_blocked,
+    p.debt_blocked_usd, p.debt_blocked_own_usd, p.collateral_blocked_usd, p.collateral_blocked_own_usd, p.unpriced,
+    e.account IS NOT NULL, coalesce(e.liquidatable_accrued, e.liquidatable), e.hf_wad < 1000000000000000000, e.blocked_reason
+  FROM summed AS p
+  LEFT JOIN account_health AS e
+    ON e.snapshot = p.snapshot AND e.account = p.account AND e.position = p.position AND e.in_slots IS NULL
 ), ruled AS (
   -- Truncating the average threshold to 1 bp matters only where thresholds differ.
-  SELECT p.*, c.market, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
+  SELECT p.*, c.market, c.base_decimals, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
     c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
     c.market_refusal, c.market_refuses_above_hf,
     s.factor, s.price AS factor_price, s.unit_usd,
     -- In a market that counts in another currency a price may move that does not in USD.
     CASE WHEN c.quote <> 'USD' THEN p.step_usd ELSE 0e0 END AS quoted_step_usd,
-    CASE WHEN c.truncates_lt AND p.lt_max > p.lt_min
+    CASE WHEN c.truncates_lt AND p.has_several_lts
       THEN floor((p.a0 + p.a1) / nullif(p.c0 + p.c1, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
   FROM pos AS p
   JOIN newest AS c ON c.snapshot = p.snapshot
@@ -197,15 +343,14 @@ WITH asset_move AS (
 ), classed AS (
   SELECT s.*,
     -- Where there are balances without an account's row (a state between two snapshots), the market decides.
-    CASE WHEN e.account IS NOT NULL THEN e.blocked_reason
+    CASE WHEN s.has_row THEN s.blocked_reason
          WHEN s.market_refuses_above_hf IS NULL OR s.m1 >= (s.market_refuses_above_hf - 1e0) * (s.d0 + s.d1)
            THEN s.market_refusal END AS refusal,
     CASE WHEN s.unpriced = 1 THEN 'n/a'
          WHEN s.d0 + s.d1 <= 0e0 THEN 'never'
          -- The contract's verdict decides, with the interest that a liquidation accrues first, and
          -- within 1e-9 of the threshold its own integer.
-         WHEN coalesce(e.liquidatable_accrued, e.liquidatable,
-                       CASE WHEN abs(s.m1) <= 1e-9 * (s.d0 + s.d1) THEN e.hf_wad < 1000000000000000000 END,
+         WHEN coalesce(s.liquidatable, CASE WHEN abs(s.m1) <= 1e-9 * (s.d0 + s.d1) THEN s.is_below_one END,
                        s.m1 < 0e0) THEN 'now'
          WHEN s.beta_max = 0e0 AND s.beta_min = 0e0 THEN 'flat'
          WHEN s.slope > 0e0 AND s.x_raw > 0e0
@@ -214,8 +359,6 @@ WITH asset_move AS (
            THEN CASE WHEN s.x_raw >= s.x_max THEN 'outside' ELSE 'up' END
          ELSE 'never' END AS direction
   FROM solved AS s
-  LEFT JOIN account_health AS e
-    ON e.snapshot = s.snapshot AND e.account = s.account AND e.position = s.position
 ), placed AS (
   -- An account past the threshold that is not liquidatable becomes so at the next move.
   SELECT *,

@@ -31,6 +31,7 @@ from chainwatch.lake.store import Store
 from chainwatch.lending.close_rules import RESERVE_HALF, CloseRule
 from chainwatch.lending.integers import percent_mul, wad_div
 from chainwatch.lending.protocol import name_of
+from chainwatch.lending.slots import with_slots
 from chainwatch.reports.wall_proof import predict_walls
 from chainwatch.settings import Settings
 from chainwatch.tables.base import Row
@@ -117,6 +118,7 @@ class Book:
         time: datetime | None = None,
         truncates_lt: bool = False,
         close_rule: CloseRule = RESERVE_HALF,
+        slots: bool = True,
     ) -> None:
         self.assets = {a.symbol: a for a in assets}
         self.market = market
@@ -124,6 +126,8 @@ class Book:
         self.time = time or FIRST_BLOCK_TIME + timedelta(seconds=12 * block)
         self.truncates_lt = truncates_lt
         self.close_rule = close_rule
+        # False: as a snapshot that was stored without slots.
+        self.slots = slots
         self.snapshot = f"{market}:{block}:{next(_made)}"
         self.accounts: list[Account] = []
         self.legs: list[Leg] = []
@@ -252,15 +256,8 @@ class Book:
             to_hash=f"0x{self.block:064x}",
             events=len(self.accounts),
         )
-        return [
-            scan,
-            *reserves,
-            *emodes,
-            *factors,
-            *self.accounts,
-            *self.legs,
-            self.head(),
-        ]
+        rows = [scan, *reserves, *emodes, *factors, *self.accounts, *self.legs, self.head()]
+        return with_slots(rows) if self.slots else rows
 
     def _reserve(self, number: int, asset: Asset) -> Reserve:
         price = None if asset.price is None else round(asset.price * BASE)
@@ -663,7 +660,7 @@ def tampered(watched: Watched, account: str, change: Callable[[Row], Row]) -> st
             own = isinstance(row, Account | Leg) and name_of(row) == account
             rows.append(change(copied) if own else copied)
     copy = msgspec.structs.replace(head, snapshot=name, read_at=head.read_at + timedelta(seconds=1))
-    watched.store.append([*rows, copy], source=watched.protocol, target="local")
+    watched.store.append(with_slots([*rows, copy]), source=watched.protocol, target="local")
     return name
 
 

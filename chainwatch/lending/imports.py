@@ -16,6 +16,7 @@ import msgspec
 from chainwatch.errors import UsageError
 from chainwatch.lending.close_rules import RESERVE_HALF, CloseRule
 from chainwatch.lending.imported_balances import COLLATERAL, DEBT, ImportedBalance, read_balances
+from chainwatch.lending.slots import with_slots
 from chainwatch.numbers import PLAIN, Form
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -65,7 +66,7 @@ def imported_rows(
     for account, held in by_account.items():
         rows += _account_rows(common, account, held, options)
     rows.append(_snapshot_row(common, by_account, options))
-    return rows
+    return with_slots(rows)
 
 
 def _asset_prices(balances: Sequence[ImportedBalance]) -> dict[str, tuple[float, str]]:

@@ -12,6 +12,7 @@ from chainwatch.lending.completeness import debt_coverage
 from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD
 from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
+from chainwatch.lending.slots import with_slots
 from chainwatch.lending.snapshots import Stamp
 from chainwatch.tables.base import Row
 from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
@@ -49,7 +50,7 @@ def snapshot_rows(
         accounts += 1
         failed += account.status.startswith("n/a")
     rows.append(_snapshot_row(stamp, revision, view, accounts, failed))
-    return rows
+    return with_slots(rows)
 
 
 def account_rows(

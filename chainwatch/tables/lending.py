@@ -285,6 +285,9 @@ class Account(Row, frozen=True, kw_only=True):
     hf: Annotated[float | None, "health factor; null without debt or if n/a"]
     legs: Annotated[int, "balances that count: flagged collateral and debts"]
     read_block: Annotated[int, "block at which the balances were last read from the chain"]
+    in_slots: Annotated[
+        bool | None, "account_slots has the balances that count; null: only legs has them"
+    ] = None
 
 
 class Leg(Row, frozen=True, kw_only=True):
@@ -321,6 +324,78 @@ class Leg(Row, frozen=True, kw_only=True):
     category_priced: Annotated[
         bool, "valued at its e-mode category's own price: the asset's oracle does not move it"
     ] = False
+    in_slots: Annotated[
+        bool | None, "account_slots has what counts of the account; null: only its legs have it"
+    ] = None
+
+
+class SlotTerm(Row, frozen=True, kw_only=True):
+    """The terms of a balance in a slot of account_slots: its asset, side, threshold and bonus."""
+
+    table = "slot_terms"
+    key = ("snapshot", "term_id")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    term_id: Annotated[int, "number of the terms in account_slots, from 1"]
+    asset: Annotated[str, "address of the underlying token, lower case"]
+    side: Annotated[str, "collateral or debt"]
+    lt_bps: Annotated[float, "liquidation threshold that applies to the balance; 0 for debt"]
+    bonus_bps: Annotated[float, "liquidation bonus that applies to the balance; 0 for debt"]
+    category_priced: Annotated[
+        bool, "valued at its e-mode category's own price: the asset's oracle does not move it"
+    ]
+
+
+_Term = Annotated[int, "number of its terms in slot_terms; 0: the slot is empty"]
+_Worth = Annotated[float, "its worth in USD, or in units of the market where that is not known"]
+_Amount = Annotated[float, "the balance in whole tokens"]
+
+
+class AccountSlots(Row, frozen=True, kw_only=True):
+    """The balances of one account side by side: up to four of collateral and two of debt.
+
+    Each side is sorted by worth, largest first. Accounts with more balances, or with one that has
+    no worth, have legs only. What accounts are computed from as prices move reads one row here
+    instead of several legs.
+    """
+
+    table = "account_slots"
+    key = ("snapshot", "account", "position")
+    repeats = False
+
+    snapshot: Annotated[str, "snapshot it belongs to"]
+    market: Annotated[str, "market"]
+    account: Annotated[str, "account address, lower case"]
+    position: Position = ""
+    in_usd: Annotated[bool, "the worths are in USD; else in units of the market"]
+    has_several_lts: Annotated[bool, "its collaterals have different liquidation thresholds"]
+    liquidatable: Annotated[
+        bool | None, "the contract's verdict, with accrued interest where it is known; null if n/a"
+    ]
+    is_below_one: Annotated[bool | None, "health factor below 1; null without debt or if n/a"]
+    blocked_reason: Annotated[
+        str | None, "why the contracts let nobody liquidate it, as in account_health"
+    ]
+    collateral1_term_id: _Term
+    collateral1_worth: _Worth
+    collateral1_amount: _Amount
+    collateral2_term_id: _Term
+    collateral2_worth: _Worth
+    collateral2_amount: _Amount
+    collateral3_term_id: _Term
+    collateral3_worth: _Worth
+    collateral3_amount: _Amount
+    collateral4_term_id: _Term
+    collateral4_worth: _Worth
+    collateral4_amount: _Amount
+    debt1_term_id: _Term
+    debt1_worth: _Worth
+    debt1_amount: _Amount
+    debt2_term_id: _Term
+    debt2_worth: _Worth
+    debt2_amount: _Amount
 
 
 class ChainLiquidation(Row, frozen=True, kw_only=True):

@@ -159,6 +159,8 @@ WITH spot AS (
   ) AS first_allowed
 ), allowed_rest AS (
   SELECT *,
+    CASE WHEN kind = 'now' AND heals_on THEN x_heal END AS x_heals,
+    CASE WHEN heals_on AND x_end > 0e0 THEN x_end END AS x_healed,
     CASE WHEN rest_replaced
          THEN coalesce(allowed_rest_usd * (free_own_usd - allowed_own_usd) / nullif(free_usd - allowed_usd, 0e0), 0e0)
          ELSE due_rest_own_usd END AS allowed_rest_own_usd,
@@ -168,26 +170,28 @@ WITH spot AS (
          ELSE due_rest_bought_usd END AS allowed_rest_bought_usd
   FROM allowed
 ), step AS (
-  SELECT market, account, position, absorbs, kind AS direction, unit_usd, 'trigger' AS step, x_hit AS x,
-         1 AS is_account, c0 + c1 * x_hit AS risk_usd, allowed_usd AS seize_usd, due_usd,
-         allowed_own_usd AS own_usd, allowed_bought_usd AS bought_own_usd, heal0, heal1, heal_now
+  -- One pass: an account's row is the first of its steps, and its others are rows beside it.
+  SELECT market, account, position, absorbs, unit_usd, n,
+         CASE WHEN n = 0 OR kind <> 'now' THEN CASE WHEN n < 2 THEN kind ELSE heal_direction END
+              WHEN n > 1 THEN heal_direction
+              WHEN x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END AS direction,
+         CASE n WHEN 0 THEN x_hit WHEN 1 THEN x_rest WHEN 2 THEN x_heals ELSE x_healed END AS x,
+         CASE WHEN n = 0 THEN 1 ELSE 0 END AS is_account,
+         CASE WHEN n = 0 THEN c0 + c1 * x_hit ELSE 0e0 END AS risk_usd,
+         CASE n WHEN 0 THEN allowed_usd WHEN 1 THEN allowed_rest_usd ELSE 0e0 END AS seize_usd,
+         CASE n WHEN 0 THEN due_usd WHEN 1 THEN due_rest_usd ELSE 0e0 END AS due_usd,
+         CASE n WHEN 0 THEN allowed_own_usd WHEN 1 THEN allowed_rest_own_usd ELSE 0e0 END AS own_usd,
+         CASE n WHEN 0 THEN allowed_bought_usd WHEN 1 THEN allowed_rest_bought_usd ELSE 0e0 END AS bought_own_usd,
+         CASE n WHEN 0 THEN heal0 WHEN 1 THEN 0e0 WHEN 2 THEN heal0 - heal_now ELSE heal1 * x_end END AS heal0,
+         CASE n WHEN 0 THEN heal1 WHEN 1 THEN 0e0 WHEN 2 THEN heal1 ELSE -heal1 END AS heal1,
+         CASE WHEN n = 0 THEN heal_now ELSE 0e0 END AS heal_now
   FROM allowed_rest
-  UNION ALL
-  SELECT market, account, position, absorbs,
-         CASE WHEN kind <> 'now' OR x_rest = 1e0 THEN kind WHEN x_rest < 1e0 THEN 'down' ELSE 'up' END,
-         unit_usd, 'rest', x_rest, 0, 0e0, allowed_rest_usd, due_rest_usd, allowed_rest_own_usd, allowed_rest_bought_usd,
-         0e0, 0e0, 0e0
-  FROM allowed_rest WHERE x_rest IS NOT NULL
-  UNION ALL
-  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal', x_heal, 0, 0e0, 0e0, 0e0, 0e0, 0e0,
-         heal0 - heal_now, heal1, 0e0
-  FROM ended WHERE kind = 'now' AND heals_on
-  UNION ALL
-  SELECT market, account, position, absorbs, heal_direction, unit_usd, 'heal-cap', x_end, 0, 0e0, 0e0, 0e0, 0e0, 0e0,
-         heal1 * x_end, -heal1, 0e0
-  FROM ended WHERE heals_on AND x_end > 0e0
+  CROSS JOIN (VALUES (0), (1), (2), (3)) AS s(n)
+  WHERE CASE n WHEN 0 THEN true WHEN 1 THEN x_rest IS NOT NULL WHEN 2 THEN x_heals IS NOT NULL ELSE x_healed IS NOT NULL END
 )
-SELECT market, account, position, absorbs, direction, step, x, x * spot.factor_price AS trigger_price,
+SELECT market, account, position, absorbs, direction,
+       CASE n WHEN 0 THEN 'trigger' WHEN 1 THEN 'rest' WHEN 2 THEN 'heal' ELSE 'heal-cap' END AS step,
+       x, x * spot.factor_price AS trigger_price,
        is_account, risk_usd, seize_usd, due_usd, own_usd / nullif(unit_usd, 0e0) AS units,
        bought_own_usd / nullif(unit_usd, 0e0) AS bought_units,
        heal0, heal1, heal_now, spot.factor_price, unit_usd

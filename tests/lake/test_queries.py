@@ -25,6 +25,7 @@ from chainwatch.lake import query
 from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.store import Store
 from chainwatch.lending.close_rules import HALF
+from chainwatch.lending.slots import with_slots
 from chainwatch.reports import run
 from chainwatch.show import render
 from chainwatch.show.document import Format
@@ -185,7 +186,7 @@ def in_ether(made: Book) -> list[Row]:
     legs = [msgspec.structs.replace(leg, usd=None) for leg in made.legs]
     head = made.head(quote="ETH", quote_usd=None)
     rest = [r for r in made.rows() if not isinstance(r, Account | Leg | Snapshot)]
-    return [*rest, *accounts, *legs, head]
+    return with_slots([*rest, *accounts, *legs, head])
 
 
 def test_where_no_value_in_usd_is_known_the_sums_are_not_available(store: Store) -> None:
@@ -580,6 +581,8 @@ def planted(check: str, made: Book) -> list[Row]:
             (leg, *_) = (leg for leg in made.legs if leg.account == first.account)
             usd = made.assets["USD"].address
             return [msgspec.structs.replace(leg, asset=usd, value=1, usd=1e-8, amount=1e-8)]
+        case "slot_totals":
+            return [msgspec.structs.replace(first, account="0xextra", in_slots=True)]
         case "scan_gaps":
             return [book("gap", block=900).head(), gap_free("gap")]
         case "unknown_assets":

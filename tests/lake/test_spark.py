@@ -19,6 +19,7 @@ from chainwatch.errors import Exit, UsageError
 from chainwatch.lake import portable, query
 from chainwatch.lake.segments import parquet_shape
 from chainwatch.lake.store import Store
+from chainwatch.lending.slots import with_slots
 from chainwatch.nightly import export
 from chainwatch.tables.exchange import SamplingEra
 from chainwatch.tables.lending import Account, Leg, Snapshot
@@ -66,7 +67,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         for row in made.rows()
         if not isinstance(row, Snapshot)
     ]
-    store.append([*rows, made.head(quote="ETH", quote_usd=None)], source="s", target="ether")
+    rows = with_slots([*rows, made.head(quote="ETH", quote_usd=None)])
+    store.append(rows, source="s", target="ether")
     return store
 
 

@@ -13,6 +13,7 @@ import pytest
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
+from chainwatch.lending.slots import with_slots
 from chainwatch.reports import run
 from chainwatch.show import render
 from chainwatch.show.document import Format
@@ -51,7 +52,7 @@ def book(market: str, *, btc: float, btc_price: float | None, loans: Sequence[st
 def in_own_unit(made: Book, quote: str, decimals: int) -> list[Row]:
     """The book as of a market whose unit has no known value in USD."""
     rows = [_without_usd(row, decimals) for row in made.rows() if not isinstance(row, Snapshot)]
-    return [*rows, made.head(quote=quote, quote_usd=None, base_decimals=decimals)]
+    return with_slots([*rows, made.head(quote=quote, quote_usd=None, base_decimals=decimals)])
 
 
 def _without_usd(row: Row, decimals: int) -> Row:
@@ -96,7 +97,7 @@ def as_morpho(made: Book) -> list[Row]:
         for a in by_type[Account]
     ]
     head = made.head(protocol="morpho-blue", quote="loan token", quote_usd=None, base_decimals=0)
-    return [*(r for r in rest if not isinstance(r, Snapshot)), *rows, head]
+    return with_slots([*(r for r in rest if not isinstance(r, Snapshot)), *rows, head])
 
 
 class Held(msgspec.Struct, frozen=True):

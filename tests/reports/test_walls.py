@@ -748,11 +748,13 @@ reused = settings(
 )
 
 
-def drawn(store: Store, draw: Any, rule: CloseRule = RESERVE_HALF) -> tuple[Book, list[Position]]:
+def drawn(
+    store: Store, draw: Any, rule: CloseRule = RESERVE_HALF, **terms: Any
+) -> tuple[Book, list[Position]]:
     block = 1
     if store.exists:
         block += max((r["block_number"] for r in ask(store, "snapshots_at")), default=0)
-    book = market(block=block, close_rule=rule)
+    book = market(block=block, close_rule=rule, **terms)
     positions = []
     for i, (collateral, debt, hf) in enumerate(draw):
         power = sum(v * book.assets[s].lt for s, v in collateral.items())
@@ -850,10 +852,7 @@ def measures_are_those_of_their_definitions(
 def test_nothing_is_dropped_and_everything_runs_up(
     store: Store, draw: Any, truncates_lt: bool
 ) -> None:
-    book, _ = drawn(store, draw)
-    book.truncates_lt = truncates_lt
-    again = [row for row in book.rows() if row is not None]
-    store.append([*again[:-1], book.head(read_at=book.time.replace(hour=23))], source="x")
+    drawn(store, draw, truncates_lt=truncates_lt)
     triggers = ask(store, "triggers", factor="BTC")
     rows = walls(store, direction="both", range=0.4)
     for direction in ("now", "down", "up"):
