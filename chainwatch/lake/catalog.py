@@ -49,12 +49,14 @@ class Catalog:
         require: Callable[[str], None] = lambda text: None,
         bind: Callable[[str, Choice | frozenset[str] | None], None] = lambda text, choice: None,
         renew: Callable[[], bool] = lambda: False,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._refuse = refuse
         self.require = require
         self._bind = bind
         self._renew = renew
+        self._refresh = refresh
         self.path = path
         self._left = False
         connection.execute("SET TimeZone = 'UTC'")
@@ -95,6 +97,17 @@ class Catalog:
             types=tuple(str(c[1]) for c in description),
             rows=rows,
         )
+
+    def refresh(self) -> None:
+        """Let the statements from now on see what has been stored since. Raises StoreError."""
+        import duckdb
+
+        try:
+            with interruptible():
+                self._refresh()
+        except duckdb.Error as failure:
+            self._refuse(failure)
+            raise UsageError(one_line(str(failure))) from None
 
     def keep(
         self,

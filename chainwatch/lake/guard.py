@@ -62,7 +62,9 @@ def guarded_catalog(
             refuse(failure)
             raise UsageError(one_line(str(failure))) from None
 
-    return Catalog(connection, path, refuse, require, tables_read.bind, tables_read.renew)
+    return Catalog(
+        connection, path, refuse, require, tables_read.bind, tables_read.renew, tables_read.refresh
+    )
 
 
 class BoundTables:
@@ -170,6 +172,11 @@ class BoundTables:
         opened = [*self._bound.values(), self._opening]
         if all((lake / place).exists() for places in opened for place in places):
             return False
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """List the loads and their segments anew; see `renew`."""
         self._opening = ()
         self._listing = self._receipts.listing()
         names, self._looked_for = self._looked_for, set()
@@ -177,7 +184,6 @@ class BoundTables:
         self._unbind(list(self._bound))
         self._chosen.clear()
         self.require_whole(names - self.copied)
-        return True
 
 
 # Of snapshots of one block and time any may be selected: all of them are.

@@ -43,6 +43,8 @@ def report(
     for _ in range(ATTEMPTS):
         headings = needs.read(catalog, call)
         result = rows_of(definition, call.values)
+        if runner is not None:
+            catalog.refresh()  # another engine lists the loads itself, later
         again = needs.call_again(catalog, call, headings)
         if again is None:
             break
