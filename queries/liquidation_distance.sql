@@ -91,5 +91,5 @@ SELECT market, account, position, distance,
        hf, margin_usd, daily_move_usd, debt_usd, unmodelled_share, days, provenance,
        all_accounts, not_ranked_accounts, not_ranked_debt_usd
 FROM scored
-ORDER BY distance NULLS LAST, hf NULLS LAST, debt_usd DESC, account, position
+ORDER BY distance NULLS LAST, hf NULLS LAST, debt_usd DESC, market, account, position
 LIMIT $p_limit

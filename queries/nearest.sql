@@ -16,5 +16,5 @@ SELECT market, account, position, factor, direction, x, trigger_price, recovers_
        collateral_moving_usd, debt_moving_usd, block_number, block_time, snapshot
 FROM triggers(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 WHERE direction IN ('now', 'down', 'up') AND $p_direction IN ('all', direction) AND (debt_usd >= $p_min_debt_usd OR (debt_usd IS NULL AND $p_min_debt_usd <= 0))
-ORDER BY abs(x - 1e0), debt_usd DESC, account, position
+ORDER BY abs(x - 1e0), debt_usd DESC, market, account, position
 LIMIT $p_limit

@@ -30,5 +30,5 @@ JOIN classified_accounts() AS a ON a.snapshot = s.snapshot
 LEFT JOIN biggest AS b ON b.snapshot = a.snapshot AND b.account = a.account AND b.position = a.position
 LEFT JOIN taken AS t ON t.market = a.market AND t.account = a.account AND t.position = a.position
 WHERE a.status <> 'no debt' AND (a.debt_usd IS NULL OR a.debt_usd >= $p_min_debt_usd)
-ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.account, a.position
+ORDER BY a.class = 1 DESC, a.hf_wad ASC NULLS LAST, a.debt_usd DESC, a.market, a.account, a.position
 LIMIT $p_limit
