@@ -220,7 +220,7 @@ async def test_a_publisher_that_never_answers_is_given_up(
     from chainwatch.settings import Settings
 
     publisher.instead[VIX] = hang
-    environ = {"CHAINWATCH_URL_CBOE": publisher.url, "CHAINWATCH_TIMEOUT": "0.05"}
+    environ = {"CHAINWATCH_URL_CBOE": publisher.url, "CHAINWATCH_TIMEOUT": "0.5"}
     result = Settings({"home": str(store.home)}, environ=environ, dotenv=store.home / ".env")
     (outcome,) = await runner.collect(store, result, [Job(find("cboe"))], Quiet())
     assert isinstance(outcome.failure, NetworkError)
