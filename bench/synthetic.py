@@ -126,7 +126,7 @@ def build(home: Path, accounts: int) -> Store:
             } FROM (SELECT p.account, 0.8 AS collateral1_lt, CASE WHEN p.r < 0.5 THEN 0.78 ELSE 0.8 END AS collateral2_lt,
                   {
                 _sorted_pair(
-                    "c",
+                    "collateral",
                     "p.volatile + 4 * p.pick",
                     "p.debt * p.hf * 0.7 / 0.8",
                     "4 * ((p.pick + 3) % 10) + CASE WHEN p.r < 0.5 THEN 2 ELSE 1 - p.volatile END",
