@@ -42,8 +42,8 @@ WITH newest AS (
   WHERE l.in_usd
   UNION ALL
   SELECT l.snapshot, l.account, l.position,
-         max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END),
-         max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END)
+         first(r.symbol ORDER BY l.usd DESC, l.asset) FILTER (WHERE l.side = 'collateral' AND l.usd IS NOT NULL),
+         first(r.symbol ORDER BY l.usd DESC, l.asset) FILTER (WHERE l.side = 'debt' AND l.usd IS NOT NULL)
   FROM riskiest AS a
   JOIN legs AS l ON l.snapshot = a.snapshot AND l.account = a.account AND l.position = a.position AND l.in_slots IS NULL
   JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
