@@ -182,16 +182,17 @@ def by_hand(home: Path) -> dict[str, Any]:
 def from_legs(home: Path) -> dict[str, Any]:
     """The plain SQL over legs with all figures, as it was before accounts had slots."""
     from chainwatch.lake import query
+    from chainwatch.lake.portable import CLUSTER_SQL
     from chainwatch.lake.store import Store
 
     folder = Path(__file__).parent.parent / "tests" / "reports" / "from_legs"
     best = float("inf")
     with query.open_catalog(Store(home)) as catalog:
         for name in ("triggers", "forced_sales"):
-            made = query.read(folder / f"{name}_from_legs.sql")
+            made = query.read(CLUSTER_SQL / f"{name}.sql")
             heads = ", ".join(f"{p.name} := CAST({p.default} AS {p.type})" for p in made.params)
-            body = made.body.replace("$p_", "p_")
-            catalog.run(f"CREATE TEMP MACRO {made.name}({heads}) AS TABLE\n{body}")
+            body = made.text.replace("$p_", "p_").replace("triggers(", "triggers_from_legs(")
+            catalog.run(f"CREATE TEMP MACRO {name}_from_legs({heads}) AS TABLE\n{body}")
         walls = query.read(folder / "walls_from_legs.sql")
         values = {"p_factor": "ETH", "p_step_abs": 30.0}
         bound = query.bind(catalog, walls.params, values)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -108,6 +110,24 @@ def _bare(text: str) -> str:
 
 # --- translation ----------------------------------------------------------------------------------
 
+# Spark computes a named part wherever it is used, and plans it as often. What uses one many times
+# in queries/ stands in this folder in another form: it groups legs in place of reading slots.
+CLUSTER_SQL = Path(__file__).parent / "cluster_sql"
+
+
+@cache
+def _cluster_texts() -> dict[str, str]:
+    """The text by name of each query that has another form on a cluster."""
+    return {path.stem: query.read(path).text for path in sorted(CLUSTER_SQL.glob("*.sql"))}
+
+
+def _text(sql_query: Query) -> str:
+    """The text of a query for other engines; a file of the user's own is what it is."""
+    known = query.load_all().get(sql_query.name)
+    if known is None or known.text != sql_query.text:
+        return sql_query.text
+    return _cluster_texts().get(sql_query.name, sql_query.text)
+
 
 def expanded(sql_query: Query, values: Mapping[str, object]) -> Any:
     """The query as one tree: parameters as literals of their type, the queries it reads inside.
@@ -130,7 +150,7 @@ def expanded(sql_query: Query, values: Mapping[str, object]) -> Any:
 def _inlined(
     sql_query: Query, literals: Mapping[str, Any], exp: Any, sqlglot: Any, numbers: Iterator[int]
 ) -> Any:
-    tree = sqlglot.parse_one(sql_query.text, read="duckdb")
+    tree = sqlglot.parse_one(_text(sql_query), read="duckdb")
 
     def bound(node: Any) -> Any:
         if isinstance(node, exp.Parameter | exp.Placeholder):
@@ -195,5 +215,13 @@ def all_faults() -> list[str]:
         f"{query.find(fault.query).path.name} line {fault.line}: {fault.reason}"
         for sql_query in query.load_all().values()
         if sql_query.portable
-        for fault in faults(sql_query)
+        for fault in (*faults(sql_query), *_cluster_faults(sql_query))
     ]
+
+
+def _cluster_faults(sql_query: Query) -> list[Fault]:
+    """What keeps the form of a query for a cluster from being portable."""
+    text = _text(sql_query)
+    if text == sql_query.text:
+        return []
+    return faults(msgspec.structs.replace(sql_query, text=text))

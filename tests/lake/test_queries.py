@@ -580,7 +580,8 @@ def planted(check: str, made: Book) -> list[Row]:
         case "account_totals":
             (leg, *_) = (leg for leg in made.legs if leg.account == first.account)
             usd = made.assets["USD"].address
-            return [msgspec.structs.replace(leg, asset=usd, value=1, usd=1e-8, amount=1e-8)]
+            tiny = {"value": 1, "usd": 1e-8, "amount": 1e-8, "in_slots": True}
+            return [msgspec.structs.replace(leg, asset=usd, **tiny)]
         case "slot_totals":
             return [msgspec.structs.replace(first, account="0xextra", in_slots=True)]
         case "scan_gaps":

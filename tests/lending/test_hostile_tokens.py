@@ -297,7 +297,7 @@ def test_nothing_broken_is_stored(catalog: Catalog) -> None:
 
 
 @pytest.fixture(scope="module")
-def reports(catalog: Catalog, hostile: tuple[Path, Done, dict[str, str]]) -> list[Report]:
+def reports(hostile: tuple[Path, Done, dict[str, str]]) -> list[Report]:
     """Every question that can be asked of this lake, with two factors, and walls of each."""
     store = Store(hostile[0])
     factors = sorted({row.factor for row in store.rows(Factor)})
@@ -306,13 +306,16 @@ def reports(catalog: Catalog, hostile: tuple[Path, Done, dict[str, str]]) -> lis
     named = [order(n, symbol=text, base=text) for n, text in enumerate((ESCAPES, "=1+1", "@x"))]
     store.append([*named, span(0, 1), span(1, 2, "down", reason=ESCAPES)], source="streams")
     made = []
-    for name, definition in query.load_all().items():
-        moved = any(p.name == "p_factor" for p in definition.params)
-        # No reserve is stored here: only all tokens together can be asked for.
-        other = {"p_token": "all"} if any(p.name == "p_token" for p in definition.params) else {}
-        chosen_factors = factors if name == "walls" else factors[:1] + factors[-1:]
-        for values in [{"p_factor": factor} for factor in chosen_factors] if moved else [other]:
-            made.append(make(catalog, name, values))
+    with query.open_catalog(store) as catalog:
+        for name, definition in query.load_all().items():
+            moved = any(p.name == "p_factor" for p in definition.params)
+            # No reserve is stored here: only all tokens together can be asked for.
+            other = (
+                {"p_token": "all"} if any(p.name == "p_token" for p in definition.params) else {}
+            )
+            chosen_factors = factors if name == "walls" else factors[:1] + factors[-1:]
+            for values in [{"p_factor": factor} for factor in chosen_factors] if moved else [other]:
+                made.append(make(catalog, name, values))
     return made
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
+from chainwatch.lake.portable import CLUSTER_SQL
+from chainwatch.lake.query import Query
 from chainwatch.lake.store import Store
 from chainwatch.lending.close_rules import HALF, POSITION_HALF, RESERVE_HALF, CloseRule
 from chainwatch.lending.slots import COLLATERAL_SLOTS, DEBT_SLOTS, with_slots
@@ -22,9 +24,9 @@ from chainwatch.tables.lending import Account, AccountSlots, Leg, SlotTerm, Snap
 from tests.amounts import sample_size
 from tests.builders import Asset, Book, ask
 
-# The same questions in SQL that reads every leg, as plainly as it can be said.
+# The same questions in SQL that reads every leg: what clusters run, and what stands on it.
 FROM_LEGS = Path(__file__).parent / "from_legs"
-NAMES = ("triggers", "forced_sales", "walls", "accounts")
+MACROS = ("triggers", "forced_sales")
 RULES = (
     HALF,
     RESERVE_HALF,
@@ -103,17 +105,26 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "home")
 
 
+def plain(name: str) -> Query:
+    """A query that reads legs, under a name of its own."""
+    if name in MACROS:
+        shipped = query.read(CLUSTER_SQL / f"{name}.sql")
+    else:
+        shipped = query.read(FROM_LEGS / f"{name}_from_legs.sql")
+    text = re.sub(rf"\b({'|'.join(MACROS)})\(", r"\1_from_legs(", shipped.text)
+    return msgspec.structs.replace(shipped, name=f"{name}_from_legs", text=text)
+
+
 def by_legs(catalog: Catalog, name: str, values: Mapping[str, object]) -> list[dict[str, Any]]:
     """What the plain SQL of a query returns."""
-    wanted = query.read(FROM_LEGS / f"{name}_from_legs.sql")
+    wanted = plain(name)
     bound = query.bind(catalog, wanted.params, values)
     return catalog.run(wanted.body, bound).dicts()
 
 
-def plain(catalog: Catalog) -> Catalog:
+def with_macros(catalog: Catalog) -> Catalog:
     """The catalog with the plain SQL as macros."""
-    for name in NAMES[:2]:
-        definition = query.read(FROM_LEGS / f"{name}_from_legs.sql")
+    for definition in map(plain, MACROS):
         heads = ", ".join(f"{p.name} := CAST({p.default} AS {p.type})" for p in definition.params)
         body = re.sub(r"\$(p_\w+)", r"\1", definition.body)
         catalog.run(f"CREATE TEMP MACRO {definition.name}({heads}) AS TABLE\n{body}")
@@ -162,7 +173,7 @@ def test_they_give_what_legs_give(store: Store) -> None:
         store.append(with_slots(world(20_261_130, name)), source="aave-v3", target=name)
     assert 0 < len(store.rows(AccountSlots)) < len(store.rows(Account))
     with query.open_catalog(store) as opened:
-        catalog = plain(opened)
+        catalog = with_macros(opened)
         for name, values in QUESTIONS:
             ours = query.run(catalog, query.find(name), values).dicts()
             assert len(ours) > 30

@@ -1,4 +1,4 @@
--- name: triggers_from_legs
+-- name: triggers
 -- title: Trigger of each account as one factor moves (x = price / price now)
 -- param: p_factor TEXT = 'BTC'  which factor moves, or MARKET
 -- param: p_market TEXT = 'all'  one market, several with commas, or all

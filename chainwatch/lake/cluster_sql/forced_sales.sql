@@ -1,4 +1,4 @@
--- name: forced_sales_from_legs
+-- name: forced_sales
 -- title: Collateral that liquidators may take from each account as a factor moves, one row per step
 -- param: p_factor TEXT = 'BTC'  which factor moves
 -- param: p_direction TEXT = 'down'  down, up or both; accounts that are liquidatable now are always included
@@ -23,7 +23,7 @@ WITH spot AS (
       END AS limit_usd,
     CASE WHEN collateral_top_usd > 0e0 THEN
       1e0 - (1e0 + collateral_top_bonus) * collateral_top_lt END AS heal_gap
-  FROM triggers_from_legs(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
+  FROM triggers(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_betas := $p_betas)
   WHERE in_usd AND (direction = 'now' OR (direction = 'down' AND $p_direction IN ('down', 'both'))
      OR (direction = 'up' AND $p_direction IN ('up', 'both')))
 ), closed AS (
