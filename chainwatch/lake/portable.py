@@ -123,8 +123,8 @@ def _cluster_texts() -> dict[str, str]:
 
 def _text(sql_query: Query) -> str:
     """The text of a query for other engines; a file of the user's own is what it is."""
-    known = query.load_all().get(sql_query.name)
-    if known is None or known.text != sql_query.text:
+    shipped = query.load_all().get(sql_query.name)
+    if shipped is None or shipped.text != sql_query.text:
         return sql_query.text
     return _cluster_texts().get(sql_query.name, sql_query.text)
 
