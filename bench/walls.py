@@ -2,7 +2,7 @@
 """`walls` over synthetic accounts from Parquet, against what a user would write over the legs.
 
 `python -m bench.walls [accounts]`, 1,000,000 without: DuckDB SQL by hand, polars streaming, and the
-plain SQL over legs that the tests hold the queries to (all of the figures). The first two compute
+SQL over legs that clusters run (all of the figures). The first two compute
 less: triggers and the sums per bin of collateral at risk and of the first step of what may be
 seized, without classes at the edges, healing, grid or cumulative figures. All run on one thread,
 each in a process of its own.
@@ -180,20 +180,23 @@ def by_hand(home: Path) -> dict[str, Any]:
 
 
 def from_legs(home: Path) -> dict[str, Any]:
-    """The plain SQL over legs with all figures, as it was before accounts had slots."""
+    """All the figures by SQL that groups legs, as clusters run it."""
+    import msgspec
+
     from chainwatch.lake import query
     from chainwatch.lake.portable import CLUSTER_SQL
     from chainwatch.lake.store import Store
 
-    folder = Path(__file__).parent.parent / "tests" / "reports" / "from_legs"
     best = float("inf")
     with query.open_catalog(Store(home)) as catalog:
-        for name in ("triggers", "forced_sales"):
-            made = query.read(CLUSTER_SQL / f"{name}.sql")
+        triggers = query.read(CLUSTER_SQL / "triggers.sql")
+        for made in (triggers, query.find("forced_sales")):
             heads = ", ".join(f"{p.name} := CAST({p.default} AS {p.type})" for p in made.params)
-            body = made.text.replace("$p_", "p_").replace("triggers(", "triggers_from_legs(")
-            catalog.run(f"CREATE TEMP MACRO {name}_from_legs({heads}) AS TABLE\n{body}")
-        walls = query.read(folder / "walls_from_legs.sql")
+            body = made.text.replace("$p_", "p_").replace(" triggers(", " triggers_from_legs(")
+            catalog.run(f"CREATE TEMP MACRO {made.name}_from_legs({heads}) AS TABLE\n{body}")
+        shipped = query.find("walls")
+        named = shipped.text.replace(" forced_sales(", " forced_sales_from_legs(")
+        walls = msgspec.structs.replace(shipped, text=named)
         values = {"p_factor": "ETH", "p_step_abs": 30.0}
         bound = query.bind(catalog, walls.params, values)
         for _ in range(RUNS):

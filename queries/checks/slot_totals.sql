@@ -9,7 +9,8 @@ SELECT a.market, a.account, a.position, a.collateral_usd, s.collateral_usd AS sl
 FROM snapshots_at() AS n
 JOIN account_health AS a ON a.snapshot = n.snapshot
 LEFT JOIN (
-  SELECT snapshot, account, position, in_usd, collateral1_worth + collateral2_worth + collateral3_worth + collateral4_worth AS collateral_usd,
+  SELECT snapshot, account, position, in_usd,
+         collateral1_worth + collateral2_worth + collateral3_worth + collateral4_worth AS collateral_usd,
          debt1_worth + debt2_worth AS debt_usd
   FROM account_slots
 ) AS s ON s.snapshot = a.snapshot AND s.account = a.account AND s.position = a.position

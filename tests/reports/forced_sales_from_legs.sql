@@ -1,4 +1,4 @@
--- name: forced_sales
+-- name: forced_sales_from_legs
 -- title: Collateral that liquidators may take from each account as a factor moves, one row per step
 -- param: p_factor TEXT = 'BTC'  which factor moves
 -- param: p_direction TEXT = 'down'  down, up or both; accounts that are liquidatable now are always included
