@@ -8,8 +8,8 @@ WITH newest AS (
   SELECT snapshot FROM snapshots_at(p_market := $p_market, p_as_of := $p_as_of)
 ), biggest AS (
   SELECT l.snapshot, l.account, l.position,
-         max_by(r.symbol, CASE WHEN l.side = 'collateral' THEN l.usd END) AS top_collateral,
-         max_by(r.symbol, CASE WHEN l.side = 'debt' THEN l.usd END) AS top_debt
+         first(r.symbol ORDER BY l.usd DESC, l.asset) FILTER (WHERE l.side = 'collateral' AND l.usd IS NOT NULL) AS top_collateral,
+         first(r.symbol ORDER BY l.usd DESC, l.asset) FILTER (WHERE l.side = 'debt' AND l.usd IS NOT NULL) AS top_debt
   FROM newest AS s
   JOIN legs AS l ON l.snapshot = s.snapshot
   JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
