@@ -1,8 +1,10 @@
 """The first full read of a market's accounts, against web3 and against the bare wire.
 
-Ours: flags, e-mode and balances of every account through the client of the collector.
+Ours: flags, e-mode and balances of every account through the client of the collector, by code that
+the node runs within a call, and by multicalls, as where an endpoint takes no state overrides.
 web3: the same functions through AsyncWeb3 contract objects, one call after the other.
-raw: the very bodies our client sent, encoded beforehand, posted as they are; answers not decoded.
+raw: the very multicalls our client sent, encoded beforehand, posted as they are by four at once;
+answers not decoded.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from chainwatch.lending.protocols.aave_v3.reader import AavePool
 from chainwatch.lending.survey import read_positions
 from chainwatch.net.http import Http, Response
 
-ACCOUNTS = 2_000
+ACCOUNTS = 4_000
 WEB3_ACCOUNTS = 40
-RUNS = 3
+RUNS = 5
 
 
 class Tape(Http):
@@ -60,18 +62,25 @@ async def measure(url: str, market: Any, accounts: list[str]) -> dict[str, Any]:
     async with tape:
         rpc = Rpc(tape, [url], chain=market.chain, chain_id=market.chain_id)
         at = await rpc.pin()
-        lending, reading = AavePool(V3), Reading(rpc, market, at)
-        opened = await lending.open(reading)
-        ours = float("inf")
+        lending = AavePool(V3)
+        opened = await lending.open(Reading(rpc, market, at))
+        # Under an override, be it of nothing, balances are read by multicalls.
+        readings = {"ours": Reading(rpc, market, at), "multicalls": Reading(rpc, market, at, {})}
+        seconds: dict[str, list[float]] = {"ours": [], "multicalls": [], "raw": []}
+        sizes: dict[str, tuple[int, int]] = {}
         for _ in range(RUNS):
-            tape.bodies.clear()
-            begin = time.perf_counter()
-            await read_positions(feed, lending, reading, opened, accounts)
-            ours = min(ours, time.perf_counter() - begin)
-        raw = min([await post_raw(url, tape.bodies) for _ in range(RUNS)])
+            # All in turn: what else the machine does hits them alike.
+            for method, reading in readings.items():
+                tape.bodies.clear()
+                begin = time.perf_counter()
+                await read_positions(feed, lending, reading, opened, accounts)
+                seconds[method].append(time.perf_counter() - begin)
+                sizes[method] = len(tape.bodies), sum(map(len, tape.bodies))
+            seconds["raw"].append(await post_raw(url, tape.bodies))
     reserves = {reserve.data.id: reserve for reserve in opened.context.reserves}
     slow = await through_web3(url, market, reserves, accounts[:WEB3_ACCOUNTS], at)
-    return {"ours": ours, "raw": raw, "web3": slow * len(accounts) / WEB3_ACCOUNTS}
+    best = {method: min(own) for method, own in seconds.items()}
+    return best | {"web3": slow * len(accounts) / WEB3_ACCOUNTS, "sizes": sizes}
 
 
 async def post_raw(url: str, bodies: list[bytes]) -> float:
@@ -125,20 +134,29 @@ async def through_web3(
 def run(cache: Path) -> list[dict[str, Any]]:
     with market_with(cache, ACCOUNTS) as (url, market, accounts, _):
         seconds = asyncio.run(measure(url, market, accounts))
-    figure = {"unit": "accounts/s", "accounts": ACCOUNTS, "ours": round(ACCOUNTS / seconds["ours"])}
+    sizes = seconds["sizes"]
+
+    def line(name: str, method: str, alternative: str, wanted: str) -> dict[str, Any]:
+        requests, sent = sizes[method]
+        return {
+            "benchmark": name,
+            "unit": "accounts/s",
+            "accounts": ACCOUNTS,
+            "requests": requests,
+            "bytes sent per account": round(sent / ACCOUNTS),
+            "ours": round(ACCOUNTS / seconds[method]),
+            "alternative": round(ACCOUNTS / seconds[alternative], 1),
+            "ratio": round(seconds[alternative] / seconds[method], 2),
+            "wanted": wanted,
+        }
+
     return [
-        {
-            "benchmark": "full read of accounts against a loop of AsyncWeb3 calls",
-            **figure,
-            "alternative": round(ACCOUNTS / seconds["web3"], 1),
-            "ratio": round(seconds["web3"] / seconds["ours"], 1),
-            "wanted": "≥ 30",
-        },
-        {
-            "benchmark": "full read of accounts against the same bodies posted raw",
-            **figure,
-            "alternative": round(ACCOUNTS / seconds["raw"]),
-            "ratio": round(seconds["raw"] / seconds["ours"], 2),
-            "wanted": "≥ 0.6",
-        },
+        line("full read of accounts against a loop of AsyncWeb3 calls", "ours", "web3", "≥ 30"),
+        line("full read of accounts against multicalls posted raw", "ours", "raw", "≥ 0.9"),
+        line(
+            "full read without state overrides against the same bodies posted raw",
+            "multicalls",
+            "raw",
+            "≥ 0.6",
+        ),
     ]

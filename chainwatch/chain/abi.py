@@ -31,7 +31,7 @@ def argument(value: int | str) -> bytes:
     """A static argument: an integer or a 0x address as one word."""
     if isinstance(value, str):
         return bytes.fromhex(value[2:]).rjust(WORD, b"\0")
-    return value.to_bytes(WORD, "big")
+    return value.to_bytes(WORD)
 
 
 def word(data: bytes, index: int) -> int:

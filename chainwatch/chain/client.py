@@ -23,6 +23,7 @@ from chainwatch.chain.types import (
     Limits,
     LogRange,
     Overrides,
+    Program,
     Reverted,
     Stats,
 )
@@ -153,6 +154,15 @@ class Rpc:
         the chain is `Reverted`.
         """
         return await self._state.read(calls, at, overrides)
+
+    async def run(
+        self, program: Program, items: Sequence[bytes], at: Block
+    ) -> list[tuple[int, bytes]] | None:
+        """What a program answers for all items at exactly this block: (items, answer) of each part.
+
+        None where it reverts, or no endpoint runs it. Raises Reorged as `read` does.
+        """
+        return await self._state.run(program, items, at)
 
     async def accesses(self, calls: Sequence[Call], at: Block) -> list[Access | None]:
         """What each call touches; None where it fails, or where no endpoint tells."""

@@ -95,7 +95,7 @@ class Function:
         """The calldata. TypeError where there are fewer or more words than the function takes."""
         if len(arguments) < self.arguments:
             raise TypeError(f"{self.signature} takes {self.arguments} words: got {len(arguments)}")
-        return b"".join([self.selector, *map(abi.argument, arguments)])
+        return self.selector + b"".join(map(abi.argument, arguments))
 
     def decode(self, answer: bytes | Reverted) -> Any:
         """The answer: one value, or a named tuple of several.
@@ -127,8 +127,9 @@ class Function:
 
     def numbers(self, answers: Sequence[bytes | Reverted]) -> list[int]:
         """Many answers of one unsigned word each: the fastest way to decode them."""
+        number = int.from_bytes
         return [
-            int.from_bytes(answer)
+            number(answer)
             if type(answer) is bytes and len(answer) == abi.WORD
             else self.decode(answer)
             for answer in answers

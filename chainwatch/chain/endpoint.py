@@ -35,6 +35,8 @@ _NUMBER = msgspec.json.Decoder(Quantity)
 _SMALLER_HELPS = {Kind.TOO_MUCH, Kind.SLOW}
 _NO_CONTRACT = "0x" + "00" * 20
 _UNUSED = "0x" + "c4a1" * 10  # an address that nobody uses
+# Programs that failed in a row before none is tried again.
+PROGRAM_FAILURES = 3
 _HASH_OF_NO_BLOCK = "0x" + "0123456789abcdef" * 4
 # Code that returns the word 42: PUSH1 42 PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN
 _RETURN_42 = bytes.fromhex("602a60005260206000f3")
@@ -90,12 +92,14 @@ class Endpoint:
         self.name = urls.mask(url)
         self.batch = Size(limits.batch)
         self.multicall = Size(limits.multicall)
+        self.program_items = Size(limits.program_items)
         self.log_blocks = Size(limits.log_blocks)
         self.ready_at = 0.0
         self.failures = 0
         self._verified = False
         self._pins: bool | None = None  # takes a block hash in place of a number
         self._overrides: bool | None = None  # takes code that replaces that of an address
+        self._programs_failed = 0  # in a row
         self._probing = asyncio.Lock()
         self._gate = asyncio.Semaphore(limits.concurrency)
         self._transport = transport
@@ -150,6 +154,15 @@ class Endpoint:
                     else:
                         self._overrides = int.from_bytes(hex_bytes(answer)) == 42
         return self._overrides
+
+    @property
+    def runs_programs(self) -> bool:
+        """Whether programs may be tried: they did not fail here again and again."""
+        return self._programs_failed < PROGRAM_FAILURES
+
+    def note_program(self, *, failed: bool) -> None:
+        """Learn how a program ended."""
+        self._programs_failed = self._programs_failed + 1 if failed else 0
 
     def stop_pinning(self) -> None:
         """Name blocks by number from now on."""

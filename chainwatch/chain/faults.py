@@ -67,7 +67,7 @@ _PRUNED = re.compile(
     r"|historical state|state histor|archive (?:state|node|data|request)|state already discarded",
     re.IGNORECASE,
 )
-_NO_SUCH_METHOD = -32601
+NO_SUCH_METHOD = -32601
 
 # The known texts of eth_getLogs limits. A stated range is a hint for this query; a stated number
 # of blocks holds for all.
@@ -197,13 +197,13 @@ def refusal(fault: RpcFault) -> Trouble:
         case Kind.BUSY:
             return Trouble(str(fault))
         case _:
-            return Trouble(str(fault), cools=False, final=fault.code == _NO_SUCH_METHOD)
+            return Trouble(str(fault), cools=False, final=fault.code == NO_SUCH_METHOD)
 
 
 def log_refusal(fault: RpcFault) -> Trouble:
     """The same for eth_getLogs, where an unknown text is most likely one more limit."""
     stated = stated_blocks(answer_text(fault))
-    unknown = kind_of(fault) in (Kind.OTHER, Kind.EVM) and fault.code != _NO_SUCH_METHOD
+    unknown = kind_of(fault) in (Kind.OTHER, Kind.EVM) and fault.code != NO_SUCH_METHOD
     return TooMuch(str(fault), stated) if stated or unknown else refusal(fault)
 
 

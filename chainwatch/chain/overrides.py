@@ -10,15 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
+from chainwatch.chain import opcodes as op
+from chainwatch.chain.assembly import Assembly
 from chainwatch.chain.contract import keccak
 from chainwatch.chain.types import Overrides
-
-# Opcodes of the Ethereum virtual machine (Yellow Paper, appendix H).
-_MUL, _SDIV, _LT, _GT, _EQ, _ISZERO, _AND, _SHR = 0x02, 0x05, 0x10, 0x11, 0x14, 0x15, 0x16, 0x1C
-_CALLDATALOAD, _CALLDATASIZE, _CALLDATACOPY = 0x35, 0x36, 0x37
-_RETURNDATASIZE, _RETURNDATACOPY = 0x3D, 0x3E
-_MLOAD, _MSTORE, _JUMP, _JUMPI, _GAS, _JUMPDEST = 0x51, 0x52, 0x56, 0x57, 0x5A, 0x5B
-_DUP1, _DUP2, _SWAP1, _RETURN, _DELEGATECALL, _REVERT = 0x80, 0x81, 0x90, 0xF3, 0xF4, 0xFD
 
 _WORD = 32
 # An answer of one word between these is taken for a number that scales: smaller ones are flags and
@@ -39,75 +34,51 @@ def scaled(
     return {address: _scaling(own, x, places, any_number), own: code}
 
 
-class _Assembly:
-    """Code with jumps to places by name."""
-
-    def __init__(self) -> None:
-        self._code = bytearray()
-        self._places: dict[str, int] = {}
-        self._jumps: list[tuple[int, str]] = []
-
-    def add(self, *parts: int | bytes) -> None:
-        """Opcodes (numbers), and values to push (bytes, 1 to 32)."""
-        for part in parts:
-            if isinstance(part, int):
-                self._code.append(part)
-            else:
-                self._code += bytes([0x5F + len(part)]) + part
-
-    def place(self, name: str) -> None:
-        """Jumps to this name lead here."""
-        self._places[name] = len(self._code)
-        self.add(_JUMPDEST)
-
-    def jump(self, name: str, opcode: int) -> None:
-        """A jump to a name, also one that comes later."""
-        self._code.append(0x61)  # PUSH2
-        self._jumps.append((len(self._code), name))
-        self._code += bytes(2)
-        self.add(opcode)
-
-    def __bytes__(self) -> bytes:
-        code = bytearray(self._code)
-        for where, name in self._jumps:
-            code[where : where + 2] = self._places[name].to_bytes(2)
-        return bytes(code)
-
-
 def _scaling(own: str, x: Fraction, places: Mapping[bytes, int], any_number: bool) -> bytes:
-    code = _Assembly()
+    code = Assembly()
     # The call as it came, to the contract's own code.
-    code.add(_CALLDATASIZE, b"\0", b"\0", _CALLDATACOPY)
-    code.add(b"\0", b"\0", _CALLDATASIZE, b"\0", bytes.fromhex(own[2:]), _GAS, _DELEGATECALL)
-    code.add(_RETURNDATASIZE, b"\0", b"\0", _RETURNDATACOPY)
-    code.add(_ISZERO)
-    code.jump("reverted", _JUMPI)
-    code.add(b"\0", _CALLDATALOAD, b"\xe0", _SHR)
+    code.add(op.CALLDATASIZE, b"\0", b"\0", op.CALLDATACOPY)
+    code.add(b"\0", b"\0", op.CALLDATASIZE, b"\0", bytes.fromhex(own[2:]), op.GAS, op.DELEGATECALL)
+    code.add(op.RETURNDATASIZE, b"\0", b"\0", op.RETURNDATACOPY)
+    code.add(op.ISZERO)
+    code.jump("reverted", op.JUMPI)
+    code.add(b"\0", op.CALLDATALOAD, b"\xe0", op.SHR)
     for selector, word in places.items():
-        code.add(_DUP1, selector, _EQ)
-        code.jump(f"word {word}", _JUMPI)
+        code.add(op.DUP1, selector, op.EQ)
+        code.jump(f"word {word}", op.JUMPI)
     if any_number:
         # Stack from here: the word. Conditions are of (top, below).
-        code.add(b"\4", _CALLDATASIZE, _EQ, bytes([_WORD]), _RETURNDATASIZE, _EQ, _AND, _ISZERO)
-        code.jump("answered", _JUMPI)
+        code.add(
+            b"\4",
+            op.CALLDATASIZE,
+            op.EQ,
+            bytes([_WORD]),
+            op.RETURNDATASIZE,
+            op.EQ,
+            op.AND,
+            op.ISZERO,
+        )
+        code.jump("answered", op.JUMPI)
         for low, high, inside in ((_SMALLEST, _LARGEST, True), (_FIRST_TIME, _LAST_TIME, False)):
-            code.add(_word(low), b"\0", _MLOAD, _GT, _word(high), b"\0", _MLOAD, _LT, _AND)
-            code.add(*([_ISZERO] if inside else []))
-            code.jump("answered", _JUMPI)
-        code.jump("word 0", _JUMP)
+            code.add(
+                _word(low), b"\0", op.MLOAD, op.GT, _word(high), b"\0", op.MLOAD, op.LT, op.AND
+            )
+            code.add(*([op.ISZERO] if inside else []))
+            code.jump("answered", op.JUMPI)
+        code.jump("word 0", op.JUMP)
     else:
-        code.jump("answered", _JUMP)
+        code.jump("answered", op.JUMP)
     for word in sorted({*places.values(), 0}):
         code.place(f"word {word}")
         code.add((word * _WORD).to_bytes(2))
-        code.jump("scale", _JUMP)
+        code.jump("scale", op.JUMP)
     code.place("scale")
-    code.add(_word(x.denominator), _DUP2, _MLOAD, _word(x.numerator), _MUL, _SDIV)
-    code.add(_SWAP1, _MSTORE)
+    code.add(_word(x.denominator), op.DUP2, op.MLOAD, _word(x.numerator), op.MUL, op.SDIV)
+    code.add(op.SWAP1, op.MSTORE)
     code.place("answered")
-    code.add(_RETURNDATASIZE, b"\0", _RETURN)
+    code.add(op.RETURNDATASIZE, b"\0", op.RETURN)
     code.place("reverted")
-    code.add(_RETURNDATASIZE, b"\0", _REVERT)
+    code.add(op.RETURNDATASIZE, b"\0", op.REVERT)
     return bytes(code)
 
 

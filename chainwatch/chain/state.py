@@ -9,6 +9,7 @@ from chainwatch.chain.answers import Request, call_request, hex_bytes, read_acce
 from chainwatch.chain.endpoint import Endpoint
 from chainwatch.chain.fallback import Endpoints
 from chainwatch.chain.faults import (
+    NO_SUCH_METHOD,
     CutOff,
     Kind,
     RpcFault,
@@ -20,13 +21,24 @@ from chainwatch.chain.faults import (
 )
 from chainwatch.chain.headers import Headers
 from chainwatch.chain.multicall import decode_aggregate3, encode_aggregate3
-from chainwatch.chain.types import MULTICALL3, Access, Block, Call, Overrides, Reverted
-from chainwatch.errors import ConfigError, NetworkError
+from chainwatch.chain.types import (
+    MULTICALL3,
+    PROGRAM,
+    Access,
+    Block,
+    Call,
+    Overrides,
+    Program,
+    Reverted,
+)
+from chainwatch.errors import ConfigError, NetworkError, Reorged
 
 _Calls = Callable[
     [Sequence[Call], Block, Overrides | None, Endpoint], Awaitable[list[bytes | Reverted]]
 ]
 NO_OVERRIDES = Trouble("takes no state overrides", cools=False, final=True)
+NO_PROGRAMS = Trouble("runs no programs", cools=False, final=True)
+PROGRAM_TRIES = 2  # rounds; then its calls are made one by one
 
 
 class StateReader:
@@ -62,6 +74,34 @@ class StateReader:
             for i, result in zip(doubtful, again, strict=True):
                 results[i] = result
         return results
+
+    async def run(
+        self, program: Program, items: Sequence[bytes], at: Block
+    ) -> list[tuple[int, bytes]] | None:
+        """What a program answers for all items at exactly this block: (items, answer) of each part.
+
+        None where it reverts, or no endpoint runs it: its calls can be made one by one. Raises
+        Reorged where the block is no longer the chain's.
+        """
+        if self._headers.has_left(at):
+            raise self._headers.reorged(at)
+        parts: list[tuple[int, bytes]] = []
+        done = 0
+        while done < len(items):
+            work = partial(self._run, program, items[done:], at)
+            try:
+                count, answer = await self._endpoints.ask(
+                    work, f"eth_call of a program at block {at.number}", tries=PROGRAM_TRIES
+                )
+            except Reorged:
+                raise
+            except NetworkError:
+                return None
+            if answer is None:
+                return None
+            parts.append((count, answer))
+            done += count
+        return parts
 
     async def accesses(self, calls: Sequence[Call], at: Block) -> list[Access | None]:
         """What each call touches at this height (eth_createAccessList).
@@ -217,6 +257,35 @@ class StateReader:
             endpoint.multicall.accept(len(part))
             return results
 
+    async def _run(
+        self, program: Program, items: Sequence[bytes], at: Block, endpoint: Endpoint
+    ) -> tuple[int, bytes | None]:
+        """How many of the first items a program was run for, and its answer; None: it reverted."""
+        if not endpoint.runs_programs:
+            raise NO_PROGRAMS
+        while True:
+            part = items[: endpoint.program_items.now]
+            call = (PROGRAM, program.head + b"".join(part))
+            try:
+                (answer,) = await self._call(endpoint, [call], at, {PROGRAM: program.code})
+            except (TooMuch, CutOff) as refusal:
+                endpoint.program_items.refuse(len(part))
+                if len(part) == 1 or isinstance(refusal, CutOff):
+                    raise
+                continue
+            except Trouble as trouble:
+                if trouble.final:
+                    endpoint.note_program(failed=True)
+                raise
+            failed = isinstance(answer, RpcFault)
+            endpoint.note_program(failed=failed)
+            if isinstance(answer, RpcFault):
+                # Fewer items need less gas.
+                endpoint.program_items.refuse(len(part))
+                return len(part), None
+            endpoint.program_items.accept(len(part))
+            return len(part), answer
+
     async def _call(
         self, endpoint: Endpoint, calls: Sequence[Call], at: Block, overrides: Overrides | None
     ) -> list[bytes | RpcFault]:
@@ -231,6 +300,9 @@ class StateReader:
             [call_request(to, data, block, overrides) for to, data in calls]
         )
         faults = [a for a in answers if isinstance(a, RpcFault)]
+        # Not the block's fault, nor that of its hash.
+        if overrides and any(f.code == NO_SUCH_METHOD for f in faults):
+            raise NO_OVERRIDES
         unclear = [f for f in faults if kind_of(f) in (Kind.BEHIND, Kind.OTHER)]
         if unclear or not pins:
             await self._headers.require(endpoint, at)

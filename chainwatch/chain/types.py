@@ -10,12 +10,20 @@ import msgspec
 from chainwatch.net.http import MAX_BYTES, TIMEOUT
 
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
+PROGRAM = "0x" + "c4a3" * 10  # where a program is put within a call: an address that nobody uses
 
 Call = tuple[str, bytes]  # to (0x hex), calldata
 # The code that addresses have within one call, as in eth_call's state override set.
 Overrides = Mapping[str, bytes]
 # The contracts that a call touches, each with how many of its storage slots the call reads.
 Access = Mapping[str, int]
+
+
+class Program(msgspec.Struct, frozen=True):
+    """Code that is at no address, and the call data before the items that it is run for."""
+
+    code: bytes
+    head: bytes
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -69,6 +77,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 4  # HTTP requests under way per endpoint
     batch: int = 50  # JSON-RPC calls per HTTP request
     multicall: int = 500  # inner calls per eth_call
+    program_items: int = 500  # items per call of a program
     log_blocks: int = 10_000  # blocks per eth_getLogs
     max_bytes: int = MAX_BYTES  # of one answer, decompressed
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from chainwatch.chain.multicall import decode_aggregate3
-from chainwatch.chain.types import MULTICALL3, Reverted
+from chainwatch.chain.types import MULTICALL3, PROGRAM, Reverted
 from chainwatch.errors import ConfigError, RpcError
 
 if TYPE_CHECKING:
@@ -279,6 +279,10 @@ class ChainRecorder(_Server):
         self._recording = Recording(0, {}, [], [], [], {})
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if _runs_program(request):
+            # Its calls are recorded one by one, so that they can be played in any other grouping.
+            refusal = {"code": _NO_SUCH_METHOD, "message": "a recorder runs no programs"}
+            return {"jsonrpc": "2.0", "id": request.get("id"), "error": refusal}
         # Several collectors ask at once, and there is one connection to the node.
         with self._lock:
             answer: dict[str, Any] = self._node.post(request)
@@ -358,6 +362,11 @@ class ChainRecorder(_Server):
                 raise RpcError(f"no block {block_hash}")
             self._numbers[block_hash] = int(block["number"], 16)
         return self._numbers[block_hash]
+
+
+def _runs_program(request: dict[str, Any]) -> bool:
+    params = request["params"]
+    return request["method"] == "eth_call" and len(params) > 2 and params[0]["to"] == PROGRAM
 
 
 def _overrides_key(overrides: dict[str, dict[str, str]], own: set[str]) -> str:
