@@ -39,7 +39,10 @@ def status(*, output: Output) -> None:
 @app.command(epilog="Example: chainwatch checks")
 @listing
 def checks(*, output: Output) -> None:
-    """Run the invariants in queries/checks."""
+    """Run the invariants in queries/checks.
+
+    Segments are compared with the SHA-256 that their loads stored, too.
+    """
     from chainwatch.lake import query
     from chainwatch.lake.engine import Result
     from chainwatch.show.document import Report
@@ -53,6 +56,7 @@ def checks(*, output: Output) -> None:
         return states
 
     rows = on_catalog(run_all)
+    segments = get_session().store.require_unchanged()
     output.emit(
         Report(
             Result(
@@ -61,6 +65,8 @@ def checks(*, output: Output) -> None:
                 rows,
             ),
             name="checks",
+            meta={"segments": segments},
+            notes=["every segment has the SHA-256 in its load's receipt, where that has one"],
         )
     )
     failed = [str(name) for name, wrong, *_ in rows if wrong]

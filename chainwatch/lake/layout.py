@@ -41,6 +41,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.home / "locks"
 
     @property
+    def sequence(self) -> Path:
+        """The last number that a row of `loads` got; who writes one holds the lock of this file."""
+        return self.lake / "sequence"
+
+    @property
     def catalog(self) -> Path:
         return self.home / CATALOG_NAME
 

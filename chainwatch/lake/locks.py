@@ -1,11 +1,12 @@
-"""Locks of a home folder: one collector per source and target, one process that merges."""
+"""Locks of a home folder: one collector per source and target, one process that merges, one that
+writes a row of `loads`."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chainwatch.errors import StoreBusy
 from chainwatch.lake.faults import refuse_write
@@ -34,5 +35,26 @@ def hold_lock(layout: Layout, name: str) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}".encode(), 0)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold_sequence(layout: Layout, last: Callable[[], int]) -> Iterator[int]:
+    """The next number of the lake; until the body ends no other process gets one.
+
+    It is on disk before the body begins. `last` gives the largest number that is stored, where the
+    file that has it is missing or holds none. Waits for its turn. Raises OSError.
+    """
+    layout.sequence.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(layout.sequence, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        stored = os.pread(descriptor, 100, 0).strip()
+        number = (int(stored) if stored.isdigit() else last()) + 1
+        os.pwrite(descriptor, f"{number:020}\n".encode(), 0)
+        os.ftruncate(descriptor, 21)
+        os.fsync(descriptor)
+        yield number
     finally:
         os.close(descriptor)

@@ -19,7 +19,7 @@ from chainwatch.lake.faults import refuse_write
 from chainwatch.lake.layout import segment_place
 from chainwatch.lake.publication import publishing
 from chainwatch.lake.receipts import StoredLoad
-from chainwatch.lake.segments import flush_file, quoted, write_segment
+from chainwatch.lake.segments import file_digest, flush_file, quoted
 from chainwatch.lake.store import Store
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import snapshot_tables
@@ -185,9 +185,8 @@ class Merger:
         due = [w for w in self._waiting if time.monotonic() - w.written_at >= self._settle]
         for entry in due:
             load = entry.load
-            with publishing(self._layout) as publication, connect() as engine:
-                draft = publication.add_segment(Load.table, load.day, load.id)
-                write_segment(engine, draft, Load, [load.receipt], load.id)
+            with publishing(self._layout) as publication:
+                publication.add_receipt(load.day, load.id, load.receipt)
             self._waiting.remove(entry)
         return len(due)
 
@@ -251,6 +250,7 @@ class Merger:
         # Named by the time of its oldest, so that of rows of equal key the same one stays first.
         merged = f"{group[0].id.split('-')[0]}-{secrets.token_hex(4)}{_MERGED}"
         ids: set[str] = set()
+        digests: dict[str, str] = {}
         with publishing(self._layout) as publication, connect() as engine:
             for table in counts:
                 parts = {
@@ -267,6 +267,8 @@ class Merger:
                     f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)",
                     {"parts": [f"{self._layout.lake}/{place}" for place in parts]},
                 )
+                # Later what replaces them is all that is left of them.
+                self._receipts.require_digests(group, [table])
                 if table in gone:
                     counts[table] = engine.execute(
                         "SELECT count(*) FROM read_parquet($path, hive_partitioning = false)",
@@ -280,7 +282,11 @@ class Merger:
                     ).fetchall()
                     ids |= {snapshot for (snapshot,) in lines}
                 flush_file(draft)
-        receipt = self._merged_receipt(group, day, counts, sorted(ids), exact=bool(gone))
+                digests[table] = file_digest(draft)
+        receipt = msgspec.structs.replace(
+            self._merged_receipt(group, day, counts, sorted(ids), exact=bool(gone)),
+            digests=json.dumps(digests),
+        )
         self._waiting.append(_Unannounced(StoredLoad(merged, receipt, day), time.monotonic()))
 
     def _merged_receipt(

@@ -6,9 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
+from chainwatch.lake.catalog import read_statement
+from chainwatch.lake.engine import connect
 from chainwatch.lake.faults import refuse_write
-from chainwatch.lake.layout import Layout
-from chainwatch.lake.segments import flush_file, flush_folder
+from chainwatch.lake.layout import SUFFIX, Layout
+from chainwatch.lake.locks import hold_sequence
+from chainwatch.lake.segments import flush_file, flush_folder, quoted, write_segment
+from chainwatch.tables.log import Load
 
 
 class Publication:
@@ -17,6 +23,7 @@ class Publication:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.entries: list[tuple[Path, Path]] = []
+        self.named: list[Path] = []
 
     def add_segment(self, table: str, day: str, load: str) -> Path:
         """Note a segment before it is written; returns the path of its draft."""
@@ -24,25 +31,62 @@ class Publication:
         self.entries.append((draft, self._layout.segment(table, day, load)))
         return draft
 
+    def name_segments(self) -> None:
+        """Give each draft its name that has none yet. Raises OSError."""
+        for draft, segment in self.entries[len(self.named) :]:
+            segment.parent.mkdir(parents=True, exist_ok=True)
+            draft.rename(segment)
+            self.named.append(segment)
+            flush_folder(segment.parent)
+            flush_folder(segment.parent.parent)
+
+    def add_receipt(self, day: str, load: str, receipt: Load) -> Load:
+        """Name the segments, then let their load count; returns its row in `loads`.
+
+        That row gets the next number of the lake, under the lake's lock until it has its name: who
+        sees a number sees all smaller ones. A number that a crash took is not given again. Raises
+        OSError, duckdb.Error.
+        """
+        self.name_segments()
+        with hold_sequence(self._layout, lambda: _last_sequence(self._layout)) as number:
+            numbered = msgspec.structs.replace(receipt, sequence=number)
+            draft = self.add_segment(Load.table, day, load)
+            with connect() as engine:
+                write_segment(engine, draft, Load, [numbered], load)
+            self.name_segments()
+        return numbered
+
+
+def _last_sequence(layout: Layout) -> int:
+    """The largest number of a row in `loads`; 0 where none has one."""
+    if not any((layout.lake / Load.table).glob(f"*/*{SUFFIX}")):
+        return 0
+    files = quoted(str(layout.lake / Load.table / "*" / f"*{SUFFIX}"))
+    text = (
+        "SELECT coalesce(max(sequence), 0) FROM (SELECT NULL::BIGINT AS sequence "
+        f"UNION ALL BY NAME SELECT * FROM read_parquet({files}, union_by_name = true))"
+    )
+    with connect() as engine:
+        ((largest,),) = read_statement(lambda: engine.execute(text).fetchall())
+    return int(largest)
+
 
 @contextlib.contextmanager
 def publishing(layout: Layout) -> Iterator[Publication]:
     """Give each draft noted in the body its name, in order, when the body ends.
 
-    Raises StoreError where the disk refuses; drafts that got no name are removed.
+    Raises StoreError where the disk refuses; drafts are removed, and segments of a load that does
+    not count.
     """
     publication = Publication(layout)
     try:
         yield publication
-        for draft, segment in publication.entries:
-            segment.parent.mkdir(parents=True, exist_ok=True)
-            draft.rename(segment)
-            flush_folder(segment.parent)
-            flush_folder(segment.parent.parent)
+        publication.name_segments()
     except Exception as failure:
-        for draft, _ in publication.entries:
+        counts = any(path.parts[-3] == Load.table for path in publication.named)
+        for path in [draft for draft, _ in publication.entries] + publication.named * (not counts):
             with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         refuse_write(layout, failure)
 
 

@@ -15,6 +15,7 @@ from chainwatch.lake.catalog import read_statement
 from chainwatch.lake.engine import connect
 from chainwatch.lake.layout import SEED_DAY, SUFFIX, Layout, segment_place
 from chainwatch.lake.relations import table_query
+from chainwatch.lake.segments import file_digest
 from chainwatch.tables.base import columns
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import snapshot_tables
@@ -158,6 +159,68 @@ class Receipts:
             if lost := self.lost_segments(listing, table):
                 self._refuse_lost(*lost[0], len(lost) - 1)
 
+    def require_unchanged(self) -> int:
+        """Compare the segments of all loads that count with their SHA-256; how many were compared.
+
+        Segments that merging removes meanwhile are left out, and those of the load in their place
+        compared. Raises StoreError naming the first that is lost or differs; OSError, duckdb.Error.
+        """
+        same: set[str] = set()
+        changed: dict[str, tuple[str, str]] = {}
+        while True:
+            expected = self._digests(self.loads())
+            gone = set()
+            for place in sorted(expected.keys() - same - changed.keys()):
+                try:
+                    digest = file_digest(self._layout.lake / place)
+                except FileNotFoundError:
+                    gone.add(place)
+                    continue
+                if digest == expected[place]:
+                    same.add(place)
+                else:
+                    changed[place] = expected[place], digest
+            if not gone:
+                break
+            listing = self.listing()
+            for table in sorted({place.partition("/")[0] for place in gone}):
+                self.require_whole(listing, [table])
+        if changed:
+            self._refuse_digest(changed)
+        return len(same)
+
+    def require_digests(self, loads: Sequence[StoredLoad], tables: Collection[str]) -> None:
+        """Raise StoreError where a segment of these loads and tables is not what was stored.
+
+        Raises OSError, FileNotFoundError where one is not there.
+        """
+        changed = {}
+        for place, expected in self._digests(loads).items():
+            if place.partition("/")[0] in tables:
+                digest = file_digest(self._layout.lake / place)
+                if digest != expected:
+                    changed[place] = expected, digest
+        if changed:
+            self._refuse_digest(changed)
+
+    def _digests(self, loads: Sequence[StoredLoad]) -> dict[str, str]:
+        """The SHA-256 by place of the segments of these loads, as far as they list them."""
+        digests = {}
+        for load in loads:
+            if load.receipt.digests is None:
+                continue
+            try:
+                stored = _DIGESTS.decode(load.receipt.digests)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                path = self._layout.segment(Load.table, load.day, load.id)
+                raise StoreError(
+                    f"{path} does not say the SHA-256 of its load's segments: put a copy of it "
+                    "back, or move it away: nothing of that load counts then"
+                ) from None
+            for table, digest in stored.items():
+                digests[segment_place(table, load.day, load.id)] = digest
+        return digests
+
     def require_counts(
         self,
         engine: duckdb.DuckDBPyConnection,
@@ -210,6 +273,17 @@ class Receipts:
             "that load counts then"
         )
 
+    def _refuse_digest(self, changed: Mapping[str, tuple[str, str]]) -> NoReturn:
+        place = min(changed)
+        path, (expected, digest) = self._layout.lake / place, changed[place]
+        more = len(changed) - 1
+        others = f", nor are {more:,} more segments what was stored" if more else ""
+        raise StoreError(
+            f"{path} is not what its load stored (SHA-256 {digest[:16]}…, expected "
+            f"{expected[:16]}…){others}: put a copy of it back, or move it and "
+            f"{self._layout.receipt(path)} away: nothing of that load counts then"
+        )
+
     def _refuse_count(self, path: Path, rows: int, present: int) -> NoReturn:
         raise StoreError(
             f"{path} holds {present:,} rows, but its load stored {rows:,} rows of "
@@ -239,4 +313,5 @@ def _read_ids(text: str | None) -> frozenset[str] | None:
 
 
 _IDS = msgspec.json.Decoder(frozenset[str])
+_DIGESTS = msgspec.json.Decoder(dict[str, str])
 _COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -150,6 +151,12 @@ def one_line(text: str) -> str:
     """The engine's message up to the quoted statement, on one line."""
     head = text.split("\n\nLINE ", 1)[0]
     return " ".join(head.split())
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush_file(path: Path) -> None:

@@ -31,7 +31,7 @@ from chainwatch.lake.relations import (
     table_query,
     table_views,
 )
-from chainwatch.lake.segments import one_line, read_back, write_segment
+from chainwatch.lake.segments import file_digest, one_line, read_back, write_segment
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import snapshot_tables, tables
@@ -113,12 +113,14 @@ class Store:
             cursor=None if cursor is None else msgspec.json.encode(cursor).decode(),
             snapshot_ids=json.dumps(_snapshot_ids(by_table)),
         )
-        by_table[Load] = [receipt]  # last: with it the load counts
+        day, digests = f"{now:%Y-%m-%d}", {}
         with publishing(self.layout) as publication, connect() as engine:
             for row_type, batch in by_table.items():
-                draft = publication.add_segment(row_type.table, f"{now:%Y-%m-%d}", load)
+                draft = publication.add_segment(row_type.table, day, load)
                 write_segment(engine, draft, row_type, batch, load)
-        return receipt
+                digests[row_type.table] = file_digest(draft)
+            receipt = msgspec.structs.replace(receipt, digests=json.dumps(digests))
+            return publication.add_receipt(day, load, receipt)
 
     def keep(self, body: bytes) -> str:
         """Keep the bytes of a document for good, once; returns their SHA-256.
@@ -172,6 +174,23 @@ class Store:
                     draft.rename(seed)
                 finally:
                     draft.unlink(missing_ok=True)
+
+    def require_unchanged(self) -> int:
+        """Compare the segments of all loads that count with their SHA-256; how many there are.
+
+        Those of loads that list none are not compared. Raises StoreError naming the first that is
+        lost or other than what was stored.
+        """
+        import duckdb
+
+        try:
+            return self.receipts.require_unchanged()
+        except duckdb.Error as failure:
+            refuse_read(self.layout, failure, self.home)
+        except OSError as failure:
+            raise StoreError(
+                f"{failure.filename} cannot be read: {failure.strerror or failure}"
+            ) from None
 
     # --- reading -------------------------------------------------------------------------
 

@@ -225,10 +225,11 @@ def _check(store: Store) -> str:
     with query.open_catalog(store) as catalog:
         checks = [q for q in query.load_all().values() if q.group == "checks"]
         rows_by_check = {q.name: len(query.run(catalog, q).rows) for q in checks}
+    segments = store.require_unchanged()
     bad = {name: rows for name, rows in rows_by_check.items() if rows}
     if bad:
         raise CheckFailed(", ".join(f"{name} found {rows} row(s)" for name, rows in bad.items()))
-    return f"{len(checks)} checks found nothing"
+    return f"{len(checks)} checks found nothing, {segments:,} segments as stored"
 
 
 def _export(store: Store, out: Path, day: date, formats: Sequence[str]) -> str:

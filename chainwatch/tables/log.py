@@ -27,6 +27,13 @@ class Load(Row, frozen=True, kw_only=True):
     snapshot_ids: Annotated[
         str | None, "JSON array: snapshots of which the batch holds rows; null: not listed"
     ] = None
+    sequence: Annotated[
+        int | None,
+        "number of this row within the lake, in the order of writing; null: not numbered",
+    ] = None
+    digests: Annotated[
+        str | None, "JSON object: table → SHA-256 of the batch's segment; null: not listed"
+    ] = None
 
 
 class Reject(Row, frozen=True, kw_only=True):
