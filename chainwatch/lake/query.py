@@ -35,7 +35,7 @@ that are wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from chainwatch.lake.catalog import Catalog
 
 _HEADER = re.compile(
-    r"^--\s*(name|title|needs|param|show|bar|note|portable|each|columns of|column|once):\s*(.*)$"
+    r"^--\s*(name|title|needs|param|show|bar|note|portable|each|ordered|columns of|column|once):"
+    r"\s*(.*)$"
 )
 # Arguments that mean the same wherever they are pasted.
 _ARGUMENT = r"p_\w+\s*:=\s*(?:\$p_\w+|'(?:[^']|'')*'|-?\d[\w.]*|true|false|NULL)"
@@ -286,6 +287,18 @@ def definitions() -> tuple[str, ...]:
         comment = "; ".join(words).replace("'", "''")
         statements.append(f"COMMENT ON MACRO TABLE {query.name} IS '{comment}'")
     return tuple(statements)
+
+
+def narrowed_macros(table: str, macro: str) -> Iterator[str]:
+    """The pasted macros of queries with a p_factor that read a table, where they read instead what
+    a macro of the schema `unbound` returns for that factor."""
+    for query in load_all().values():
+        pasted, _ = query.macros
+        if any(p.name == "p_factor" for p in query.params):
+            call = f"unbound.{macro}(p_factor := p_factor)"
+            narrowed = re.sub(rf"\bmain\.{table}\b", call, pasted)
+            if narrowed != pasted:
+                yield narrowed
 
 
 # Queries that read rows of those snapshots only that `snapshots_at` selects with the query's own

@@ -129,12 +129,20 @@ def described_columns(row: type[Row]) -> Iterator[tuple[str, str, str]]:
 
 
 def snapshot_copy(
-    layout: Layout, row: type[Row], places: Sequence[str], snapshots: Sequence[str]
+    layout: Layout,
+    row: type[Row],
+    places: Sequence[str],
+    snapshots: Sequence[str],
+    left_out: str = "",
 ) -> str:
-    """The statement that copies the rows of some snapshots, in the order of their key."""
+    """The statement that copies the rows of some snapshots, in the order of their key.
+
+    Rows for which `left_out`, as SQL, is true are not among them.
+    """
     ids = ", ".join(map(quoted, snapshots)) or "NULL"
     stored = bound_query(layout, row, places)
     return (
         f"CREATE OR REPLACE TABLE {row.table} AS SELECT * FROM ({stored}) "
-        f"WHERE snapshot IN ({ids}) ORDER BY {', '.join(row.key)}"
+        f"WHERE snapshot IN ({ids}){f' AND ({left_out}) IS NOT TRUE' * bool(left_out)} "
+        f"ORDER BY {', '.join(row.key)}"
     )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -315,26 +315,35 @@ class Store:
         *,
         complete: Sequence[str],
         parameters: Sequence[str] = (),
+        changed: Sequence[str] = (),
+        uncopied: Collection[str] = (),
+        without: Mapping[str, str] = {},
     ) -> Iterator[Catalog]:
         """The catalog over a copy of some snapshots, in a database of its own at `path`.
 
-        `path` lies in a folder made for it; errors name the folder in which that one was made. Of
+        `path` lies in a folder made for it; errors name the folder in which that one was made.
+        Macros in `changed` stand in the place of their namesakes among the definitions. Of
         the snapshots in `complete` every row is copied, of those in `parameters` all but accounts
-        and balances. Rows lie in the order of their key and one thread reads them: the same rows
-        give the same bits, however the lake's segments are cut. Tables that belong to no snapshot
-        are read from the lake. Raises StoreError where a segment cannot be read or the disk is
-        full.
+        and balances; `without` says by table, as SQL, which rows are left out. Rows lie in the
+        order of their key and one thread reads them: the same rows give the same bits, however the
+        lake's segments are cut. Tables that belong to no snapshot and those in `uncopied` are read
+        from the lake. Raises StoreError where a segment cannot be read or the disk is full.
         """
         import duckdb
 
         self.require()
         self._seed(*tables().values())
-        copied = [name for name, row in tables().items() if "snapshot" in row.key]
+        copied = [
+            name for name, row in tables().items() if "snapshot" in row.key and name not in uncopied
+        ]
         folder = path.parent.parent
         try:
             # As in `catalog`: definitions are checked against empty tables, which is much faster.
+            # Those of the lake's catalog, which this process may have made already.
             catalog_file.create(path, [*empty_views(), *definitions])
             connection = duckdb.connect(str(path))
+            for statement in changed:
+                connection.execute(statement.replace("CREATE MACRO", "CREATE OR REPLACE MACRO", 1))
         except duckdb.Error as failure:
             refuse_read(self.layout, failure, folder)
         try:
@@ -343,7 +352,7 @@ class Store:
                 def fill() -> Listing:
                     listing = self.receipts.listing()
                     self.receipts.require_whole(listing, copied)
-                    self._fill_copy(connection, listing, complete, parameters)
+                    self._fill_copy(connection, listing, copied, complete, parameters, without)
                     return listing
 
                 listing = read_statement(fill, lambda: True)
@@ -355,7 +364,7 @@ class Store:
             self.receipts,
             connection,
             path,
-            definitions,
+            _replaced(definitions, changed),
             listing,
             folder=folder,
             copied=copied,
@@ -366,25 +375,34 @@ class Store:
         self,
         connection: duckdb.DuckDBPyConnection,
         listing: Listing,
+        copied: Collection[str],
         complete: Sequence[str],
         parameters: Sequence[str],
+        without: Mapping[str, str],
     ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("BEGIN")
         try:
             for name, row in tables().items():
-                if "snapshot" not in row.key:
+                if name not in copied:
                     text = table_query(self.layout, row)
                     connection.execute(f"CREATE OR REPLACE VIEW {name} AS {text}")
                     continue
                 snapshots = [*complete, *parameters] if "account" not in row.key else [*complete]
                 connection.execute(f"DROP VIEW {name}")
                 places = listing.places(name, snapshots)
-                connection.execute(snapshot_copy(self.layout, row, places, snapshots))
+                left_out = without.get(name, "")
+                connection.execute(snapshot_copy(self.layout, row, places, snapshots, left_out))
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def _replaced(definitions: Sequence[str], changed: Sequence[str]) -> list[str]:
+    """The definitions with those of `changed` in the place of their namesakes."""
+    heads = {statement.partition("(")[0] for statement in changed}
+    return [*(d for d in definitions if d.partition("(")[0] not in heads), *changed]
 
 
 def _snapshot_ids(by_table: Mapping[type[Row], Sequence[Row]]) -> list[str]:

@@ -30,7 +30,7 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import engine_version
 from chainwatch.lake.faults import refuse_full
 from chainwatch.lake.store import Store
-from chainwatch.nightly import folders
+from chainwatch.nightly import folders, slots
 from chainwatch.nightly.manifest import (
     DAMAGED,
     LAYOUT,
@@ -95,10 +95,21 @@ def day_catalog(store: Store, day: date, path: Path) -> Iterator[Catalog]:
     """The catalog over a copy of what was stored of one day (Store.frozen), at `path`.
 
     It has each market's newest snapshot of the day, and the parameters of the newest one before.
+    Queries with a factor read the slots of the accounts that it matters to; balances that lie in
+    slots are not there as legs.
     """
     with query.open_catalog(store) as catalog:
         newest, parameters = _snapshot_ids(catalog, day)
-    with store.frozen(query.definitions(), path, complete=newest, parameters=parameters) as frozen:
+    with store.frozen(
+        query.definitions(),
+        path,
+        changed=list(slots.narrowed()),
+        complete=newest,
+        parameters=parameters,
+        uncopied={"account_slots"},
+        without={"legs": "in_slots"},
+    ) as frozen:
+        slots.group_slots(frozen, newest)
         yield frozen
 
 

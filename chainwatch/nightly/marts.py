@@ -4,6 +4,7 @@ A mart is one SQL file, `mart_walls.sql` for the file `walls`. It describes its 
 query, and may have a header of its own:
 
     -- each: p_factor = SELECT DISTINCT factor FROM …   run once per value, rows one below another
+    -- ordered: market, price_from   run once for all values; rows by the value and then by this
 
 A mart gets the day through p_since (its beginning), p_until (its end, exclusive), p_as_of and
 p_known_at (the last microsecond of it).
@@ -24,6 +25,7 @@ from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
 
 _PARAMETER_SETS = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
+_ORDER = re.compile(r"^--\s*ordered:\s*(.*)$", re.MULTILINE)
 
 # Computes a mart's rows for one set of parameters where DuckDB does not.
 Runner = Callable[[Query, Mapping[str, object]], Result]
@@ -33,10 +35,13 @@ class Mart(msgspec.Struct, frozen=True):
     """One file of an export.
 
     `run_for` is the parameter whose values the query is run for, and the SELECT that lists them.
+    With an `order` of the rows of a value, one statement runs it for all of them: planning one
+    takes longer than computing the rows of most factors.
     """
 
     query: Query
     run_for: tuple[str, str] | None
+    order: str = ""
 
     @property
     def name(self) -> str:
@@ -53,7 +58,14 @@ def load_marts() -> tuple[Mart, ...]:
         match = _PARAMETER_SETS.search(definition.text)
         if not definition.name.startswith("mart_"):
             raise ValueError(f"{definition.path}: expected a name mart_…, got {definition.name}")
-        marts.append(Mart(definition, (match[1], match[2]) if match else None))
+        order = _ORDER.search(definition.text)
+        marts.append(
+            Mart(
+                definition,
+                (match[1], match[2]) if match else None,
+                order[1].strip() if order else "",
+            )
+        )
     return tuple(sorted(marts, key=lambda mart: mart.name))
 
 
@@ -80,6 +92,11 @@ def fill(
     """Keep the mart's rows as a table of the catalog; `limits`: see parameters_of."""
     names = {p.name for p in mart.query.params}
     fixed = {k: v for k, v in limits.items() if k in names}
+    if runner is not None and not mart.query.portable:
+        runner = None
+    if mart.run_for is not None and mart.order and runner is None:
+        _fill_at_once(catalog, mart, table, limits, fixed)
+        return
     runs = [fixed]
     if mart.run_for is not None:
         name, text = mart.run_for
@@ -89,8 +106,31 @@ def fill(
     bound = query.bind(catalog, mart.query.params, fixed)
     catalog.keep(table, f"FROM (\n{mart.query.body}\n) LIMIT 0", bound)
     for values in runs:
-        if runner is not None and mart.query.portable:
+        if runner is not None:
             catalog.add(table, runner(mart.query, values))
             continue
         bound = query.bind(catalog, mart.query.params, values)
         catalog.keep(table, mart.query.body, bound, append=True)
+
+
+def _fill_at_once(
+    catalog: Catalog,
+    mart: Mart,
+    table: str,
+    limits: Mapping[str, object],
+    fixed: Mapping[str, object],
+) -> None:
+    """Keep the rows of all values of the parameter, by one statement."""
+    assert mart.run_for is not None
+    name, values = mart.run_for
+    others = [p for p in mart.query.params if p.name != name]
+    bound = query.bind(catalog, others, fixed)
+    bound |= {k: v for k, v in limits.items() if f"${k}" in values}
+    arguments = ", ".join([f"{name} := run.{name}", *(f"{p.name} := ${p.name}" for p in others)])
+    catalog.keep(
+        table,
+        f"SELECT mart.* FROM ({values}) AS run({name}) "
+        f"CROSS JOIN LATERAL (FROM unbound.{mart.query.name}({arguments})) AS mart "
+        f"ORDER BY run.{name}, {mart.order}",
+        bound,
+    )

@@ -6,5 +6,6 @@
 -- column: factor text what moves: BTC, ETH, USDC, a ratio such as wstETH/ETH, feed:0x…
 -- columns of: excluded_accounts()
 -- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor_price > 0e0 ORDER BY factor
+-- ordered: market, missing, reason
 SELECT $p_factor AS factor, market, missing, reason, accounts, debt_usd
 FROM excluded_accounts(p_factor := $p_factor, p_as_of := $p_as_of)

@@ -1,0 +1,70 @@
+"""Marts of all factors in one statement over the slots that each reads: no figure is another."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from chainwatch.lake import query
+from chainwatch.lake.store import Store
+from chainwatch.lending.slots import with_slots
+from chainwatch.nightly.export import day_catalog
+from chainwatch.nightly.marts import fill, load_marts, parameters_of
+from chainwatch.tables.lending import AccountSlots, Leg, Snapshot
+from tests.amounts import sample_size
+from tests.reports.test_slots import differences, world
+
+AT_ONCE = [mart for mart in load_marts() if mart.order]
+
+
+@pytest.mark.sampled
+def test_one_statement_gives_what_a_statement_for_each_value_gives(
+    empty_lake: Store, tmp_path: Path
+) -> None:
+    """Random markets: accounts that no slot holds, that are due now, blocked or without value."""
+    for number in range(sample_size(quick=4, full=40, torture=200)):
+        name = f"w{number}"
+        empty_lake.append(with_slots(world(20_261_201, name)), source="aave-v3", target=name)
+    day = empty_lake.rows(Snapshot)[0].block_time.astimezone(UTC).date()
+    limits = parameters_of(day)
+    assert {mart.name for mart in AT_ONCE} == {"walls", "excluded_accounts"}
+    with (
+        query.open_catalog(empty_lake) as catalog,
+        day_catalog(empty_lake, day, tmp_path / "work.duckdb") as day_of,
+    ):
+        for mart in AT_ONCE:
+            assert mart.run_for is not None
+            fill(day_of, mart, "at_once", limits, None)
+            ours = day_of.run("FROM at_once").dicts()
+            name, values = mart.run_for
+            as_of = {"p_as_of": limits["p_as_of"]}
+            theirs = [
+                row
+                for (value,) in catalog.run(values, as_of).rows
+                for row in query.run(catalog, mart.query, as_of | {name: value}).dicts()
+            ]
+            assert len(ours) == len(theirs) > 5
+            assert [(r["factor"], r["market"]) for r in ours] == [
+                (r["factor"], r["market"]) for r in theirs
+            ]
+            for factor in {row["factor"] for row in ours}:
+                pair = [[r for r in rows if r["factor"] == factor] for rows in (ours, theirs)]
+                assert list(differences(*pair)) == [], (mart.name, factor)
+
+
+def test_a_factor_reads_the_slots_that_it_matters_to(empty_lake: Store, tmp_path: Path) -> None:
+    """Those of others only where they may be liquidatable now; of legs those that no slot holds."""
+    empty_lake.append(with_slots(world(7, "one")), source="aave-v3", target="one")
+    day = empty_lake.rows(Snapshot)[0].block_time.astimezone(UTC).date()
+    stored = len(empty_lake.rows(AccountSlots))
+    assert any(leg.in_slots for leg in empty_lake.rows(Leg))
+    with day_catalog(empty_lake, day, tmp_path / "work.duckdb") as catalog:
+        ((few,),) = catalog.run("SELECT count(*) FROM unbound.factor_slots('EUR')").rows
+        ((due,),) = catalog.run("SELECT count(*) FROM grouped_slots WHERE term_set = 0").rows
+        ((all_slots,),) = catalog.run("SELECT count(*) FROM grouped_slots").rows
+        assert 0 < due < few < all_slots == stored
+        assert catalog.run("SELECT count(*) FROM legs WHERE in_slots").rows == [(0,)]
+        ours = {row[0] for row in catalog.run("FROM triggers(p_factor := 'EUR')").rows}
+        assert ours <= {"one"}
