@@ -23,7 +23,7 @@ from chainwatch.settings import Settings
 from chainwatch.tables.lending import Snapshot
 
 SIZES = (1_000, 4_000)
-DIRTY = (20, 200)
+DIRTY = (0, 20, 200)
 
 
 class Quiet:
@@ -57,30 +57,33 @@ def run(cache: Path) -> list[dict[str, Any]]:
             )
             settings = Settings({"home": folder}, environ={}, dotenv=home / ".env")
 
-            def read(**options: str) -> tuple[float, int]:
+            def read(**options: str) -> tuple[float, float, int]:
                 job = Job(find("aave-v3"), target="bench", options={"accounts": "all", **options})
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), time.process_time()
                 done = asyncio.run(runner.collect(Store(home), settings, [job], Quiet()))  # noqa: B023
                 runner.raise_failures(done)
-                seconds = time.perf_counter() - begin
+                seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
                 newest = max(Store(home).rows(Snapshot), key=lambda s: s.read_at)  # noqa: B023
-                return seconds, newest.accounts_read
+                return seconds, cpu, newest.accounts_read
 
             read()
             for dirty in DIRTY:
                 touch(deployed, accounts[:dirty])
-                seconds, count = read()
                 deployed.chain.mine()
-                full_seconds, full_count = read(full="yes")
+                seconds, cpu, count = read()
+                deployed.chain.mine()
+                full_seconds, full_cpu, full_count = read(full="yes")
                 lines.append(
                     {
                         "benchmark": f"refresh with {dirty} changed of {size} accounts",
                         "unit": "accounts read from the chain",
                         "ours": count,
                         "seconds": round(seconds, 3),
+                        "cpu_seconds": round(cpu, 3),
                         "alternative": full_count,
                         "alternative_seconds": round(full_seconds, 3),
-                        "ratio": round(full_count / count, 2),
+                        "alternative_cpu_seconds": round(full_cpu, 3),
+                        "ratio": round(full_count / max(count, 1), 2),
                     }
                 )
     return lines

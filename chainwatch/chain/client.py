@@ -155,6 +155,10 @@ class Rpc:
         """
         return await self._state.read(calls, at, overrides)
 
+    async def read_joined(self, calls: Sequence[Call], at: Block) -> list[bytes | Reverted]:
+        """As `read`, in one with all that is read at the block within this turn of the loop."""
+        return await self._state.read_joined(calls, at)
+
     async def run(
         self, program: Program, items: Sequence[bytes], at: Block
     ) -> list[tuple[int, bytes]] | None:

@@ -100,7 +100,9 @@ class Endpoint:
         self._pins: bool | None = None  # takes a block hash in place of a number
         self._overrides: bool | None = None  # takes code that replaces that of an address
         self._programs_failed = 0  # in a row
-        self._probing = asyncio.Lock()
+        self._verifying, self._learning_pins, self._learning_overrides = (
+            asyncio.Lock() for _ in range(3)
+        )
         self._gate = asyncio.Semaphore(limits.concurrency)
         self._transport = transport
 
@@ -108,7 +110,7 @@ class Endpoint:
         """Make sure, once, that it serves this chain; ConfigError where it serves another."""
         if self._verified:
             return
-        async with self._probing:
+        async with self._verifying:
             if self._verified:
                 return
             (answer,) = await self.send([("eth_chainId", [])])
@@ -127,7 +129,7 @@ class Endpoint:
         of no block as well.
         """
         if self._pins is None:
-            async with self._probing:
+            async with self._learning_pins:
                 if self._pins is None:
                     request = call_request(_NO_CONTRACT, b"", _HASH_OF_NO_BLOCK)
                     (answer,) = await self.send([request])
@@ -142,7 +144,7 @@ class Endpoint:
         Some ignore it silently: those do not answer what the code given would.
         """
         if self._overrides is None:
-            async with self._probing:
+            async with self._learning_overrides:
                 if self._overrides is None:
                     replaced = {_UNUSED: _RETURN_42}
                     method, (call, _, code) = call_request(_UNUSED, b"", 0, replaced)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from chainwatch.chain.endpoint import Endpoint
 from chainwatch.chain.faults import Pruned, Trouble
+from chainwatch.chain.together import run_together
 from chainwatch.chain.transport import Transport
 from chainwatch.errors import ConfigError, NetworkError, RpcError
 from chainwatch.net.retry import Backoff
@@ -98,7 +99,7 @@ class Endpoints:
             except Trouble as trouble:
                 endpoint.rest(self._backoff, trouble)
 
-        await _run_together([attempt(endpoint) for endpoint in self._ready()])
+        await run_together([attempt(endpoint) for endpoint in self._ready()])
         return answers
 
     async def spread(
@@ -111,7 +112,7 @@ class Endpoints:
             for start in starts:
                 await part(start, min(start + size, total))
 
-        await _run_together([worker() for _ in range(self.limits.concurrency)])
+        await run_together([worker() for _ in range(self.limits.concurrency)])
 
     async def _wait_for_ready(self, troubles: dict[Endpoint, Trouble], what: str) -> list[Endpoint]:
         """The endpoints to try now, after a wait where all of them are cooling down."""
@@ -139,13 +140,3 @@ class Endpoints:
     def _ready(self) -> list[Endpoint]:
         now = time.monotonic()
         return [e for e in self._endpoints if e.ready_at <= now]
-
-
-async def _run_together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first failure ends the others."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(job) for job in jobs]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -89,6 +89,11 @@ class Headers:
         if (await self.header(endpoint, at.number)).hash != at.hash.lower():
             raise self.reorged(at)
 
+    async def require_in(self, endpoint: Endpoint, answer: Answer, at: Block) -> None:
+        """The same of the endpoint's answer to a request for that header."""
+        if (await self._read(endpoint, answer, at.number)).hash != at.hash.lower():
+            raise self.reorged(at)
+
     async def _read(self, endpoint: Endpoint, answer: Answer, number: int | str) -> Block:
         wire = read_header(answer, number)
         if wire is None:

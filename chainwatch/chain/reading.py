@@ -21,12 +21,14 @@ class Reading(msgspec.Struct, frozen=True):
     """A market at a block; `row` are the fields that rows of a snapshot have in common.
 
     `overrides` are code that addresses have in all that is read: the market as it would be.
+    `joins`: what begins to be read together shares a round trip.
     """
 
     rpc: Rpc
     market: Market
     block: Block
     overrides: Overrides | None = None
+    joins: bool = False
 
     @property
     def pool(self) -> str:
@@ -40,6 +42,8 @@ class Reading(msgspec.Struct, frozen=True):
 
     async def read(self, calls: Sequence[Call]) -> list[bytes | Reverted]:
         """Raw answers of many calls, in order."""
+        if self.joins and self.overrides is None:
+            return await self.rpc.read_joined(calls, self.block)
         return await self.rpc.read(calls, self.block, self.overrides)
 
     async def ask(self, requests: Sequence[Request]) -> list[Any]:

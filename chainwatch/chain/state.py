@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from chainwatch.chain.answers import Request, call_request, hex_bytes, read_access
+from chainwatch.chain.answers import (
+    Request,
+    call_request,
+    header_request,
+    hex_bytes,
+    read_access,
+)
 from chainwatch.chain.endpoint import Endpoint
 from chainwatch.chain.fallback import Endpoints
 from chainwatch.chain.faults import (
@@ -20,7 +27,9 @@ from chainwatch.chain.faults import (
     revert_data,
 )
 from chainwatch.chain.headers import Headers
+from chainwatch.chain.joining import JoinedReads
 from chainwatch.chain.multicall import decode_aggregate3, encode_aggregate3
+from chainwatch.chain.together import gather
 from chainwatch.chain.types import (
     MULTICALL3,
     PROGRAM,
@@ -47,6 +56,8 @@ class StateReader:
     def __init__(self, endpoints: Endpoints, headers: Headers) -> None:
         self._endpoints = endpoints
         self._headers = headers
+        self._joined = JoinedReads(self.read)
+        self._codes: tuple[str, dict[str, bytes]] = ("", {})  # by address, at the block of a hash
         self._multicall_from: int | None = None  # a block at which Multicall3 exists
         self._multicall_after = -1  # the last block known to be without it
 
@@ -62,7 +73,12 @@ class StateReader:
             return []
         if self._headers.has_left(at):
             raise self._headers.reorged(at)
-        if not await self._has_multicall(at):
+        has_multicall, _ = await gather(
+            self._has_multicall(at),
+            # What every call needs to know: found out beside it, in the same round trip.
+            self._learn(lambda endpoint: endpoint.can_pin()),
+        )
+        if not has_multicall:
             return await self._read_singly(calls, at, overrides)
         size = self._endpoints.preferred.multicall.now
         results = await self._read_all(self._call_multicall, calls, at, size, overrides)
@@ -75,6 +91,10 @@ class StateReader:
                 results[i] = result
         return results
 
+    async def read_joined(self, calls: Sequence[Call], at: Block) -> list[bytes | Reverted]:
+        """As `read`, in one with all that is read at the block within this turn of the loop."""
+        return await self._joined.read(calls, at) if calls else []
+
     async def run(
         self, program: Program, items: Sequence[bytes], at: Block
     ) -> list[tuple[int, bytes]] | None:
@@ -85,6 +105,10 @@ class StateReader:
         """
         if self._headers.has_left(at):
             raise self._headers.reorged(at)
+        await gather(
+            self._learn(lambda endpoint: endpoint.can_pin()),
+            self._learn(lambda endpoint: endpoint.can_override()),
+        )
         parts: list[tuple[int, bytes]] = []
         done = 0
         while done < len(items):
@@ -130,16 +154,21 @@ class StateReader:
 
     async def codes(self, addresses: Sequence[str], at: Block) -> dict[str, bytes]:
         """The code of each address at this height."""
-        if not addresses:
-            return {}
-        requests: list[Request] = [("eth_getCode", [a, hex(at.number)]) for a in addresses]
+        if self._codes[0] != at.hash:
+            self._codes = at.hash, {}
+        codes = self._codes[1]
+        missing = [address for address in dict.fromkeys(addresses) if address not in codes]
+        requests: list[Request] = [("eth_getCode", [a, hex(at.number)]) for a in missing]
 
-        async def look(endpoint: Endpoint) -> dict[str, bytes]:
-            answers = await endpoint.send(requests)
-            await self._headers.require(endpoint, at)
-            return dict(zip(addresses, map(hex_bytes, answers), strict=True))
+        async def look(endpoint: Endpoint) -> None:
+            # The header is the last: a block that was replaced before shows in it.
+            *answers, header = await endpoint.send([*requests, header_request(at.number)])
+            await self._headers.require_in(endpoint, header, at)
+            codes.update(zip(missing, map(hex_bytes, answers), strict=True))
 
-        return await self._endpoints.ask(look, f"eth_getCode at block {at.number}")
+        if missing:
+            await self._endpoints.ask(look, f"eth_getCode at block {at.number}")
+        return {address: codes[address] for address in addresses}
 
     async def can_override(self) -> bool:
         """Whether an endpoint takes code that replaces that of an address within a call."""
@@ -177,6 +206,11 @@ class StateReader:
             else:
                 first = midpoint + 1
         return first
+
+    async def _learn(self, ability: Callable[[Endpoint], Awaitable[bool]]) -> None:
+        """Have the preferred endpoint's ability known; nothing where it does not answer now."""
+        with contextlib.suppress(Trouble):
+            await ability(self._endpoints.preferred)
 
     # --- many at once -------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Transport:
         self._http = http
         self._urls = tuple(urls)
         self._ids = count(1)
+        self._under_way = 0
 
     async def post(self, url: str, requests: Sequence[Request]) -> list[Answer]:
         """The answers to these calls, sent as one HTTP request.
@@ -39,6 +40,8 @@ class Transport:
         ]
         body = _encode(calls if len(calls) > 1 else calls[0])
         self.stats.requests += 1
+        self.stats.rounds += not self._under_way
+        self._under_way += 1
         for method, _ in requests:
             self.stats.methods[method] = self.stats.methods.get(method, 0) + 1
         try:
@@ -56,5 +59,7 @@ class Transport:
             raise CutOff(error.reason, answered=False) from None
         except Failed as error:
             raise Trouble(error.reason, answered=False) from None
+        finally:
+            self._under_way -= 1
         self.stats.bytes += len(response.body)
         return open_answer(response, ids, self._urls)

@@ -86,6 +86,7 @@ class Stats(msgspec.Struct):
     """What was sent and received so far."""
 
     requests: int = 0  # HTTP requests
+    rounds: int = 0  # of them those that began while none was under way: waits in a row
     bytes: int = 0  # of answers, decompressed
     retries: int = 0  # rounds after the first
     methods: dict[str, int] = msgspec.field(default_factory=dict)  # JSON-RPC calls by method

@@ -14,6 +14,7 @@ import msgspec
 
 from chainwatch.chain import abi
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.together import gather
 from chainwatch.chain.types import Call
 from chainwatch.lending.exposures import FIXED, MEASURED, UNKNOWN, Exposure, combine, convert_to_usd
 from chainwatch.lending.measured_exposures import measured_exposures
@@ -66,8 +67,10 @@ async def resolve(reading: Reading, prices: Mapping[str, Price]) -> dict[str, tu
     price without a source has no exposure then.
     """
     sources = {p.source: p.label for p in prices.values() if p.source is not None}
-    inferred = await infer(reading, sources)
-    measured = await measure(reading, {name: p.call for name, p in prices.items()})
+    inferred, measured = await gather(
+        infer(reading, sources),
+        measure(reading, {name: p.call for name, p in prices.items()}),
+    )
     return {
         name: measured_exposures(measured, name, price.label, own) if measured is not None else own
         for name, price in prices.items()

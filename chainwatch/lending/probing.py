@@ -7,7 +7,6 @@ eth_createAccessList. Nothing is inferred from names of contracts or getters.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
@@ -17,6 +16,7 @@ from chainwatch.chain import abi
 from chainwatch.chain.contract import Contract, Function
 from chainwatch.chain.overrides import scaled
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.together import gather, run_together
 from chainwatch.chain.types import MULTICALL3, Access, Call, Overrides, Reverted
 from chainwatch.errors import NetworkError, Reorged
 from chainwatch.lending.elasticity import DECIDING, PROBES, Elasticity, measure_elasticity
@@ -98,7 +98,11 @@ async def measure(reading: Reading, prices: Mapping[str, Call]) -> Measured | No
     if not prices or not await reading.rpc.can_override():
         return None
     names = list(prices)
-    accesses = await reading.rpc.accesses([prices[n] for n in names], reading.block)
+    accesses, answers = await gather(
+        reading.rpc.accesses([prices[n] for n in names], reading.block),
+        reading.read([prices[n] for n in names]),
+    )
+    numbers = {n: _number(answer) for n, answer in zip(names, answers, strict=True)}
     touched = {n: a for n, a in zip(names, accesses, strict=True) if a is not None}
     if not touched:
         return None
@@ -107,7 +111,10 @@ async def measure(reading: Reading, prices: Mapping[str, Call]) -> Measured | No
     try:
         codes = await reading.rpc.codes(behind, reading.block)
         candidates = await _read_candidates(reading, codes)
-        probing = _Probing(reading, {n: prices[n] for n in touched}, touched, candidates, codes)
+        before = {n: v for n in touched if (v := numbers[n]) is not None}
+        probing = _Probing(
+            reading, {n: prices[n] for n in touched}, touched, before, candidates, codes
+        )
         await probing.run()
     except Reorged:
         raise
@@ -178,6 +185,7 @@ class _Probing:
         reading: Reading,
         prices: Mapping[str, Call],
         touched: Mapping[str, Access],
+        before: Mapping[str, int],
         candidates: Mapping[str, Leaf],
         codes: Mapping[str, bytes],
     ) -> None:
@@ -188,7 +196,8 @@ class _Probing:
         self._calls = {**prices, **{a: c.call for a, c in self._sources.items() if c.call}}
         self._prices = prices
         self._codes = codes
-        self._before: dict[str, int] = {}
+        sources = {a: c.answer for a, c in self._sources.items() if c.answer is not None}
+        self._before: dict[str, int] = {**before, **sources}
         self._constants: frozenset[str] = frozenset()
         self._moved: dict[str, _Moved] = {}
 
@@ -201,11 +210,6 @@ class _Probing:
         await self._probe_all([msgspec.structs.replace(p, any_number=True) for p in again])
 
     async def _prepare(self) -> list[_Probe]:
-        answers = await self._reading.read(list(self._prices.values()))
-        for name, answer in zip(self._prices, answers, strict=True):
-            if (number := _number(answer)) is not None:
-                self._before[name] = number
-        self._before |= {a: c.answer for a, c in self._sources.items() if c.answer is not None}
         sources = list(self._sources)
         accesses = await self._reading.rpc.accesses(
             [self._calls[a] for a in sources], self._reading.block
@@ -236,7 +240,7 @@ class _Probing:
     async def _probe_all(self, probes: Sequence[_Probe]) -> list[_Probe]:
         """Those that move nothing."""
         groups = group_apart(probes, lambda p: len(self._codes[p.address]))
-        unmoved = await asyncio.gather(*(self._probe(group) for group in groups))
+        unmoved = await run_together(self._probe(group) for group in groups)
         return [probe for own in unmoved for probe in own]
 
     async def _probe(self, group: Sequence[_Probe]) -> list[_Probe]:
@@ -245,15 +249,19 @@ class _Probing:
         Those that move nothing are returned.
         """
         moved: dict[str, _Moved] = {p.address: {k: {} for k in p.keys} for p in group}
-        left, unmoved = list(group), []
-        for i, x in enumerate(PROBES):
-            await self._read_at(x, left, moved)
-            if i + 1 == DECIDING:
-                unmoved = [p for p in left if not self._changes(moved[p.address])]
-                left = [p for p in left if p not in unmoved]
+        await self._read_at_each(PROBES[:DECIDING], group, moved)
+        unmoved = [p for p in group if not self._changes(moved[p.address])]
+        left = [p for p in group if p not in unmoved]
+        if left:
+            await self._read_at_each(PROBES[DECIDING:], left, moved)
         for probe in left:
             self._moved[probe.address] = self._changes(moved[probe.address])
         return unmoved
+
+    async def _read_at_each(
+        self, xs: Sequence[Fraction], probes: Sequence[_Probe], moved: Mapping[str, _Moved]
+    ) -> None:
+        await run_together(self._read_at(x, probes, moved) for x in xs)
 
     async def _read_at(
         self, x: Fraction, probes: Sequence[_Probe], moved: Mapping[str, _Moved]

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.together import gather
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
 from chainwatch.lending.completeness import incomplete, missing_debt
@@ -48,7 +49,7 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
         raise UsageError(f"--accounts: expected {' or '.join(SCOPES)}, got {scope!r}")
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
-    reading = Reading(rpc, market, at)
+    reading = Reading(rpc, market, at, joins=True)
     opened = await lending.open(reading)
     base, orphans = await base_snapshot(feed, reading, lending.protocol, opened.revision, scope)
     if orphans:
@@ -125,8 +126,11 @@ async def read_positions(
 ) -> dict[str, P]:
     """The positions of accounts at a block, read from the chain in parts."""
 
+    # Parts in one read would end together: none could be decoded while the next is under way.
+    apart = msgspec.structs.replace(reading, joins=False)
+
     async def read(part: Sequence[str]) -> dict[str, P]:
-        return await lending.read_positions(reading, opened, part)
+        return await lending.read_positions(apart, opened, part)
 
     positions: dict[str, P] = {}
     async for done, part_positions in read_in_parts(accounts, read):
@@ -149,6 +153,8 @@ async def _read_what_moved(
     holders of each asset are read again; where a position differs, so are all that hold any asset
     of it.
     """
+    if not carried:
+        return {}
     holders: dict[tuple[str, str], list[str]] = {}
     for name, stored in carried.items():
         for leg in stored.legs:
@@ -207,33 +213,42 @@ async def _rows(
     held = {name: s.position for name, s in carried.items()}
     if held:
         held |= await lending.refresh(reading, opened, held)
-        moved = await _read_what_moved(feed, lending, reading, opened, held, carried)
+    positions = {**held, **fresh}
+    moved, view = await gather(
+        _read_what_moved(feed, lending, reading, opened, held, carried),
+        lending.read_market(reading, opened, positions),
+    )
+    if moved:
         fresh = {**fresh, **moved}
+        positions |= moved
         stamp = msgspec.structs.replace(stamp, accounts_read=len(fresh))
+        # What a market needs to value depends on what is held.
+        view = await lending.read_market(reading, opened, positions)
     read_blocks = {name: s.row.read_block for name, s in carried.items()}
     read_blocks |= dict.fromkeys(fresh, reading.block.number)
-    positions = {**held, **fresh}
-    view = await lending.read_market(reading, opened, positions)
+    exposures, debtors, totals = await gather(
+        lending.read_exposures(reading, view),
+        lending.other_debtors(reading, view),
+        lending.debt_totals(reading, opened, view),
+    )
     missing = [] if view.notes_prices else missing_prices(reading.market, view.reserves)
     for note in (*missing, *view.notes):
         feed.note(note)
-    valued = [
-        (name, read_blocks[name], lending.value(view.state, name, positions[name]))
-        for name in sorted(positions)
-    ]
-    exposures = await lending.read_exposures(reading, view)
     if is_inferred(exposures):
         feed.note(
             f"{reading.market.name}: what moves prices is inferred from getters, not measured: "
             f"{reading.rpc.host} takes no state overrides, or gives no access lists"
         )
-    for contract, usd in (await lending.other_debtors(reading, view)).items():
+    for contract, usd in debtors.items():
         if contract not in feed.pools():
             feed.note(
                 f"{reading.market.name}: {contract} owes {usd:,.0f} USD to the same hub and is no "
                 "market of yours: add it to markets.toml"
             )
-    totals = await lending.debt_totals(reading, opened, view)
+    valued = [
+        (name, read_blocks[name], lending.value(view.state, name, positions[name]))
+        for name in sorted(positions)
+    ]
     rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
     symbols = {r.asset: r.symbol for r in view.reserves}
     for row in incomplete(row for row in rows if isinstance(row, DebtCoverage)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chainwatch.chain.reading import Reading
@@ -22,24 +22,29 @@ CATEGORIES = range(1, 256)
 Category = tuple[EModeState, EMode]
 
 
+async def read_terms(reading: Reading, categories: Iterable[int]) -> dict[int, Any]:
+    """Up to 3.1: the terms of categories, by the names of the pool's ABI."""
+    ids = list(categories)
+    terms = await reading.ask([GET_CATEGORY_DATA(reading.pool, category) for category in ids])
+    return dict(zip(ids, terms, strict=True))
+
+
 async def read_priced_categories(
-    reading: Reading, oracle: str, categories: Iterable[int]
+    reading: Reading, oracle: str, terms: Mapping[int, Any]
 ) -> dict[int, Category]:
     """Up to 3.1: an asset names its category, and a category may price its assets.
 
     Where a category's own price source fails, the chain reverts for the accounts in it.
     """
-    ids = list(categories)
-    terms = await reading.ask([GET_CATEGORY_DATA(reading.pool, category) for category in ids])
     # The category's price source is looked up in the oracle like an asset (EModeLogic).
-    prices = await reading.ask([GET_ASSET_PRICE.maybe(oracle, t.price_source) for t in terms])
+    sources = {c: t.price_source for c, t in terms.items() if t.price_source != NO_ADDRESS}
+    answers = await reading.ask([GET_ASSET_PRICE.maybe(oracle, s) for s in sources.values()])
+    prices = dict(zip(sources, answers, strict=True))
     read = {}
-    for category, t, price in zip(ids, terms, prices, strict=True):
-        own_price = 0 if t.price_source == NO_ADDRESS else price
-        state = EModeState(t.liquidation_threshold, t.liquidation_bonus, own_price)
-        row = _row(
-            reading, category, t, t.label, price_source=t.price_source, price=own_price or None
-        )
+    for category, t in terms.items():
+        price = prices.get(category, 0)
+        state = EModeState(t.liquidation_threshold, t.liquidation_bonus, price)
+        row = _row(reading, category, t, t.label, price_source=t.price_source, price=price or None)
         read[category] = state, row
     return read
 

@@ -25,13 +25,14 @@ async def read_debt_totals(
 
     Source: VariableDebtToken.scaledTotalSupply, StableDebtToken.getSupplyData (up to 3.1).
     """
-    variable = await reading.ask(
-        [SCALED_TOTAL_SUPPLY(r.data.variable_debt_token_address) for r in pool.reserves]
-    )
     with_stable = [r for r in pool.reserves if r.has_stable_debt]
-    stable = await reading.ask(
-        [GET_SUPPLY_DATA.maybe(r.data.stable_debt_token_address) for r in with_stable]
+    answers = await reading.ask(
+        [
+            *(SCALED_TOTAL_SUPPLY(r.data.variable_debt_token_address) for r in pool.reserves),
+            *(GET_SUPPLY_DATA.maybe(r.data.stable_debt_token_address) for r in with_stable),
+        ]
     )
+    variable, stable = answers[: len(pool.reserves)], answers[len(pool.reserves) :]
     totals = [
         DebtTotal(
             asset=r.asset,

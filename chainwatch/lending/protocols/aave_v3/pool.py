@@ -86,17 +86,20 @@ class PoolReserve(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """A pool as it was opened: its revision, the rules of that, and its reserves."""
+    """A pool as it was opened: its revision, the rules of that, its reserves, and its provider."""
 
     revision: int
     profile: Profile
     reserves: tuple[PoolReserve, ...]
+    provider: str
 
 
 async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
     """The pool; ConfigError where it is none of this dialect, or of an unknown revision."""
     market, block = reading.market, reading.block
-    (revision,) = await reading.ask([dialect.revision.maybe(reading.pool)])
+    getters = (dialect.revision, GET_RESERVES_LIST, dialect.provider)
+    number, listed, named = await reading.read([g.call(reading.pool) for g in getters])
+    revision = dialect.revision.decode_or_none(number)
     if revision is None:
         raise ConfigError(
             f"{market.name}: the contract {reading.pool} on chain {market.chain} is not a pool of "
@@ -109,7 +112,7 @@ async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
             f"{', '.join(str(r) for r in dialect.profiles)}, got {revision} at block "
             f"{block.number}; its rounding rules are not known, so nothing was read"
         )
-    (assets,) = await reading.ask([GET_RESERVES_LIST(reading.pool)])
+    assets = GET_RESERVES_LIST.decode(listed)
     data = await reading.ask([dialect.reserve_data(reading.pool, asset) for asset in assets])
     # Not totalSupply: it grows at an average rate, and a repayment that exceeds it sets it to 0
     # while others still owe. The time of its last change is 0 only if nobody ever owed.
@@ -121,7 +124,7 @@ async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
         PoolReserve(asset, d, has_stable_debt=bool(when))
         for asset, d, when in zip(assets, data, changed, strict=True)
     ]
-    return Pool(revision, profile, tuple(reserves))
+    return Pool(revision, profile, tuple(reserves), dialect.provider.decode(named))
 
 
 def bonus_bps(stored: int) -> int:

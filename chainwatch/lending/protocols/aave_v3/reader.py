@@ -14,6 +14,7 @@ import msgspec
 from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.erc20 import SYMBOL, TOTAL_SUPPLY
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.together import gather
 from chainwatch.chain.types import Log, Reverted
 from chainwatch.lending.exposures import UNIT, Exposure
 from chainwatch.lending.integers import ChainReverts
@@ -50,9 +51,9 @@ from chainwatch.lending.protocols.aave_v3.balances import (
 )
 from chainwatch.lending.protocols.aave_v3.blocking import read_market_block, reserve_block
 from chainwatch.lending.protocols.aave_v3.categories import (
-    Category,
     read_listing_categories,
     read_priced_categories,
+    read_terms,
 )
 from chainwatch.lending.protocols.aave_v3.debts import read_debt_totals
 from chainwatch.lending.protocols.aave_v3.event_prices import price_events
@@ -60,7 +61,8 @@ from chainwatch.lending.protocols.aave_v3.oracle import (
     GET_ASSET_PRICE,
     GET_SOURCE_OF_ASSET,
     Oracle,
-    read_oracle,
+    read_currency,
+    read_oracle_address,
 )
 from chainwatch.lending.protocols.aave_v3.pool import (
     POOL,
@@ -156,11 +158,18 @@ class AavePool(LendingProtocol[PoolPosition]):
         self, reading: Reading, opened: Opened, positions: Mapping[str, PoolPosition]
     ) -> MarketView:
         pool: Pool = opened.context
-        oracle = await read_oracle(reading, self.dialect)
-        rows, states = await _read_reserves(reading, oracle, pool)
-        categories = await self._categories(reading, oracle, pool, states, positions)
-        reason, above_hf = await read_market_block(
-            reading, self.dialect, pool.profile, oracle.provider
+        (oracle, prices), facts, terms, (reason, above_hf) = await gather(
+            _read_prices(reading, pool),
+            _read_facts(reading, pool),
+            self._read_terms(reading, pool, positions),
+            read_market_block(reading, self.dialect, pool.profile, pool.provider),
+        )
+        rows, states = _reserves(reading, oracle, pool, prices, facts)
+        # From 3.2 on a category has no price: all of it was read.
+        categories = (
+            terms
+            if pool.profile.emode == "bitmap"
+            else await read_priced_categories(reading, oracle.address, terms)
         )
         state = _PoolState(
             oracle=oracle,
@@ -196,26 +205,20 @@ class AavePool(LendingProtocol[PoolPosition]):
     ) -> Mapping[str, Sequence[Exposure]]:
         return await _exposures(reading, view.state.oracle, view.reserves)
 
-    async def _categories(
-        self,
-        reading: Reading,
-        oracle: Oracle,
-        pool: Pool,
-        states: Mapping[str, ReserveState],
-        positions: Mapping[str, PoolPosition],
-    ) -> dict[int, Category]:
-        """The e-mode categories that can change an account's terms."""
+    async def _read_terms(
+        self, reading: Reading, pool: Pool, positions: Mapping[str, PoolPosition]
+    ) -> dict[int, Any]:
+        """The e-mode categories that can change an account's terms: up to 3.1 without prices."""
         if not self.dialect.has_emodes:
             return {}
         if pool.profile.emode == "bitmap":
             return await read_listing_categories(reading)
-        listed = {state.config.emode for state in states.values()} - {0}
+        configs = [arithmetic.reserve_config(r.data.configuration) for r in pool.reserves]
+        listed = {config.emode for config in configs} - {0}
         # A category may have accounts but no reserves any more: the pool still asks its price
         # source, and reverts for the account if that fails.
         left = {position.emode for position in positions.values()} - {0} - listed
-        return await read_priced_categories(
-            reading, oracle.address, [*sorted(listed), *sorted(left)]
-        )
+        return await read_terms(reading, [*sorted(listed), *sorted(left)])
 
     def value(self, state: _PoolState, account: str, position: PoolPosition) -> Valued:
         legs = arithmetic.legs(
@@ -288,28 +291,47 @@ class AavePool(LendingProtocol[PoolPosition]):
 # --- the market itself --------------------------------------------------------------------------
 
 
-async def _read_reserves(
-    reading: Reading, oracle: Oracle, pool: Pool
-) -> tuple[list[Reserve], dict[str, ReserveState]]:
-    """The rows of the reserves by their id, and by asset what accounts need of them."""
-    reserves = {r.asset: r for r in sorted(pool.reserves, key=lambda r: r.data.id)}
-    answers = await reading.ask_each(
-        reserves,
+_Facts = dict[str, tuple[Any, ...]]
+
+
+async def _read_prices(reading: Reading, pool: Pool) -> tuple[Oracle, _Facts]:
+    """The oracle, and by asset its price (None where it reverts) and the price's source."""
+    address = await read_oracle_address(reading, pool.provider)
+    return await gather(
+        read_currency(reading, address),
+        reading.ask_each(
+            [r.asset for r in pool.reserves],
+            lambda asset: (
+                GET_ASSET_PRICE.maybe(address, asset),
+                GET_SOURCE_OF_ASSET(address, asset),
+            ),
+        ),
+    )
+
+
+async def _read_facts(reading: Reading, pool: Pool) -> _Facts:
+    """By asset its indices, its symbol, and until when its liquidations wait."""
+    has_grace = pool.profile.grace_periods
+    return await reading.ask_each(
+        [r.asset for r in pool.reserves],
         lambda asset: (
             GET_NORMALIZED_INCOME(reading.pool, asset),
             GET_NORMALIZED_DEBT(reading.pool, asset),
-            GET_ASSET_PRICE.maybe(oracle.address, asset),
-            GET_SOURCE_OF_ASSET(oracle.address, asset),
             SYMBOL.maybe(asset),
+            *([GET_LIQUIDATION_GRACE_PERIOD.maybe(reading.pool, asset)] if has_grace else []),
         ),
     )
-    grace = dict.fromkeys(reserves, 0)
-    if pool.profile.grace_periods:
-        calls = [GET_LIQUIDATION_GRACE_PERIOD.maybe(reading.pool, asset) for asset in reserves]
-        grace |= zip(reserves, (until or 0 for until in await reading.ask(calls)), strict=True)
+
+
+def _reserves(
+    reading: Reading, oracle: Oracle, pool: Pool, prices: _Facts, facts: _Facts
+) -> tuple[list[Reserve], dict[str, ReserveState]]:
+    """The rows of the reserves by their id, and by asset what accounts need of them."""
     rows, states = [], {}
-    for asset, (income, debt, price, source, symbol) in answers.items():
-        data = reserves[asset].data
+    for reserve in sorted(pool.reserves, key=lambda r: r.data.id):
+        asset, data = reserve.asset, reserve.data
+        price, source = prices[asset]
+        income, debt, symbol, *grace = facts[asset]
         state = ReserveState(
             asset=asset,
             reserve_id=data.id,
@@ -320,8 +342,9 @@ async def _read_reserves(
         )
         states[asset] = state
         label = symbol or asset[:10]
-        blocked = reserve_block(state.config, grace[asset], reading.block.time)
-        rows.append(_reserve_row(reading, oracle, reserves[asset], state, source, label, blocked))
+        grace_until = grace[0] or 0 if grace else 0
+        blocked = reserve_block(state.config, grace_until, reading.block.time)
+        rows.append(_reserve_row(reading, oracle, reserve, state, source, label, blocked))
     return rows, states
 
 
