@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,20 @@ def write_segment(
 ) -> None:
     """Write one Parquet file and flush it to disk."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    literals: dict[str, str] = {}
     for column in columns(row):
-        arrays.update(_arrays(column, [getattr(r, column.name) for r in batch]))
+        values = list(map(attrgetter(column.name), batch))
+        literal = _literal(values) if arrays else None
+        if literal is None:
+            arrays.update(_arrays(column, values))
+        else:
+            literals[column.name] = literal
     selected = []
     for name, kind in parquet_columns(row)[:-1]:
-        stamp = kind == "TIMESTAMPTZ"
-        selected.append(f"{f'make_timestamptz({name})' if stamp else name}::{kind} AS {name}")
+        read = name if name in arrays else literals.get(name, "NULL")
+        if kind == "TIMESTAMPTZ" and name in arrays:
+            read = f"make_timestamptz({name})"
+        selected.append(f"{read}::{kind} AS {name}")
     selected.append(f"{quoted(load)}::VARCHAR AS load")
     engine.register("batch", arrays)
     try:
@@ -72,21 +81,42 @@ def write_segment(
     flush_file(path)
 
 
+def _literal(values: Sequence[Any]) -> str | None:
+    """SQL of the one text, or of the null, that a column has in all rows; None where it has more.
+
+    The rows of a snapshot have the same text in many columns, and text is the slowest to hand over.
+    """
+    first = values[0] if values else 0
+    if first is None:
+        return "NULL" if values.count(None) == len(values) else None
+    if type(first) is not str or not (first.isascii() and first.isprintable()):
+        return None
+    return quoted(first) if values.count(first) == len(values) else None
+
+
 def _arrays(column: Column, values: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """The values of one column as what DuckDB reads without Arrow: NumPy, masked where null."""
+    """The values of one column as what DuckDB reads without Arrow: NumPy, masked where null.
+
+    A stored column that is not among them is null in all rows.
+    """
     import numpy as np
 
     def text(strings: list[str | None]) -> np.ndarray[Any, Any]:
         return np.array(strings, dtype=object)
 
     def masked(numbers: list[Any], dtype: str) -> np.ndarray[Any, Any]:
+        if None not in numbers:
+            return np.ma.masked_array(
+                np.array(numbers, dtype=dtype), mask=np.zeros(len(numbers), dtype=bool)
+            )
         missing = [v is None for v in numbers]
         filled = np.array([0 if v is None else v for v in numbers], dtype=dtype)
         return np.ma.masked_array(filled, mask=missing)
 
     match column.type:
         case "VARCHAR":
-            return {column.name: text([_storable(v) for v in values])}
+            storable = [v if v is None or v.isascii() else _storable(v) for v in values]
+            return {column.name: text(storable)}
         case "DOUBLE":
             return {column.name: masked(values, "float64")}
         case "BIGINT":
@@ -100,19 +130,20 @@ def _arrays(column: Column, values: list[Any]) -> dict[str, np.ndarray[Any, Any]
         case kind if kind == DECIMAL_TYPE:
             return {column.name: text([_digits(v) for v in values])}
         case "UINT":
-            fits = [v is None or -UINT_LIMIT < v < UINT_LIMIT for v in values]
-            pairs = list(zip(values, fits, strict=True))
+            digits = [None if v is None else str(v) for v in values]
+            large = [v is not None and not -UINT_LIMIT < v < UINT_LIMIT for v in values]
+            if True not in large:
+                return {column.name: text(digits)}
+            pairs = list(zip(digits, large, strict=True))
             return {
-                column.name: text([str(v) if ok and v is not None else None for v, ok in pairs]),
-                f"{column.name}_text": text([None if ok else str(v) for v, ok in pairs]),
+                column.name: text([None if is_large else d for d, is_large in pairs]),
+                f"{column.name}_text": text([d if is_large else None for d, is_large in pairs]),
             }
     raise TypeError(f"no way to store {column.name} as {column.type}")
 
 
-def _storable(value: str | None) -> str | None:
+def _storable(value: str) -> str:
     """Text that DuckDB takes: a lone surrogate is no UTF-8 and becomes U+FFFD."""
-    if value is None or value.isascii():
-        return value
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

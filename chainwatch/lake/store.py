@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from chainwatch.bulk import bulk
 from chainwatch.errors import ConfigError, StoreBusy, StoreError, UsageError
 from chainwatch.lake import catalog_file
 from chainwatch.lake.catalog import Catalog, read_statement
@@ -117,7 +118,8 @@ class Store:
         with publishing(self.layout) as publication, connect() as engine:
             for row_type, batch in by_table.items():
                 draft = publication.add_segment(row_type.table, day, load)
-                write_segment(engine, draft, row_type, batch, load)
+                with bulk():
+                    write_segment(engine, draft, row_type, batch, load)
                 digests[row_type.table] = file_digest(draft)
             receipt = msgspec.structs.replace(receipt, digests=json.dumps(digests))
             return publication.add_receipt(day, load, receipt)
@@ -217,7 +219,8 @@ class Store:
                         stored = bound_query(self.layout, row, listing.places(row.table))
                     text = f"SELECT {selected} FROM ({stored})"
                     text += f" WHERE {where}" if where else ""
-                    return engine.execute(text, dict(values)).fetchall()
+                    with bulk():
+                        return engine.execute(text, dict(values)).fetchall()
 
                 lines = read_statement(ask, lambda: True)
         except duckdb.Error as failure:
@@ -225,19 +228,17 @@ class Store:
             raise StoreError(
                 f"{self.lake / row.table} cannot be read: {one_line(str(failure))}"
             ) from None
-        convert = [c.type == "UINT" for c in columns(row)]
+        convert = [i for i, c in enumerate(columns(row)) if c.type == "UINT"]
         names = row.__struct_fields__
-        if not any(convert):
-            return [row(**dict(zip(names, line, strict=True))) for line in lines]
-        return [
-            row(
-                **{
-                    name: int(value) if is_uint and value is not None else value
-                    for name, value, is_uint in zip(names, line, convert, strict=True)
-                }
-            )
-            for line in lines
-        ]
+        made = []
+        with bulk():
+            for line in lines:
+                fields = dict(zip(names, line, strict=True))
+                for i in convert:
+                    if line[i] is not None:
+                        fields[names[i]] = int(line[i])
+                made.append(row(**fields))
+        return made
 
     def cursor(self, source: str, target: str = "") -> Any:
         """The cursor of the last stored load of a source and target, or None."""

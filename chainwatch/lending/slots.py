@@ -18,16 +18,13 @@ IDLE = "idle"  # a balance that counts neither as collateral nor as debt
 R = TypeVar("R", Account, Leg)
 _Name = tuple[str, str]  # account, position
 _Terms = tuple[str, str, float, float, bool]  # fields of a SlotTerm
-
-
-class _Slot(msgspec.Struct, frozen=True):
-    terms: _Terms
-    worth: float
-    amount: float
-
-
+# Worth (negative, so that the largest is the first in order), terms, amount.
+_Slot = tuple[float, _Terms, float]
 _Held = tuple[list[_Slot], list[_Slot]]  # collateral, debt
-EMPTY = _Slot(("", "", 0.0, 0.0, False), 0.0, 0.0)
+EMPTY: _Slot = (0.0, ("", "", 0.0, 0.0, False), 0.0)
+
+
+_OWN = (AccountSlots, SlotTerm)
 
 
 def with_slots(rows: Sequence[Row]) -> list[Row]:
@@ -36,18 +33,22 @@ def with_slots(rows: Sequence[Row]) -> list[Row]:
     An account with more balances than slots, or with one whose worth is not known, has none. Slots
     among the rows are made anew. The Snapshot row becomes the last.
     """
-    rows = [row for row in rows if not isinstance(row, AccountSlots | SlotTerm)]
+    rows = [row for row in rows if type(row) not in _OWN]
     (head,) = (row for row in rows if isinstance(row, Snapshot))
     unit = 10.0**head.base_decimals
     legs: dict[_Name, list[Leg]] = {}
     for row in rows:
         if isinstance(row, Leg):
-            legs.setdefault((row.account, row.position), []).append(row)
+            name = (row.account, row.position)
+            if name in legs:
+                legs[name].append(row)
+            else:
+                legs[name] = [row]
     held: dict[_Name, _Held] = {}
     for name, balances in legs.items():
         if (slots := _slots_of(balances, unit)) is not None:
             held[name] = slots
-    ids = _numbered(slot.terms for sides in held.values() for side in sides for slot in side)
+    ids = _numbered(slot[1] for sides in held.values() for side in sides for slot in side)
     terms = [
         SlotTerm(
             snapshot=head.snapshot,
@@ -61,7 +62,7 @@ def with_slots(rows: Sequence[Row]) -> list[Row]:
         )
         for (asset, side, lt_bps, bonus_bps, category_priced), number in ids.items()
     ]
-    ids[EMPTY.terms] = 0
+    ids[EMPTY[1]] = 0
     marked: list[Row] = []
     slotted: list[AccountSlots] = []
     for row in rows:
@@ -82,12 +83,13 @@ def _marked(row: R, in_slots: bool) -> R:
     return row if row.in_slots is wanted else msgspec.structs.replace(row, in_slots=wanted)
 
 
-def _slots_of(legs: Iterable[Leg], unit: float) -> _Held | None:
+def _slots_of(legs: Sequence[Leg], unit: float) -> _Held | None:
     """What counts of an account, largest first; None where it does not fit."""
     collateral: list[_Slot] = []
     debts: list[_Slot] = []
     for leg in legs:
-        if leg.side == IDLE:
+        side = leg.side
+        if side == IDLE:
             continue
         worth = leg.usd
         if worth is None:
@@ -95,12 +97,12 @@ def _slots_of(legs: Iterable[Leg], unit: float) -> _Held | None:
             if leg.value is None or leg.value >= UINT_LIMIT:
                 return None
             worth = leg.value / unit
-        terms = (leg.asset, leg.side, leg.lt_bps, leg.bonus_bps, leg.category_priced)
-        (debts if leg.side == "debt" else collateral).append(_Slot(terms, worth, leg.amount))
+        terms = (leg.asset, side, leg.lt_bps, leg.bonus_bps, leg.category_priced)
+        (debts if side == "debt" else collateral).append((-worth, terms, leg.amount))
     if len(collateral) > COLLATERAL_SLOTS or len(debts) > DEBT_SLOTS:
         return None
-    for side in (collateral, debts):
-        side.sort(key=lambda slot: (-slot.worth, slot.terms))
+    collateral.sort()
+    debts.sort()
     return collateral, debts
 
 
@@ -120,27 +122,27 @@ def _slots_row(
         market=account.market,
         account=account.account,
         position=account.position,
-        in_usd=all(leg.usd is not None for leg in legs if leg.side != IDLE),
-        has_several_lts=len({slot.terms[2] for slot in collateral}) > 1,
+        in_usd=not any(leg.usd is None and leg.side != IDLE for leg in legs),
+        has_several_lts=len(collateral) > 1 and len({slot[1][2] for slot in collateral}) > 1,
         liquidatable=account.liquidatable if verdict is None else verdict,
         is_below_one=None if account.hf_wad is None else account.hf_wad < WAD,
         blocked_reason=account.blocked_reason,
-        collateral1_term_id=ids[c1.terms],
-        collateral1_worth=c1.worth,
-        collateral1_amount=c1.amount,
-        collateral2_term_id=ids[c2.terms],
-        collateral2_worth=c2.worth,
-        collateral2_amount=c2.amount,
-        collateral3_term_id=ids[c3.terms],
-        collateral3_worth=c3.worth,
-        collateral3_amount=c3.amount,
-        collateral4_term_id=ids[c4.terms],
-        collateral4_worth=c4.worth,
-        collateral4_amount=c4.amount,
-        debt1_term_id=ids[d1.terms],
-        debt1_worth=d1.worth,
-        debt1_amount=d1.amount,
-        debt2_term_id=ids[d2.terms],
-        debt2_worth=d2.worth,
-        debt2_amount=d2.amount,
+        collateral1_term_id=ids[c1[1]],
+        collateral1_worth=0.0 - c1[0],
+        collateral1_amount=c1[2],
+        collateral2_term_id=ids[c2[1]],
+        collateral2_worth=0.0 - c2[0],
+        collateral2_amount=c2[2],
+        collateral3_term_id=ids[c3[1]],
+        collateral3_worth=0.0 - c3[0],
+        collateral3_amount=c3[2],
+        collateral4_term_id=ids[c4[1]],
+        collateral4_worth=0.0 - c4[0],
+        collateral4_amount=c4[2],
+        debt1_term_id=ids[d1[1]],
+        debt1_worth=0.0 - d1[0],
+        debt1_amount=d1[2],
+        debt2_term_id=ids[d2[1]],
+        debt2_worth=0.0 - d2[0],
+        debt2_amount=d2[2],
     )

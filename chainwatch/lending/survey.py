@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from chainwatch.bulk import bulk
 from chainwatch.chain.reading import Reading
 from chainwatch.chain.together import gather
 from chainwatch.collect.source import Batch, Feed
@@ -107,14 +108,18 @@ async def stored_accounts(
     lending: LendingProtocol[P], feed: Feed, snapshot: Snapshot
 ) -> dict[str, Stored[P]]:
     """The accounts of a stored snapshot."""
-    legs: dict[str, list[Leg]] = {}
-    for leg in await feed.stored(Leg, "snapshot = $s", s=snapshot.snapshot):
-        legs.setdefault(name_of(leg), []).append(leg)
-    stored = {}
-    for row in await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot):
-        own = legs.get(name_of(row), ())
-        stored[name_of(row)] = Stored(row, own, lending.stored_position(row, own))
-    return stored
+    balances = await feed.stored(Leg, "snapshot = $s", s=snapshot.snapshot)
+    accounts = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
+    with bulk():
+        legs: dict[str, list[Leg]] = {}
+        for leg in balances:
+            legs.setdefault(name_of(leg), []).append(leg)
+        stored = {}
+        for row in accounts:
+            name = name_of(row)
+            own = legs.get(name, ())
+            stored[name] = Stored(row, own, lending.stored_position(row, own))
+        return stored
 
 
 async def read_positions(
@@ -245,11 +250,12 @@ async def _rows(
                 f"{reading.market.name}: {contract} owes {usd:,.0f} USD to the same hub and is no "
                 "market of yours: add it to markets.toml"
             )
-    valued = [
-        (name, read_blocks[name], lending.value(view.state, name, positions[name]))
-        for name in sorted(positions)
-    ]
-    rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
+    with bulk():
+        valued = [
+            (name, read_blocks[name], lending.value(view.state, name, positions[name]))
+            for name in sorted(positions)
+        ]
+        rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
     symbols = {r.asset: r.symbol for r in view.reserves}
     for row in incomplete(row for row in rows if isinstance(row, DebtCoverage)):
         feed.note(f"{reading.market.name}: only {missing_debt(row, symbols)} was found")

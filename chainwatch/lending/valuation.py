@@ -10,7 +10,7 @@ from chainwatch.chain.markets import Market
 from chainwatch.lending.blocked_liquidations import BlockedLiquidations, blocked_liquidations
 from chainwatch.lending.completeness import debt_coverage
 from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
-from chainwatch.lending.integers import WAD
+from chainwatch.lending.integers import WAD, unit_of
 from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
 from chainwatch.lending.slots import with_slots
 from chainwatch.lending.snapshots import Stamp
@@ -40,13 +40,13 @@ def snapshot_rows(
     ]
     rows += _factor_rows(stamp, exposures, {r.asset: r.price for r in view.reserves})
     rows += debt_coverage(stamp, view, totals, (figures.legs for _, _, figures in valued))
-    decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
+    units = _units(view)
     blocked = blocked_liquidations(view)
     accounts = failed = 0
     for name, read_block, figures in valued:
         account = _account_row(stamp, view, name, read_block, figures, blocked)
         rows.append(account)
-        rows += _leg_rows(stamp, view, name, decimals, figures)
+        rows += _leg_rows(stamp, view, name, units, figures)
         accounts += 1
         failed += account.status.startswith("n/a")
     rows.append(_snapshot_row(stamp, revision, view, accounts, failed))
@@ -57,11 +57,15 @@ def account_rows(
     stamp: Stamp, view: MarketView, name: str, read_block: int, valued: Valued
 ) -> tuple[Account, list[Leg]]:
     """An account's row and those of its balances."""
-    decimals = {reserve.asset: reserve.decimals for reserve in view.reserves}
     return (
         _account_row(stamp, view, name, read_block, valued, blocked_liquidations(view)),
-        _leg_rows(stamp, view, name, decimals, valued),
+        _leg_rows(stamp, view, name, _units(view), valued),
     )
+
+
+def _units(view: MarketView) -> dict[str, int]:
+    """Token units in one whole token, by asset."""
+    return {reserve.asset: unit_of(reserve.decimals) for reserve in view.reserves}
 
 
 def missing_prices(market: Market, reserves: Sequence[Reserve]) -> list[str]:
@@ -145,7 +149,10 @@ def _account_row(
     valued: Valued,
     blocked: BlockedLiquidations,
 ) -> Account:
-    """An account's row; its figures are left out where it cannot be valued."""
+    """An account's row; its figures are left out where it cannot be valued.
+
+    It is marked as one in slots, as nearly all are; `with_slots` marks it as it is.
+    """
     currency = valued.currency or view.currency
     collateral: int | None = valued.collateral
     debt: int | None = valued.debt
@@ -172,20 +179,22 @@ def _account_row(
         collateral_usd=currency.worth(collateral),
         debt_usd=currency.worth(debt),
         hf=None if hf is None else hf / WAD,
-        legs=sum(leg.side != "idle" for leg in valued.legs),
+        legs=sum([leg.side != "idle" for leg in valued.legs]),
         read_block=read_block,
+        in_slots=True,
     )
 
 
 def _leg_rows(
-    stamp: Stamp, view: MarketView, name: str, decimals: Mapping[str, int], valued: Valued
+    stamp: Stamp, view: MarketView, name: str, units: Mapping[str, int], valued: Valued
 ) -> list[Leg]:
     currency = valued.currency or view.currency
     account, position = name_parts(name)
+    snapshot, market = stamp.snapshot, stamp.reading.market.name
     return [
         Leg(
-            snapshot=stamp.snapshot,
-            market=stamp.reading.market.name,
+            snapshot=snapshot,
+            market=market,
             account=account,
             position=position,
             asset=leg.asset,
@@ -193,10 +202,11 @@ def _leg_rows(
             scaled=leg.scaled,
             raw=leg.raw,
             value=leg.value,
-            amount=leg.raw / int(10 ** decimals[leg.asset]),
+            amount=leg.raw / units[leg.asset],
             usd=currency.worth(leg.value),
             lt_bps=leg.lt_bps,
             bonus_bps=leg.bonus_bps,
+            in_slots=True,
             **leg.stored,
         )
         for leg in valued.legs

@@ -48,8 +48,8 @@ def fits_decimal(value: Decimal) -> bool:
     )
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all rows."""
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all rows. Its fields refer to nothing that could refer back: no collector's work."""
 
     table: ClassVar[str] = ""
     key: ClassVar[tuple[str, ...]] = ()

@@ -199,6 +199,30 @@ def test_256_bit_integers_are_decimals_or_text_in_the_catalog(store: Store) -> N
     assert total == (0,)
 
 
+def test_a_text_that_all_rows_have_comes_back_exactly(store: Store) -> None:
+    texts = [
+        "it's",
+        "''",
+        "a\nb",
+        "a\tb",
+        "",
+        "\\",
+        "$s ? %s {x}",
+        "naïve 😀",
+        "'; DROP TABLE x; --",
+    ]
+    for i, text in enumerate(texts):
+        rows = [scan(10 * i + n, market=text) for n in range(3)]
+        store.append(
+            [*rows, leg(account=f"{i}", usd=None), leg(account=f"{i}b", usd=None)], source="t"
+        )
+    assert {row.market for row in store.rows(Scan)} == set(texts)
+    assert len(store.rows(Scan)) == 3 * len(texts)
+    assert {row.usd for row in store.rows(Leg)} == {None}
+    types = dict(sql(store, "SELECT column_name, column_type FROM (DESCRIBE legs)").rows)
+    assert (types["usd"], types["raw_text"]) == ("DOUBLE", "VARCHAR")
+
+
 def test_a_lone_surrogate_becomes_the_replacement_character(store: Store) -> None:
     given = {"lone": "a\ud800b", "low": "\udfff", "pair": "\ud83d\ude00", "fine": "😀"}
     store.append([scan(i, market=v) for i, v in enumerate(given.values())], source="t")
