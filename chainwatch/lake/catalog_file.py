@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 CATALOG_FORMAT = "v1.0.0"  # older clients of the duckdb shell can open it
 
 
-def open_current(path: Path, fingerprint: str) -> duckdb.DuckDBPyConnection | None:
-    """A read-only connection, or None where the file is missing or of another state."""
+def open_current(
+    path: Path, fingerprint: str, *, read_only: bool = True
+) -> duckdb.DuckDBPyConnection | None:
+    """A connection, or None where the file is missing or of another state."""
     import duckdb
 
     if not path.exists():
         return None
     try:
-        connection = duckdb.connect(str(path), read_only=True)
+        connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as failure:
         if "set lock on file" in str(failure):  # another process opened it for writing
             raise
@@ -38,6 +40,22 @@ def open_current(path: Path, fingerprint: str) -> duckdb.DuckDBPyConnection | No
         return connection
     connection.close()
     return None
+
+
+def copy_current(source: Path, fingerprint: str, path: Path) -> duckdb.DuckDBPyConnection | None:
+    """A connection to a new copy of the file, or None where that is missing or of another state.
+
+    The engine takes more than a second to define what is in it. Raises duckdb.Error.
+    """
+    connection = None
+    try:
+        path.write_bytes(source.read_bytes())
+        connection = open_current(path, fingerprint, read_only=False)
+    except OSError:  # whoever makes the file at `path` says why
+        pass
+    if connection is None:
+        path.unlink(missing_ok=True)
+    return connection
 
 
 # Files of definitions that this process made: a night makes a catalog for each day that it exports.

@@ -264,11 +264,9 @@ class Store:
             self._seed(*tables().values())
         except Exception as failure:
             refuse_write(self.layout, failure)
-        # Definitions are checked against empty tables: the views open every segment when looked at.
-        checked = [*empty_views(), *definitions]
-        views = list(table_views(self.layout))
+        checked, views = self._statements(definitions)
         statements = [*checked, *views]
-        fingerprint = hashlib.sha256("\n".join([str(self.home), *statements]).encode()).hexdigest()
+        fingerprint = self._fingerprint(statements)
         path = self.layout.catalog
         try:
             connection = catalog_file.open_current(path, fingerprint)
@@ -298,6 +296,16 @@ class Store:
             self._listing(self.home),
             folder=self.home,
         )
+
+    def _statements(self, definitions: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What makes the catalog: definitions, and the views of the tables.
+
+        Definitions are checked against empty tables: the views open every segment when looked at.
+        """
+        return [*empty_views(), *definitions], list(table_views(self.layout))
+
+    def _fingerprint(self, statements: Sequence[str]) -> str:
+        return hashlib.sha256("\n".join([str(self.home), *statements]).encode()).hexdigest()
 
     def _listing(self, folder: Path) -> Listing:
         """The loads that count now. Raises StoreError, where the disk is full it names `folder`."""
@@ -339,10 +347,14 @@ class Store:
         ]
         folder = path.parent.parent
         try:
-            # As in `catalog`: definitions are checked against empty tables, which is much faster.
-            # Those of the lake's catalog, which this process may have made already.
-            catalog_file.create(path, [*empty_views(), *definitions])
-            connection = duckdb.connect(str(path))
+            checked, views = self._statements(definitions)
+            made = catalog_file.copy_current(
+                self.layout.catalog, self._fingerprint([*checked, *views]), path
+            )
+            if made is None:
+                catalog_file.create(path, checked)
+                made = duckdb.connect(str(path))
+            connection = made
             for statement in changed:
                 connection.execute(statement.replace("CREATE MACRO", "CREATE OR REPLACE MACRO", 1))
         except duckdb.Error as failure:

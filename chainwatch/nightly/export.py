@@ -190,9 +190,12 @@ def _write_marts(
         progress("marts", number, len(all_marts))
         table = f"out_{mart.name}"
         fill(catalog, mart, table, parameters_of(day), runner)
-        result = catalog.run(f"FROM {table}")
+        # Rows are read back only for the formats that are written from them.
+        shape = catalog.run(f"FROM {table} LIMIT 0")
+        ((count,),) = catalog.run(f"SELECT count(*) FROM {table}").rows
         columns = mart.query.columns
-        query.require_described(mart.query, list(zip(result.columns, result.types, strict=True)))
+        query.require_described(mart.query, list(zip(shape.columns, shape.types, strict=True)))
+        result = catalog.run(f"FROM {table}") if set(formats) - {"parquet"} else shape
         files = {}
         for form in formats:
             path = night / f"{mart.name}.{form}"
@@ -212,13 +215,14 @@ def _write_marts(
             files[path.name] = folders.digest(path)
         written[mart.name] = {
             "title": mart.query.title,
-            "rows": len(result.rows),
+            "rows": count,
             "columns": [
                 {"name": c.name, "type": kind, "unit": c.unit.name, "meaning": c.meaning}
-                for c, kind in zip(columns, result.types, strict=True)
+                for c, kind in zip(columns, shape.types, strict=True)
             ],
             "files": files,
         }
+        catalog.run(f"DROP TABLE temp.{table}")
     progress("marts", len(all_marts), len(all_marts))
     return {
         "layout": LAYOUT,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.lending.slots import with_slots
@@ -14,6 +15,7 @@ from chainwatch.nightly.export import day_catalog
 from chainwatch.nightly.marts import fill, load_marts, parameters_of
 from chainwatch.tables.lending import AccountSlots, Leg, Snapshot
 from tests.amounts import sample_size
+from tests.builders import Asset, Book, ask, depth
 from tests.reports.test_slots import differences, world
 
 AT_ONCE = [mart for mart in load_marts() if mart.order]
@@ -68,3 +70,46 @@ def test_a_factor_reads_the_slots_that_it_matters_to(empty_lake: Store, tmp_path
         assert catalog.run("SELECT count(*) FROM legs WHERE in_slots").rows == [(0,)]
         ours = {row[0] for row in catalog.run("FROM triggers(p_factor := 'EUR')").rows}
         assert ours <= {"one"}
+
+
+def test_the_largest_break_levels_and_what_is_in_no_row(empty_lake: Store) -> None:
+    """Of twelve groups four have rows; they and what the mart says of the others are all."""
+    made = Book(
+        Asset("BTC", 90_000.0, lt=0.8, betas={"BTC": 1.0}),
+        Asset("USD", 1.0, lt=0.75, betas={"USD": 1.0}),
+    )
+    for n in range(12):
+        size = (n * 7) % 12 + 1.0
+        made.account(f"{n}", {"BTC": size}, {"USD": size * 90_000.0 * 0.8 * (0.97 - 0.05 * n)})
+    made.store(empty_lake)
+    empty_lake.append(depth([(0.01, 1e6), (0.1, 1e7)]), source="books")
+    every = ask(empty_lake, "mart_break_levels", factor="BTC", top=None)
+    assert len(every) >= 12
+    assert {(r["unlisted_groups"], r["unlisted_usd"]) for r in every} == {(0, 0.0)}
+    few = ask(empty_lake, "mart_break_levels", factor="BTC", top=4)
+    kept = sorted(every, key=lambda r: r["usd"])[-4:]
+    assert [r["break_price"] for r in few] == sorted((r["break_price"] for r in kept), reverse=True)
+    assert {r["unlisted_groups"] for r in few} == {len(every) - 4}
+    total = sum(r["usd"] for r in every)
+    assert few[0]["unlisted_usd"] + sum(r["usd"] for r in few) == pytest.approx(total, rel=1e-12)
+    assert {r["break_price"]: r["cum_usd"] for r in few}.items() <= {
+        r["break_price"]: r["cum_usd"] for r in every
+    }.items()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_days_catalog_is_a_copy_of_the_lakes(
+    empty_lake: Store, tmp_path: Path, damaged: bool
+) -> None:
+    """Where that cannot be used it is made anew."""
+    with query.open_catalog(empty_lake) as catalog:
+        state = catalog.run("FROM catalog_state").rows
+    if damaged:
+        empty_lake.layout.catalog.write_bytes(b"no database\n" * 1_000)
+    with empty_lake.frozen(query.definitions(), tmp_path / "work.duckdb", complete=[]) as copy:
+        assert copy.run("SELECT count(*) FROM snapshots_at()").rows == [(0,)]
+        if damaged:
+            with pytest.raises(UsageError, match="catalog_state"):
+                copy.run("FROM catalog_state")
+        else:
+            assert copy.run("FROM catalog_state").rows == state
