@@ -87,7 +87,7 @@ def _unreadable_segment(layout: Layout, failure: Exception) -> Path | None:
     paths = [Path(name) for name in named]
     # Of some damage the engine says neither its kind nor the file.
     if not named and type(failure) in (duckdb.Error, duckdb.InternalException):
-        paths = sorted(layout.lake.glob("*/day=*/*.parquet"))
+        paths = sorted(layout.lake.glob("*/*=*/*.parquet"))
     with connect() as engine:
         for path in paths:
             try:

@@ -14,6 +14,7 @@ from chainwatch.tables.base import Row
 from chainwatch.tables.log import Load
 
 SEED_DAY = "1970-01-01"
+SEED_PERIOD = "1970"
 SUFFIX = ".parquet"  # of a segment
 CATALOG_NAME = "chainwatch.duckdb"
 
@@ -21,8 +22,10 @@ CATALOG_NAME = "chainwatch.duckdb"
 class Layout(msgspec.Struct, frozen=True):
     """The paths of one home folder, which is absolute.
 
-    A segment is one Parquet file, `lake/<table>/day=<day>/<load>.parquet`. Its *place* is its path
-    within `lake/`, as text: a Path of each of thousands takes most of the time otherwise.
+    A segment is one Parquet file, `lake/<table>/day=<day>/<load>.parquet`, or
+    `lake/<table>/period=<month or year>/<load>.parquet` where it was merged of several days and
+    has the day of each row in a column. Its *place* is its path within `lake/`, as text: a Path of
+    each of thousands takes most of the time otherwise.
     """
 
     home: Path
@@ -49,14 +52,14 @@ class Layout(msgspec.Struct, frozen=True):
     def catalog(self) -> Path:
         return self.home / CATALOG_NAME
 
-    def segment(self, table: str, day: str, load: str) -> Path:
-        return self.lake / segment_place(table, day, load)
+    def segment(self, table: str, span: str, load: str) -> Path:
+        return self.lake / segment_place(table, span, load)
 
-    def seed(self, row: type[Row]) -> Path:
-        """The empty segment of a table with today's columns."""
+    def seed(self, row: type[Row], span: str = SEED_DAY) -> Path:
+        """The empty segment of a table with today's columns, of a day or of SEED_PERIOD."""
         shape = ",".join(f"{n} {t}" for n, t in parquet_columns(row))
         name = f"seed-{hashlib.sha256(shape.encode()).hexdigest()[:12]}"
-        return self.segment(row.table, SEED_DAY, name)
+        return self.segment(row.table, span, name)
 
     def draft(self, name: str) -> Path:
         return self.drafts / name
@@ -78,6 +81,20 @@ class Layout(msgspec.Struct, frozen=True):
         return self.locks / f"{name.replace(os.sep, '_')}.lock"
 
 
-def segment_place(table: str, day: str, load: str) -> str:
-    """The path of a segment within the lake."""
-    return f"{table}/day={day}/{load}{SUFFIX}"
+def segment_place(table: str, span: str, load: str) -> str:
+    """The path of a segment within the lake; `span` is a UTC day, a month or a year."""
+    return f"{table}/{'period' if is_period(span) else 'day'}={span}/{load}{SUFFIX}"
+
+
+def is_period(span: str) -> bool:
+    """Whether a span is a month (2026-03) or a year (2026), and no day."""
+    return len(span) < len(SEED_DAY)
+
+
+def in_period(place: str) -> bool:
+    """Whether a segment holds rows of several days."""
+    return "/period=" in place
+
+
+def is_seed(place: str) -> bool:
+    return f"/day={SEED_DAY}/" in place or f"/period={SEED_PERIOD}/" in place

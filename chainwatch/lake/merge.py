@@ -16,13 +16,13 @@ import msgspec
 from chainwatch.errors import StoreBusy
 from chainwatch.lake.engine import connect
 from chainwatch.lake.faults import refuse_write
-from chainwatch.lake.layout import segment_place
+from chainwatch.lake.layout import SUFFIX, is_period, segment_place
 from chainwatch.lake.publication import publishing
 from chainwatch.lake.receipts import StoredLoad
 from chainwatch.lake.segments import file_digest, flush_file, quoted
 from chainwatch.lake.store import Store
 from chainwatch.tables.log import Load
-from chainwatch.tables.registry import snapshot_tables
+from chainwatch.tables.registry import snapshot_tables, tables
 
 # So many loads of a size become one of the next size.
 MERGE_FANOUT = 8
@@ -46,7 +46,8 @@ class Merger:
     """Makes few loads of many, a little at each `step`; one process at a time does it.
 
     Loads of one source, target and day are merged in sizes: MERGE_FANOUT of one size become one
-    of the next, and on a day that is over all become one. A step never waits. A process may die
+    of the next, and on a day that is over all become one. So do those of a month and of a year that
+    is over, as far as together they stay below MERGE_ROWS. A step never waits. A process may die
     at any moment: what it had merged but not yet announced is removed by the next.
     """
 
@@ -126,7 +127,7 @@ class Merger:
                 listed = ", ".join(map(quoted, ids)) or "NULL"
                 gone = f"snapshot {inside} ({listed})" if ids or ids is dropped else "true"
                 if self._holds_any(load, sorted(names), gone):
-                    self._write([load], load.day, dict.fromkeys(names, gone))
+                    self._write([load], load.span, dict.fromkeys(names, gone))
                     written += 1
         except Exception as failure:
             refuse_write(self._layout, failure)
@@ -138,12 +139,12 @@ class Merger:
 
     def _counts(self, load: StoredLoad) -> dict[str, int]:
         """Rows per table of a load; StoreError where its row in `loads` does not say them."""
-        return self._receipts.counts(load.id, load.day, load.receipt.tables)
+        return self._receipts.counts(load.id, load.span, load.receipt.tables)
 
     def _holds_any(self, load: StoredLoad, names: Sequence[str], condition: str) -> bool:
         with connect() as engine:
             for name in names:
-                path = str(self._layout.segment(name, load.day, load.id))
+                path = str(self._layout.segment(name, load.span, load.id))
                 lines = engine.execute(
                     "SELECT 1 FROM read_parquet($path, hive_partitioning = false) "
                     f"WHERE {condition} LIMIT 1",
@@ -197,27 +198,35 @@ class Merger:
         """
         segments: list[Path] = []
         receipts: list[Path] = []
+        spans = self._stored_spans()
         for load in loads:
             if not load.receipt.replaces or load.id in self._cleared:
                 continue
-            announced = self._layout.segment(Load.table, load.day, load.id).stat().st_mtime
+            announced = self._layout.segment(Load.table, load.span, load.id).stat().st_mtime
             if time.time() - announced < self._grace:
                 continue
-            for old in load.receipt.replaces.split(" "):
-                segments += [self._layout.segment(t, load.day, old) for t in self._counts(load)]
-                receipts.append(self._layout.segment(Load.table, load.day, old))
+            for old in spans.keys() & set(load.receipt.replaces.split(" ")):
+                segments += [self._layout.segment(t, spans[old], old) for t in self._counts(load)]
+                receipts.append(self._layout.segment(Load.table, spans[old], old))
             self._cleared.add(load.id)
         # No other process merges now: a merged load without a receipt was left by a dead one.
         current = {load.id for load in loads} | {waiting.load.id for waiting in self._waiting}
         current |= {old for load in loads for old in (load.receipt.replaces or "").split()}
         segments += [
             path
-            for path in self._layout.lake.glob(f"*/day=*/*{_MERGED}.parquet")
+            for path in self._layout.lake.glob(f"*/*=*/*{_MERGED}.parquet")
             if path.stem not in current and time.time() - path.stat().st_mtime >= self._grace
         ]
         for path in (*segments, *receipts):
             path.unlink(missing_ok=True)
         return len(segments)
+
+    def _stored_spans(self) -> dict[str, str]:
+        """The day, month or year of every load whose row in `loads` is there, replaced or not."""
+        return {
+            path.stem: path.parent.name.partition("=")[2]
+            for path in (self._layout.lake / Load.table).glob(f"*=*/*{SUFFIX}")
+        }
 
     def _merge(self, loads: Sequence[StoredLoad], today: str) -> int:
         """Write what is to be merged; it does not count yet."""
@@ -229,20 +238,33 @@ class Merger:
                 continue
             merged = receipt.merged or 1
             size = 0 if load.day < today else int(math.log(merged, self._fanout) + 1e-9)
-            key = (receipt.source, receipt.target, load.day, size)
+            key = (receipt.source, receipt.target, self._merged_span(load, today), size)
             groups.setdefault(key, []).append(load)
         written = 0
-        for (_, _, day, _), group in groups.items():
-            enough = 2 if day < today else self._fanout
+        for (_, _, span, _), group in groups.items():
+            enough = 2 if group[0].day < today else self._fanout
             for part in _parts(group):
                 if len(part) >= enough:
-                    self._write(part, day)
+                    self._write(part, span)
                     written += 1
         return written
 
-    def _write(self, group: Sequence[StoredLoad], day: str, gone: Mapping[str, str] = {}) -> None:
-        """Write one load for several, without the rows that `gone` (SQL per table) names."""
-        stored = [(load.id, self._counts(load)) for load in group]
+    def _merged_span(self, load: StoredLoad, today: str) -> str:
+        """The year, month or day with whose loads one is merged: the longest that is over."""
+        if self._counts(load).keys() <= tables().keys():
+            for length in (len("2026"), len("2026-03")):
+                if load.day[:length] < today[:length]:
+                    return load.day[:length]
+        return load.span
+
+    def _write(self, group: Sequence[StoredLoad], span: str, gone: Mapping[str, str] = {}) -> None:
+        """Write one load for several of a span, without the rows that `gone` (SQL per table) names.
+
+        Where these are of one day it lies there.
+        """
+        stored = [(load, self._counts(load)) for load in group]
+        if len({load.span for load in group}) == 1:
+            span = group[0].span
         counts = {
             name: sum(parts.get(name, 0) for _, parts in stored)
             for name in sorted({name for _, parts in stored for name in parts})
@@ -254,18 +276,21 @@ class Merger:
         with publishing(self._layout) as publication, connect() as engine:
             for table in counts:
                 parts = {
-                    segment_place(table, day, old): rows[table]
-                    for old, rows in stored
+                    segment_place(table, load.span, load.id): rows[table]
+                    for load, rows in stored
                     if table in rows
                 }
                 self._receipts.require_counts(engine, parts)
-                draft = publication.add_segment(table, day, merged)
+                draft = publication.add_segment(table, span, merged)
+                reading = _READING_PERIOD if is_period(span) else _READING_DAY
+                files = [f"{self._layout.lake}/{place}" for place in parts]
+                if is_period(span):
+                    files.insert(0, str(self._store.seed_period(tables()[table])))
                 engine.execute(
-                    f"COPY (SELECT * REPLACE ({quoted(merged)} AS load) FROM read_parquet($parts, "
-                    "union_by_name = true, hive_partitioning = false) "
+                    f"COPY (SELECT * REPLACE ({quoted(merged)} AS load) FROM ({reading}) "
                     f"WHERE NOT coalesce({gone.get(table, 'false')}, false)) "
                     f"TO {quoted(str(draft))} (FORMAT parquet, COMPRESSION zstd)",
-                    {"parts": [f"{self._layout.lake}/{place}" for place in parts]},
+                    {"parts": files},
                 )
                 # Later what replaces them is all that is left of them.
                 self._receipts.require_digests(group, [table])
@@ -284,15 +309,16 @@ class Merger:
                 flush_file(draft)
                 digests[table] = file_digest(draft)
         receipt = msgspec.structs.replace(
-            self._merged_receipt(group, day, counts, sorted(ids), exact=bool(gone)),
+            self._merged_receipt(group, counts, sorted(ids), exact=bool(gone)),
+            period=span if is_period(span) else None,
             digests=json.dumps(digests),
         )
-        self._waiting.append(_Unannounced(StoredLoad(merged, receipt, day), time.monotonic()))
+        load = StoredLoad(merged, receipt, max(load.day for load in group))
+        self._waiting.append(_Unannounced(load, time.monotonic()))
 
     def _merged_receipt(
         self,
         group: Sequence[StoredLoad],
-        day: str,
         counts: Mapping[str, int],
         ids: Sequence[str],
         *,
@@ -301,12 +327,8 @@ class Merger:
         """The row in `loads` of a merged load; `exact`: `rows` is the sum of `counts`."""
         receipts = [load.receipt for load in group]
         # What these replaced themselves is hidden by this one from now on, as long as it is there.
-        older = [
-            old
-            for receipt in receipts
-            for old in (receipt.replaces or "").split()
-            if self._layout.segment(Load.table, day, old).exists()
-        ]
+        replaced = {old for receipt in receipts for old in (receipt.replaces or "").split()}
+        older = sorted(replaced & self._stored_spans().keys()) if replaced else []
         return Load(
             source=receipts[0].source,
             target=receipts[0].target,
@@ -325,6 +347,13 @@ class Merger:
 
 
 _MERGED = "m"
+_READING_DAY = "FROM read_parquet($parts, union_by_name = true, hive_partitioning = false)"
+# The first file is empty and has the column `day`.
+_READING_PERIOD = """
+SELECT * EXCLUDE (segment_path) REPLACE (
+  coalesce(day, CAST(regexp_extract(segment_path, '/day=([-0-9]+)/[^/]*$', 1) AS DATE)) AS day)
+FROM read_parquet(
+  $parts, union_by_name = true, hive_partitioning = false, filename = 'segment_path')"""
 
 
 def _parts(group: Sequence[StoredLoad]) -> Iterator[list[StoredLoad]]:

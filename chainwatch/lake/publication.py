@@ -25,10 +25,10 @@ class Publication:
         self.entries: list[tuple[Path, Path]] = []
         self.named: list[Path] = []
 
-    def add_segment(self, table: str, day: str, load: str) -> Path:
+    def add_segment(self, table: str, span: str, load: str) -> Path:
         """Note a segment before it is written; returns the path of its draft."""
         draft = self._layout.draft(f"{load}-{table}.parquet")
-        self.entries.append((draft, self._layout.segment(table, day, load)))
+        self.entries.append((draft, self._layout.segment(table, span, load)))
         return draft
 
     def name_segments(self) -> None:
@@ -41,18 +41,19 @@ class Publication:
             flush_folder(segment.parent.parent)
 
     def add_receipt(self, day: str, load: str, receipt: Load) -> Load:
-        """Name the segments, then let their load count; returns its row in `loads`.
+        """Give the segments their names and let their load count; returns its row in `loads`.
 
-        That row gets the next number of the lake, under the lake's lock until it has its name: who
-        sees a number sees all smaller ones. A number that a crash took is not given again. Raises
-        OSError, duckdb.Error.
+        That row lies where the segments do: with those of `day`, or of the period that it names. It
+        gets the next number of the lake, under the lake's lock until it has its name: who sees a
+        number sees all smaller ones. A number that a crash took is not given again. Raises OSError,
+        duckdb.Error.
         """
-        self.name_segments()
         with hold_sequence(self._layout, lambda: _last_sequence(self._layout)) as number:
             numbered = msgspec.structs.replace(receipt, sequence=number)
-            draft = self.add_segment(Load.table, day, load)
+            draft = self.add_segment(Load.table, receipt.period or day, load)
             with connect() as engine:
-                write_segment(engine, draft, Load, [numbered], load)
+                write_segment(engine, draft, Load, [numbered], load, day if receipt.period else "")
+            # At once, so that a process that is killed seldom leaves segments that never count.
             self.name_segments()
         return numbered
 
@@ -64,7 +65,8 @@ def _last_sequence(layout: Layout) -> int:
     files = quoted(str(layout.lake / Load.table / "*" / f"*{SUFFIX}"))
     text = (
         "SELECT coalesce(max(sequence), 0) FROM (SELECT NULL::BIGINT AS sequence "
-        f"UNION ALL BY NAME SELECT * FROM read_parquet({files}, union_by_name = true))"
+        f"UNION ALL BY NAME SELECT * FROM read_parquet({files}, union_by_name = true, "
+        "hive_partitioning = false))"
     )
     with connect() as engine:
         ((largest,),) = read_statement(lambda: engine.execute(text).fetchall())

@@ -13,7 +13,7 @@ import msgspec
 from chainwatch.errors import StoreError
 from chainwatch.lake.catalog import read_statement
 from chainwatch.lake.engine import connect
-from chainwatch.lake.layout import SEED_DAY, SUFFIX, Layout, segment_place
+from chainwatch.lake.layout import SUFFIX, Layout, is_seed, segment_place
 from chainwatch.lake.relations import table_query
 from chainwatch.lake.segments import file_digest
 from chainwatch.tables.base import columns
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
 
 class StoredLoad(msgspec.Struct, frozen=True):
-    """One load that counts: its id, its row in `loads`, and the UTC day of its segments."""
+    """One load that counts: its id, its row in `loads`, and the last UTC day of its rows."""
 
     id: str
     receipt: Load
     day: str
+
+    @property
+    def span(self) -> str:
+        """The day, month or year in whose folder its segments lie."""
+        return self.receipt.period or self.day
 
 
 class Listing:
@@ -88,7 +93,7 @@ class Listing:
             else:
                 counting = {place for place in present if _load_of(place) in self._receipts}
                 counting |= self.expected(table).keys()
-            seeds = {place for place in present if f"/day={SEED_DAY}/" in place}
+            seeds = {place for place in present if is_seed(place)}
             self._segments[table] = sorted(seeds | counting), counting - present
         return self._segments[table]
 
@@ -114,7 +119,7 @@ class Receipts:
             for line in lines
         ]
 
-    def counts(self, load: str, day: str, tables: str | None) -> dict[str, int]:
+    def counts(self, load: str, span: str, tables: str | None) -> dict[str, int]:
         """Rows per table that a load stored, by `tables` of its row in `loads`.
 
         Raises StoreError where that is not such a list.
@@ -122,7 +127,7 @@ class Receipts:
         try:
             return _COUNTS.decode(tables or "")
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            path = self._layout.segment(Load.table, day, load)
+            path = self._layout.segment(Load.table, span, load)
             raise StoreError(
                 f"{path} does not say how many rows its load stored per table: put a copy of it "
                 "back, or move it away: nothing of that load counts then"
@@ -131,17 +136,20 @@ class Receipts:
     def listing(self) -> Listing:
         """The loads that count now. Raises StoreError where a receipt does not say its rows."""
         stored = table_query(self._layout, Load)
-        text = f"SELECT load, day::VARCHAR, tables, snapshot_ids FROM ({stored}) ORDER BY load"
+        text = (
+            "SELECT load, coalesce(period, day::VARCHAR), tables, snapshot_ids "
+            f"FROM ({stored}) ORDER BY load"
+        )
         with connect() as engine:
             lines = read_statement(lambda: engine.execute(text).fetchall())
         expected: dict[str, dict[str, int]] = {}
         places = {}
         snapshots = {}
-        for load, day, counts, ids in lines:
-            places[load] = segment_place(Load.table, day, load)
+        for load, span, counts, ids in lines:
+            places[load] = segment_place(Load.table, span, load)
             snapshots[load] = _read_ids(ids)
-            for table, rows in self.counts(load, day, counts).items():
-                expected.setdefault(table, {})[segment_place(table, day, load)] = rows
+            for table, rows in self.counts(load, span, counts).items():
+                expected.setdefault(table, {})[segment_place(table, span, load)] = rows
         return Listing(self._layout, places, expected, snapshots)
 
     def lost_segments(self, listing: Listing, table: str) -> list[tuple[Path, int]]:
@@ -212,13 +220,13 @@ class Receipts:
             try:
                 stored = _DIGESTS.decode(load.receipt.digests)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
-                path = self._layout.segment(Load.table, load.day, load.id)
+                path = self._layout.segment(Load.table, load.span, load.id)
                 raise StoreError(
                     f"{path} does not say the SHA-256 of its load's segments: put a copy of it "
                     "back, or move it away: nothing of that load counts then"
                 ) from None
             for table, digest in stored.items():
-                digests[segment_place(table, load.day, load.id)] = digest
+                digests[segment_place(table, load.span, load.id)] = digest
         return digests
 
     def require_counts(
@@ -298,7 +306,7 @@ def _load_of(place: str) -> str:
 
 def _listed_segments(lake: Path, table: str) -> Iterator[str]:
     """The place of every segment of a table that is there."""
-    for folder in (lake / table).glob("day=*"):
+    for folder in (lake / table).glob("*=*"):
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):

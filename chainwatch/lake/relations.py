@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from chainwatch.lake.layout import SUFFIX, Layout
+from chainwatch.lake.layout import SUFFIX, Layout, in_period, is_seed
 from chainwatch.lake.segments import parquet_columns, quoted
 from chainwatch.tables.base import Row, columns
 from chainwatch.tables.log import Load
@@ -41,8 +41,19 @@ def bound_query(layout: Layout, row: type[Row], places: Sequence[str]) -> str:
     if row.stated_by:
         return stated_query(row)
     names = ", ".join(name for name, _ in parquet_columns(row))
-    files = ", ".join(quoted(f"{layout.lake}/{place}") for place in places)
-    return f"SELECT {names}, day FROM {_reading(f'[{files}]')}" + _each_once(row)
+    periods = [place for place in places if in_period(place)]
+    days = [place for place in places if not in_period(place)]
+
+    def listed(part: Sequence[str]) -> str:
+        return f"[{', '.join(quoted(f'{layout.lake}/{place}') for place in part)}]"
+
+    text = f"SELECT {names}, day FROM {_reading_days(listed(days))}"
+    if not all(map(is_seed, periods)):
+        text = (
+            f"SELECT {names}, day FROM (SELECT {names}, day FROM "
+            f"{_reading_periods(listed(periods))} UNION ALL {text})"
+        )
+    return text + _each_once(row)
 
 
 def _each_once(row: type[Row]) -> str:
@@ -89,14 +100,26 @@ def _current_loads(layout: Layout, names: str) -> str:
 
 
 def _segments(layout: Layout, row: type[Row]) -> str:
-    return _reading(quoted(str(layout.lake / row.table / "day=*" / f"*{SUFFIX}")))
+    """All segments of a table. Those of periods are older: they come first.
+
+    A condition on `day` leaves out files of other days, and row groups of periods.
+    """
+    names = ", ".join(name for name, _ in parquet_columns(row))
+    folder = layout.lake / row.table
+    periods = _reading_periods(quoted(str(folder / "period=*" / f"*{SUFFIX}")))
+    days = _reading_days(quoted(str(folder / "day=*" / f"*{SUFFIX}")))
+    return f"(SELECT {names}, day FROM {periods} UNION ALL SELECT {names}, day FROM {days})"
 
 
-def _reading(files: str) -> str:
+def _reading_days(files: str) -> str:
     return (
         f"read_parquet({files}, "
         "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE})"
     )
+
+
+def _reading_periods(files: str) -> str:
+    return f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
 
 
 def empty_views() -> Iterator[str]:

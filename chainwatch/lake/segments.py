@@ -52,8 +52,9 @@ def write_segment(
     row: type[Row],
     batch: Sequence[Row],
     load: str,
+    day: str = "",
 ) -> None:
-    """Write one Parquet file and flush it to disk."""
+    """Write one Parquet file and flush it to disk; with a `day` as a column where it is given."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     literals: dict[str, str] = {}
     for column in columns(row):
@@ -70,6 +71,8 @@ def write_segment(
             read = f"make_timestamptz({name})"
         selected.append(f"{read}::{kind} AS {name}")
     selected.append(f"{quoted(load)}::VARCHAR AS load")
+    if day:
+        selected.append(f"{quoted(day)}::DATE AS day")
     engine.register("batch", arrays)
     try:
         engine.execute(

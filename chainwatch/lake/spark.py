@@ -87,6 +87,7 @@ class Spark:
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         self._registered: set[str] = set()
         self._refreshed = False
+        self._has_periods = False
 
     def close(self) -> None:
         self._session.stop()
@@ -100,8 +101,9 @@ class Spark:
     def refresh(self) -> None:
         """Look at the lake as it is now; done once by itself before the first query."""
         with query.open_catalog(self._store) as catalog:
-            loads = [(row[0],) for row in catalog.run("SELECT load FROM loads ORDER BY load").rows]
-        frame = self._session.createDataFrame(loads, "load string")
+            loads = catalog.run("SELECT load, period FROM loads ORDER BY load").rows
+        self._has_periods = any(period for _, period in loads)
+        frame = self._session.createDataFrame([(load,) for load, _ in loads], "load string")
         frame.createOrReplaceTempView("current_loads")
         self._registered.clear()
         self._refreshed = True
@@ -147,10 +149,14 @@ class Spark:
         if row.stated_by:
             self._create_view(name, stated_query(row))
             return
-        reader = self._session.read.option("basePath", str(self._store.lake / name))
-        reader.parquet(str(self._store.lake / name)).createOrReplaceTempView(f"{name}_segments")
-        names = [part for column in columns(row) for part, _ in column.stored]
-        body = f"SELECT {', '.join([*names, 'load'])} FROM {name}_segments"
+        folder = self._store.lake / name
+        reader = self._session.read.option("basePath", str(folder))
+        names = [*(part for column in columns(row) for part, _ in column.stored), "load"]
+        frame = reader.parquet(str(folder / "day=*")).select(*names)
+        if self._has_periods:
+            frame = reader.parquet(str(folder / "period=*")).select(*names).unionByName(frame)
+        frame.createOrReplaceTempView(f"{name}_segments")
+        body = f"SELECT {', '.join(names)} FROM {name}_segments"
         if row is not Load:
             body += " WHERE load IN (SELECT load FROM current_loads)"
         if row.repeats:

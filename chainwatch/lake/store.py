@@ -21,7 +21,7 @@ from chainwatch.lake.catalog import Catalog, read_statement
 from chainwatch.lake.engine import connect, interruptible
 from chainwatch.lake.faults import exhausted, refuse_read, refuse_storage, refuse_write
 from chainwatch.lake.guard import guarded_catalog
-from chainwatch.lake.layout import Layout
+from chainwatch.lake.layout import SEED_DAY, SEED_PERIOD, Layout
 from chainwatch.lake.locks import hold_lock
 from chainwatch.lake.publication import keep_document, publishing
 from chainwatch.lake.receipts import Listing, Receipts
@@ -160,19 +160,20 @@ class Store:
     def _seed(self, *rows: type[Row]) -> None:
         """Write empty segments with today's columns, so that views are valid before any row."""
         missing = [
-            (row, seed)
+            (row, seed, day)
             for row in rows
-            if not row.stated_by and not (seed := self.layout.seed(row)).exists()
+            for span, day in ((SEED_DAY, ""), (SEED_PERIOD, SEED_DAY))
+            if not row.stated_by and not (seed := self.layout.seed(row, span)).exists()
         ]
         if not missing:
             return
         with connect() as engine:
-            for row, seed in missing:
+            for row, seed, day in missing:
                 draft = self.layout.new_draft(seed.name)
                 for folder in (seed.parent, draft.parent):
                     folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    write_segment(engine, draft, row, [], "")
+                    write_segment(engine, draft, row, [], "", day)
                     draft.rename(seed)
                 finally:
                     draft.unlink(missing_ok=True)
@@ -193,6 +194,11 @@ class Store:
             raise StoreError(
                 f"{failure.filename} cannot be read: {failure.strerror or failure}"
             ) from None
+
+    def seed_period(self, row: type[Row]) -> Path:
+        """The empty segment of a table that has the column `day`; it is made where it is not."""
+        self._seed(row)
+        return self.layout.seed(row, SEED_PERIOD)
 
     # --- reading -------------------------------------------------------------------------
 

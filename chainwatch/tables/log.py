@@ -27,6 +27,9 @@ class Load(Row, frozen=True, kw_only=True):
     snapshot_ids: Annotated[
         str | None, "JSON array: snapshots of which the batch holds rows; null: not listed"
     ] = None
+    period: Annotated[
+        str | None, "month or year of the days that its segments hold; null: one day"
+    ] = None
     sequence: Annotated[
         int | None,
         "number of this row within the lake, in the order of writing; null: not numbered",

@@ -23,8 +23,11 @@ from chainwatch.lending.slots import with_slots
 from chainwatch.nightly import export
 from chainwatch.tables.exchange import SamplingEra
 from chainwatch.tables.lending import Account, Leg, Snapshot
+from chainwatch.tables.log import Load
 from tests import shell
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book
+from tests.lake.test_merging import eager, step_to_the_end
+from tests.lake.test_periods import move_load, segments
 
 if TYPE_CHECKING:
     from chainwatch.lake.spark import Spark
@@ -51,7 +54,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The recorded lake, and a market whose unit has no price in USD."""
+    """The recorded lake, with loads of several days merged, and a market whose unit has no price in
+    USD."""
     store = Store(shell.copied_lake(tmp_path_factory.mktemp("spark")))
     made = Book(
         Asset("BTC", 30.0, betas={"BTC": 1.0}, factor_price=90_000.0),
@@ -68,6 +72,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         if not isinstance(row, Snapshot)
     ]
     rows = with_slots([*rows, made.head(quote="ETH", quote_usd=None)])
+    for n, receipt in enumerate(segments(store, "loads")):
+        move_load(store, receipt, f"2026-01-{10 + n % 3}")
+    with eager(store) as merger:
+        step_to_the_end(merger, "2026-02-01")
+    assert any(load.period and "legs" in load.tables for load in store.rows(Load))
     store.append(rows, source="s", target="ether")
     return store
 
