@@ -29,6 +29,8 @@ from chainwatch.tables.lending import Verification
 from chainwatch.tables.log import Load
 
 MERGE_SECONDS = 15.0
+# A collection that ends begins no merge after this time.
+MERGE_BUDGET_SECONDS = 3.0
 # A stream that must stop closes its sockets and stores what it has within this time.
 STOP_SECONDS = 0.7
 FOLLOW_SECONDS = 2.0
@@ -129,11 +131,17 @@ async def follow(store: Store, sources: Sequence[str], listener: Listener) -> No
 
 @contextlib.asynccontextmanager
 async def _merging(store: Store, progress: Progress, jobs: Sequence[Job]) -> AsyncIterator[None]:
-    """Merge loads while streams write many small ones."""
+    """Merge loads while streams write many small ones, or else at the end those of earlier days."""
+    merger = Merger(store)
     if all(job.source.mode != "stream" for job in jobs):
         yield
+        try:
+            await asyncio.to_thread(merger.step, seconds=MERGE_BUDGET_SECONDS)
+        except ChainwatchError as failure:
+            progress.note(f"loads cannot be merged: {failure}")
+        finally:
+            merger.close()
         return
-    merger = Merger(store)
 
     async def tick() -> None:
         while True:

@@ -49,6 +49,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.lake / "sequence"
 
     @property
+    def unannounced(self) -> Path:
+        """Merged loads that a process left which do not count yet, as JSON."""
+        return self.lake / "unannounced"
+
+    @property
     def catalog(self) -> Path:
         return self.home / CATALOG_NAME
 

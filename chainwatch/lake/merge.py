@@ -19,7 +19,7 @@ from chainwatch.lake.faults import refuse_write
 from chainwatch.lake.layout import SUFFIX, is_period, segment_place
 from chainwatch.lake.publication import publishing
 from chainwatch.lake.receipts import StoredLoad
-from chainwatch.lake.segments import file_digest, flush_file, quoted
+from chainwatch.lake.segments import file_digest, flush_file, flush_folder, quoted
 from chainwatch.lake.store import Store
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import snapshot_tables, tables
@@ -36,10 +36,14 @@ MERGE_GRACE_SECONDS = 300.0
 
 
 class _Unannounced(msgspec.Struct, frozen=True):
-    """A merged load whose segments are in place and that does not count yet."""
+    """A merged load whose segments are in place and that does not count yet, and what it replaces.
+
+    `written_at` is of time.monotonic(); in a file, of time.time().
+    """
 
     load: StoredLoad
-    written_at: float  # time.monotonic()
+    parts: tuple[str, ...]
+    written_at: float
 
 
 class Merger:
@@ -47,8 +51,9 @@ class Merger:
 
     Loads of one source, target and day are merged in sizes: MERGE_FANOUT of one size become one
     of the next, and on a day that is over all become one. So do those of a month and of a year that
-    is over, as far as together they stay below MERGE_ROWS. A step never waits. A process may die
-    at any moment: what it had merged but not yet announced is removed by the next.
+    is over, as far as together they stay below MERGE_ROWS. A step never waits. What was merged and
+    not announced at `close` is announced by the next. A process may die at any moment: then it is
+    removed by the next.
     """
 
     def __init__(
@@ -70,10 +75,11 @@ class Merger:
         self._waiting: list[_Unannounced] = []
         self._cleared: set[str] = set()
 
-    def step(self, today: str = "") -> bool:
+    def step(self, today: str = "", *, seconds: float | None = None) -> bool:
         """Do what is due; True where anything was done or waits. False where another merges.
 
-        `today` (YYYY-MM-DD, UTC) is the day that is not over. Raises StoreError.
+        `today` (YYYY-MM-DD, UTC) is the day that is not over. With `seconds` its loads are left
+        alone, and no merge begins after that time. Raises StoreError.
         """
         if not self._hold():
             return False
@@ -85,7 +91,7 @@ class Merger:
             if time.monotonic() - self._removed_at >= self._grace:
                 removed = self._remove(loads)
                 self._removed_at = time.monotonic()
-            merged = self._merge(loads, today)
+            merged = self._merge(loads, today, seconds)
         except Exception as failure:
             refuse_write(self._layout, failure)
         if not self._waiting:
@@ -155,14 +161,54 @@ class Merger:
         return False
 
     def close(self) -> None:
-        """Let others merge; the next removes what was not announced."""
-        self._waiting.clear()
+        """Let others merge; the next announces what is written."""
         self._release()
+        self._waiting.clear()
 
     def _release(self) -> None:
         if self._lock is not None:
+            with contextlib.suppress(OSError):  # else the next removes what was not announced
+                self._leave_unannounced()
             self._lock.close()
             self._lock = None
+
+    def _leave_unannounced(self) -> None:
+        """Write what waits to a file, for the next who merges. Raises OSError."""
+        path = self._layout.unannounced
+        if not self._waiting:
+            path.unlink(missing_ok=True)
+            return
+        ahead = time.time() - time.monotonic()
+        left = [
+            msgspec.structs.replace(entry, written_at=entry.written_at + ahead)
+            for entry in self._waiting
+        ]
+        draft = self._layout.new_draft(path.name)
+        try:
+            draft.write_bytes(msgspec.json.encode(left))
+            flush_file(draft)
+            draft.replace(path)
+            flush_folder(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _take_unannounced(self) -> None:
+        """Let what another left wait, as far as all that it replaces still counts."""
+        try:
+            left = msgspec.json.decode(
+                self._layout.unannounced.read_bytes(), type=list[_Unannounced]
+            )
+        except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
+            return
+        current = {load.id for load in self._receipts.loads()}
+        ahead = time.time() - time.monotonic()
+        for entry in left:
+            load = entry.load
+            segments = [self._layout.segment(t, load.span, load.id) for t in self._counts(load)]
+            if current.issuperset(entry.parts) and all(path.exists() for path in segments):
+                # A clock that was set back makes it wait for as long as a new one.
+                written = min(entry.written_at - ahead, time.monotonic())
+                self._waiting.append(msgspec.structs.replace(entry, written_at=written))
 
     def __enter__(self) -> Merger:
         return self
@@ -179,6 +225,12 @@ class Merger:
         except StoreBusy:
             return False
         self._lock = lock
+        try:
+            self._take_unannounced()
+        except Exception as failure:
+            lock.close()
+            self._lock = None
+            refuse_write(self._layout, failure)
         return True
 
     def _announce(self) -> int:
@@ -228,13 +280,16 @@ class Merger:
             for path in (self._layout.lake / Load.table).glob(f"*=*/*{SUFFIX}")
         }
 
-    def _merge(self, loads: Sequence[StoredLoad], today: str) -> int:
+    def _merge(self, loads: Sequence[StoredLoad], today: str, seconds: float | None) -> int:
         """Write what is to be merged; it does not count yet."""
+        until = math.inf if seconds is None else time.monotonic() + seconds
         replaced = self._replaced_by_waiting()
         groups: dict[tuple[str, str, str, int], list[StoredLoad]] = {}
         for load in loads:
             receipt = load.receipt
             if load.id in replaced or receipt.rows > MERGE_ROWS:
+                continue
+            if seconds is not None and load.day >= today:
                 continue
             merged = receipt.merged or 1
             size = 0 if load.day < today else int(math.log(merged, self._fanout) + 1e-9)
@@ -244,7 +299,7 @@ class Merger:
         for (_, _, span, _), group in groups.items():
             enough = 2 if group[0].day < today else self._fanout
             for part in _parts(group):
-                if len(part) >= enough:
+                if len(part) >= enough and time.monotonic() < until:
                     self._write(part, span)
                     written += 1
         return written
@@ -314,7 +369,8 @@ class Merger:
             digests=json.dumps(digests),
         )
         load = StoredLoad(merged, receipt, max(load.day for load in group))
-        self._waiting.append(_Unannounced(load, time.monotonic()))
+        names = tuple(old.id for old in group)
+        self._waiting.append(_Unannounced(load, names, time.monotonic()))
 
     def _merged_receipt(
         self,

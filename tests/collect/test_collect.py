@@ -37,6 +37,7 @@ from chainwatch.tables.lending import Scan, Touch
 from chainwatch.tables.log import Load, Reject
 from tests import shell
 from tests.builders import Silent, ask, clean_environment, fill, small_file_system
+from tests.lake.test_periods import move_load, segments
 
 Run = Callable[[Feed], AsyncIterator[Batch]]
 
@@ -96,6 +97,30 @@ def test_a_source_that_ends_is_stored_with_its_last_cursor(store: Store) -> None
     assert loads(store) == stored
     assert store.cursor("tiny") == {"number": 2}
     assert len(store.rows(Scan)) == 3
+
+
+def test_collections_without_streams_merge_the_days_that_are_over(store: Store) -> None:
+    """A little at the end of each: written by one, announced by a later one, and then removed."""
+
+    async def counting(feed: Feed) -> AsyncIterator[Batch]:
+        number = (feed.cursor or 0) + 1
+        yield Batch([row(number)], cursor=number)
+
+    for _ in range(3):
+        run(store, job(counting))
+    for n, receipt in enumerate(segments(store, "loads")):
+        move_load(store, receipt, f"2026-01-0{1 + n}")
+    run(store, job(counting))
+    run(store, job(counting))
+    assert len(loads(store)) == 5
+    left = json.loads(store.layout.unannounced.read_bytes())
+    for entry in left:  # as if it had been written a minute ago
+        entry["written_at"] -= 60
+    store.layout.unannounced.write_text(json.dumps(left))
+    run(store, job(counting))
+    assert sorted(load.merged or 1 for load in loads(store)) == [1, 1, 1, 3]
+    assert sorted(r.to_block for r in store.rows(Scan)) == [1, 2, 3, 4, 5, 6]
+    assert store.cursor("tiny") == 6
 
 
 def test_the_next_run_sees_the_cursor_and_the_rows_of_the_last(store: Store) -> None:

@@ -185,11 +185,50 @@ def test_only_one_process_merges_at_a_time(store: Store) -> None:
             store.hold("merging").__enter__()
 
 
-def test_what_was_merged_and_never_announced_is_removed_by_the_next(store: Store) -> None:
+def test_what_waits_when_a_merger_ends_is_announced_by_the_next(store: Store) -> None:
+    """Where all that it replaces still counts, and not before it has been in place long enough."""
     for n in range(4):
         store.append([reject(n)], source="s")
     with Merger(store, fanout=4, settle=60.0) as merger:
-        merger.step()
+        assert merger.step()
+    assert (files(store), len(store.rows(Load))) == (5, 4)
+    left = store.layout.unannounced.read_bytes()
+    with Merger(store, fanout=4, settle=60.0) as merger:
+        assert merger.step()
+        assert merger.waits
+    assert (files(store), len(store.rows(Load))) == (5, 4)
+    with eager(store) as merger:
+        step_to_the_end(merger)
+    assert (files(store), len(store.rows(Load)), len(store.rows(Reject))) == (1, 1, 4)
+    assert not store.layout.unannounced.exists()
+    # What has been announced, and what is no list, is not announced again.
+    for content in (left, left[:-1], b"[{}]"):
+        store.layout.unannounced.write_bytes(content)
+        with eager(store) as merger:
+            assert not merger.step()
+        assert (len(store.rows(Load)), len(store.rows(Reject))) == (1, 4)
+
+
+WAITER = """
+import sys, time
+from pathlib import Path
+from chainwatch.lake.merge import Merger
+from chainwatch.lake.store import Store
+with Merger(Store(Path(sys.argv[1])), fanout=4, settle=60.0) as merger:
+    merger.step()
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_merger_never_announced_is_removed_by_the_next(store: Store) -> None:
+    for n in range(4):
+        store.append([reject(n)], source="s")
+    command = [sys.executable, "-c", WAITER, str(store.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
     assert files(store) == 5
     assert len(store.rows(Reject)) == 4
     with Merger(store, fanout=100, settle=0.0, grace=60.0) as merger:

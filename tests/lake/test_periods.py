@@ -173,7 +173,7 @@ LIVES = sample_size(quick=4, full=12, torture=100)
 
 
 @pytest.mark.sampled(f"{LIVES} kills")
-def test_kills_while_months_and_years_are_merged_lose_and_double_nothing(store: Store) -> None:
+def test_kills_while_periods_are_merged_lose_nothing(store: Store) -> None:
     """A reader keeps its catalog open, and another opens one each time."""
     days = days_between("2024-10-01", "2026-02-20", 7)
     for n, day in enumerate(days):
