@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +45,48 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb
-
-    with interruptible(), duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    """A connection of its own to the engine in memory that this process has."""
+    with interruptible(), _ENGINE.connect() as connection:
         yield connection
+
+
+class _Engine:
+    """One engine in memory for a process: to make one takes longer than most statements."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: duckdb.DuckDBPyConnection | None = None
+        self._process = 0
+        # Of the process that this one was forked from: to close them would wait for its threads.
+        self._foreign: list[duckdb.DuckDBPyConnection | None] = []
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A connection to it; after a fatal error of the engine to a new one."""
+        import duckdb
+
+        with self._lock:
+            # The threads of an engine do not come along into a process that is forked.
+            if self._first is None or self._process != os.getpid():
+                self._foreign.append(self._first)
+                self._first, self._process = self._made(), os.getpid()
+            try:
+                return self._opened(self._first)
+            except duckdb.FatalException:
+                self._first = self._made()
+                return self._opened(self._first)
+
+    def _made(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        first = duckdb.connect()
+        # Files are read once; kept, they would only take memory.
+        first.execute("SET enable_external_file_cache = false")
+        return first
+
+    def _opened(self, first: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+        connection = first.cursor()
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+
+_ENGINE = _Engine()
