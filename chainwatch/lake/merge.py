@@ -7,8 +7,8 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,8 @@ MERGE_ROWS = 1_000_000
 MERGE_SETTLE_SECONDS = 10.0
 # Replaced files are removed this long after they were replaced, and not more often than that.
 MERGE_GRACE_SECONDS = 300.0
+# Nobody writes into the folder of a day that has been over for so long.
+FOLDER_AGE = timedelta(days=2)
 
 
 class _Unannounced(msgspec.Struct, frozen=True):
@@ -271,7 +273,19 @@ class Merger:
         ]
         for path in (*segments, *receipts):
             path.unlink(missing_ok=True)
+        self._remove_folders({path.parent for path in (*segments, *receipts)})
         return len(segments)
+
+    def _remove_folders(self, folders: Iterable[Path]) -> None:
+        """Remove what is empty, so that years of days are not listed again and again.
+
+        Into the folder of a day that is just over a collector may still write.
+        """
+        recent = f"day={datetime.now(UTC) - FOLDER_AGE:%Y-%m-%d}"
+        for folder in folders:
+            if is_period(folder.name.partition("=")[2]) or folder.name < recent:
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
 
     def _stored_spans(self) -> dict[str, str]:
         """The day, month or year of every load whose row in `loads` is there, replaced or not."""

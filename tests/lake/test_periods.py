@@ -87,6 +87,11 @@ def test_three_years_of_nights_are_few_files_and_rows_keep_their_day(store: Stor
     spans = ("2023", "2024", "2025", "2026-01", "2026-02")
     assert names == ["day=2026-03-02", *(f"period={span}" for span in spans)]
     assert [path.parent.name for path in segments(store, "loads")] == names
+    # No empty folders are left, except that of the day on which this test runs.
+    for table in ("loads", "snapshots", "rejects"):
+        folders = sorted(path.name for path in (store.lake / table).glob("*=2*"))
+        assert len(folders) == len(names) + 1
+        assert set(names) < set(folders)
     loads = {load.period: load for load in store.rows(Load)}
     assert sorted(period or "" for period in loads) == ["", *spans]
     assert sum(load.merged or 1 for load in loads.values()) == len(days)
