@@ -13,13 +13,13 @@ from chainwatch.lake.engine import connect
 
 
 def test_connections_share_an_engine_and_no_names() -> None:
-    with connect() as one, connect() as other:
-        assert one is not other
-        one.execute("SET TimeZone = 'Asia/Tokyo'")
-        assert other.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
-        one.execute("CREATE TEMP TABLE batch AS SELECT 1 AS n")
+    with connect() as first, connect() as second:
+        assert first is not second
+        first.execute("SET TimeZone = 'Asia/Tokyo'")
+        assert second.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
+        first.execute("CREATE TEMP TABLE batch AS SELECT 1 AS n")
         with pytest.raises(duckdb.CatalogException):
-            other.execute("SELECT * FROM batch")
+            second.execute("SELECT * FROM batch")
     with connect() as later:
         assert later.execute("SELECT current_setting('TimeZone')").fetchone() == ("UTC",)
 
