@@ -84,7 +84,7 @@ def test_settings_that_cannot_be_read_are_exit_2(tmp_path: Path) -> None:
 def test_a_lake_that_cannot_be_read_is_exit_5(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.create()
-    (segment,) = (store.lake / "loads").rglob("*.parquet")
+    (segment,) = (store.lake / "loads").glob("day=*/*.parquet")
     segment.write_bytes(b"not parquet")
     done = doctor(tmp_path)
     assert done.code == Exit.STORE
