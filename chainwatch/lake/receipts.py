@@ -285,7 +285,7 @@ class Receipts:
         place = min(changed)
         path, (expected, digest) = self._layout.lake / place, changed[place]
         more = len(changed) - 1
-        others = f", nor are {more:,} more segments what was stored" if more else ""
+        others = f", nor are {more:,} other segment(s)" if more else ""
         raise StoreError(
             f"{path} is not what its load stored (SHA-256 {digest[:16]}…, expected "
             f"{expected[:16]}…){others}: put a copy of it back, or move it and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,12 +18,22 @@ IDLE = "idle"  # a balance that counts neither as collateral nor as debt
 R = TypeVar("R", Account, Leg)
 _Name = tuple[str, str]  # account, position
 _Terms = tuple[str, str, float, float, bool]  # fields of a SlotTerm
-# Worth (negative, so that the largest is the first in order), terms, amount.
-_Slot = tuple[float, _Terms, float]
+
+
+class _Slot(NamedTuple):
+    """A balance; in the order of slots the largest comes first."""
+
+    minus_worth: float
+    terms: _Terms
+    amount: float
+
+    @property
+    def worth(self) -> float:
+        return 0.0 - self.minus_worth  # 0, not -0
+
+
 _Held = tuple[list[_Slot], list[_Slot]]  # collateral, debt
-EMPTY: _Slot = (0.0, ("", "", 0.0, 0.0, False), 0.0)
-
-
+EMPTY = _Slot(0.0, ("", "", 0.0, 0.0, False), 0.0)
 _OWN = (AccountSlots, SlotTerm)
 
 
@@ -48,7 +58,7 @@ def with_slots(rows: Sequence[Row]) -> list[Row]:
     for name, balances in legs.items():
         if (slots := _slots_of(balances, unit)) is not None:
             held[name] = slots
-    ids = _numbered(slot[1] for sides in held.values() for side in sides for slot in side)
+    ids = _numbered(slot.terms for sides in held.values() for side in sides for slot in side)
     terms = [
         SlotTerm(
             snapshot=head.snapshot,
@@ -62,7 +72,7 @@ def with_slots(rows: Sequence[Row]) -> list[Row]:
         )
         for (asset, side, lt_bps, bonus_bps, category_priced), number in ids.items()
     ]
-    ids[EMPTY[1]] = 0
+    ids[EMPTY.terms] = 0
     marked: list[Row] = []
     slotted: list[AccountSlots] = []
     for row in rows:
@@ -98,7 +108,7 @@ def _slots_of(legs: Sequence[Leg], unit: float) -> _Held | None:
                 return None
             worth = leg.value / unit
         terms = (leg.asset, side, leg.lt_bps, leg.bonus_bps, leg.category_priced)
-        (debts if side == "debt" else collateral).append((-worth, terms, leg.amount))
+        (debts if side == "debt" else collateral).append(_Slot(-worth, terms, leg.amount))
     if len(collateral) > COLLATERAL_SLOTS or len(debts) > DEBT_SLOTS:
         return None
     collateral.sort()
@@ -114,8 +124,8 @@ def _slots_row(
     account: Account, held: _Held, legs: Iterable[Leg], ids: Mapping[_Terms, int]
 ) -> AccountSlots:
     collateral, debts = held
-    c1, c2, c3, c4 = [*collateral, *[EMPTY] * (COLLATERAL_SLOTS - len(collateral))]
-    d1, d2 = [*debts, *[EMPTY] * (DEBT_SLOTS - len(debts))]
+    c1, c2, c3, c4 = collateral + [EMPTY] * (COLLATERAL_SLOTS - len(collateral))
+    d1, d2 = debts + [EMPTY] * (DEBT_SLOTS - len(debts))
     verdict = account.liquidatable_accrued
     return AccountSlots(
         snapshot=account.snapshot,
@@ -123,26 +133,26 @@ def _slots_row(
         account=account.account,
         position=account.position,
         in_usd=not any(leg.usd is None and leg.side != IDLE for leg in legs),
-        has_several_lts=len(collateral) > 1 and len({slot[1][2] for slot in collateral}) > 1,
+        has_several_lts=len(collateral) > 1 and len({slot.terms[2] for slot in collateral}) > 1,
         liquidatable=account.liquidatable if verdict is None else verdict,
         is_below_one=None if account.hf_wad is None else account.hf_wad < WAD,
         blocked_reason=account.blocked_reason,
-        collateral1_term_id=ids[c1[1]],
-        collateral1_worth=0.0 - c1[0],
-        collateral1_amount=c1[2],
-        collateral2_term_id=ids[c2[1]],
-        collateral2_worth=0.0 - c2[0],
-        collateral2_amount=c2[2],
-        collateral3_term_id=ids[c3[1]],
-        collateral3_worth=0.0 - c3[0],
-        collateral3_amount=c3[2],
-        collateral4_term_id=ids[c4[1]],
-        collateral4_worth=0.0 - c4[0],
-        collateral4_amount=c4[2],
-        debt1_term_id=ids[d1[1]],
-        debt1_worth=0.0 - d1[0],
-        debt1_amount=d1[2],
-        debt2_term_id=ids[d2[1]],
-        debt2_worth=0.0 - d2[0],
-        debt2_amount=d2[2],
+        collateral1_term_id=ids[c1.terms],
+        collateral1_worth=c1.worth,
+        collateral1_amount=c1.amount,
+        collateral2_term_id=ids[c2.terms],
+        collateral2_worth=c2.worth,
+        collateral2_amount=c2.amount,
+        collateral3_term_id=ids[c3.terms],
+        collateral3_worth=c3.worth,
+        collateral3_amount=c3.amount,
+        collateral4_term_id=ids[c4.terms],
+        collateral4_worth=c4.worth,
+        collateral4_amount=c4.amount,
+        debt1_term_id=ids[d1.terms],
+        debt1_worth=d1.worth,
+        debt1_amount=d1.amount,
+        debt2_term_id=ids[d2.terms],
+        debt2_worth=d2.worth,
+        debt2_amount=d2.amount,
     )

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.query import narrowed_macros
+from chainwatch.tables.lending import AccountSlots
 
-COLLATERAL = tuple(f"collateral{n}" for n in range(1, 5))
-DEBT = ("debt1", "debt2")
-_TERMS = ", ".join(f"{slot}_term_id" for slot in COLLATERAL + DEBT)
+_SLOTS = [n.removesuffix("_term_id") for n in AccountSlots.__struct_fields__ if "_term_id" in n]
+COLLATERAL = [slot for slot in _SLOTS if slot.startswith("collateral")]
+DEBT = [slot for slot in _SLOTS if slot.startswith("debt")]
+_TERMS = ", ".join(f"{slot}_term_id" for slot in _SLOTS)
 
 # The tables that are filled for a day, without rows, and the macro over them.
 _BEFORE = (
