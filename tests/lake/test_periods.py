@@ -102,7 +102,7 @@ def test_three_years_of_nights_are_few_files_and_rows_keep_their_day(store: Stor
         step_to_the_end(merger, "2027-01-01")
     assert len(segments(store, "snapshots")) == len(segments(store, "loads")) == 4
     assert before == (rows_by_day(store, "rejects"), rows_by_day(store, "snapshots"))
-    assert [row.block_number for row in store.rows(Snapshot)] == list(range(len(days)))
+    assert sorted(row.block_number for row in store.rows(Snapshot)) == list(range(len(days)))
 
 
 def test_a_day_is_read_from_its_files_and_row_groups_alone(store: Store) -> None:
