@@ -1,10 +1,10 @@
 """Requests past liquidations from a venue's REST interface, window by window.
 
 A run resumes where the last one stopped; it begins at the option `since`, or a day ago. Its rows
-count only for times in which no stream of the venue was alive and parsed. It stores no coverage,
-because no venue states how complete its history is. A window with something that cannot be parsed
-is kept in the cursor, and each run requests it again until it is parsed; the run ends with
-`Unparsed`.
+count where they are more than what the stream has of the same contract and span: see the query
+`counted_liquidations`. It stores no coverage, because no venue states how complete its history is.
+A window with something that cannot be parsed is kept in the cursor, and each run requests it again
+until it is parsed; the run ends with `Unparsed`.
 """
 
 from __future__ import annotations

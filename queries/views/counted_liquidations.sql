@@ -1,40 +1,50 @@
 -- name: counted_liquidations
--- title: Exchange liquidations that count: orders and fills; of a history those that the stream missed
+-- title: Exchange liquidations that count: orders and fills; of a stream and its history the fuller one
 -- param: p_since TIMESTAMPTZ = NULL  from this time on; null: all
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: all
 -- columns of: exchange_liquidations
 -- columns of: exchange_liquidations load day
 -- note: triggers (they announce fills) and auto-deleveraging (adl) do not count
--- note: a history counts where no stream of the venue was up, and where the stream rejected frames, from 2 s before: a message may be that old when it arrives
--- note: in such a time, a history does not count for a second, contract and side that the stream has: one liquidation may be two rows there
+-- note: what a stream and its history write the same is one row; of the others the fuller of both counts, the stream where they are equal: per contract, side and second
+-- note: per contract and span of coverage where the history names liquidations in its own way, for one may have two times then; without coverage per minute
 WITH of_history AS (
-  SELECT source, symbol, side, min(time) AS since, max(time) AS until
+  SELECT source, symbol, min(time) - INTERVAL 1 MINUTE AS since, max(time) + INTERVAL 1 MINUTE AS until,
+         bool_or(starts_with(event, 'rest ')) AS by_span
   FROM exchange_liquidations
-  WHERE delivery = 'history' AND ($p_since IS NULL OR time >= $p_since)
-    AND ($p_until IS NULL OR time < $p_until)
-  GROUP BY source, symbol, side
-), streamed AS (
-  SELECT DISTINCT l.source || '-history' AS source, l.symbol, l.side,
-         date_trunc('second', l.time) AS second
+  WHERE delivery = 'history' AND ($p_since IS NULL OR time + INTERVAL 1 MINUTE >= $p_since)
+    AND ($p_until IS NULL OR time - INTERVAL 1 MINUTE < $p_until)
+  GROUP BY source, symbol
+), beside AS (
+  -- of the contracts and times that a history has: its rows and those of its stream
+  SELECT h.source, h.by_span, l.venue, l.market, l.symbol, l.time, l.event, l.side,
+         l.delivery = 'history' AS past, date_trunc('second', l.time) AS second
   FROM exchange_liquidations AS l
-  JOIN of_history AS h ON h.source = l.source || '-history' AND h.symbol = l.symbol
-   AND h.side = l.side AND l.time >= h.since - INTERVAL 1 SECOND
-   AND l.time <= h.until + INTERVAL 1 SECOND
-  WHERE l.delivery <> 'history' AND l.kind IN ('order', 'fill')
+  JOIN of_history AS h ON h.symbol = l.symbol AND l.time >= h.since AND l.time <= h.until
+   AND h.source = CASE WHEN l.delivery = 'history' THEN l.source ELSE l.source || '-history' END
+  WHERE l.kind IN ('order', 'fill')
+), spanned AS (
+  SELECT b.*, max(c.from_time) OVER (PARTITION BY b.source, b.venue, b.market, b.symbol, b.time, b.event) AS span
+  FROM beside AS b
+  LEFT JOIN coverage AS c ON b.by_span AND c.source || '-history' = b.source
+   AND c.from_time <= b.second AND b.second < c.to_time
+), unit AS (
+  SELECT DISTINCT source, venue, market, symbol, time, event, past,
+         CASE WHEN by_span THEN coalesce(span, date_trunc('minute', second)) ELSE second END AS begins,
+         CASE WHEN by_span THEN '' ELSE side END AS of_side
+  FROM spanned
+), fuller AS (
+  SELECT source, symbol, begins, of_side, count(*) FILTER (past) > count(*) FILTER (NOT past) AS past
+  FROM unit GROUP BY source, symbol, begins, of_side
+), left_out AS (
+  SELECT u.venue, u.market, u.symbol, u.time, u.event
+  FROM unit AS u
+  JOIN fuller AS f ON f.source = u.source AND f.symbol = u.symbol AND f.begins = u.begins
+   AND f.of_side = u.of_side AND f.past <> u.past
 )
 SELECT l.*
 FROM exchange_liquidations AS l
 WHERE l.kind IN ('order', 'fill') AND ($p_since IS NULL OR l.time >= $p_since)
   AND ($p_until IS NULL OR l.time < $p_until)
-  AND (l.delivery <> 'history' OR (
-    NOT EXISTS (
-      FROM streamed AS t WHERE t.source = l.source AND t.symbol = l.symbol AND t.side = l.side
-       AND t.second = date_trunc('second', l.time))
-    AND (NOT EXISTS (
-      FROM coverage AS c
-      WHERE c.source || '-history' = l.source AND c.state IN ('up', 'partial', 'stale')
-        AND c.from_time <= l.time AND l.time < c.to_time)
-    OR EXISTS (
-      FROM coverage AS c
-      WHERE c.source || '-history' = l.source AND c.state = 'rejecting'
-        AND c.from_time - INTERVAL 2 SECOND <= l.time AND l.time < c.to_time))))
+  AND NOT EXISTS (
+    FROM left_out AS o WHERE o.venue = l.venue AND o.market = l.market AND o.symbol = l.symbol
+     AND o.time = l.time AND o.event = l.event)

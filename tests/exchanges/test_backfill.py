@@ -321,9 +321,7 @@ def test_paging_ends_or_is_refused_where_a_page_is_of_another_time(page: Any) ->
             page(full(first + 2_000), time_of, start, end)
 
 
-async def test_a_history_counts_only_where_the_stream_was_not_alive(
-    server: Loopback, tmp_path: Path
-) -> None:
+async def test_a_history_counts_where_its_stream_was_mute(server: Loopback, tmp_path: Path) -> None:
     reading = Reading(server, find("gate-usdt-history"), tmp_path)
     await server.control("rest", "gate-usdt", history=past(300), statuses=[])
     await reading.run()
@@ -352,7 +350,9 @@ async def test_a_history_counts_only_where_the_stream_was_not_alive(
     reading.store.append([span], source="gate-usdt")
     with query.open_catalog(reading.store) as catalog:
         counted = catalog.run("SELECT min(time), count(*) FROM liquidation_events()").rows[0]
-    assert counted == (BEGIN + timedelta(hours=1), 180)
+        mute = query.run(catalog, query.find("feed_mute"), {}).dicts()
+    assert counted == (BEGIN, 300)
+    assert [(span["source"], span["missing"]) for span in mute] == [("gate-usdt", 120)]
 
 
 async def test_a_history_fills_in_what_its_stream_rejected(

@@ -597,6 +597,10 @@ def planted(check: str, made: Book) -> list[Row]:
             return [span(0, 1), span(0.5, 2)]
         case "feed_rejects":
             return [span(0, 1), span(1, 2, rejects=3), span(2, 3, "rejecting", rejects=1)]
+        case "feed_mute":
+            gate = {"venue": "gate", "market": "usdt"}
+            by_name = gate | {"source": "gate-usdt-history", "delivery": "history"}
+            return [span(0, 1, source="gate-usdt", **gate), order(9, **by_name)]
         case "liquidation_figures":
             return [order(1, notional_quote=-100.0, notional_usd=-100.0)]
         case "reserve_sums":

@@ -30,7 +30,7 @@ from chainwatch.tables.log import Delivery, Notice
 from tests import shell
 from tests.builders import Asset, Book
 from tests.commands.test_cli import WRITES
-from tests.reports.test_liquidations import span
+from tests.reports.test_liquidations import order, span
 from tests.reports.test_reserve_queries import Q1, QUARTERS, report
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -205,6 +205,9 @@ def wrong(name: str) -> list[Row]:
             return [*book(NOW - timedelta(days=1), 100, lt=0.7).rows(), *newer.rows()]
         case "alert_feed_silent":
             return [span(0, 1), span(1, 2, "down", reason="no heartbeat for 9 s")]
+        case "alert_feed_mute":
+            by_name = {"source": "binance-usdm-history", "delivery": "history"}
+            return [span(0, 1), order(1, **by_name)]
         case "alert_feed_rejecting":
             return [span(0, 1), span(1, 2, "rejecting", reason="size is 'x'")]
         case "alert_reserve_drift":

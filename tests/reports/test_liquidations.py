@@ -365,7 +365,7 @@ def test_rejecting_feeds_cover_nothing_and_their_history_counts(tmp_path: Path) 
             order(2, time=at(1.5 - second / 2)),  # the next that was read, and sent at 1.5
             past(11, 0.5),  # the stream has it
             past(12, 0.75),  # the stream was up, and did not send it
-            past(13, 1 - second),  # this old may a frame be that is rejected first
+            past(13, 1 - second),
             past(14, 1.25),
             past(15, 1.25),
             past(16, 1.5 - second),  # the second of which the stream told
@@ -384,8 +384,9 @@ def test_rejecting_feeds_cover_nothing_and_their_history_counts(tmp_path: Path) 
             for r in query.run(opened, query.find("mart_feeds"), {}).dicts()
             if r["state"] == "rejecting"
         ]
-    assert [event for (event,) in counted] == ["e1", "e13", "e14", "e15", "e17", "e2"]
-    assert (row["orders"], row["covered_share"]) == (6, pytest.approx(0.75))
+    counting = ["e1", "e12", "e13", "e14", "e15", "e17", "e18", "e2"]
+    assert [event for (event,) in counted] == counting
+    assert (row["orders"], row["covered_share"]) == (8, pytest.approx(0.75))
     assert (feed["rejecting_share"], feed["state"]) == (pytest.approx(0.25), "up")
     assert made.header[1] == (
         "binance-usdm (sampled: the latest order per contract and second): REJECTING for a while: "
@@ -593,3 +594,72 @@ def test_a_stored_value_that_cannot_be_is_left_out_and_counted(
 
 
 _BY = ("venue", "hour", "symbol", "side")
+
+
+def test_the_fuller_of_stream_and_history_counts_by_contract_and_span(tmp_path: Path) -> None:
+    """Where a history has rows of its own, the fuller one counts, per contract and span."""
+    second = 1 / 3_600
+
+    def streamed(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
+        return order(n, time=at(hours), received_at=at(hours), **changes)
+
+    def past(n: int, hours: float, **changes: Any) -> ExchangeLiquidation:
+        by_name = {"source": "binance-usdm-history", "delivery": "history", "event": f"rest {n}"}
+        return order(n, time=at(hours), received_at=at(2), **by_name | changes)
+
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            span(0, 0.5),
+            span(0.5, 1, "rejecting", reason="a frame cannot be read: x", rejects=4),
+            span(1, 1.5),
+            # up: the history has the same two, some seconds later, and one more
+            streamed(1, 0.1),
+            streamed(2, 0.2),
+            past(11, 0.1 + 3 * second),
+            past(12, 0.2 + 3 * second),
+            past(13, 0.3),
+            # of another contract the stream has more
+            streamed(3, 0.1, symbol="ETHUSDT"),
+            streamed(4, 0.1 + second, symbol="ETHUSDT"),
+            past(14, 0.1 + 2 * second, symbol="ETHUSDT"),
+            # rejecting: a part of a frame was read
+            streamed(5, 0.6),
+            past(15, 0.6 + 2 * second),
+            past(16, 0.6 + 2 * second, side="short"),
+            # up and equal: the stream
+            streamed(6, 1.2),
+            past(17, 1.2 + 2 * second, side="short"),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        (row,) = ask(opened, "liquidations")
+        counted = opened.run("SELECT event FROM counted_liquidations()").rows
+    assert {event for (event,) in counted} == {
+        *("rest 11", "rest 12", "rest 13", "e3", "e4", "rest 15", "rest 16", "e6")
+    }
+    assert row["orders"] == 8
+
+
+def test_a_mute_topic_of_an_up_feed_is_a_check(tmp_path: Path) -> None:
+    """A feed that was up and sent nothing of what its history has is found, and named."""
+    store = Store(tmp_path)
+    store.create()
+    store.append([span(0, 1), span(1, 2), order(1, time=at(0.5))], source="test")
+
+    def mute_after(event: str, hours: float, **changes: Any) -> list[dict[str, Any]]:
+        by_name = {"source": "binance-usdm-history", "delivery": "history", "event": event}
+        row = order(0, time=at(hours), received_at=at(2), **by_name | changes)
+        store.append([row], source="test")
+        with query.open_catalog(store) as opened:
+            return query.run(opened, query.find("feed_mute"), {}).dicts()
+
+    assert mute_after("h1", 0.5) == [], "the stream has it"
+    (mute,) = mute_after("h2", 1.5)
+    assert (mute["source"], mute["from_time"], mute["missing"]) == (
+        "binance-usdm",
+        at(1),
+        1,
+    )

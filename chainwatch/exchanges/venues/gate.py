@@ -8,7 +8,7 @@ seconds. All of these are read.
 Unproven, needs a live check: that the stream's `size` is the order's, so that a negative one closes
 a long. The documents call it the quantity of the liquidation order and say nothing of its sign.
 Over REST it is the position's and has the opposite sign. There the time is in whole seconds, so
-that the two never meet in one row: of a history counts only what the stream did not see.
+that the two never meet in one row: per contract and span the fuller one counts.
 """
 
 from __future__ import annotations
