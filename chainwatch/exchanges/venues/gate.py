@@ -1,4 +1,4 @@
-"""Liquidation orders on Gate futures, settled in USDT (linear) and in BTC (inverse).
+"""Liquidation orders on Gate futures, settled in USDT and USD1 (linear) and in BTC (inverse).
 
 `size` counts contracts, as a number or as text, whole or decimal. A live frame of 2026-08-10 holds
 one order as an object, whose `time` is in milliseconds; documents since 2026-08-20 give an array of
@@ -181,6 +181,10 @@ async def fetch_usdt_contracts(rest: Rest) -> list[Contract]:
     return parse_listing(await rest.get("/api/v4/futures/usdt/contracts"), "USDT")
 
 
+async def fetch_usd1_contracts(rest: Rest) -> list[Contract]:
+    return parse_listing(await rest.get("/api/v4/futures/usd1/contracts"), "USD1")
+
+
 async def fetch_btc_contracts(rest: Rest) -> list[Contract]:
     return parse_listing(await rest.get("/api/v4/futures/btc/contracts"), "BTC")
 
@@ -222,6 +226,10 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
 
 def _usdt(contracts: Mapping[str, Contract]) -> list[str]:
     return ["usdt"]
+
+
+def _usd1(contracts: Mapping[str, Contract]) -> list[str]:
+    return ["usd1"]
 
 
 def _btc(contracts: Mapping[str, Contract]) -> list[str]:
@@ -271,6 +279,15 @@ BTC = msgspec.structs.replace(
     contracts=fetch_btc_contracts,
 )
 
+USD1 = msgspec.structs.replace(
+    USDT,
+    source="gate-usd1",
+    market="usd1",
+    ws="wss://fx-ws.gateio.ws/v4/ws/usd1",
+    heartbeat_topics=(f"{TICKERS} BTC_USD1",),
+    contracts=fetch_usd1_contracts,
+)
+
 DOCS = "https://www.gate.com/docs/developers/futures/ws/en/#public-liquidates-order-api"
 register_stream(
     USDT, docs=DOCS, summary="Liquidations on Gate USDT futures: all of them, as documented."
@@ -278,14 +295,17 @@ register_stream(
 register_stream(
     BTC, docs=DOCS, summary="Liquidations on Gate BTC futures: all of them, as documented."
 )
-for channel, settle in ((USDT, "usdt"), (BTC, "btc")):
+register_stream(
+    USD1, docs=DOCS, summary="Liquidations on Gate USD1 futures: all of them, as documented."
+)
+for channel, settle in ((USDT, "usdt"), (BTC, "btc"), (USD1, "usd1")):
     register_history(
         History(
             source=f"{channel.source}-history",
             channel=channel,
             # A window of one hour, in whole seconds, is the longest that is answered.
             window_seconds=3_540,
-            scopes={"usdt": _usdt, "btc": _btc}[settle],
+            scopes={"usdt": _usdt, "btc": _btc, "usd1": _usd1}[settle],
             pages=_fetch_pages,
             parse=parse_history,
         ),

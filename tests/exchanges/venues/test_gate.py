@@ -98,6 +98,18 @@ def test_an_inverse_contract_is_a_dollar() -> None:
     )
 
 
+def test_contracts_settled_in_usd1_are_linear_and_worth_dollars() -> None:
+    body = b'[{"name":"BTC_USD1","quanto_multiplier":"0.0001","type":"direct"}]'
+    (contract,) = gate.parse_listing(body, "USD1")
+    assert (contract.kind, contract.quote, contract.settle) == ("linear", "USD1", "USD1")
+    liquidations = rows("gate-usd1")
+    check_figures(
+        liquidations,
+        [("BTC_USD1", "long", 1245.0, 0.1245, 70_100.5, 8_727.51225, 8_727.51225)],
+    )
+    assert {row.usd_rule for row in liquidations} == {"USD1 = 1 USD"}
+
+
 def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("gate-usdt")
     assert (parsed[0].acked, parsed[0].refused) == (("futures.public_liquidates",), "")
@@ -209,7 +221,7 @@ class Gate(Protocol):
         return None
 
     def listed(self, symbol: str) -> dict[str, Any]:
-        linear = symbol.endswith("USDT")
+        linear = symbol.endswith(("USDT", "USD1"))
         kind = "direct" if linear else "inverse"
         return {"name": symbol, "quanto_multiplier": "0.01" if linear else "0", "type": kind}
 
@@ -229,4 +241,5 @@ class Gate(Protocol):
 LOOPBACK = {
     "gate-usdt": Gate("usdt", ("BTC_USDT", "ETH_USDT")),
     "gate-btc": Gate("btc", ("BTC_USD",)),
+    "gate-usd1": Gate("usd1", ("BTC_USD1", "ETH_USD1")),
 }
