@@ -180,7 +180,9 @@ class StoredRest:
     def _changed(self, text: str | None) -> bytes:
         assert text is not None
         answer = json.loads(text)
-        for entries in entry_lists(answer, [s.removeprefix("t") for s in self._protocol.symbols]):
+        for entries in entry_lists(
+            answer, [s.removeprefix("t").partition(":")[0] for s in self._protocol.symbols]
+        ):
             self._change(entries)
         return json.dumps(answer).encode()
 
