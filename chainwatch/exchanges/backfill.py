@@ -9,7 +9,7 @@ until it is parsed; the run ends with `Unparsed`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,7 +39,8 @@ Window = tuple[str, int, int]
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's past liquidations, as its documents describe them.
 
-    `scopes` are what one request can be about (a contract, a currency, a settlement). `pages`
+    `scopes` are what one request can be about (a contract, a currency, a settlement), beside the
+    `accounts` of its channel. `pages`
     yields the answers for one scope and window, times in milliseconds, end excluded; `parse` parses
     one of them. Paging itself uses only the length of a page and the times (or numbers) of its
     elements: see `next_start` and `next_end`. The source is named like its stream's, with
@@ -68,7 +69,7 @@ async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
         channel.market,
         delivery="history",
         provenance=feed.provenance,
-        contracts=await _contracts(channel, rest),
+        contracts=await _read(rest, "contracts", channel.contracts),
     )
     now = feed.now()
     end = int((now - YOUNGEST).timestamp() * 1000)
@@ -77,6 +78,9 @@ async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
     done: dict[str, int] = dict(cursor.get("until_ms", {}))
     left: list[Window] = [(scope, start, stop) for scope, start, stop in cursor.get("unread", [])]
     scopes = history.scopes(reader.contracts)
+    if channel.accounts is not None:
+        reader.accounts = frozenset(await _read(rest, "addresses", channel.accounts))
+        scopes += sorted(reader.accounts)
     failures: list[str] = []
 
     async def read(window: Window) -> Batch:
@@ -193,14 +197,14 @@ def _windows(
     ]
 
 
-async def _contracts(channel: Channel, rest: Rest) -> list[Contract]:
+async def _read(rest: Rest, what: str, read: Callable[[Rest], Awaitable[list[T]]]) -> list[T]:
     try:
-        return await channel.contracts(rest)
+        return await read(rest)
     except ChainwatchError:
         raise
     except READ_ERRORS as failure:
         reason = reason_of(failure)
-        raise Failed(rest.base, f"the list of contracts cannot be parsed ({reason})") from None
+        raise Failed(rest.base, f"the list of {what} cannot be parsed ({reason})") from None
 
 
 async def _window(

@@ -52,9 +52,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     longest pause; `max_quiet_seconds` is the longest time without a liquidation before the stream
     counts as stale (None: any time). `eras` are what it publishes, oldest first: the last lasts.
     `topics` gives what to subscribe to for the contracts listed; a channel that cannot subscribe
-    without them is `per_contract`. `greeting` is sent first. NOW in what is sent stands for the
-    time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause between
-    pings of the WebSocket protocol. `packed` frames are gzip. The limits are the venue's.
+    without them is `per_contract`. `accounts` reads the addresses whose fills stand for a feed of
+    all, each subscribed to by its `account_topic`. `greeting` is sent first. NOW in what is sent
+    stands for the time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds`
+    the pause between pings of the WebSocket protocol. `packed` frames are gzip. The limits are the
+    venue's.
     """
 
     source: str
@@ -70,6 +72,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     parse: Callable[[bytes, Reader], ParsedMessage]
     contracts: Callable[[Rest], Awaitable[list[Contract]]]
     per_contract: bool = False
+    accounts: Callable[[Rest], Awaitable[list[str]]] | None = None
+    account_topic: Callable[[str], str] = str
     heartbeat_topics: tuple[str, ...] = ()
     greeting: tuple[str, ...] = ()
     ping: str = ""

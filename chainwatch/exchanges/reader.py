@@ -100,6 +100,8 @@ class Reader:
         self.delivery = delivery
         self.provenance = provenance
         self.contracts: dict[str, Contract] = {c.symbol: c for c in contracts}
+        # Addresses of the venue itself whose fills are read, in lower case.
+        self.accounts: frozenset[str] = frozenset()
         self.received = datetime.now(UTC)
         # Contracts that frames named and the list did not, with such a frame.
         self.unlisted: dict[str, str] = {}

@@ -161,7 +161,9 @@ class Stream:
             if listed:
                 self._reader.contracts = {c.symbol: c for c in listed}
                 self.coverage.listed = len(listed)
-            if listed or not self._channel.per_contract:
+            if self._channel.accounts is not None and (refusal := await self._read_accounts()):
+                wait, problem = self._timing.relist_retry, refusal
+            if self._can_subscribe(listed):
                 self._assign_topics(tasks)
             else:
                 self.coverage.explain(problem)
@@ -169,6 +171,34 @@ class Stream:
                 async with asyncio.timeout(wait):
                     await self._relist.wait()
                     await asyncio.sleep(self._timing.relist_retry)
+
+    def _can_subscribe(self, listed: Sequence[Contract]) -> bool:
+        """Whether what the topics are made of is known."""
+        if self._channel.accounts is not None and not self._reader.accounts:
+            return False
+        return bool(listed) or not self._channel.per_contract
+
+    async def _read_accounts(self) -> str:
+        """Take the addresses that the venue names now; why there are none, or nothing."""
+        assert self._channel.accounts is not None
+        try:
+            addresses = await self._channel.accounts(self._rest)
+        except NetworkError as failure:
+            return self._without_accounts(f"{failure}")
+        except READ_ERRORS as failure:
+            return self._without_accounts(reason_of(failure))
+        if (current := frozenset(addresses)) != self._reader.accounts:
+            listing = ", ".join(sorted(current))
+            self._feed.note(f"{self._channel.source}: fills of {len(current)} addresses: {listing}")
+            self._reader.accounts = current
+        return ""
+
+    def _without_accounts(self, reason: str) -> str:
+        problem = f"no list of addresses: {reason}"
+        kept = len(self._reader.accounts)
+        outcome = f"using the {kept} known before" if kept else "trying again"
+        self._feed.note(f"{self._channel.source}: {problem}; {outcome}")
+        return problem
 
     async def _read_list(self) -> tuple[list[Contract], str]:
         """The contracts that the venue lists, or why there are none."""
@@ -196,6 +226,7 @@ class Stream:
     def _assign_topics(self, tasks: set[asyncio.Task[None]]) -> None:
         """Give each topic that has none a connection, a new one where the others are full."""
         wanted = self._channel.topics(self._reader.contracts)
+        wanted += map(self._channel.account_topic, sorted(self._reader.accounts))
         assigned = {topic for connection in self._connections for topic in connection.topics}
         for connection in self._connections:
             connection.keep_only(set(wanted))

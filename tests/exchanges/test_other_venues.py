@@ -11,8 +11,10 @@ import pytest
 
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.feeds import channels
+from chainwatch.exchanges.venues.hyperliquid import HYPERLIQUID
 from chainwatch.tables.log import Reject
 from tests.exchanges.test_stream import states
+from tests.exchanges.venues.test_hyperliquid import ADDRESSES
 from tests.places import FIXTURES
 from tests.venues.client import OTHERS, Collecting, Loopback, discovered, quick
 from tests.venues.discovery import ALL
@@ -72,6 +74,8 @@ async def test_a_refused_feed_is_down_with_the_venues_words(
 ) -> None:
     for channel in CHANNELS:
         topics = channel.topics(dict.fromkeys(ALL[channel.source].symbols, SOME))
+        if channel.accounts is not None:
+            topics += map(channel.account_topic, ADDRESSES)
         await exchange.control("fault", channel.source, faults={"deny": topics})
     async with Collecting(exchange, tmp_path, *CHANNELS) as running:
         await running.noted("refused: ")
@@ -79,6 +83,17 @@ async def test_a_refused_feed_is_down_with_the_venues_words(
         spans = running.coverage(channel)
         assert states(spans) == ["down"], channel.source
         assert any("refused: " in s.reason for s in spans), channel.source
+
+
+async def test_addresses_are_read_from_the_vault_and_named(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    """All children of the vault are subscribed to, also one that the program does not know."""
+    async with Collecting(exchange, tmp_path, quick(HYPERLIQUID)) as running:
+        await running.alive()
+        await running.noted(f"hyperliquid: fills of 3 addresses: {', '.join(ADDRESSES)}")
+        (topics,) = (await exchange.control("state", HYPERLIQUID.source))["topics"]
+    assert topics == ["allMids", *(f"userFills {address}" for address in ADDRESSES)]
 
 
 @pytest.mark.full

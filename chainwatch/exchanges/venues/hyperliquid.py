@@ -1,22 +1,24 @@
-"""Liquidations on Hyperliquid, as far as they are read here: what its liquidator vault takes over.
+"""Liquidations on Hyperliquid, as far as they are read here: fills of its liquidity vault.
 
 There is no feed of all liquidations: its trades carry no mark, and a fill carries one only in the
 feed of an address that took part in it. The vault that takes positions over when the market does
-not (a backstop) is such an address. Market liquidations stand in the fills of their counterparties
-and of the venue's nodes, which are not read: backstops are about one liquidation in a thousand.
-Sums are therefore a small part, and are marked as such.
+not (a backstop) has several addresses, some of them retired: its children are read from the venue
+at the start and every hour. Market liquidations stand in the fills of their counterparties and of
+the venue's nodes: of those only what these addresses traded against is seen. Of 1,288 liquidations
+that were observed, one was a backstop. Sums are therefore a small part, and are marked as such.
 
-A fill's `side` is B where the vault bought: then a long was liquidated. A fill that names the vault
-itself as liquidated rids it of what it took over, as auto-deleveraging does: its kind is `adl`,
-which no sum counts, for the takeover is counted already. The number of a trade is unique only with
-its time and coin.
+A fill's `side` is B where the address bought: then a long was liquidated. A fill that names one of
+these addresses as liquidated rids it of what it took over, as auto-deleveraging does: its kind is
+`adl`, which no sum counts, for the takeover is counted already. The number of a trade is unique
+only with its time and coin.
 
-Unproven, needs a live check: that this address takes over all backstop liquidations (there may be
-others beside it), and how often all mid prices come, which are the heartbeat.
+Unproven, needs a live check: that every backstop is taken over by a child of this vault, and how
+often all mid prices come, which are the heartbeat.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -29,13 +31,15 @@ from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_history, register_stream
 from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
 from chainwatch.tables.exchange import ExchangeLiquidation
+from chainwatch.text import visible
 
 if TYPE_CHECKING:
     from chainwatch.net.http import Rest
 
 _Read = Callable[[msgspec.Raw, str], Sequence[ExchangeLiquidation]]
 
-LIQUIDATOR = "0x2e3d94f0562703b25c83308a05046ddaf9a8dd14"
+# The liquidity vault, whose children trade and take over.
+VAULT = "0xdfc24b077bc1425ad1dea75bcb6f8158e10df303"
 PAGE = 2_000
 
 
@@ -88,6 +92,20 @@ class _Meta(msgspec.Struct):
     universe: list[msgspec.Raw]
 
 
+class _Children(msgspec.Struct, frozen=True, rename="camel"):
+    child_addresses: list[str] = []
+
+
+class _Relationship(msgspec.Struct, frozen=True):
+    data: _Children = _Children()
+
+
+class _VaultDetails(msgspec.Struct, rename="camel"):
+    vault_address: str
+    relationship: _Relationship = _Relationship()
+
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _message = msgspec.json.Decoder(_Message)
 _fills_message = msgspec.json.Decoder(_FillsMessage)
 _fill_message = msgspec.json.Decoder(_FillMessage)
@@ -124,6 +142,7 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
 def _reading(user: str, reader: Reader) -> _Read:
     """Reads the fills of one address."""
     own_address = user.lower()
+    accounts = reader.accounts | {own_address}
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         fill = _fill_message.decode(element)
@@ -131,7 +150,8 @@ def _reading(user: str, reader: Reader) -> _Read:
             return []
         if fill.side not in ("A", "B"):
             raise ValueError(f"expected side A or B, got {fill.side!r}")
-        own = fill.liquidation.liquidated_user.lower() == own_address
+        liquidated = fill.liquidation.liquidated_user.lower()
+        own = liquidated == own_address
         # In a fill that liquidates the address itself the side is its own, else the opposite.
         sold = (fill.side == "A") == own
         return [
@@ -144,7 +164,7 @@ def _reading(user: str, reader: Reader) -> _Read:
                     base=fill.sz,
                     price=fill.px,
                     price_kind="takeover" if fill.liquidation.method == "backstop" else "trade",
-                    kind="adl" if own else "fill",
+                    kind="adl" if liquidated in accounts else "fill",
                     event=f"{fill.tid}",
                     quote_currency="USDC",
                     raw=text,
@@ -168,8 +188,13 @@ def subscribe(topics: Sequence[str], number: int) -> Request:
 
 
 def list_topics(contracts: Mapping[str, Contract]) -> list[str]:
-    """The fills of the liquidator vault."""
-    return [_topic("userFills", LIQUIDATOR)]
+    """None: the venue's fills come by address."""
+    return []
+
+
+def account_topic(address: str) -> str:
+    """The fills of an address."""
+    return _topic("userFills", address)
 
 
 def parse_listing(body: bytes) -> list[Contract]:
@@ -186,6 +211,24 @@ def _parse_contract(element: msgspec.Raw) -> Contract | None:
     )
 
 
+def parse_accounts(body: bytes) -> list[str]:
+    """The vault and its children in an answer of vaultDetails, in lower case."""
+    answer = msgspec.json.decode(body, type=_VaultDetails)
+    children = answer.relationship.data.child_addresses
+    if not children:
+        raise ValueError("expected childAddresses of the vault, got none")
+    addresses = [answer.vault_address, *children]
+    for address in addresses:
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(f"expected an address, got {visible(address, 60)!r}")
+    return sorted({address.lower() for address in addresses})
+
+
+async def fetch_accounts(rest: Rest) -> list[str]:
+    order = {"type": "vaultDetails", "vaultAddress": VAULT}
+    return parse_accounts(await rest.post("/info", msgspec.json.encode(order)))
+
+
 async def fetch_contracts(rest: Rest) -> list[Contract]:
     return parse_listing(await rest.post("/info", b'{"type":"meta"}'))
 
@@ -199,7 +242,8 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
 
 
 def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
-    return [LIQUIDATOR]
+    """None beside the addresses."""
+    return []
 
 
 async def _fetch_pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
@@ -232,7 +276,8 @@ HYPERLIQUID = Channel(
         Era(
             date(2023, 1, 1),
             "partial",
-            "what the liquidator vault takes over, about one liquidation in a thousand",
+            "fills of the liquidity vault: what it takes over (one liquidation in a thousand) and "
+            "what it trades against",
         ),
     ),
     heartbeat="mid prices",
@@ -241,6 +286,8 @@ HYPERLIQUID = Channel(
     ping='{"method":"ping"}',
     ping_seconds=30.0,
     topics=list_topics,
+    accounts=fetch_accounts,
+    account_topic=account_topic,
     topics_per_message=1,
     subscribe=subscribe,
     parse=parse,
@@ -250,7 +297,7 @@ HYPERLIQUID = Channel(
 register_stream(
     HYPERLIQUID,
     docs="https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket/subscriptions",
-    summary="Backstop liquidations on Hyperliquid; it publishes no feed of the others.",
+    summary="Liquidations on Hyperliquid in fills of its liquidity vault; it has no feed of all.",
 )
 register_history(
     History(
@@ -262,5 +309,5 @@ register_history(
         parse=parse_history,
     ),
     docs="https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint",
-    summary="Past backstop liquidations on Hyperliquid, from the vault's newest 10,000 fills.",
+    summary="Past liquidations on Hyperliquid, from the newest 10,000 fills of each vault address.",
 )

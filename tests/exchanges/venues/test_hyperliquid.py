@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import hyperliquid
 from chainwatch.lake import query
@@ -12,6 +14,11 @@ from chainwatch.lake.store import Store
 from chainwatch.tables.exchange import ExchangeLiquidation
 from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump
+
+VAULT = hyperliquid.VAULT
+LIQUIDATOR = "0x2e3d94f0562703b25c83308a05046ddaf9a8dd14"
+STRATEGY = "0x" + "5e" * 20
+ADDRESSES = sorted([VAULT, LIQUIDATOR, STRATEGY])
 
 
 def test_what_the_vault_buys_was_a_long() -> None:
@@ -34,7 +41,7 @@ def test_what_the_vault_buys_was_a_long() -> None:
 def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     parsed = messages("hyperliquid")
     assert parsed[0].acked == ("allMids",)
-    assert parsed[1].acked == (f"userFills {hyperliquid.LIQUIDATOR}",)
+    assert parsed[1].acked == (f"userFills {LIQUIDATOR}",)
     assert parsed[2].heartbeat
     assert (parsed[3].acked, parsed[3].heartbeat) == ((), False)
     assert parsed[-1].refused == "Invalid subscription"
@@ -43,7 +50,7 @@ def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
 def test_what_is_not_collected_is_stated_beside_each_sum() -> None:
     channel = hyperliquid.HYPERLIQUID
     assert channel.sampling_class == "partial"
-    assert channel.sampling_rule.startswith("what the liquidator vault")
+    assert channel.sampling_rule.startswith("fills of the liquidity vault")
     assert "not published" not in channel.sampling_rule
     assert "not published" not in str(hyperliquid.__doc__)
 
@@ -55,7 +62,7 @@ def fill(coin: str, side: str, size: str, user: str, tid: int, **more: object) -
 
 
 def stored(home: Path, fills: list[dict[str, object]]) -> Store:
-    data = {"user": hyperliquid.LIQUIDATOR, "fills": fills}
+    data = {"user": LIQUIDATOR, "fills": fills}
     frame = json.dumps({"channel": "userFills", "data": data}).encode()
     reader = Reader("hyperliquid", "hyperliquid", "perpetual")
     message = hyperliquid.parse(frame, reader)
@@ -68,7 +75,7 @@ def stored(home: Path, fills: list[dict[str, object]]) -> Store:
 
 def test_what_is_taken_over_and_deleveraged_counts_once(tmp_path: Path) -> None:
     """As on 2025-10-10: fills that deleverage name the vault as the liquidated user."""
-    vault = hyperliquid.LIQUIDATOR
+    vault = LIQUIDATOR
     fills = [
         fill("ETH", "B", "10.0", "0x" + "ab" * 20, 1),
         fill("ETH", "A", "6.0", vault, 2),
@@ -79,6 +86,32 @@ def test_what_is_taken_over_and_deleveraged_counts_once(tmp_path: Path) -> None:
         kinds = catalog.run("SELECT kind, count(*) FROM exchange_liquidations GROUP BY 1").rows
     assert sums == [(1, 34_000.0)]
     assert sorted(kinds) == [("adl", 2), ("fill", 1)]
+
+
+def test_the_vault_names_its_children_and_each_is_subscribed_to() -> None:
+    body = Hyperliquid().rest("/info", {}, b'{"type":"vaultDetails"}', [])
+    assert body is not None
+    addresses = hyperliquid.parse_accounts(body.encode())
+    assert addresses == ADDRESSES
+    assert hyperliquid.account_topic(STRATEGY) == f"userFills {STRATEGY}"
+    for wrong, words in (("[]", "childAddresses"), ('["0x12"]', "address")):
+        answer = (
+            f'{{"vaultAddress":"{VAULT}","relationship":{{"data":{{"childAddresses":{wrong}}}}}}}'
+        )
+        with pytest.raises(ValueError, match=words):
+            hyperliquid.parse_accounts(answer.encode())
+
+
+def test_a_child_that_is_deleveraged_against_another_counts_once() -> None:
+    """A fill of one address of the vault names another: it was taken over before."""
+    reader = Reader("hyperliquid", "hyperliquid", "perpetual")
+    data = {"user": STRATEGY, "fills": [fill("ETH", "B", "6.0", LIQUIDATOR, 2)]}
+    frame = json.dumps({"channel": "userFills", "data": data}).encode()
+    kinds = []
+    for accounts in ((), (LIQUIDATOR, STRATEGY)):
+        reader.accounts = frozenset(accounts)
+        kinds += [row.kind for row in hyperliquid.parse(frame, reader).rows]
+    assert kinds == ["fill", "adl"]
 
 
 def test_a_number_of_a_trade_is_one_of_its_coin_and_time(tmp_path: Path) -> None:
@@ -154,6 +187,12 @@ class Hyperliquid(Protocol):
         order = json.loads(body)
         if order["type"] == "meta":
             return dump({"universe": [{"name": s, "szDecimals": 4} for s in self.symbols]})
+        if order["type"] == "vaultDetails":
+            children = {"childAddresses": [LIQUIDATOR.upper().replace("0X", "0x"), STRATEGY]}
+            relationship = {"type": "parent", "data": children}
+            return dump({"name": "HLP", "vaultAddress": VAULT, "relationship": relationship})
+        if order["user"] != LIQUIDATOR:
+            return "[]"
         past = self.past(history, order["startTime"], order["endTime"] + 1)
         return dump([self.fill(n, ms) for n, ms in past[:2_000]])
 
