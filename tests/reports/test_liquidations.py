@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import re
-from collections.abc import Iterator
+import statistics
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -431,8 +434,6 @@ def test_the_estimate_is_a_model_of_sampled_venues_only(catalog: Catalog) -> Non
 
 def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path) -> None:
     """2 orders a second of one contract, thinned to the last of each second."""
-    import random
-
     chance = random.Random(4)
     times = sorted(chance.uniform(0, 3_600) for _ in range(7_200))
     published = {int(t): t for t in times}
@@ -449,30 +450,96 @@ def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path
     assert result_rows["model_orders"] == pytest.approx(7_200, rel=0.05)
 
 
-def test_of_the_largest_orders_of_seconds_no_value_is_multiplied(tmp_path: Path) -> None:
-    """3 orders a second, thinned to the largest of each: their mean is not that of all."""
-    import random
+RULES = {
+    "latest": "the latest order per contract and second",
+    "largest": "the largest order per contract and second",
+}
+RATES = (0.2, 1.0, 5.0, 20.0)
+SIZES: dict[str, Callable[[random.Random], float]] = {
+    "log-normal": lambda chance: chance.lognormvariate(5, 1.5),
+    "Pareto": lambda chance: 100.0 * chance.paretovariate(1.5),
+}
+RUNS = 12
+SECONDS = 1_800
 
-    chance = random.Random(4)
-    largest: dict[int, float] = {}
-    for _ in range(10_800):
-        second, usd = int(chance.uniform(0, 3_600)), chance.lognormvariate(5, 1.5)
-        largest[second] = max(usd, largest.get(second, 0.0))
+
+def published_of(selection: str, orders: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """What a venue with a rule publishes of orders, which are times and values."""
+    by_second: dict[int, tuple[float, float]] = {}
+    for time, usd in sorted(orders):
+        before = by_second.get(int(time))
+        if before is None or selection == "latest" or usd > before[1]:
+            by_second[int(time)] = (time, usd)
+    return list(by_second.values())
+
+
+@pytest.mark.full
+def test_the_estimate_follows_the_rule_of_each_venue(tmp_path: Path) -> None:
+    """Orders at random, thinned by each rule; written: median and range of estimate over truth."""
+    chance = random.Random(17)
+    truth: dict[tuple[str, str, float], list[float]] = {}
     store = Store(tmp_path)
     store.create()
-    rows: list[Row] = [span(0, 1, sampling_rule="the largest order per contract and second")]
-    rows += [
-        order(n, time=BEGIN + timedelta(seconds=n), notional_usd=usd, notional_quote=usd)
-        for n, usd in largest.items()
-    ]
-    store.append(rows, source="test")
-    scope = {"p_since": at(0), "p_until": at(1)}
+    stored: list[Row] = []
+    for selection, rule in RULES.items():
+        for sizes, draw in SIZES.items():
+            for rate in RATES:
+                for run_number in range(RUNS):
+                    orders = [
+                        (chance.uniform(0, SECONDS), draw(chance))
+                        for _ in range(round(rate * SECONDS))
+                    ]
+                    names = {
+                        "source": f"{selection}-{sizes}-{rate}-{run_number}",
+                        "venue": f"{selection}/{sizes}/{rate}",
+                        "market": f"{run_number}",
+                    }
+                    stored.append(span(0, SECONDS / 3_600, sampling_rule=rule, **names))
+                    stored += [
+                        order(
+                            n,
+                            time=BEGIN + timedelta(seconds=time),
+                            notional_usd=usd,
+                            notional_quote=usd,
+                            **names,
+                        )
+                        for n, (time, usd) in enumerate(published_of(selection, orders))
+                    ]
+                    key = (selection, sizes, rate)
+                    truth.setdefault(key, []).append(sum(usd for _, usd in orders))
+    store.append(stored, source="test")
+    scope = {"p_since": at(0), "p_until": at(SECONDS / 3_600)}
     with query.open_catalog(store) as catalog:
-        (result_rows,) = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
-    assert result_rows["model_orders"] == pytest.approx(10_800, rel=0.1)
-    assert (result_rows["model_usd"], result_rows["model_factor"]) == (None, None)
-    assert result_rows["model_rule"].startswith("n/a in USD (")
-    assert result_rows["at_least_usd"] == pytest.approx(sum(largest.values()))
+        estimates = query.run(catalog, query.find("liquidation_estimate"), scope).dicts()
+    by_name = {(row["venue"], row["market"]): row for row in estimates}
+    for (selection, sizes, rate), sums in truth.items():
+        rows = [by_name[f"{selection}/{sizes}/{rate}", f"{n}"] for n in range(RUNS)]
+        if rate == 20.0:
+            assert {row["model_usd"] for row in rows} == {None}, "not identifiable"
+            assert {row["model_orders"] for row in rows} == {None}
+            assert {row["model_rule"][:5] for row in rows} == {"n/a ("}
+            sys.stdout.write(f"{selection:8} {sizes:10} {rate:4} per second: n/a\n")
+            continue
+        ratios = sorted(row["model_usd"] / usd for row, usd in zip(rows, sums, strict=True))
+        median = statistics.median(ratios)
+        interval = f"{ratios[0]:.3f}-{ratios[-1]:.3f}"
+        sys.stdout.write(
+            f"{selection:8} {sizes:10} {rate:4} per second: {median:.3f} ({interval})\n"
+        )
+        spread = 0.06 if selection == "largest" else 0.25
+        assert median == pytest.approx(1.0, abs=spread), (selection, sizes, rate)
+
+
+def test_a_rule_that_does_not_say_which_order_has_no_value(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    rule = "at the most one order per contract and second"
+    store.append([span(0, 1, sampling_rule=rule), order(1)], source="test")
+    with query.open_catalog(store) as opened:
+        (row,) = ask(opened, "liquidation_estimate")
+    assert row["model_orders"] == pytest.approx(1.0, rel=0.01)
+    assert (row["model_usd"], row["model_factor"]) == (None, None)
+    assert row["model_rule"] == "n/a in USD (which order of a second is published is not stated)"
 
 
 def test_markets_of_one_venue_have_eras_of_their_own(tmp_path: Path) -> None:
