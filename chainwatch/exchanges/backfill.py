@@ -2,9 +2,9 @@
 
 A run resumes where the last one stopped; it begins at the option `since`, or a day ago. Its rows
 count where they are more than what the stream has of the same contract and span: see the query
-`counted_liquidations`. It stores no coverage, because no venue states how complete its history is.
-A window with something that cannot be parsed is kept in the cursor, and each run requests it again
-until it is parsed; the run ends with `Unparsed`.
+`counted_liquidations`. It stores coverage only where the venue documents its history as complete:
+see `polling`. A window with something that cannot be parsed is kept in the cursor, and each run
+requests it again until it is parsed; the run ends with `Unparsed`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import msgspec
 from chainwatch import numbers
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import ChainwatchError, Unparsed, UsageError
-from chainwatch.exchanges.channel import Channel
+from chainwatch.exchanges.channel import VenueMarket
 from chainwatch.exchanges.contracts import READ_ERRORS, Contract
+from chainwatch.exchanges.polling import PolledCoverage, WindowRead
 from chainwatch.exchanges.reader import ParsedMessage, Reader, describe_reject, reason_of
 from chainwatch.net.errors import Failed
-from chainwatch.tables.exchange import ExchangeLiquidation
+from chainwatch.tables.base import Row
+from chainwatch.tables.exchange import Coverage
 
 if TYPE_CHECKING:
     from chainwatch.net.http import Rest
@@ -44,17 +46,19 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     yields the answers for one scope and window, times in milliseconds, end excluded; `parse` parses
     one of them. Paging itself uses only the length of a page and the times (or numbers) of its
     elements: see `next_start` and `next_end`. The source is named like its stream's, with
-    `-history`.
+    `-history`; a venue without a stream has a `VenueMarket` alone.
     """
 
     source: str
-    channel: Channel
+    channel: VenueMarket
     window_seconds: int
     scopes: Callable[[Mapping[str, Contract]], list[str]]
     pages: Callable[[Rest, str, int, int], AsyncIterator[bytes]]
     parse: Callable[[str, bytes, Reader], ParsedMessage]
     # Seconds from one request to the next, where the venue allows few.
     pace: float = 0.0
+    # The scope whose answers are never empty, where the venue documents its history as complete.
+    canary: str = ""
 
 
 async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
@@ -82,10 +86,18 @@ async def run(feed: Feed, history: History) -> AsyncIterator[Batch]:
         reader.accounts = frozenset(await _read(rest, "addresses", channel.accounts))
         scopes += sorted(reader.accounts)
     failures: list[str] = []
+    coverage: PolledCoverage | None = None
+    if history.canary:
+        stored = await feed.stored(Coverage, "source = $source", source=history.source)
+        coverage = PolledCoverage(feed, history.source, channel, history.canary, scopes, stored)
 
     async def read(window: Window) -> Batch:
         scope, start, stop = window
-        rows, rejects = await _window(feed, history, rest, reader, window)
+        held = await _window(feed, history, rest, reader, window)
+        rows: list[Row] = [*held.rows]
+        if coverage is not None:
+            rows += coverage.add(scope, start, stop, held)
+        rejects = held.rejects
         left[:] = [w for w in left if w[0] != scope or w[1] < start or w[2] > stop]
         if rejects:
             left.append(window)
@@ -209,20 +221,21 @@ async def _read(rest: Rest, what: str, read: Callable[[Rest], Awaitable[list[T]]
 
 async def _window(
     feed: Feed, history: History, rest: Rest, reader: Reader, window: Window
-) -> tuple[list[ExchangeLiquidation], list[tuple[str, str]]]:
-    """Rows and rejects of one window.
+) -> WindowRead:
+    """What the answers about one window hold.
 
     Raises Failed where an answer cannot be parsed at all: the window is requested again.
     """
-    rows: list[ExchangeLiquidation] = []
-    rejects: list[tuple[str, str]] = []
+    held = WindowRead()
     body = b""
     try:
         async for body in history.pages(rest, *window):
             reader.received = feed.now()
             message = history.parse(window[0], body, reader)
-            rows += message.rows
-            rejects += message.rejects
+            held.rows += message.rows
+            held.rejects += message.rejects
+            held.answers += 1
+            held.heartbeats += message.heartbeat
             for text, reason in message.rejects:
                 feed.reject(text, reason)
     except ChainwatchError:
@@ -231,7 +244,7 @@ async def _window(
         reason = reason_of(failure)
         feed.reject(body.decode("utf-8", "replace"), reason)
         raise Failed(rest.base, f"the answer cannot be parsed ({reason})") from None
-    return rows, rejects
+    return held
 
 
 def _since(feed: Feed) -> datetime | None:

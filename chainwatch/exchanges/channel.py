@@ -45,46 +45,20 @@ class Era(msgspec.Struct, frozen=True):
     selection: Literal["latest", "largest"] | None = None
 
 
-class Channel(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's public liquidation stream, as its documents describe it.
+class VenueMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """A market of a venue: what it publishes of its liquidations, and its list of contracts.
 
-    `heartbeat` names a stream on the same socket that is never silent, `heartbeat_seconds` its
-    longest pause; `max_quiet_seconds` is the longest time without a liquidation before the stream
-    counts as stale (None: any time). `eras` are what it publishes, oldest first: the last lasts.
-    `topics` gives what to subscribe to for the contracts listed; a channel that cannot subscribe
-    without them is `per_contract`. `accounts` reads the addresses whose fills stand for a feed of
-    all, each subscribed to by its `account_topic`. `greeting` is sent first. NOW in what is sent
-    stands for the time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds`
-    the pause between pings of the WebSocket protocol. `packed` frames are gzip. The limits are the
-    venue's.
+    `eras` are what it publishes, oldest first: the last lasts. `accounts` reads the addresses whose
+    fills stand for a feed of all.
     """
 
     source: str
     venue: str
     market: str
-    ws: str
     rest: str
     eras: tuple[Era, ...]
-    heartbeat: str
-    heartbeat_seconds: float
-    topics: Callable[[Mapping[str, Contract]], list[str]]
-    subscribe: Callable[[Sequence[str], int], Request]
-    parse: Callable[[bytes, Reader], ParsedMessage]
     contracts: Callable[[Rest], Awaitable[list[Contract]]]
-    per_contract: bool = False
     accounts: Callable[[Rest], Awaitable[list[str]]] | None = None
-    account_topic: Callable[[str], str] = str
-    heartbeat_topics: tuple[str, ...] = ()
-    greeting: tuple[str, ...] = ()
-    ping: str = ""
-    ping_seconds: float = 20.0
-    frame_ping_seconds: float | None = None
-    packed: bool = False
-    max_quiet_seconds: float | None = None
-    topics_per_connection: int = 1_000
-    characters_per_connection: int = 1_000_000
-    topics_per_message: int = 100
-    messages_per_second: float = 4.0
 
     def __post_init__(self) -> None:
         days = [era.begins for era in self.eras]
@@ -102,6 +76,39 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sampling_rule(self) -> str:
         return self.eras[-1].sampling_rule
+
+
+class Channel(VenueMarket, frozen=True, kw_only=True):
+    """A venue's public liquidation stream, as its documents describe it.
+
+    `heartbeat` names a stream on the same socket that is never silent, `heartbeat_seconds` its
+    longest pause; `max_quiet_seconds` is the longest time without a liquidation before the stream
+    counts as stale (None: any time). `topics` gives what to subscribe to for the contracts listed;
+    a channel that cannot subscribe without them is `per_contract`. Each of the `accounts` is
+    subscribed to by its `account_topic`. `greeting` is sent first. NOW in what is sent stands for
+    the time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause
+    between pings of the WebSocket protocol. `packed` frames are gzip. The limits are the venue's.
+    """
+
+    ws: str
+    heartbeat: str
+    heartbeat_seconds: float
+    topics: Callable[[Mapping[str, Contract]], list[str]]
+    subscribe: Callable[[Sequence[str], int], Request]
+    parse: Callable[[bytes, Reader], ParsedMessage]
+    per_contract: bool = False
+    account_topic: Callable[[str], str] = str
+    heartbeat_topics: tuple[str, ...] = ()
+    greeting: tuple[str, ...] = ()
+    ping: str = ""
+    ping_seconds: float = 20.0
+    frame_ping_seconds: float | None = None
+    packed: bool = False
+    max_quiet_seconds: float | None = None
+    topics_per_connection: int = 1_000
+    characters_per_connection: int = 1_000_000
+    topics_per_message: int = 100
+    messages_per_second: float = 4.0
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -1,20 +1,21 @@
-"""The eras that the channels of all venues declare, as rows of `sampling_eras`."""
+"""The eras that the markets of all venues declare, as rows of `sampling_eras`."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 
 from chainwatch.collect.registry import import_sources
-from chainwatch.exchanges.channel import Channel
-from chainwatch.exchanges.feeds import channels
+from chainwatch.exchanges.channel import VenueMarket
+from chainwatch.exchanges.feeds import channels, histories
 from chainwatch.tables.exchange import SamplingEra
 
 
 def rows() -> list[SamplingEra]:
     """Every era of every venue, per market where the markets of a venue differ."""
     import_sources("chainwatch.exchanges.venues")
-    by_venue: dict[str, list[Channel]] = {}
-    for _, channel in sorted(channels.items()):
+    markets_of = {history.channel.source: history.channel for history in histories.values()}
+    by_venue: dict[str, list[VenueMarket]] = {}
+    for _, channel in sorted((markets_of | channels).items()):
         by_venue.setdefault(channel.venue, []).append(channel)
     stated: list[SamplingEra] = []
     for _, markets in sorted(by_venue.items()):
@@ -25,7 +26,7 @@ def rows() -> list[SamplingEra]:
     return stated
 
 
-def _rows(channel: Channel, market: str) -> list[SamplingEra]:
+def _rows(channel: VenueMarket, market: str) -> list[SamplingEra]:
     ends = [_midnight(era.begins) for era in channel.eras[1:]]
     return [
         SamplingEra(

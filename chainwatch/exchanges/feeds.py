@@ -51,7 +51,7 @@ def register_history(history: History, *, docs: str, summary: str) -> None:
     register(
         Source(
             name=history.source,
-            tables=(ExchangeLiquidation,),
+            tables=(ExchangeLiquidation, Coverage) if history.canary else (ExchangeLiquidation,),
             docs=docs,
             mode="poll",
             module=history.parse.__module__,

@@ -305,7 +305,8 @@ def venues() -> str:
             by_venue.setdefault(source.venue, []).append(source)
     rows = []
     for venue, sources in sorted(by_venue.items()):
-        kinds = sorted({channels[s.name].sampling_class for s in sources if s.name in channels})
+        markets = [channels.get(s.name) or histories[s.name].channel for s in sources]
+        kinds = sorted({market.sampling_class for market in markets})
         past = "yes" if any(s.name in histories for s in sources) else "no"
         rows.append(
             (venue, str(sum(s.name in channels for s in sources)), " or ".join(kinds), past)

@@ -23,7 +23,7 @@ from chainwatch.collect.registry import discover
 from chainwatch.collect.source import Batch, Feed, Source
 from chainwatch.exchanges import stream
 from chainwatch.exchanges.channel import Channel, Timing
-from chainwatch.exchanges.feeds import channels
+from chainwatch.exchanges.feeds import channels, histories
 from chainwatch.lake.store import Store
 from chainwatch.settings import Settings
 from chainwatch.tables.exchange import Coverage, ExchangeLiquidation, Instrument
@@ -34,8 +34,9 @@ from tests.venues.discovery import ALL
 def discovered() -> tuple[Channel, ...]:
     """Every stream that the registry finds. Each is played by the loopback exchange."""
     discover()
-    if channels.keys() != ALL.keys():
-        difference = ", ".join(sorted(channels.keys() ^ ALL.keys()))
+    played = channels.keys() | {history.channel.source for history in histories.values()}
+    if played != ALL.keys():
+        difference = ", ".join(sorted(played ^ ALL.keys()))
         raise LookupError(
             f"expected a protocol in LOOPBACK of tests/exchanges/venues/test_<venue>.py for each "
             f"stream, got {difference} in one of the two only; add the protocol: faults of all "
