@@ -264,7 +264,7 @@ def spoilt(text: str, count: int = 0) -> str:
     return _FIGURE.sub('{"value":"1.5"}', text, count)
 
 
-_LISTS = re.compile("contract|instruments")
+_LISTS = re.compile("contract|instruments", re.IGNORECASE)
 _FIGURE = re.compile(r'(?<=[:,\[])(?:"-?\d+\.\d+"|-?\d+\.\d+)(?=[,\]}])')
 
 
