@@ -36,13 +36,15 @@ class Era(msgspec.Struct, frozen=True):
     `full`: the venue documents every liquidation; `sampled`: some of them; `partial`: only those of
     one kind; `unknown`: no limit is documented and none was measured. `begins` is the latest day on
     which the rule began. `selection` says which order of a contract and second is published, where
-    the venue documents that.
+    the venue documents that. `cited` is the page that states the rule, and the date of the page or
+    of its last reading.
     """
 
     begins: date
     sampling_class: SamplingClass
     sampling_rule: str
-    selection: Literal["latest", "largest"] | None = None
+    selection: Literal["latest", "largest", "largest of each side"] | None = None
+    cited: str = ""
 
 
 class VenueMarket(msgspec.Struct, frozen=True, kw_only=True):

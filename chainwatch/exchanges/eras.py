@@ -37,6 +37,7 @@ def _rows(channel: VenueMarket, market: str) -> list[SamplingEra]:
             sampling_class=era.sampling_class,
             sampling_rule=era.sampling_rule,
             selection=era.selection,
+            cited=era.cited,
         )
         for era, end in zip(channel.eras, [*ends, None], strict=True)
     ]

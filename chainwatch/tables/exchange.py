@@ -95,8 +95,8 @@ class ExchangeLiquidation(Row, frozen=True, kw_only=True):
     settle: Annotated[str | None, "currency of margin; null if the contract is not listed"]
     kind: Annotated[
         str,
-        "order, fill, trigger (announces fills) or adl (rids a liquidator of what it took over); "
-        "sums are of orders and fills",
+        "order, fill, trigger (announces fills), adl (rids a liquidator of its position), or "
+        "assignment, termination, unwind; sums are of orders and fills",
     ]
     time: Annotated[datetime, "when it happened, as the venue says"]
     sent_at: Annotated[datetime | None, "when the venue sent it, as the venue says"]
@@ -202,9 +202,10 @@ class SamplingEra(Row, frozen=True, kw_only=True):
     sampling_rule: Annotated[str, "what is published, in words"]
     selection: Annotated[
         str | None,
-        "which order of a contract and second is published: latest or largest; null: not stated, "
-        "or more than one",
+        "which order of a contract and second is published: latest, largest, or largest of each "
+        "side; null: not stated, or more than one",
     ]
+    cited: Annotated[str, "page that states the rule, and the date of the page or of its reading"]
 
 
 class Candle(Row, frozen=True, kw_only=True):

@@ -89,6 +89,22 @@ def test_no_market_stands_beside_all() -> None:
     assert len({(row.venue, row.market, row.from_time) for row in ROWS}) == len(ROWS)
 
 
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row.venue}-{row.market}-{row.from_time:%Y}"
+)
+def test_each_rule_cites_its_page_and_a_date(row: SamplingEra) -> None:
+    page, _, day = row.cited.rpartition(", ")
+    assert len(page) > 10, row
+    assert date(2017, 1, 1) < date.fromisoformat(day) <= datetime.now(UTC).date()
+
+
+def test_limits_are_those_of_the_documents() -> None:
+    """Bitget: the largest of each side; Kraken: full liquidations only."""
+    bitget, kraken = channels["bitget"].eras[-1], channels["kraken-futures"].eras[-1]
+    assert (bitget.sampling_class, bitget.selection) == ("sampled", "largest of each side")
+    assert kraken.sampling_class == "partial"
+
+
 def test_a_selection_is_one_of_samples() -> None:
     """What is sampled by second says which order is published, where that is documented."""
     assert {row.sampling_class for row in ROWS if row.selection} == {"sampled"}

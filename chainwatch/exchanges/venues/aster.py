@@ -32,6 +32,7 @@ ASTER = msgspec.structs.replace(
             date(2020, 1, 1),
             "unknown",
             "Binance's protocol, in which that sends one order per contract and second",
+            cited="Aster Finance Futures API, Liquidation Order Streams, 2026-11-29",
         ),
     ),
     max_quiet_seconds=None,

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 SIDES = {"SELL": "long", "BUY": "short"}
 LEAD = b'{"e":"forceOrder",'
+CHANGE_LOG = "Derivatives, Change Log, 2021-04-27"
 COINM_ERAS = (
-    Era(date(2019, 9, 13), "full", "every order, at once"),
+    Era(date(2019, 9, 13), "full", "every order, at once", cited=CHANGE_LOG),
     Era(
         date(2021, 4, 27),
         "sampled",
         "the latest order per contract and second",
         selection="latest",
+        cited=CHANGE_LOG,
     ),
 )
 USDM_ERAS = (
@@ -43,6 +45,7 @@ USDM_ERAS = (
         "sampled",
         "the largest order per contract and second",
         selection="largest",
+        cited="USDⓈ-M Futures, All Market Liquidation Order Streams, 2026-05-28",
     ),
 )
 

@@ -187,7 +187,14 @@ BITFINEX = Channel(
     market="derivatives",
     ws="wss://api-pub.bitfinex.com/ws/2",
     rest="https://api-pub.bitfinex.com",
-    eras=(Era(date(2020, 1, 1), "full", "every trigger and every match"),),
+    eras=(
+        Era(
+            date(2020, 1, 1),
+            "full",
+            "every trigger and every match",
+            cited="WebSocket Public, Status: Liquidation Feed, 2026-11-29",
+        ),
+    ),
     heartbeat="heartbeat of the channel",
     # Sent when nothing else was for 15 s.
     heartbeat_seconds=15.0,

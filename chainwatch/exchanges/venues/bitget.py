@@ -3,8 +3,10 @@
 `side` is the side of the position: buy means that a long was liquidated. `amount` is the value in
 quote, not coins: in a capture of 2026-04 amount over price gives round numbers of coins.
 
-Unproven, needs a live check: how many of its liquidations are sent, what the price is, and that
-`amount` is a value for coin-margined contracts too.
+Its documents: once a second, the largest long and the largest short of each contract.
+
+Unproven, needs a live check: what the price is, and that `amount` is a value for coin-margined
+contracts too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from chainwatch.net.http import Rest
 
 SIDES = {"buy": "long", "sell": "short"}
+PAGE = "API v3, WebSocket, Liquidation Channel, 2026-11-29"
 KINDS = ("usdt-futures", "usdc-futures", "coin-futures")
 
 
@@ -172,7 +175,16 @@ BITGET = Channel(
     market="usdt",
     ws="wss://ws.bitget.com/v3/ws/public",
     rest="https://api.bitget.com",
-    eras=(Era(date(2020, 1, 1), "unknown", "no limit is documented"),),
+    eras=(
+        Era(date(2020, 1, 1), "unknown", "no limit is documented", cited=PAGE),
+        Era(
+            date(2026, 11, 29),
+            "sampled",
+            "the largest long and the largest short per contract and second",
+            selection="largest of each side",
+            cited=PAGE,
+        ),
+    ),
     heartbeat="BTC ticker",
     heartbeat_seconds=4.0,
     heartbeat_topics=("ticker usdt-futures BTCUSDT",),

@@ -189,8 +189,18 @@ async def fetch_inverse_contracts(rest: Rest) -> list[Contract]:
 
 
 ERAS = (
-    Era(date(2021, 9, 1), "sampled", "about one order per contract and second (unproven)"),
-    Era(date(2025, 2, 26), "full", "every liquidation, each 0.5 s"),
+    Era(
+        date(2021, 9, 1),
+        "sampled",
+        "about one order per contract and second (unproven)",
+        cited="V5 API, Liquidation (retired topic), and press reports, 2026-11-29",
+    ),
+    Era(
+        date(2025, 2, 26),
+        "full",
+        "every liquidation, each 0.5 s",
+        cited="V5 API, WebSocket, All Liquidation, 2026-11-29",
+    ),
 )
 LINEAR = Channel(
     source="bybit-linear",

@@ -234,7 +234,14 @@ DERIBIT = Channel(
     market="futures",
     ws="wss://www.deribit.com/ws/api/v2",
     rest="https://www.deribit.com",
-    eras=(Era(date(2020, 1, 1), "full", "every trade carries its mark"),),
+    eras=(
+        Era(
+            date(2020, 1, 1),
+            "full",
+            "every trade carries its mark",
+            cited="API v2, trades.{kind}.{currency}.{interval}: liquidation, 2026-11-29",
+        ),
+    ),
     heartbeat="BTC index",
     heartbeat_seconds=3.0,
     heartbeat_topics=("deribit_price_index.btc_usd",),

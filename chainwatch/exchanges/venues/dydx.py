@@ -217,7 +217,14 @@ DYDX = Channel(
     market="perpetual",
     ws="wss://indexer.dydx.trade/v4/ws",
     rest="https://indexer.dydx.trade",
-    eras=(Era(date(2023, 10, 26), "full", "every trade carries its type"),),
+    eras=(
+        Era(
+            date(2023, 10, 26),
+            "full",
+            "every trade carries its type",
+            cited="Indexer WebSocket, v4_trades, 2026-11-29",
+        ),
+    ),
     heartbeat="BTC order book",
     heartbeat_seconds=5.0,
     heartbeat_topics=(f"{BOOK} BTC-USD",),

@@ -34,11 +34,17 @@ if TYPE_CHECKING:
 LIQUIDATIONS = "futures.public_liquidates"
 TICKERS = "futures.tickers"
 ERAS = (
-    Era(date(2025, 2, 19), "sampled", "at the most one order per contract and second"),
+    Era(
+        date(2025, 2, 19),
+        "sampled",
+        "at the most one order per contract and second",
+        cited="Futures WebSocket v4, Public Liquidates, 2025-02-19",
+    ),
     Era(
         date(2026, 8, 20),
         "full",
         "every order, gathered for a second, as documented since 2026-08-20",
+        cited="Futures WebSocket v4, Public Liquidates, 2026-08-20",
     ),
 )
 PAGE = 1_000

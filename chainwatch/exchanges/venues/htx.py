@@ -228,7 +228,14 @@ LINEAR = Channel(
     market="linear",
     ws="wss://api.hbdm.vn/linear-swap-notification",
     rest="https://api.hbdm.vn",
-    eras=(Era(date(2020, 1, 1), "unknown", "no limit is documented"),),
+    eras=(
+        Era(
+            date(2020, 1, 1),
+            "unknown",
+            "no limit is documented",
+            cited="Futures API, Subscribe Liquidation Orders Data, 2026-11-29",
+        ),
+    ),
     heartbeat="ping of the venue",
     heartbeat_seconds=5.0,
     packed=True,

@@ -276,8 +276,9 @@ HYPERLIQUID = Channel(
         Era(
             date(2023, 1, 1),
             "partial",
-            "fills of the liquidity vault: what it takes over (one liquidation in a thousand) and "
-            "what it trades against",
+            "fills of the liquidity vault, for what it takes over (one liquidation in a thousand) "
+            "and trades against",
+            cited="API, WebSocket, Subscriptions: userFills, 2026-11-29",
         ),
     ),
     heartbeat="mid prices",

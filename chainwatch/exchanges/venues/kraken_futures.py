@@ -1,5 +1,8 @@
 """Liquidations on Kraken Futures: trades of the type liquidation.
 
+These are full liquidations. What is assigned to others, terminated or unwound after one has types
+of its own: kept with its kind, and in no sum.
+
 `side` is the taker's order, and the taker is taken for the liquidated account: a sell closes a
 long. `qty` is US dollars for inverse contracts (PI_, FI_) and coins for linear ones (PF_, FF_). A
 subscription first repeats recent trades, which the key recognises.
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
     from chainwatch.net.http import Rest
 
 SIDES = {"sell": "long", "buy": "short"}
+# Types of trades that are kept, by the kind of their rows.
+KINDS = {
+    "liquidation": "fill",
+    "assignment": "assignment",
+    "termination": "termination",
+    "unwind": "unwind",
+}
 HEARTBEAT_FEED = "heartbeat"
 PAGE = 100
 
@@ -108,7 +118,7 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
         # What every trade has is read of liquidations only: most trades are none.
-        if _type_only.decode(element).type != "liquidation":
+        if (kind := KINDS.get(_type_only.decode(element).type)) is None:
             return []
         trade = _trade_message.decode(element)
         return [
@@ -121,6 +131,7 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
                 trade.uid,
                 text,
                 reader,
+                kind,
             )
         ]
 
@@ -146,6 +157,7 @@ def _row(
     uid: str,
     text: str,
     reader: Reader,
+    kind: str,
 ) -> ExchangeLiquidation:
     contract = reader.contracts.get(symbol)
     linear = contract.kind == "linear" if contract else symbol[:3] in ("PF_", "FF_")
@@ -160,7 +172,7 @@ def _row(
             quote_currency="USD",
             price=price,
             price_kind="trade",
-            kind="fill",
+            kind=kind,
             event=uid,
             raw=text,
         )
@@ -221,11 +233,11 @@ def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
         raise ValueError(answer.error or answer.result)
 
     def read(element: msgspec.Raw, text: str) -> Sequence[ExchangeLiquidation]:
-        if _type_only.decode(element).type != "liquidation":
+        if (kind := KINDS.get(_type_only.decode(element).type)) is None:
             return []
         past = _past_trade.decode(element)
         at_ms = round(past.time.timestamp() * 1000)
-        return [_row(scope, past.side, at_ms, past.size, past.price, past.uid, text, reader)]
+        return [_row(scope, past.side, at_ms, past.size, past.price, past.uid, text, reader, kind)]
 
     return reader.parse_each(
         reader.start_frame(body),
@@ -263,7 +275,14 @@ KRAKEN = Channel(
     market="futures",
     ws="wss://futures.kraken.com/ws/v1",
     rest="https://futures.kraken.com",
-    eras=(Era(date(2020, 1, 1), "full", "every trade carries its type"),),
+    eras=(
+        Era(
+            date(2020, 1, 1),
+            "partial",
+            "trades of full liquidations; assignments, terminations and unwinds are in no sum",
+            cited="Futures WebSocket, Trade: type, 2026-11-29",
+        ),
+    ),
     heartbeat="heartbeat",
     heartbeat_seconds=10.0,
     heartbeat_topics=(HEARTBEAT_FEED,),

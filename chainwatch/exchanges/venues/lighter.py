@@ -217,7 +217,8 @@ LIGHTER = Channel(
         Era(
             date(2026, 4, 20),
             "full",
-            "every trade carries its type (page Websocket reference, read 2026-09-24)",
+            "every trade carries its type",
+            cited="Websocket reference, trade/{market}, 2026-09-24",
         ),
     ),
     heartbeat="block height",

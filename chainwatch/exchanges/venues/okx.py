@@ -288,7 +288,14 @@ OKX = Channel(
     market="swap",
     ws="wss://ws.okx.com:443/ws/v5/public",
     rest="https://www.okx.com",
-    eras=(Era(date(2021, 1, 1), "sampled", "at the most one order per contract and second"),),
+    eras=(
+        Era(
+            date(2021, 1, 1),
+            "sampled",
+            "at the most one order per contract and second",
+            cited="API v5, WebSocket, Liquidation orders channel, 2026-11-29",
+        ),
+    ),
     heartbeat="mark price",
     # Pushed every 0.2 s when it changes, every 10 s when not.
     heartbeat_seconds=10.0,

@@ -50,7 +50,7 @@ def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
 def test_what_is_not_collected_is_stated_beside_each_sum() -> None:
     channel = hyperliquid.HYPERLIQUID
     assert channel.sampling_class == "partial"
-    assert channel.sampling_rule.startswith("fills of the liquidity vault")
+    assert channel.sampling_rule.startswith("fills of the liquidity vault,")
     assert "not published" not in channel.sampling_rule
     assert "not published" not in str(hyperliquid.__doc__)
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import kraken_futures
 from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, iso, now_ms, of_iso
 
 
 def test_only_liquidations_become_rows_also_of_the_first_snapshot() -> None:
-    liquidations = rows("kraken-futures")
+    liquidations = [row for row in rows("kraken-futures") if row.kind == "fill"]
     check_figures(
         liquidations,
         [
@@ -21,6 +22,23 @@ def test_only_liquidations_become_rows_also_of_the_first_snapshot() -> None:
         ],
     )
     assert [row.event for row in liquidations] == ["11111111-aaaa", "33333333-aaaa"]
+
+
+@pytest.mark.parametrize("kind", ["assignment", "termination", "unwind"])
+def test_what_follows_a_liquidation_is_kept_and_in_no_sum(kind: str) -> None:
+    trade = {
+        "feed": "trade",
+        "product_id": "PF_SOLUSD",
+        "uid": "u1",
+        "side": "sell",
+        "type": kind,
+        "time": BASE_MS,
+        "qty": 2.0,
+        "price": 100.0,
+    }
+    reader = Reader("kraken-futures", "kraken", "futures")
+    (row,) = kraken_futures.parse(dump(trade).encode(), reader).rows
+    assert row.kind == kind
 
 
 def test_acknowledgements_refusals_and_heartbeats_differ() -> None:
