@@ -221,7 +221,7 @@ class Exchange:
         status = venue.rest_faults.pop(0) if venue.rest_faults else 200
         if status != 200:
             return web.Response(status=status, headers={"Retry-After": "0"})
-        if venue.garbage and "contract" not in request.path:
+        if venue.garbage and not _LISTS.search(request.path):
             venue.garbage -= 1
             return web.Response(text='[{"time":', content_type="application/json")
         path = f"/{request.match_info['path']}"
@@ -264,7 +264,7 @@ def spoilt(text: str, count: int = 0) -> str:
     return _FIGURE.sub('{"value":"1.5"}', text, count)
 
 
-_LISTS = re.compile("contract|instruments", re.IGNORECASE)
+_LISTS = re.compile("contract_info|contracts|instruments", re.IGNORECASE)
 _FIGURE = re.compile(r'(?<=[:,\[])(?:"-?\d+\.\d+"|-?\d+\.\d+)(?=[,\]}])')
 
 

@@ -5,8 +5,11 @@ linear frames also give coins (`amount`) and value (`trade_turnover`). The price
 price. The notification socket carries no market stream: its own pings, each 5 s, are the heartbeat.
 They prove the socket, not the topic.
 
-Unproven, needs a live check: how many of its liquidations are sent, and that coin-margined futures
-take the wildcard too.
+Histories go 90 days back, two hours at once. That of coin-margined futures is asked for by coin
+(`symbol`), as its documents have it, and answers with all contracts of the coin.
+
+Unproven, needs a live check: how many of its liquidations are sent, that coin-margined futures take
+the wildcard too, and that their history takes a coin: one client sends a contract.
 """
 
 from __future__ import annotations
@@ -186,7 +189,7 @@ async def fetch_futures_contracts(rest: Rest) -> list[Contract]:
 
 
 def parse_history(scope: str, body: bytes, reader: Reader) -> ParsedMessage:
-    """An answer of swap_liquidation_orders."""
+    """An answer of swap_liquidation_orders or contract_liquidation_orders."""
     answer = _rest_answer.decode(body)
     if answer.code != 200:
         raise ValueError(f"{answer.code} {answer.msg}")
@@ -197,13 +200,20 @@ def list_scopes(contracts: Mapping[str, Contract]) -> list[str]:
     return list(contracts)
 
 
-def _pages_at(path: str) -> _Pages:
+def list_coins(contracts: Mapping[str, Contract]) -> list[str]:
+    return sorted({contract.base for contract in contracts.values()})
+
+
+def _pages_at(path: str, about: str) -> _Pages:
+    """Answers at a path; `about` is the parameter that names the scope."""
+
     async def pages(rest: Rest, scope: str, start_ms: int, end_ms: int) -> AsyncIterator[bytes]:
         last: int | None = None
         while True:
+            named: dict[str, object] = {about: scope}
             body = await rest.get(
                 path,
-                contract=scope,
+                **named,
                 trade_type=0,
                 start_time=start_ms,
                 end_time=end_ms - 1,
@@ -264,9 +274,10 @@ DOCS = "https://www.htx.com/en-us/opend/newApiPages/?id=8cb7e25d-77b5-11ed-9966-
 register_stream(LINEAR, docs=DOCS, summary="Liquidations on HTX linear swaps and futures.")
 register_stream(COIN, docs=DOCS, summary="Liquidations on HTX coin-margined swaps.")
 register_stream(FUTURES, docs=DOCS, summary="Liquidations on HTX coin-margined futures.")
-for channel, path in (
-    (LINEAR, "/linear-swap-api/v3/swap_liquidation_orders"),
-    (COIN, "/swap-api/v3/swap_liquidation_orders"),
+for channel, path, about, scopes in (
+    (LINEAR, "/linear-swap-api/v3/swap_liquidation_orders", "contract", list_scopes),
+    (COIN, "/swap-api/v3/swap_liquidation_orders", "contract", list_scopes),
+    (FUTURES, "/api/v3/contract_liquidation_orders", "symbol", list_coins),
 ):
     register_history(
         History(
@@ -274,8 +285,8 @@ for channel, path in (
             channel=channel,
             # At the most two hours at once, 90 days back.
             window_seconds=7_200,
-            scopes=list_scopes,
-            pages=_pages_at(path),
+            scopes=scopes,
+            pages=_pages_at(path, about),
             parse=parse_history,
         ),
         docs="https://www.htx.com/en-us/opend/newApiPages/?id=8cb7f19e-77b5-11ed-9966-0242ac110003",

@@ -71,6 +71,16 @@ def test_history_is_parsed_like_the_stream() -> None:
         htx.parse_history("BTC-USDT", b'{"code":403,"msg":"no","data":[]}', reader)
 
 
+def test_the_history_of_futures_is_requested_by_coin() -> None:
+    """Once for all contracts of a coin."""
+    listed = Htx("futures", ("BTC261225", "ETH261225", "BTC270326")).rest(
+        "/x_contract_info", {}, b"", []
+    )
+    assert listed is not None
+    contracts = {c.symbol: c for c in htx.parse_listing(listed.encode(), linear=False)}
+    assert htx.list_coins(contracts) == ["BTC", "ETH"]
+
+
 def test_the_list_of_contracts_gives_coins_or_dollars() -> None:
     linear = Htx("linear", ("BTC-USDT",)).rest("/x_contract_info", {}, b"", [])
     coin = Htx("coin", ("BTC-USD", "ETH-USD")).rest("/x_contract_info", {}, b"", [])
@@ -138,13 +148,18 @@ class Htx(Protocol):
         if path.endswith("contract_info"):
             data = [self.listed(symbol) for symbol in self.symbols]
             return dump({"status": "ok", "data": data, "ts": now_ms()})
-        if path.endswith("/v3/swap_liquidation_orders"):
+        if path.endswith("_liquidation_orders"):
             start, end = int(query["start_time"]), int(query["end_time"]) + 1
             assert end - start <= 7_200_000
+            # The history of coin-margined futures is one of a coin, the others of a contract.
+            of_coin = path == "/api/v3/contract_liquidation_orders"
+            assert of_coin == (self.kind == "futures")
+            named = self.past(history, start, end, None if of_coin else query["contract"])
             past = [
                 {**self.liquidated(n, ms), "query_id": n + 1}
-                for n, ms in self.past(history, start, end, query["contract"])
+                for n, ms in named
                 if n + 1 > int(query.get("from_id", 0))
+                and (not of_coin or self.symbol(n)[:3] == query["symbol"])
             ]
             return dump({"code": 200, "msg": "", "data": past[:2], "ts": now_ms()})
         return None
@@ -162,5 +177,5 @@ class Htx(Protocol):
 LOOPBACK = {
     "htx-linear": Htx("linear", ("BTC-USDT", "ETH-USDT")),
     "htx-coin": Htx("coin", ("BTC-USD", "ETH-USD")),
-    "htx-futures": Htx("futures", ("BTC261225", "ETH261225")),
+    "htx-futures": Htx("futures", ("BTC261225", "ETH261225", "BTC270326", "ETH270326")),
 }
