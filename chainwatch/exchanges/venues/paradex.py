@@ -152,7 +152,8 @@ PARADEX = VenueMarket(
         Era(
             date(2026, 1, 31),
             "full",
-            "every trade carries its type (page Trade tape, capture of 2026-09-24)",
+            "every trade carries its type",
+            cited="REST API, Trade tape: trade_type, 2026-09-24",
         ),
     ),
     contracts=fetch_contracts,

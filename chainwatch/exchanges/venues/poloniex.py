@@ -170,8 +170,8 @@ POLONIEX = Channel(
         Era(
             date(2025, 2, 12),
             "sampled",
-            "at the most one order per contract and second (page Get Liquidation Orders, example "
-            "of 2025-02-12)",
+            "at the most one order per contract and second",
+            cited="Futures v3 websocket, Get Liquidation Orders, 2025-02-12",
         ),
     ),
     heartbeat="answer to a ping",
