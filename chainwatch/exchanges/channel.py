@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from chainwatch.exchanges.contracts import Contract
-from chainwatch.exchanges.reader import ParsedMessage, Reader
+from chainwatch.exchanges.reader import MessageForm, ParsedMessage, Reader
 from chainwatch.text import visible
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class Channel(VenueMarket, frozen=True, kw_only=True):
     a channel that cannot subscribe without them is `per_contract`. Each of the `accounts` is
     subscribed to by its `account_topic`. `greeting` is sent first. NOW in what is sent stands for
     the time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause
-    between pings of the WebSocket protocol. `packed` frames are gzip. The limits are the venue's.
+    between pings of the WebSocket protocol. `packed` frames are gzip. `forms` are those in which
+    liquidations were sent, where there were several. The limits are the venue's.
     """
 
     ws: str
@@ -100,6 +101,7 @@ class Channel(VenueMarket, frozen=True, kw_only=True):
     parse: Callable[[bytes, Reader], ParsedMessage]
     per_contract: bool = False
     account_topic: Callable[[str], str] = str
+    forms: tuple[MessageForm, ...] = ()
     heartbeat_topics: tuple[str, ...] = ()
     greeting: tuple[str, ...] = ()
     ping: str = ""

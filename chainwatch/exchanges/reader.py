@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -44,6 +44,18 @@ class ParsedMessage(msgspec.Struct, frozen=True):
 
 IGNORED = ParsedMessage()
 HEARTBEAT = ParsedMessage(heartbeat=True)
+
+
+class MessageForm(msgspec.Struct, frozen=True):
+    """A form in which a venue sent liquidations: from the UTC day `begins`, until `retired`.
+
+    Both are the latest days on which that was so, as the venue or its clients date them; `retired`
+    None: in force. A recording is read by the forms that were in force when it was made.
+    """
+
+    name: str
+    begins: date
+    retired: date | None = None
 
 
 class VenueLiquidation(msgspec.Struct, kw_only=True, gc=False):
@@ -108,6 +120,11 @@ class Reader:
         self._equal_in_frame: dict[str, int] = {}
         # Copying a template costs a quarter of making each row anew.
         self._templates: dict[tuple[str, ...], _Template] = {}
+
+    def require(self, form: MessageForm) -> None:
+        """ValueError where a form was retired before the frame at hand arrived."""
+        if form.retired is not None and self.received.date() >= form.retired:
+            raise ValueError(f"{form.name} was retired on {form.retired}: not a form of today")
 
     def start_frame(self, raw: bytes) -> str:
         """The text of a frame; equal liquidations are numbered from here on."""

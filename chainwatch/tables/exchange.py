@@ -95,8 +95,8 @@ class ExchangeLiquidation(Row, frozen=True, kw_only=True):
     settle: Annotated[str | None, "currency of margin; null if the contract is not listed"]
     kind: Annotated[
         str,
-        "order, fill, trigger (announces fills), adl (rids a liquidator of its position), or "
-        "assignment, termination, unwind; sums are of orders and fills",
+        "order, partial (of an order that goes on), fill, trigger (announces fills), adl (rids a "
+        "liquidator), assignment, termination or unwind: see counted_liquidations",
     ]
     time: Annotated[datetime, "when it happened, as the venue says"]
     sent_at: Annotated[datetime | None, "when the venue sent it, as the venue says"]

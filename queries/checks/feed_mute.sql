@@ -18,7 +18,7 @@ WITH newest AS (
     AND c.source || '-history' IN (SELECT source FROM past)
     AND NOT EXISTS (
       FROM exchange_liquidations AS l
-      WHERE l.source = c.source AND l.delivery <> 'history' AND l.kind IN ('order', 'fill')
+      WHERE l.source = c.source AND l.delivery <> 'history' AND l.kind IN ('order', 'fill', 'partial')
         AND l.time >= c.from_time - INTERVAL 5 SECOND AND l.time < c.to_time + INTERVAL 5 SECOND)
 )
 SELECT m.source, m.run, m.from_time, m.to_time, count(*) AS missing,

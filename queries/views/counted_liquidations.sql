@@ -4,7 +4,8 @@
 -- param: p_until TIMESTAMPTZ = NULL  before this time; null: all
 -- columns of: exchange_liquidations
 -- columns of: exchange_liquidations load day
--- note: triggers (they announce fills) and auto-deleveraging (adl) do not count
+-- note: triggers (they announce fills), auto-deleveraging (adl) and what is assigned, terminated or unwound do not count
+-- note: a partially filled order counts unless a message within a minute states more of an order of that contract and side: the last one has the whole
 -- note: what a stream and its history write the same is one row; of the others the fuller of both counts, the stream where they are equal: per contract, side and second
 -- note: per contract and span of coverage where the history names liquidations in its own way, for one may have two times then; without coverage per minute
 WITH of_history AS (
@@ -40,11 +41,25 @@ WITH of_history AS (
   FROM unit AS u
   JOIN fuller AS f ON f.source = u.source AND f.symbol = u.symbol AND f.begins = u.begins
    AND f.of_side = u.of_side AND f.past <> u.past
+), partly AS (
+  -- partial fills of which a later message states more
+  SELECT DISTINCT l.venue, l.market, l.symbol, l.time, l.event
+  FROM exchange_liquidations AS l
+  JOIN exchange_liquidations AS m ON m.venue = l.venue AND m.market = l.market
+   AND m.symbol = l.symbol AND m.side = l.side AND m.kind IN ('order', 'partial')
+   AND m.time >= l.time AND m.time <= l.time + INTERVAL 1 MINUTE
+   AND (coalesce(m.contracts, m.quantity_base) > coalesce(l.contracts, l.quantity_base)
+        OR m.kind = 'order' AND coalesce(m.contracts, m.quantity_base) = coalesce(l.contracts, l.quantity_base))
+  WHERE l.kind = 'partial' AND ($p_since IS NULL OR l.time >= $p_since)
+    AND ($p_until IS NULL OR l.time < $p_until)
 )
 SELECT l.*
 FROM exchange_liquidations AS l
-WHERE l.kind IN ('order', 'fill') AND ($p_since IS NULL OR l.time >= $p_since)
+WHERE l.kind IN ('order', 'fill', 'partial') AND ($p_since IS NULL OR l.time >= $p_since)
   AND ($p_until IS NULL OR l.time < $p_until)
+  AND NOT EXISTS (
+    FROM partly AS p WHERE p.venue = l.venue AND p.market = l.market AND p.symbol = l.symbol
+     AND p.time = l.time AND p.event = l.event)
   AND NOT EXISTS (
     FROM left_out AS o WHERE o.venue = l.venue AND o.market = l.market AND o.symbol = l.symbol
      AND o.time = l.time AND o.event = l.event)

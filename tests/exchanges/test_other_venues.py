@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from chainwatch.exchanges.contracts import Contract
 from chainwatch.exchanges.feeds import channels, histories
+from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues.hyperliquid import HYPERLIQUID
 from chainwatch.tables.log import Reject
 from tests.exchanges.test_stream import states
@@ -68,6 +70,32 @@ async def test_every_frame_of_a_burst_becomes_a_row_with_its_side_and_value(
             assert None not in (row.quantity_base, row.contracts, row.notional_usd), row
             assert row.notional_usd == pytest.approx((row.quantity_base or 0) * row.price)
         assert sum(s.rejects for s in running.coverage(channel)) == 0
+
+
+UNKNOWN_TOPICS = {
+    "okx": {"arg": {"channel": "tickers", "instId": "X"}, "data": [{"last": "1"}]},
+    "bybit-linear": {"topic": "orderbook.1.X", "type": "snapshot", "data": {}},
+    "deribit": {
+        "jsonrpc": "2.0",
+        "method": "subscription",
+        "params": {"channel": "quote.X", "data": {}},
+    },
+    "gate-usdt": {"channel": "futures.order_book", "event": "update", "result": {}},
+    "bitget": {"arg": {"topic": "books", "instType": "x"}, "data": []},
+    "binance-usdm": {"e": "aggTrade", "s": "X"},
+    "kraken-futures": {"feed": "ticker", "product_id": "X"},
+    "dydx-v4": {"type": "channel_data", "channel": "v4_markets", "contents": {}},
+    "hyperliquid": {"channel": "trades", "data": []},
+}
+
+
+@pytest.mark.parametrize("source", sorted(UNKNOWN_TOPICS))
+def test_an_unknown_topic_is_no_heartbeat(source: str) -> None:
+    """Only the topic that was subscribed to as the heartbeat proves life."""
+    channel = channels[source]
+    reader = Reader(channel.source, channel.venue, channel.market)
+    parsed = channel.parse(json.dumps(UNKNOWN_TOPICS[source]).encode(), reader)
+    assert not parsed.heartbeat
 
 
 async def test_a_refused_feed_is_down_with_the_venues_words(

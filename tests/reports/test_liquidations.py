@@ -710,6 +710,26 @@ def test_the_fuller_of_stream_and_history_counts_by_contract_and_span(tmp_path: 
     assert row["orders"] == 8
 
 
+def test_partial_and_filled_updates_of_one_order_count_once(tmp_path: Path) -> None:
+    second = 1 / 3_600
+    store = Store(tmp_path)
+    store.create()
+    store.append(
+        [
+            order(1, kind="partial", contracts=0.4, quantity_base=0.4),
+            order(2, kind="partial", time=at(0.5 + second), contracts=0.7, quantity_base=0.7),
+            order(3, time=at(0.5 + 2 * second)),
+            # no message tells of its end
+            order(4, kind="partial", time=at(0.7), contracts=0.4, quantity_base=0.4),
+            order(5, kind="partial", time=at(0.7), side="short"),
+        ],
+        source="test",
+    )
+    with query.open_catalog(store) as opened:
+        counted = opened.run("SELECT event FROM counted_liquidations()").rows
+    assert {event for (event,) in counted} == {"e3", "e4", "e5"}
+
+
 def test_a_mute_topic_of_an_up_feed_is_a_check(tmp_path: Path) -> None:
     """A feed that was up and sent nothing of what its history has is found, and named."""
     store = Store(tmp_path)

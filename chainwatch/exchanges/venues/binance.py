@@ -57,6 +57,7 @@ class _Order(msgspec.Struct):
     z: str
     p: str
     ap: str = ""
+    X: str = ""
 
 
 class _EventMessage(msgspec.Struct):
@@ -135,6 +136,8 @@ def _liquidation(raw: bytes, order: _Order, sent_ms: int | None, reader: Reader)
             base=None if reader.market == "coinm" else order.z,
             price=order.ap if filled else order.p,
             price_kind="fill" if filled else "order",
+            # What was filled of an order that goes on: its last message has the whole.
+            kind="partial" if order.X == "PARTIALLY_FILLED" else "order",
             identity=(order.s, order.S, str(order.T), order.z, order.ap),
             raw=text,
         )

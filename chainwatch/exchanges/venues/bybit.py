@@ -17,7 +17,14 @@ import msgspec
 from chainwatch.exchanges.channel import Channel, Era, Request, side_of
 from chainwatch.exchanges.contracts import Contract, parse_contracts
 from chainwatch.exchanges.feeds import register_stream
-from chainwatch.exchanges.reader import HEARTBEAT, IGNORED, ParsedMessage, Reader, VenueLiquidation
+from chainwatch.exchanges.reader import (
+    HEARTBEAT,
+    IGNORED,
+    MessageForm,
+    ParsedMessage,
+    Reader,
+    VenueLiquidation,
+)
 from chainwatch.tables.exchange import ExchangeLiquidation
 
 if TYPE_CHECKING:
@@ -25,6 +32,10 @@ if TYPE_CHECKING:
 
 SIDES = {"Buy": "long", "Sell": "short"}
 TOPIC = "allLiquidation."
+TICKERS = "tickers."
+RETIRED_TOPIC = "liquidation."
+SINGLE = MessageForm("topic liquidation.{symbol}", date(2021, 9, 1), date(2025, 2, 26))
+FORMS = (SINGLE, MessageForm("topic allLiquidation.{symbol}", date(2025, 2, 26)))
 LEAD = b'{"topic":"allLiquidation.'
 
 
@@ -34,6 +45,14 @@ class _LiquidationMessage(msgspec.Struct):
     S: str
     v: str
     p: str
+
+
+class _RetiredMessage(msgspec.Struct, rename="camel"):
+    updated_time: int
+    symbol: str
+    side: str
+    size: str
+    price: str
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
@@ -72,6 +91,7 @@ class _RestAnswer(msgspec.Struct, rename="camel"):
 
 _message = msgspec.json.Decoder(_Message)
 _orders_message = msgspec.json.Decoder(_OrdersMessage)
+_retired = msgspec.json.Decoder(_RetiredMessage)
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _liquidation_message = msgspec.json.Decoder(_LiquidationMessage)
 
@@ -99,12 +119,29 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
         return reader.parse_each(
             reader.start_frame(raw), _elements.decode(frame.data), read, envelope
         )
-    if frame.topic:
+    if frame.topic.startswith(TICKERS):
         return HEARTBEAT
+    if frame.topic.startswith(RETIRED_TOPIC):
+        reader.require(SINGLE)
+        return reader.parse_one(raw, _single, _retired.decode(frame.data), frame.ts)
     if frame.op == "subscribe":
         refused = "" if frame.success else frame.ret_msg or "no reason"
         return ParsedMessage(acked=(frame.req_id,), refused=refused)
     return IGNORED
+
+
+def _single(
+    liquidation: _RetiredMessage, sent_ms: int | None, reader: Reader, text: str
+) -> ExchangeLiquidation:
+    """A liquidation of the retired topic, which has other names for the same."""
+    same = _LiquidationMessage(
+        T=liquidation.updated_time,
+        s=liquidation.symbol,
+        S=liquidation.side,
+        v=liquidation.size,
+        p=liquidation.price,
+    )
+    return _order(same, sent_ms, reader, text)
 
 
 def _order(
@@ -209,6 +246,7 @@ LINEAR = Channel(
     ws="wss://stream.bybit.com/v5/public/linear",
     rest="https://api.bybit.com",
     eras=ERAS,
+    forms=FORMS,
     heartbeat="BTC ticker",
     # Pushed every 0.1 s when anything changes.
     heartbeat_seconds=4.0,

@@ -95,8 +95,10 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
     if frame.method == "heartbeat" and params is not None:
         return ParsedMessage(reply=TEST if params.type == "test_request" else "")
     if frame.method == "subscription" and params is not None:
-        if not params.channel.startswith("trades."):
+        if params.channel.startswith("deribit_price_index."):
             return HEARTBEAT
+        if not params.channel.startswith("trades."):
+            return IGNORED
 
         def envelope(element: msgspec.Raw) -> bytes:
             alone = msgspec.structs.replace(params, data=msgspec.Raw(b"[" + bytes(element) + b"]"))

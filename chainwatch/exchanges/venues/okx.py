@@ -38,6 +38,7 @@ POSITIONS = {"long": "long", "short": "short"}
 ORDERS = {"sell": "long", "buy": "short"}
 KINDS = ("SWAP", "FUTURES")
 CHANNEL = "liquidation-orders"
+MARK_PRICE = "mark-price"
 LEAD = b'{"arg":{"channel":"liquidation-orders",'
 PAGE = 100
 
@@ -135,7 +136,9 @@ def parse(raw: bytes, reader: Reader) -> ParsedMessage:
         return ParsedMessage(acked=("",), refused=f"{frame.code} {frame.msg}")
     if frame.event:
         return IGNORED
-    return orders(raw, frame, reader) if frame.arg.channel == CHANNEL else HEARTBEAT
+    if frame.arg.channel == CHANNEL:
+        return orders(raw, frame, reader)
+    return HEARTBEAT if frame.arg.channel == MARK_PRICE else IGNORED
 
 
 def orders(raw: bytes, frame: _Message, reader: Reader) -> ParsedMessage:
@@ -299,7 +302,7 @@ OKX = Channel(
     heartbeat="mark price",
     # Pushed every 0.2 s when it changes, every 10 s when not.
     heartbeat_seconds=10.0,
-    heartbeat_topics=("mark-price BTC-USDT-SWAP",),
+    heartbeat_topics=(f"{MARK_PRICE} BTC-USDT-SWAP",),
     max_quiet_seconds=1_800.0,
     # The venue closes the socket after 30 s without a message.
     ping="ping",

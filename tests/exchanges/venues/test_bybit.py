@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from chainwatch.exchanges.reader import Reader
 from chainwatch.exchanges.venues import bybit
 from tests.venues.fixtures import check_figures, messages, rows
 from tests.venues.protocols import BASE_MS, Answer, Past, Protocol, dump, now_ms
@@ -60,6 +62,23 @@ def test_acknowledgements_refusals_pongs_and_heartbeats_differ() -> None:
     assert parsed[2].heartbeat
     assert parsed[-1].acked == ("2",)
     assert "handler not found" in parsed[-1].refused
+
+
+def test_a_retired_topic_is_read_in_its_time_and_rejected_after() -> None:
+    data = {"updatedTime": 1673251091822, "symbol": "GALAUSDT", "side": "Sell"}
+    frame = {
+        "topic": "liquidation.GALAUSDT",
+        "type": "snapshot",
+        "ts": 1673251091822,
+        "data": {**data, "size": "20160", "price": "0.04499"},
+    }
+    reader = Reader("bybit-linear", "bybit", "linear")
+    reader.received = datetime(2023, 1, 9, 7, 58, 12, tzinfo=UTC)
+    (row,) = bybit.parse(dump(frame).encode(), reader).rows
+    assert (row.side, row.quantity_base, row.price) == ("short", 20_160.0, 0.04499)
+    reader.received = datetime(2026, 2, 3, tzinfo=UTC)
+    with pytest.raises(ValueError, match="was retired on 2025-02-26"):
+        bybit.parse(dump(frame).encode(), reader)
 
 
 def test_the_list_of_contracts_is_read_page_by_page() -> None:
