@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import first_release
+
 ACCOUNTS = 1_000_000
 SEGMENTS = 200
 ROWS = 2_000
@@ -88,28 +90,13 @@ sys.stdout.write(json.dumps(used | {"peak_mb": peak}))
 """
 
 
-def first_release(folder: Path) -> dict[str, Any] | None:
+def measured_first_release(folder: Path) -> dict[str, Any] | None:
     """What the first commit takes; None where it is not at hand."""
-    root = Path(__file__).parent.parent
-    git = ["git", "-C", str(root)]
-    shallow = subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True)
-    if shallow.stdout.strip() != b"false":
+    code, home = first_release.extract(folder), str(folder / "home")
+    if code is None:
         return None
-    commits = subprocess.run(
-        [*git, "rev-list", "--max-parents=0", "HEAD"], check=True, capture_output=True, text=True
-    ).stdout.split()
-    code, home = folder / "code", folder / "home"
-    code.mkdir()
-    archive = subprocess.run([*git, "archive", commits[-1]], check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x", "-C", str(code)], input=archive, check=True)
-    (code / "measure.py").write_text(FIRST)
-
-    def measure(*words: str) -> bytes:
-        command = [sys.executable, "measure.py", str(home), *words]
-        return subprocess.run(command, cwd=code, check=True, capture_output=True).stdout
-
-    measure("build", str(ACCOUNTS))
-    answer: dict[str, Any] = json.loads(measure("run"))
+    first_release.run_script(code, FIRST, home, "build", str(ACCOUNTS))
+    answer: dict[str, Any] = json.loads(first_release.run_script(code, FIRST, home, "run"))
     return answer
 
 
@@ -136,7 +123,7 @@ def run(cache: Path) -> list[dict[str, Any]]:
         synthetic.build(Path(folder), ACCOUNTS)
         exported = apart("exporting", folder)
     with tempfile.TemporaryDirectory() as folder:
-        first = first_release(Path(folder))
+        first = measured_first_release(Path(folder))
     comparison = (
         {}
         if first is None
