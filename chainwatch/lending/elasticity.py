@@ -15,6 +15,7 @@ _FAR_DOWN, _FAR_UP, _DOWN, _UP, _LOW, _LOWEST, _HIGHEST = PROBES
 _OUTER = (_LOWEST, _HIGHEST)
 # Where a form has to hold: between the probes it may break more than once.
 _POINTS = (*PROBES, Fraction(1))
+_EDGE_DENOMINATOR = 10_000
 # Relative, before the steps of the integers themselves.
 SLACK = 2e-6
 _POWERS = (-1, 2, -2, 3, -3)
@@ -45,8 +46,8 @@ def measure_elasticity(
 ) -> Elasticity | None:
     """The form that a price's answers have; None where the source does not move it.
 
-    `price` and `source` are the raw answers now, `answers` the price by each of PROBES, None where
-    it reverted.
+    `price` and `source` are the raw answers now, `answers` the price by each of PROBES and of any
+    other multiple, None where it reverted.
     """
     step = STEPS * (1 / price + (1 / source if source else 0))
     form = _Answers({x: None if a is None else a / price for x, a in answers.items()}, step).form()
@@ -59,11 +60,28 @@ def measure_elasticity(
     return msgspec.structs.replace(form, step=step, rounding=rounding, linear=linear)
 
 
+def points_at_edges(form: Elasticity) -> tuple[Fraction, ...]:
+    """Multiples of the source at which a form with a cap or a floor has yet to hold: at its edge,
+    and halfway from there to the probes on both sides. None for a form without an edge.
+    """
+    edges = [form.cap_x * form.scale] if form.cap_x is not None else []
+    edges += [form.floor_x] if form.floor_x is not None else []
+    points = []
+    for edge in (Fraction(e).limit_denominator(_EDGE_DENOMINATOR) for e in edges):
+        below = max((x for x in _POINTS if x < edge), default=edge)
+        above = min((x for x in _POINTS if x > edge), default=edge)
+        points += [edge, (below + edge) / 2, (edge + above) / 2]
+    return tuple(dict.fromkeys(x for x in points if x > 0 and x not in _POINTS))
+
+
 class _Answers:
-    """A price by each of PROBES, as multiples of the price now, and their relative error."""
+    """A price by the multiple of its source, as multiples of the price now, and their relative
+    error.
+    """
 
     def __init__(self, multiples: Mapping[Fraction, float | None], step: float) -> None:
         self._multiples = {**multiples, Fraction(1): 1.0}
+        self._points = tuple(dict.fromkeys((*_POINTS, *multiples)))
         self._step = step
         self._slack = SLACK + step
 
@@ -90,7 +108,7 @@ class _Answers:
         if beta is None or top is None or low is None or beta <= 0:
             return None
         at_one = low + beta * float(1 - _FAR_DOWN)
-        if not all(self._is(x, min(top, at_one + beta * float(x - 1))) for x in _POINTS):
+        if not all(self._is(x, min(top, at_one + beta * float(x - 1))) for x in self._points):
             return None
         if abs(at_one - 1) <= 2 * self._slack:
             return Elasticity(beta, cap_x=1 + (top - 1) / beta)
@@ -105,7 +123,7 @@ class _Answers:
         beta, bottom = self._slope(_UP, _FAR_UP), self._outermost(_LOWEST, _LOW)
         if beta is None or bottom is None or beta <= 0:
             return None
-        if all(self._is(x, max(bottom, 1 + beta * float(x - 1))) for x in _POINTS):
+        if all(self._is(x, max(bottom, 1 + beta * float(x - 1))) for x in self._points):
             return Elasticity(beta, floor_x=1 + (bottom - 1) / beta)
         return None
 
@@ -124,7 +142,7 @@ class _Answers:
         return float(round(slope)) if near else slope
 
     def _all_are(self, expected: Callable[[float], float]) -> bool:
-        return all(self._is(x, expected(float(x))) for x in _POINTS)
+        return all(self._is(x, expected(float(x))) for x in self._points)
 
     def _is(self, x: Fraction, expected: float) -> bool:
         """A step of the source weighs more, the smaller its answer is made."""

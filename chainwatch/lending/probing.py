@@ -19,7 +19,13 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.together import gather, run_together
 from chainwatch.chain.types import MULTICALL3, Access, Call, Overrides, Reverted
 from chainwatch.errors import NetworkError, Reorged
-from chainwatch.lending.elasticity import DECIDING, PROBES, Elasticity, measure_elasticity
+from chainwatch.lending.elasticity import (
+    DECIDING,
+    PROBES,
+    Elasticity,
+    measure_elasticity,
+    points_at_edges,
+)
 from chainwatch.lending.price_sources import (
     FEED,
     LATEST_ANSWER,
@@ -200,6 +206,8 @@ class _Probing:
         self._before: dict[str, int] = {**before, **sources}
         self._constants: frozenset[str] = frozenset()
         self._moved: dict[str, _Moved] = {}
+        self._probes: dict[str, _Probe] = {}
+        self._pairs: list[tuple[str, str]] = []
 
     async def run(self) -> None:
         """Read what is behind each contract too, multiply, and read again."""
@@ -208,6 +216,8 @@ class _Probing:
         # A contract may be asked for a number by another function than the one that is known.
         again = [p for p in unmoved if not p.any_number and self._slots(p.address)]
         await self._probe_all([msgspec.structs.replace(p, any_number=True) for p in again])
+        self._pairs = self._leaves()
+        await self._measure_edges()
 
     async def _prepare(self) -> list[_Probe]:
         sources = list(self._sources)
@@ -256,7 +266,26 @@ class _Probing:
             await self._read_at_each(PROBES[DECIDING:], left, moved)
         for probe in left:
             self._moved[probe.address] = self._changes(moved[probe.address])
+            self._probes[probe.address] = probe
         return unmoved
+
+    async def _measure_edges(self) -> None:
+        """Read the prices again where a cap or a floor seems to begin: what lies between two
+        probes may have more than one.
+        """
+        behind: dict[tuple[str, Fraction], set[str]] = {}
+        for name, address in self._pairs:
+            response = self._response(name, address)
+            for x in points_at_edges(response) if response and response.linear else ():
+                behind.setdefault((address, x), set()).add(name)
+        await run_together(
+            self._read_at(
+                x,
+                [msgspec.structs.replace(self._probes[address], keys=frozenset(names))],
+                self._moved,
+            )
+            for (address, x), names in behind.items()
+        )
 
     async def _read_at_each(
         self, xs: Sequence[Fraction], probes: Sequence[_Probe], moved: Mapping[str, _Moved]
@@ -288,9 +317,8 @@ class _Probing:
         responses: dict[str, dict[str, Elasticity]] = {
             name: {} for name in self._prices if name in self._before
         }
-        for name, address in self._leaves():
-            answer = self._candidates[address].answer
-            response = measure_elasticity(self._before[name], self._moved[address][name], answer)
+        for name, address in self._pairs:
+            response = self._response(name, address)
             if response is not None:
                 responses[name][address] = response
         leaves = {
@@ -301,6 +329,11 @@ class _Probing:
             for address in own
         }
         return Measured(leaves, responses, self._touched)
+
+    def _response(self, name: str, address: str) -> Elasticity | None:
+        """The form of a price's answers as one contract's are multiplied."""
+        answer = self._candidates[address].answer
+        return measure_elasticity(self._before[name], self._moved[address][name], answer)
 
     def _leaves(self) -> list[tuple[str, str]]:
         """By price, the contracts that move it and are moved by no other.

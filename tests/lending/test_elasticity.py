@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainwatch.lending.elasticity import PROBES, SLACK, Elasticity, measure_elasticity
+from chainwatch.lending.elasticity import (
+    PROBES,
+    SLACK,
+    Elasticity,
+    measure_elasticity,
+    points_at_edges,
+)
 from tests.amounts import sample_size
 
 # A price by the raw answer of its source, all integers as on chain.
@@ -18,8 +24,14 @@ MULTIPLES = [Fraction(n, 40) for n in range(10, 81)]  # a quarter to the double
 
 
 def measured(price: Price, source: int) -> Elasticity | None:
-    answers = {x: price(source * x.numerator // x.denominator) for x in PROBES}
-    return measure_elasticity(price(source), {x: a or None for x, a in answers.items()}, source)
+    """As a market is measured: by the probes, and again at the edges that they show."""
+    form, points = None, PROBES
+    answers: dict[Fraction, int | None] = {}
+    for _ in range(2):
+        answers |= {x: price(source * x.numerator // x.denominator) or None for x in points}
+        form = measure_elasticity(price(source), answers, source)
+        points = points_at_edges(form) if form and form.linear else ()
+    return form
 
 
 def predicted(form: Elasticity, x: float) -> float:

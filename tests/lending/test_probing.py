@@ -93,6 +93,21 @@ def test_a_square_is_not_linear(chain: Chain, measured: Resolve) -> None:  # noq
     assert (exposure.beta, exposure.kind) == (2, NONLINEAR)
 
 
+def test_what_rises_twice_has_no_cap(chain: Chain, measured: Resolve) -> None:  # noqa: F811
+    """As the feed to 1.19, flat to 1.44, on to 1.57 and flat again: probes beside see one cap."""
+    ether = feed(chain, 3_000, "ETH / USD")
+
+    def floored(share: int) -> str:
+        return chain.deploy(
+            own_artifact("TestSumFeed"), ether, ether, 50, share * 3_000 * 10**6, "x"
+        )
+
+    inner = chain.deploy(own_artifact("TestCapFeed"), floored(144), 157 * 3_000 * 10**6, "x")
+    flat = chain.deploy(own_artifact("TestBaseToPegFeed"), floored(119), ether, 8, "x")
+    (exposure,) = measured(chain.deploy(own_artifact("TestBaseToPegFeed"), inner, flat, 8, "x"))
+    assert (exposure.factor, exposure.kind) == ("ETH", NONLINEAR)
+
+
 def test_a_cached_price_is_its_own_leaf(chain: Chain, measured: Resolve) -> None:  # noqa: F811
     ether = feed(chain, 3_000, "ETH / USD")
     source = chain.deploy(own_artifact("TestCachedFeed"), ether, "ETH / USD")
