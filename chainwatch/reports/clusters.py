@@ -74,7 +74,9 @@ def parts(
         f"MODEL: unidentified tiers: {named or 'none'}"
         + (", shown with an assumed equal share or split" if named else ""),
     ]
-    bins = clusters(contracts, made)
+    bins = [] if made.as_good else clusters(contracts, made)
+    if made.as_good:
+        header.append("MODEL: no bins are shown: the estimate explains no more than a baseline")
     state = {
         "label": "MODEL",
         "state": made.verdict,
@@ -176,11 +178,12 @@ def _beside(made: Fit) -> list[Report]:
                 "reason": "VARCHAR",
             },
             name="model_scores",
-            title="MODEL: out-of-sample score beside two baselines",
+            title="MODEL: out-of-sample score beside three baselines",
             header=[] if made.held_out is None else [_held_out(made)],
             notes=[
                 "R² of base units liquidated per bar and side, against the mean of the held-out "
                 "bars: 1 is exact, 0 no better than a constant",
+                "open interest × adverse move: one coefficient, fitted on the same bars",
             ],
         ),
         _table(

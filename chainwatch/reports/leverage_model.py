@@ -3,7 +3,7 @@
 Venues publish no positions. The bars and levels of SQL (open_interest_bars, leverage_levels) are
 read once in order: levels that a bar's range crosses are predicted liquidations, and where open
 interest falls by more, the rest goes pro rata. Shares of the leverage tiers are fitted to the
-liquidations of a full feed, and scored on later bars that the fit has not seen, beside two
+liquidations of a full feed, and scored on later bars that the fit has not seen, beside three
 baselines.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,11 +35,14 @@ class ContractModel(msgspec.Struct, frozen=True):
 
     `crossed` is (bars, sides, tiers) in base as if all open interest were of that tier; `left` is
     (tiers, sides, bars of origin) likewise, `prices` where those are liquidated, quote per base.
+    `adverse` is (bars, sides): open interest before the bar, in base, times the share by which the
+    bar's range moved against the side from the close before it.
     """
 
     symbol: str
     times: list[datetime]
     crossed: Floats
+    adverse: Floats
     observed: Floats
     usable: list[bool]
     left: Floats
@@ -72,21 +76,31 @@ class Fit(msgspec.Struct, frozen=True):
     reason: str = ""
 
     @property
-    def verdict(self) -> str:
-        """Whether the fit is better than both baselines on bars that it has not seen."""
-        if self.reason:
-            return f"out-of-sample score n/a ({self.reason})"
+    def as_good(self) -> list[str]:
+        """The baselines that predict the held-out bars at least as well as the fit."""
         fitted, *baselines = self.scores
         if fitted.r2 is None:
-            return f"out-of-sample score n/a ({fitted.reason})"
-        better = [b.name for b in baselines if b.r2 is not None and b.r2 >= fitted.r2]
+            return []
+        return [b.name for b in baselines if b.r2 is not None and b.r2 >= fitted.r2]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the fit is better than every baseline on bars that it has not seen."""
+        fitted = self.scores[0]
+        if self.reason or fitted.r2 is None:
+            return f"out-of-sample score n/a ({self.reason or fitted.reason})"
         score = f"R² {fitted.r2:.2f} on bars that the fit has not seen"
-        if better:
-            return f"{score}: NO better than {' and '.join(better)}"
-        return f"{score}: better than both baselines"
+        if self.as_good:
+            return f"{score}: NO better than {' and '.join(self.as_good)}"
+        return f"{score}: better than all three baselines"
 
 
-PREDICTORS = ("fitted tiers", "equal tiers", "mean of the fitted bars")
+PREDICTORS = (
+    "fitted tiers",
+    "equal tiers",
+    "mean of the fitted bars",
+    "open interest × adverse move",
+)
 
 
 def model_contract(
@@ -129,6 +143,7 @@ def model_contract(
         symbol=f"{bars[0]['venue']} {bars[0]['symbol']}",
         times=[bar["to_time"] for bar in bars],
         crossed=crossed,
+        adverse=_adverse(bars),
         observed=np.array(observed, dtype=float),
         usable=[bool(b["covered"] and not b["gap"] and b["bar"] > 0) for b in bars],
         left=held,
@@ -137,6 +152,18 @@ def model_contract(
         gaps=sum(bool(bar["gap"]) for bar in bars),
         demo=any(bar["provenance"] == "demo" for bar in bars),
     )
+
+
+def _adverse(bars: Sequence[Mapping[str, Any]]) -> Floats:
+    """What a model without levels knows of each bar; nothing of the first."""
+    import numpy as np
+
+    moves = [[0.0, 0.0]]
+    for before, bar in pairwise(bars):
+        close = before["close"]
+        down, up = max(1.0 - bar["low"] / close, 0.0), max(bar["high"] / close - 1.0, 0.0)
+        moves.append([before["units"] * down, before["units"] * up])
+    return np.array(moves, dtype=float)
 
 
 def fit(contracts: Sequence[ContractModel], tiers: Sequence[float]) -> Fit:
@@ -168,10 +195,10 @@ def fit(contracts: Sequence[ContractModel], tiers: Sequence[float]) -> Fit:
     times = sorted({at for at, _, _ in usable})
     cut = times[int(len(times) * TRAINED)]
     parts = [[(n, j) for at, n, j in usable if (at < cut) == early] for early in (True, False)]
-    (x, y), (x_later, y_later) = (
-        (
-            np.concatenate([contracts[n].crossed[j] for n, j in part]),
-            np.concatenate([contracts[n].observed[j] for n, j in part]),
+    (x, moves, y), (x_later, moves_later, y_later) = (
+        tuple(
+            np.concatenate([getattr(contracts[n], figure)[j] for n, j in part])
+            for figure in ("crossed", "adverse", "observed")
         )
         for part in parts
     )
@@ -189,6 +216,8 @@ def fit(contracts: Sequence[ContractModel], tiers: Sequence[float]) -> Fit:
         x_later @ np.where(reached, weights, 0.0),
         x_later @ prior,
         np.tile(means, len(y_later) // 2),
+        # One coefficient for all contracts and both sides, by least squares.
+        moves_later * (moves @ y) / max(float(moves @ moves), np.finfo(float).tiny),
     )
     return Fit(
         weights=weights.tolist(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -247,23 +248,25 @@ def test_a_bar_is_covered_only_if_a_full_feed_was_up_throughout(tmp_path: Path) 
 # --- the fit ------------------------------------------------------------------------------------
 
 
-def test_true_weights_are_recovered_and_beat_both_baselines(
+def test_true_weights_are_recovered_and_beat_the_baselines(
     fitted_lake: Store,
 ) -> None:
-    """Weights that made the liquidations are recovered and beat both baselines."""
+    """Weights that made the liquidations are recovered and beat every baseline."""
     result = fit([walked(fitted_lake)], TIERS)
     for tier, weight, state in zip(TIERS, result.weights, result.states, strict=True):
         if state == "fitted":
             assert weight == pytest.approx(TRUE[tier], abs=0.01), tier
     assert [s for t, s in zip(TIERS, result.states, strict=True) if t >= 25] == ["fitted"] * 3
-    fitted, equal, mean = result.scores
+    fitted, equal, mean, adverse = result.scores
     assert fitted.r2 is not None
     assert fitted.r2 > 0.99
     assert equal.r2 is not None
     assert mean.r2 is not None
     assert equal.r2 < 0.9
     assert mean.r2 < 0.1
-    assert "better than both baselines" in result.verdict
+    assert adverse.r2 is not None
+    assert adverse.r2 < 0.9
+    assert "better than all three baselines" in result.verdict
     assert "NO" not in result.verdict
 
 
@@ -285,7 +288,7 @@ def test_tiers_that_move_together_are_called_unidentified(tmp_path: Path) -> Non
     twin = np.concatenate([contract.crossed[:, :, :1], contract.crossed], axis=2)
     left, prices = (np.concatenate([a[:1], a]) for a in (contract.left, contract.prices))
     changed = {"crossed": twin, "left": left, "prices": prices}
-    names = ("symbol", "times", "observed", "usable", "close", "gaps", "demo")
+    names = ("symbol", "times", "adverse", "observed", "usable", "close", "gaps", "demo")
     result = fit([ContractModel(**({n: getattr(contract, n) for n in names} | changed))], tiers)
     assert result.states[0].startswith("unidentified (collinear with 50x")
     assert result.states[1].startswith("unidentified (collinear with 50x")
@@ -309,6 +312,35 @@ def test_unrelated_liquidations_do_not_beat_a_baseline(
     assert result.scores[0].r2 is not None
     assert result.scores[0].r2 < 0.1
     assert "NO better than mean of the fitted bars" in result.verdict
+
+
+def test_a_model_that_a_coefficient_explains_shows_no_bins(tmp_path: Path) -> None:
+    """Where liquidations are a share of open interest × adverse move, levels add nothing."""
+    bars, rng = series(600), Random(4)
+    rows = []
+    for n, (before, b) in enumerate(pairwise(bars)):
+        moves = {"long": 1 - b.low / before.close, "short": b.high / before.close - 1}
+        rows += [
+            order(
+                n, event=f"{n}{side}", venue="bybit", market="linear", side=side,
+                time=b.time - STEP / 2,
+                quantity_base=0.02 * before.units * move * rng.uniform(0.8, 1.2),
+            )
+            for side, move in moves.items() if move > 0
+        ]  # fmt: skip
+    store = lake(tmp_path, [*bars, *rows, watched(bars)])
+    result = fit([walked(store)], TIERS)
+    baseline = result.scores[-1]
+    assert baseline.name == "open interest × adverse move"
+    assert baseline.r2 is not None
+    assert baseline.r2 > 0.9
+    assert "NO better than" in result.verdict
+    assert baseline.name in result.as_good
+    with query.open_catalog(store) as catalog:
+        (shown, *_), state = clusters.parts(catalog, "BTC", None, None)
+    assert shown.result.rows == []
+    assert "no bins are shown" in shown.header[-1]
+    assert "NO better than" in state["state"]
 
 
 def test_the_score_is_of_bars_that_the_fit_has_not_seen(fitted_lake: Store) -> None:
@@ -384,9 +416,10 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
         "MODEL: R² ",
         "MODEL: unidentified tiers: ",
         "MODEL: share of open interest per leverage tier",
-        "MODEL: out-of-sample score beside two baselines",
+        "MODEL: out-of-sample score beside three baselines",
         "equal tiers",
         "mean of the fitted bars",
+        "open interest × adverse move",
         "MODEL: assumptions",
         "isolated, one-way; cross margin ignored",
         "coverage of the feed",
@@ -399,6 +432,7 @@ def test_the_model_is_off_by_default_and_apart_when_asked_for(tmp_path: Path) ->
     assert [row["predictor"] for row in document["model_scores"]][1:] == [
         "equal tiers",
         "mean of the fitted bars",
+        "open interest × adverse move",
     ]
     with query.open_catalog(Store(home)) as catalog:
         parts, _ = clusters.parts(catalog, "BTC", None, None)
