@@ -33,10 +33,12 @@
 -- column: units amount units of the factor seized
 -- column: sold_units amount units of the factor sold at once
 -- column: unsold_units amount units of the factor seized and not sold at once
+-- column: bought_units amount units of the factor bought back at once, to repay debt in its own assets
 -- column: usd usd collateral seized, of all assets
 -- column: top1_share share part of the largest account; null where nothing is seized
 -- column: amplification multiple total drop over outside drop; null for now
 -- column: cum_sold_units amount units of the factor sold from the price down to here
+-- column: cum_bought_units amount units of the factor bought back from the price down to here
 -- column: cum_units amount units of the factor seized from the price down to here
 -- column: cum_unsold_units amount units of the factor seized and not sold from the price down to here
 -- column: cum_usd usd collateral seized from the price down to here
@@ -49,6 +51,7 @@
 -- note: break: outside price at which the group triggers; trigger: traded price then; landing: traded price after all its sales
 -- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself; from 1 on, sales carry the fall on
 -- note: fed_accounts: accounts of the group that only the sales of others trigger; with none, the fall does not feed itself
+-- note: what liquidators buy back at once, to repay debt in the factor's own assets, is netted: less meets the bids
 -- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
 WITH step AS (
   SELECT * FROM break_steps(
@@ -61,16 +64,16 @@ WITH step AS (
 ), member AS (
   SELECT depth_scale, level, market, account, position, count(*) AS steps, max(is_account) AS is_account,
          max(trigger_price) AS trigger_price,
-         sum(units) AS units, sum(sold_units) AS sold_units,
+         sum(units) AS units, sum(sold_units) AS sold_units, sum(bought_units) AS bought_units,
          sum(units - sold_units) AS unsold_units, sum(seize_usd) AS usd,
-         max(q_after) AS q_after
+         arg_max(q_after, n) AS q_after, max(n) AS n
   FROM step GROUP BY depth_scale, level, market, account, position
 ), grouped AS (
   SELECT depth_scale, level, count(*) AS accounts, sum(is_account) AS new_accounts,
          sum(steps) AS steps, max(trigger_price) AS trigger_price,
-         sum(units) AS units, sum(sold_units) AS sold_units,
+         sum(units) AS units, sum(sold_units) AS sold_units, sum(bought_units) AS bought_units,
          sum(unsold_units) AS unsold_units, sum(usd) AS usd,
-         max(usd) / nullif(sum(usd), 0e0) AS top1_share, max(q_after) AS q_after
+         max(usd) / nullif(sum(usd), 0e0) AS top1_share, arg_max(q_after, n) AS q_after
   FROM member GROUP BY depth_scale, level
 ), fed AS (
   SELECT m.depth_scale, m.level, count(*) AS accounts
@@ -78,7 +81,7 @@ WITH step AS (
   WHERE m.trigger_price < g.trigger_price * (1e0 - 1e-9)
   GROUP BY m.depth_scale, m.level
 ), sold AS (
-  SELECT depth_scale, trigger_price, max(q_after) AS q_after FROM step GROUP BY depth_scale, trigger_price
+  SELECT depth_scale, trigger_price, arg_max(q_after, n) AS q_after FROM step GROUP BY depth_scale, trigger_price
 ), outset AS (
   -- Sales that the outside price alone triggers come first, before any that feed the fall.
   -- Triggers that differ only by rounding count as equal.
@@ -133,10 +136,11 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        CAST(a.fed_accounts AS BIGINT) AS fed_accounts,
        CAST(a.new_accounts AS BIGINT) AS new_accounts,
        CAST(a.steps AS BIGINT) AS steps,
-       a.units, a.sold_units, a.unsold_units, a.usd, a.top1_share,
+       a.units, a.sold_units, a.unsold_units, a.bought_units, a.usd, a.top1_share,
        CASE WHEN a.level < s.spot * (1e0 - 1e-12)
             THEN (s.spot - a.level * (1e0 - m.impact_after)) / (s.spot - a.level) END AS amplification,
-       a.q_after AS cum_sold_units,
+       sum(a.sold_units) OVER by_level AS cum_sold_units,
+       sum(a.bought_units) OVER by_level AS cum_bought_units,
        sum(a.units) OVER by_level AS cum_units,
        sum(a.unsold_units) OVER by_level AS cum_unsold_units,
        sum(a.usd) OVER by_level AS cum_usd,

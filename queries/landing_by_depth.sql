@@ -29,6 +29,7 @@
 -- column: wall_usd usd collateral seized at the outside price alone, of all assets
 -- column: sold_units_full amount units of the factor sold at once with depth × 1
 -- column: unsold_units_full amount units of the factor seized and not sold at once with depth × 1
+-- column: bought_units_full amount units of the factor bought back at once with depth × 1, to repay debt in its own assets
 -- column: toxic_debt_usd usd at the landing with depth × 1: debt that the collateral does not pay for with the bonus
 -- column: bad_debt_usd usd at the landing with depth × 1: debt left after liquidation
 -- column: spot_price price the factor's price now: the highest of the markets'
@@ -62,6 +63,7 @@ SELECT drop_share, max(outside_price) AS outside_price,
        max(CASE WHEN place = 1 THEN usd END) AS wall_usd,
        max(CASE WHEN place = 2 THEN sold_units END) AS sold_units_full,
        max(CASE WHEN place = 2 THEN unsold_units END) AS unsold_units_full,
+       max(CASE WHEN place = 2 THEN bought_units END) AS bought_units_full,
        max(CASE WHEN place = 2 THEN toxic_debt_usd END) AS toxic_debt_usd,
        max(CASE WHEN place = 2 THEN bad_debt_usd END) AS bad_debt_usd,
        max(spot_price) AS spot_price, max(axis_market) AS axis_market

@@ -15,13 +15,13 @@
 -- column: rounds count repetitions until no further account triggers
 -- column: landing_x multiple landing price over the price now
 -- column: amplification multiple total drop over outside drop; null without a drop
--- column: sold_units amount units of the factor sold
+-- column: sold_units amount units of the factor sold, less those bought back to repay debt in its own assets
 -- note: prices on a grid of 0.1 %, rounded down: at most 0.1 % per round below the fixed point of break_levels
 -- note: rounds: repetitions until no further account triggers
 WITH RECURSIVE wall AS (
   SELECT CAST(floor(f.x * 1000 + 1e-9) AS INT) AS g,
-         sum(CASE WHEN f.absorbs THEN 0e0 ELSE coalesce(f.units, 0e0) END)
-           * $p_sold_share AS units
+         sum(CASE WHEN f.absorbs THEN 0e0
+                  ELSE coalesce(f.units, 0e0) * $p_sold_share - coalesce(f.bought_units, 0e0) END) AS units
   FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   WHERE f.step IN ('trigger', 'rest')

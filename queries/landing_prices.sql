@@ -24,14 +24,15 @@
 -- column: accounts count accounts that trigger
 -- column: sold_units amount units of the factor seized and sold at once
 -- column: unsold_units amount units of the factor seized and not sold at once
+-- column: bought_units amount units of the factor bought back at once, to repay debt in its own assets
 -- column: usd usd collateral seized, of all assets
 -- column: toxic_debt_usd usd debt of liquidatable accounts whose collateral does not pay for it with the bonus, at the landing price
 -- column: bad_debt_usd usd debt left after the liquidation of these accounts
 -- column: spot_price price the factor's price now: the highest of the markets'
 -- column: axis_market text market that has it; all where several have the same
 -- show: depth drop_share=outside_drop outside_price landing_price total_drop_share=total_drop amplification accounts
--- show: sold_units usd=seized_USD unsold_units=not_sold toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
--- note: landing price: largest fixed point of price = outside price × (1 - impact of all sales at that price); amplification: total drop over outside drop
+-- show: sold_units bought_units=bought usd=seized_USD unsold_units=not_sold toxic_debt_usd=toxic_debt_USD bad_debt_usd=bad_debt_USD
+-- note: landing price: largest fixed point of price = outside price × (1 - impact of all sales at that price, less what is bought back); amplification: total drop over outside drop
 -- note: toxic debt: debt of accounts that are liquidatable at the landing price and whose collateral does not pay for it with the bonus; bad debt: the debt left after their liquidation; upper bounds, as earlier liquidations on the path are ignored
 -- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
 WITH level AS (
@@ -59,6 +60,7 @@ WITH level AS (
   SELECT a.*, a.outside_price * coalesce(l.landing_price / l.break_price, 1e0) AS landing_price,
          coalesce(l.cum_sold_units, 0e0) AS sold_units,
          coalesce(l.cum_unsold_units, 0e0) AS unsold_units,
+         coalesce(l.cum_bought_units, 0e0) AS bought_units,
          coalesce(l.cum_usd, 0e0) AS usd, coalesce(l.cum_accounts, 0) AS accounts
   FROM scenario AS a
   ASOF LEFT JOIN level AS l
@@ -85,7 +87,7 @@ SELECT CASE WHEN l.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        1e0 - l.landing_price / l.spot AS total_drop_share,
        CASE WHEN l.drop_share > 0e0 THEN (1e0 - l.landing_price / l.spot) / l.drop_share END
          AS amplification,
-       CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.unsold_units, l.usd,
+       CAST(l.accounts AS BIGINT) AS accounts, l.sold_units, l.unsold_units, l.bought_units, l.usd,
        coalesce(s.toxic_debt_usd, 0e0) AS toxic_debt_usd, coalesce(s.bad_debt_usd, 0e0) AS bad_debt_usd,
        l.spot AS spot_price, l.axis_market
 FROM landed AS l LEFT JOIN short AS s ON s.landing_price = l.landing_price

@@ -177,11 +177,14 @@ def _landing_from(level: Mapping[str, Any], token: str) -> str:
     if level["break_price"] is None:
         return "No trigger price lies there or below: no outside price starts a cascade."
     gain, fed = level["loop_gain"], level["fed_accounts"]
+    # Nothing is said of what rounds to nothing.
+    back = level["bought_units"] > 1e-9 * level["sold_units"]
+    bought = f", less {level['bought_units']:,.4g} bought back," if back else ""
     return (
         f"MODEL: an outside price of {price_text(level['break_price'])} "
         f"({level['move_share']:+.1%}) reaches the trigger price "
         f"{price_text(level['trigger_price'])}; from there the forced sales of "
-        f"{level['sold_units']:,.4g} {token} ({level['usd']:,.0f} USD seized, "
+        f"{level['sold_units']:,.4g} {token}{bought} ({level['usd']:,.0f} USD seized, "
         f"{_count(level['accounts'], 'account')}) bring it to "
         f"{price_text(level['landing_price'])}. "
         f"Loop gain there {'n/a' if gain is None else f'{gain:.2g}'}: "

@@ -16,12 +16,13 @@
 -- column: units amount seized collateral in the factor's own assets, in units of it
 -- columns of: forced_sales() factor_price
 -- column: sold_units amount units of the factor sold at once
+-- column: bought_units amount units of the factor bought back at once, to repay debt in its own assets
 -- column: n index place of the step in the order in which steps fire, from 1
 -- column: q_after amount units of the factor sold when the step has fired
 -- column: depth_scale multiple multiple of the measured depth that is assumed, infinite without impact
 -- column: t_ext price outside price at which the step fires, given the sales before it
 -- column: level price lowest of these prices so far: steps of one level fire together
--- note: t_ext = trigger price / (1 - impact of all sales above it); level = the smallest t_ext so far
+-- note: t_ext = trigger price / (1 - impact of all sales above it, less what was bought back); level = the smallest t_ext so far
 -- note: steps with the same level fire together
 WITH sale AS (
   SELECT f.market, f.account, f.position, f.absorbs, f.direction, f.step, f.trigger_price, f.is_account,
@@ -29,14 +30,15 @@ WITH sale AS (
          -- A protocol sells absorbed collateral itself, later, and not while its reserves suffice.
          CASE WHEN f.absorbs
                AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
-              ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units
+              ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units,
+         coalesce(f.bought_units, 0e0) AS bought_units
   FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
                     p_as_of := $p_as_of, p_betas := $p_betas) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
   WHERE f.step IN ('trigger', 'rest')
 ), ordered AS (
   -- Equal prices in the order of a key, so that the same wall always gives the same rows.
-  SELECT *, row_number() OVER w AS n, sum(sold_units) OVER w AS q_after
+  SELECT *, row_number() OVER w AS n, sum(sold_units - bought_units) OVER w AS q_after
   FROM sale
   WINDOW w AS (ORDER BY trigger_price DESC, market, account, position, step DESC
                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
@@ -47,7 +49,7 @@ WITH sale AS (
   SELECT CAST(trim(value) AS DOUBLE) AS depth_scale
   FROM (SELECT unnest(string_split($p_scales, ',')) AS value) AS given
 ), scaled AS (
-  SELECT o.*, c.depth_scale, greatest(o.q_after - o.sold_units, 0e0) / c.depth_scale AS sold_before
+  SELECT o.*, c.depth_scale, greatest(o.q_after - o.sold_units + o.bought_units, 0e0) / c.depth_scale AS sold_before
   FROM ordered AS o CROSS JOIN scale AS c
 ), fired AS (
   SELECT s.* EXCLUDE (sold_before),

@@ -68,7 +68,7 @@ def block_after(store: Store) -> int:
 def bids(store: Store, points: list[tuple[float, float]], **how: Any) -> None:
     """The newest book of the lake."""
     at = FIRST_BLOCK_TIME + timedelta(seconds=12 * block_after(store))
-    store.append(depth(points, mid_price=SPOT, **({"time": at} | how)), source="depth")
+    store.append(depth(points, **({"time": at, "mid_price": SPOT} | how)), source="depth")
 
 
 def levels(store: Store, scale: float = 1, **values: object) -> list[dict[str, Any]]:
@@ -242,6 +242,70 @@ def test_break_levels_and_falls_equal_plain_iteration(
     falling = [row["break_price"] for row in result]
     assert falling == sorted(falling, reverse=True)
     assert len(set(falling)) == len(falling)
+
+
+def test_what_is_bought_back_is_netted(store: Store) -> None:
+    """1,000 WETH against 600 WETH and 600,000 USDC: 315 are seized and 300 bought to repay."""
+    made = Book(
+        Asset("WETH", 3_000.0, lt=0.83, bonus=0.05, betas={"ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, betas={"USDC": 1.0}),
+        block=block_after(store),
+        close_rule=RESERVE_HALF,
+    )
+    made.account("a", {"WETH": 1_000}, {"WETH": 600, "USDC": 600_000})
+    made.store(store)
+    bids(store, [(0.1, 2_000.0)], factor="ETH", mid_price=3_000.0)
+    steps = sorted(ask(store, "break_steps", factor="ETH"), key=lambda r: r["n"])
+    assert (steps[0]["sold_units"], steps[0]["bought_units"]) == (close(315), close(300))
+    group = levels(store, factor="ETH")[0]
+    assert (group["sold_units"], group["bought_units"]) == (close(315), close(300))
+    assert group["endogenous_share"] == close(0.1 * 15 / 2_000)
+    landed = rest(store, group["trigger_price"] * 0.9999, factor="ETH")
+    assert (landed["sold_units"], landed["bought_units"]) == (close(315), close(300))
+    assert landed["landing_price"] == close(landed["outside_price"] * (1 - 0.1 * 15 / 2_000))
+
+
+@pytest.mark.sampled
+@reused
+@given(
+    steps=st.lists(
+        st.tuples(prices, st.integers(1, 4_000).map(float), st.sampled_from([0.0, 0.3, 0.75])),
+        min_size=1,
+        max_size=25,
+        unique_by=lambda step: step[0],
+    ),
+    book=books,
+    adv=volumes,
+    seed=st.integers(),
+)
+def test_falls_with_purchases_equal_one_step_after_the_other(
+    store: Store,
+    steps: list[tuple[float, float, float]],
+    book: list[tuple[float, float]],
+    adv: float | None,
+    seed: int,
+) -> None:
+    """Accounts that owe a share of what they hold: each fires in its turn, and sells less."""
+    made = Steps(block=block_after(store))
+    for i, (price, units, share) in enumerate(steps):
+        owed = {"USD": units * price * (THRESHOLD - share)}
+        made.account(f"{i:04}", {"BTC": units}, owed | ({"BTC": units * share} if share else {}))
+    made.store(store)
+    bids(store, book, volume_24h=adv)
+    market = Market(book, adv)
+    # All that is held is seized; it pays for so much of what is owed.
+    repaid = 1 / 1.3 / THRESHOLD
+    drops = ",".join(str(Random(seed + i).uniform(0.0, 0.7)) for i in range(6))
+    for row in ask(store, "landing_prices", scales="1", drops=drops):
+        sold = bought = 0.0
+        price = row["outside_price"]
+        for trigger, units, share in sorted(steps, reverse=True):
+            if trigger < price:
+                break
+            sold, bought = sold + units, bought + units * share * repaid
+            price = row["outside_price"] * (1 - market.impact(sold - bought))
+        assert (row["sold_units"], row["bought_units"]) == (close(sold), close(bought))
+        assert row["landing_price"] == close(price)
 
 
 @pytest.mark.full
