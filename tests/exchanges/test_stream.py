@@ -131,7 +131,7 @@ async def test_an_id_tells_apart_what_happened_to_one_contract_only(
         for channel in several:
             protocol = ALL[channel.source]
             texts = [text for _, text in protocol.frames(0, 0)]
-            texts += [text.replace(*protocol.symbols[:2]) for text in texts]
+            texts += [protocol.of_second(text) for text in texts]
             again = [{"text": text} for text in (*texts, *texts)]
             await exchange.control("send", channel.source, frames=again)
         await running.counted(rows=2, duplicates=2)

@@ -60,6 +60,10 @@ class Protocol:
         """(topic, frame) of liquidation number n."""
         raise NotImplementedError
 
+    def of_second(self, text: str) -> str:
+        """A frame about the first contract, with the second in its place."""
+        return text.replace(*self.symbols[:2])
+
     def wants(self, topics: set[str], topic: str) -> bool:
         return topic in topics
 

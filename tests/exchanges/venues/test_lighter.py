@@ -129,6 +129,10 @@ class Lighter(Protocol):
         head = {"type": "update/trade", "channel": f"trade:{number}", "nonce": n}
         yield f"trade/{number}", dump({**head, "trades": [], "liquidation_trades": [trade]})
 
+    def of_second(self, text: str) -> str:
+        """Frames name markets by number."""
+        return text.replace("trade:0", "trade:1").replace('"market_id":0', '"market_id":1')
+
     def rest(
         self, path: str, query: dict[str, str], body: bytes, history: list[Past]
     ) -> str | None:
