@@ -62,7 +62,7 @@ def report(findings: Sequence[Finding]) -> Report:
     return Report(
         Result(COLUMNS, ("VARCHAR",) * len(COLUMNS), rows),
         name="doctor",
-        title="What chainwatch runs on, and what its endpoints can do",
+        title="What chainwatch runs on, and what its venues and endpoints can do",
         header=header,
         notes=(
             "limited: it can be used, and the last column says what it cannot do",

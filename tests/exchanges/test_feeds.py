@@ -201,6 +201,37 @@ async def test_a_feed_that_rejects_is_exit_4_and_shown_in_reports(
     await exchange.control("fault", GATE)
 
 
+async def test_doctor_says_of_a_venue_what_works(exchange: Loopback, tmp_path: Path) -> None:
+    """Ten lines a stream at the most; a stream that is mute is exit 3, and nothing is stored."""
+
+    async def doctor(seconds: str) -> shell.Done:
+        process = shell.start(
+            *("doctor", "okx", "--for", seconds, "--json"),
+            home=tmp_path / "new",
+            env=exchange.environment("okx"),
+        )
+        return await asyncio.to_thread(shell.ended, process)
+
+    done = await doctor("3s")
+    assert done.code == 0, done.err
+    rows = [row for row in json.loads(done.out)["rows"] if row["subject"] == "okx"]
+    by_item = {row["item"]: row for row in rows}
+    assert len(rows) <= 10
+    assert {row["state"] for row in rows} == {"ok"}
+    assert by_item["subscribed"]["value"] == "yes"
+    assert int(by_item["contracts"]["value"]) > 0
+    assert by_item["heartbeat"]["value"].endswith(" of mark price")
+    assert by_item["clock"]["value"].endswith(" s against the venue's")
+    assert by_item["rule"]["means"].endswith("Liquidation orders channel, 2026-11-29")
+    assert "/ws/okx" not in done.out, "what is set may hold a key"
+    assert not (tmp_path / "new").exists()
+    await exchange.control("fault", "okx", faults={"mute": True})
+    done = await doctor("2s")
+    assert done.code == 3
+    rows = [row for row in json.loads(done.out)["rows"] if row["item"] == "subscribed"]
+    assert [row["state"] for row in rows] == ["fault"]
+
+
 def test_a_recording_that_cannot_be_parsed_is_exit_4(tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
     lines = [
