@@ -21,6 +21,7 @@ from chainwatch.errors import ChainwatchError
 from chainwatch.net.http import Http
 from chainwatch.settings import Settings
 from chainwatch.tables.base import Row
+from chainwatch.tables.columns import Holdings
 from chainwatch.tables.log import Load, Reject
 
 R = TypeVar("R", bound=Row)
@@ -202,6 +203,10 @@ class JobFeed:
     async def stored(self, table: type[R], where: str = "", **values: object) -> list[R]:
         await self._writer.flush()
         return await asyncio.to_thread(self._store.rows, table, where, values)
+
+    async def holdings(self, snapshot: str) -> Holdings:
+        await self._writer.flush()
+        return await asyncio.to_thread(self._store.holdings, snapshot)
 
     def progress(self, what: str, done: float, total: float | None = None) -> None:
         self._progress.progress(what, done, total)

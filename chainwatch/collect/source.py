@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import msgspec
 
 from chainwatch.tables.base import Row
+from chainwatch.tables.columns import Columns, Holdings
 from chainwatch.tables.lending import Verification
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class Batch(msgspec.Struct, frozen=True):
     """Rows that belong together: stored all or none, with the cursor.
 
     `rows` may be of several tables. Their order decides the order of their segments, so the row
-    that makes the others valid comes last. `cursor` is any JSON value.
+    that makes the others valid comes last. `cursor` is any JSON value. `columns` are further rows:
+    their tables come before those of `rows`.
     """
 
     rows: Sequence[Row]
     cursor: Any = None
+    columns: Sequence[Columns] = ()
 
 
 class Feed(Protocol):
@@ -102,6 +105,9 @@ class Feed(Protocol):
 
     async def stored(self, table: type[R], where: str = "", **values: object) -> list[R]:
         """Rows of a table stored before, each once; `where` is SQL with $names from `values`."""
+
+    async def holdings(self, snapshot: str) -> Holdings:
+        """What the accounts of a stored snapshot hold; each address is an account."""
 
     def progress(self, what: str, done: float, total: float | None = None) -> None:
         """Report how much is done; the same `what` updates the same line."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from chainwatch.collect.source import Batch
 from chainwatch.errors import ChainwatchError, StoreError
 from chainwatch.tables.base import Row
+from chainwatch.tables.columns import Columns, Holdings
 from chainwatch.tables.log import Load, Reject
 
 R = TypeVar("R", bound=Row)
@@ -26,8 +27,15 @@ class Lake(Protocol):
     def hold(self, source: str, target: str = "") -> contextlib.AbstractContextManager[None]: ...
     def cursor(self, source: str, target: str = "") -> Any: ...
     def rows(self, row: type[R], where: str = "", values: Mapping[str, object] = {}) -> list[R]: ...
+    def holdings(self, snapshot: str) -> Holdings: ...
     def append(
-        self, rows: Sequence[Row], *, source: str, target: str = "", cursor: Any = None
+        self,
+        rows: Sequence[Row],
+        *,
+        source: str,
+        target: str = "",
+        cursor: Any = None,
+        columns: Sequence[Columns] = (),
     ) -> Load: ...
     def keep(self, body: bytes) -> str: ...
 
@@ -44,10 +52,20 @@ class DiscardingLake:
     def rows(self, row: type[R], where: str = "", values: Mapping[str, object] = {}) -> list[R]:
         return []
 
+    def holdings(self, snapshot: str) -> Holdings:
+        raise StoreError("nothing is stored: this run records frames only")
+
     def append(
-        self, rows: Sequence[Row], *, source: str, target: str = "", cursor: Any = None
+        self,
+        rows: Sequence[Row],
+        *,
+        source: str,
+        target: str = "",
+        cursor: Any = None,
+        columns: Sequence[Columns] = (),
     ) -> Load:
-        return Load(source=source, target=target, stored_at=utc_now(), tables="{}", rows=len(rows))
+        count = len(rows) + sum(part.count for part in columns)
+        return Load(source=source, target=target, stored_at=utc_now(), tables="{}", rows=count)
 
     def keep(self, body: bytes) -> str:
         raise StoreError("documents cannot be kept: this run records frames only")
@@ -90,6 +108,7 @@ class Writer:
         self._target = target
         self._stored = stored
         self._pending: list[Row] = []
+        self._columns: list[Columns] = []
         self._cursor: Any = None
         self._lock = asyncio.Lock()
         self.rows = 0
@@ -100,9 +119,10 @@ class Writer:
         if self.failure is not None:
             raise self.failure
         self._pending += batch.rows
+        self._columns += batch.columns
         if batch.cursor is not None:
             self._cursor = batch.cursor
-        if len(self._pending) >= FLUSH_ROWS:
+        if len(self._pending) + sum(part.count for part in self._columns) >= FLUSH_ROWS:
             await self.flush()
 
     def reject(self, row: Reject) -> None:
@@ -123,10 +143,10 @@ class Writer:
         async with self._lock:
             if self.failure is not None:
                 raise self.failure
-            if not self._pending and self._cursor is None:
+            if not self._pending and not self._columns and self._cursor is None:
                 return
-            rows, cursor = self._pending, self._cursor
-            self._pending, self._cursor = [], None
+            rows, columns, cursor = self._pending, self._columns, self._cursor
+            self._pending, self._columns, self._cursor = [], [], None
             try:
                 load = await asyncio.to_thread(
                     self._store.append,
@@ -134,10 +154,11 @@ class Writer:
                     source=self._source,
                     target=self._target,
                     cursor=cursor,
+                    columns=columns,
                 )
             except Exception as failure:
                 self.failure = failure
                 raise
-            self.rows += len(rows)
+            self.rows += load.rows
             self.loads += 1
             self._stored(load)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chainwatch.errors import UsageError
 from chainwatch.lake.engine import connect
 from chainwatch.tables.base import DECIMAL_TYPE, UINT_LIMIT, Column, Row, columns, fits_decimal
+from chainwatch.tables.columns import HALF_BITS, Columns, Words
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,6 +47,14 @@ def parquet_columns(row: type[Row]) -> tuple[tuple[str, str], ...]:
     return (*stored, ("load", "VARCHAR"))
 
 
+Part = Sequence[Row] | Columns
+
+
+def count_of(part: Part) -> int:
+    """How many rows a part has."""
+    return part.count if isinstance(part, Columns) else len(part)
+
+
 def write_segment(
     engine: duckdb.DuckDBPyConnection,
     path: Path,
@@ -55,33 +64,100 @@ def write_segment(
     day: str = "",
 ) -> None:
     """Write one Parquet file and flush it to disk; with a `day` as a column where it is given."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    literals: dict[str, str] = {}
+    write_parts(engine, path, row, [batch], load, day)
+
+
+def write_parts(
+    engine: duckdb.DuckDBPyConnection,
+    path: Path,
+    row: type[Row],
+    parts: Sequence[Part],
+    load: str,
+    day: str = "",
+) -> None:
+    """The same of rows in several parts, one after another."""
+    names: list[str] = []
+    statements: list[str] = []
+    try:
+        for number, part in enumerate(parts):
+            name = f"part{number}"
+            arrays, expressions = (
+                _of_columns(row, part) if isinstance(part, Columns) else (_of_rows(row, part))
+            )
+            selected = [
+                f"({expressions.get(column, 'NULL')})::{kind} AS {column}"
+                for column, kind in parquet_columns(row)[:-1]
+            ]
+            selected.append(f"{quoted(load)}::VARCHAR AS load")
+            if day:
+                selected.append(f"{quoted(day)}::DATE AS day")
+            engine.register(name, arrays)
+            names.append(name)
+            statements.append(f"SELECT {', '.join(selected)} FROM {name}")
+        engine.execute(
+            f"COPY ({' UNION ALL '.join(statements)}) TO {quoted(str(path))} "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        )
+    finally:
+        for name in names:
+            engine.unregister(name)
+    flush_file(path)
+
+
+_Arrays = dict[str, "np.ndarray[Any, Any]"]
+
+
+def _of_rows(row: type[Row], batch: Sequence[Row]) -> tuple[_Arrays, dict[str, str]]:
+    """The arrays that hold rows, and how each stored column that is not null is read from them."""
+    arrays: _Arrays = {}
+    expressions: dict[str, str] = {}
     for column in columns(row):
         values = list(map(attrgetter(column.name), batch))
         literal = _literal(values) if arrays else None
         if literal is None:
-            arrays.update(_arrays(column, values))
+            _add_arrays(column, values, arrays, expressions)
         else:
-            literals[column.name] = literal
-    selected = []
-    for name, kind in parquet_columns(row)[:-1]:
-        read = name if name in arrays else literals.get(name, "NULL")
-        if kind == "TIMESTAMPTZ" and name in arrays:
-            read = f"make_timestamptz({name})"
-        selected.append(f"{read}::{kind} AS {name}")
-    selected.append(f"{quoted(load)}::VARCHAR AS load")
-    if day:
-        selected.append(f"{quoted(day)}::DATE AS day")
-    engine.register("batch", arrays)
-    try:
-        engine.execute(
-            f"COPY (SELECT {', '.join(selected)} FROM batch) TO {quoted(str(path))} "
-            "(FORMAT parquet, COMPRESSION zstd)"
-        )
-    finally:
-        engine.unregister("batch")
-    flush_file(path)
+            expressions[column.name] = literal
+    return arrays, expressions
+
+
+def _of_columns(row: type[Row], part: Columns) -> tuple[_Arrays, dict[str, str]]:
+    """The same of columns. A text that all rows have is one that is printable ASCII."""
+    import numpy as np
+
+    # One at least is read, that there are as many rows.
+    arrays: _Arrays = {"place": np.zeros(part.count, dtype="int8")}
+    expressions: dict[str, str] = {}
+
+    def masked(values: Any, missing: Any) -> Any:
+        return values if missing is None else np.ma.masked_array(values, mask=missing)
+
+    for column in columns(row):
+        name, value = column.name, part.values[column.name]
+        if isinstance(value, Words):
+            arrays[f"{name}_low"] = masked(value.low, value.missing)
+            expressions[name] = f"{name}_low"
+            if value.high is not None:
+                arrays[f"{name}_high"] = value.high
+                expressions[name] = f"{name}_high::HUGEINT * {2**HALF_BITS}::HUGEINT + {name}_low"
+        elif isinstance(value, np.ndarray):
+            arrays[name] = value
+            expressions[name] = name
+        elif isinstance(value, list):
+            _add_arrays(column, value, arrays, expressions)
+        elif value is not None:
+            is_text = isinstance(value, str)
+            expressions[name] = quoted(value) if is_text else repr(value)
+    return arrays, expressions
+
+
+def _add_arrays(
+    column: Column, values: list[Any], arrays: _Arrays, expressions: dict[str, str]
+) -> None:
+    own = _arrays(column, values)
+    arrays.update(own)
+    is_time = column.type == "TIMESTAMPTZ"
+    expressions.update({name: f"make_timestamptz({name})" if is_time else name for name in own})
 
 
 def _literal(values: Sequence[Any]) -> str | None:

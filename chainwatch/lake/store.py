@@ -21,6 +21,7 @@ from chainwatch.lake.catalog import Catalog, read_statement
 from chainwatch.lake.engine import connect, interruptible
 from chainwatch.lake.faults import exhausted, refuse_read, refuse_storage, refuse_write
 from chainwatch.lake.guard import guarded_catalog
+from chainwatch.lake.holdings import read_holdings
 from chainwatch.lake.layout import SEED_DAY, SEED_PERIOD, Layout
 from chainwatch.lake.locks import hold_lock
 from chainwatch.lake.publication import keep_document, publishing
@@ -32,8 +33,18 @@ from chainwatch.lake.relations import (
     table_query,
     table_views,
 )
-from chainwatch.lake.segments import file_digest, one_line, read_back, write_segment
+from chainwatch.lake.segments import (
+    Part,
+    count_of,
+    file_digest,
+    one_line,
+    read_back,
+    write_parts,
+    write_segment,
+)
 from chainwatch.tables.base import Row, columns
+from chainwatch.tables.columns import Columns, Holdings
+from chainwatch.tables.lending import Account, Leg
 from chainwatch.tables.log import Load
 from chainwatch.tables.registry import snapshot_tables, tables
 
@@ -87,9 +98,17 @@ class Store:
     # --- writing -------------------------------------------------------------------------
 
     def append(
-        self, rows: Sequence[Row], *, source: str, target: str = "", cursor: Any = None
+        self,
+        rows: Sequence[Row],
+        *,
+        source: str,
+        target: str = "",
+        cursor: Any = None,
+        columns: Sequence[Columns] = (),
     ) -> Load:
         """Store one load; when this returns, the rows and the cursor survive a crash.
+
+        Rows that are given as columns come before the others.
 
         Raises StoreError where the disk refuses (full, read-only): nothing of the load counts.
         ValueError where the program states the rows of a table: no load brings those.
@@ -99,7 +118,12 @@ class Store:
         by_table: dict[type[Row], list[Row]] = {}
         for row in rows:
             by_table.setdefault(type(row), []).append(row)
-        for table in by_table:
+        parts: dict[type[Row], list[Part]] = {}
+        for part in columns:
+            parts.setdefault(part.row, []).append(part)
+        for table, batch in by_table.items():
+            parts.setdefault(table, []).append(batch)
+        for table in parts:
             if table.stated_by:
                 raise ValueError(
                     f"expected rows that a load may bring, got rows of {table.table}: they are "
@@ -109,17 +133,17 @@ class Store:
             source=source,
             target=target,
             stored_at=now,
-            tables=json.dumps({t.table: len(r) for t, r in by_table.items()}),
-            rows=len(rows),
+            tables=json.dumps({t.table: sum(map(count_of, own)) for t, own in parts.items()}),
+            rows=sum(count_of(part) for own in parts.values() for part in own),
             cursor=None if cursor is None else msgspec.json.encode(cursor).decode(),
-            snapshot_ids=json.dumps(_snapshot_ids(by_table)),
+            snapshot_ids=json.dumps(_snapshot_ids(by_table, columns)),
         )
         day, digests = f"{now:%Y-%m-%d}", {}
         with publishing(self.layout) as publication, connect() as engine:
-            for row_type, batch in by_table.items():
+            for row_type, own in parts.items():
                 draft = publication.add_segment(row_type.table, day, load)
                 with bulk():
-                    write_segment(engine, draft, row_type, batch, load)
+                    write_parts(engine, draft, row_type, own, load)
                 digests[row_type.table] = file_digest(draft)
             receipt = msgspec.structs.replace(receipt, digests=json.dumps(digests))
             return publication.add_receipt(day, load, receipt)
@@ -245,6 +269,34 @@ class Store:
                         fields[names[i]] = int(line[i])
                 made.append(row(**fields))
         return made
+
+    def holdings(self, snapshot: str) -> Holdings:
+        """What the accounts of a stored snapshot hold, in which each address is an account.
+
+        Raises StoreError as `rows` does.
+        """
+        self._seed(Account, Leg, Load)
+        import duckdb
+
+        try:
+            with connect() as engine:
+
+                def ask() -> Holdings:
+                    listing = self.receipts.listing()
+                    stored = {}
+                    for row in (Account, Leg):
+                        self.receipts.require_whole(listing, [row.table])
+                        self.receipts.require_counts(engine, listing.expected(row.table))
+                        places = listing.places(row.table, [snapshot])
+                        stored[row.table] = bound_query(self.layout, row, places)
+                    return read_holdings(engine, stored[Account.table], stored[Leg.table], snapshot)
+
+                return read_statement(ask, lambda: True)
+        except duckdb.Error as failure:
+            refuse_storage(self.layout, failure, self.home)
+            raise StoreError(
+                f"{self.lake / Leg.table} cannot be read: {one_line(str(failure))}"
+            ) from None
 
     def cursor(self, source: str, target: str = "") -> Any:
         """The cursor of the last stored load of a source and target, or None."""
@@ -424,14 +476,16 @@ def _replaced(definitions: Sequence[str], changed: Sequence[str]) -> list[str]:
     return [*(d for d in definitions if d.partition("(")[0] not in heads), *changed]
 
 
-def _snapshot_ids(by_table: Mapping[type[Row], Sequence[Row]]) -> list[str]:
+def _snapshot_ids(
+    by_table: Mapping[type[Row], Sequence[Row]], parts: Sequence[Columns]
+) -> list[str]:
     """The snapshots to which any of these rows belong."""
     own = snapshot_tables()
-    return sorted(
-        {
-            row.snapshot  # type: ignore[attr-defined]
-            for table, rows in by_table.items()
-            if table.table in own
-            for row in rows
-        }
-    )
+    ids = {
+        row.snapshot  # type: ignore[attr-defined]
+        for table, rows in by_table.items()
+        if table.table in own
+        for row in rows
+    }
+    ids.update(part.values["snapshot"] for part in parts if part.row.table in own and part.count)
+    return sorted(ids)

@@ -22,6 +22,11 @@ class BlockedLiquidations(msgspec.Struct, frozen=True):
     collateral: Mapping[str, str]
     debt: Mapping[str, str]
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is refused."""
+        return bool(self.reason or self.collateral or self.debt)
+
     def reason_for(self, valued: Valued) -> str | None:
         """Why an account that is liquidatable is not let be liquidated; else None."""
         if not (valued.liquidatable or valued.liquidatable_accrued):

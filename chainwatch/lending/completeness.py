@@ -23,12 +23,13 @@ def debt_coverage(
     view: MarketView,
     totals: Sequence[DebtTotal],
     legs: Iterable[Iterable[LegValue]],
+    others: Mapping[tuple[str, str], int] = {},
 ) -> list[DebtCoverage]:
-    """A row per sum; `legs` are those of each account."""
+    """A row per sum; `legs` are those of each account, `others` the sums of further accounts."""
     columns: dict[str, set[str]] = {}
     for total in totals:
         columns.setdefault(total.asset, set()).add(total.column)
-    sums: dict[tuple[str, str], int] = {}
+    sums = dict(others)
     for own in legs:
         for leg in own:
             if leg.side != "debt":

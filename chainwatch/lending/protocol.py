@@ -18,6 +18,8 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.types import Log
 from chainwatch.lending.close_rules import CloseRule
 from chainwatch.lending.exposures import Exposure
+from chainwatch.lending.slots import Terms
+from chainwatch.tables.columns import Holdings, Words
 from chainwatch.tables.lending import Account, ChainLiquidation, EMode, Leg, Reserve, Touch
 
 NO_ADDRESS = "0x" + "00" * 20
@@ -189,6 +191,103 @@ class Liquidation(msgspec.Struct, frozen=True):
     arguments: Any
 
 
+class ValuedColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts as their protocol counts them, in columns.
+
+    `collateral`, `debt`, `hf` and `lt_bps` are integers as in Valued; no account is without its
+    figures. `terms` are those of balances, `numbers` the account of each and `kinds` its place in
+    `terms`; balances lie in the order of their accounts. `scaled`, `raw` and `value` are exact,
+    `amount`, `usd` and `worth` (in units of the market) arrays of floats; `usd` is None where it is
+    not known. `stable` are the stable debts by place: principal, rate, time. `blocked` says of
+    accounts by place why nobody may liquidate them, where nobody may.
+    """
+
+    accounts: Any
+    emodes: Any
+    read_blocks: Any
+    collateral: Sequence[int]
+    debt: Sequence[int]
+    hf: Sequence[int | None]
+    lt_bps: Sequence[int]
+    liquidatable: Sequence[bool]
+    terms: Sequence[Terms]
+    numbers: Any
+    kinds: Any
+    scaled: Words
+    raw: Words
+    value: Words
+    amount: Any
+    usd: Any
+    worth: Any
+    stable: Mapping[int, tuple[int, int, int]]
+    blocked: Mapping[int, str]
+
+
+class AccountValues(msgspec.Struct, frozen=True):
+    """The figures of accounts: of some one by one, of the others in columns.
+
+    `single` are (account, block at which it was read, its figures); `owed` is what the accounts
+    in columns owe, by asset and column of Leg.
+    """
+
+    single: Sequence[tuple[str, int, Valued]]
+    columns: Sequence[ValuedColumns] = ()
+    owed: Mapping[tuple[str, str], int] = {}
+
+
+class Accounts(ABC, Generic[P]):
+    """Accounts with their positions; those that were read anew are not carried over any more."""
+
+    def __init__(self, fresh: Mapping[str, P]) -> None:
+        self.fresh = dict(fresh)
+
+    @abstractmethod
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an account with that name."""
+
+    @property
+    @abstractmethod
+    def carried(self) -> int:
+        """How many accounts are carried over."""
+
+    @abstractmethod
+    def replace(self, fresh: Mapping[str, P]) -> None:
+        """Take positions that were read anew in the place of those that were carried over."""
+
+    @abstractmethod
+    def position(self, name: str) -> P:
+        """The position of an account."""
+
+    @abstractmethod
+    def assets(self, name: str) -> set[str]:
+        """The assets that an account which is carried over holds or owes."""
+
+    @abstractmethod
+    def holders(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """By asset and side the accounts that are carried over, in ascending order."""
+
+    @abstractmethod
+    async def refresh(self, lending: LendingProtocol[P], reading: Reading, opened: Opened) -> None:
+        """Read again what changes without an event."""
+
+    @abstractmethod
+    def positions(self) -> Mapping[str, P]:
+        """All positions."""
+
+    @abstractmethod
+    def value(
+        self,
+        lending: LendingProtocol[P],
+        state: Any,
+        block: int,
+        reason_for: Callable[[Valued], str | None] | None,
+    ) -> AccountValues:
+        """The figures of all accounts; those that are not carried over were read at `block`.
+
+        `reason_for` says why nobody may liquidate an account, None: nothing is refused.
+        """
+
+
 class LendingProtocol(ABC, Generic[P]):
     """One protocol; P is the position of an account as it was read.
 
@@ -243,6 +342,21 @@ class LendingProtocol(ABC, Generic[P]):
         """Positions carried over from a snapshot, with what changes without an event read again."""
         del reading, opened
         return carried
+
+    # Whether its accounts are carried over and valued in columns (`book`).
+    in_columns = False
+
+    def book(
+        self,
+        holdings: Holdings | None,
+        rows: Mapping[str, Stored[P]],
+        fresh: Mapping[str, P],
+    ) -> Accounts[P]:
+        """Accounts of a stored snapshot in columns, those that do not fit as rows, and fresh ones.
+
+        `rows` are those that `holdings` names as large.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     async def read_market(

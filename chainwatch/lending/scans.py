@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 
 from chainwatch.chain import abi
 from chainwatch.chain.contract import Places
@@ -162,7 +162,7 @@ async def accounts_to_read(
     scope: str,
     base: Snapshot | None,
     scans: Sequence[Scan],
-    stored: Mapping[str, object],
+    stored: Container[str],
 ) -> set[str]:
     """New accounts, and those of the last snapshot (`stored`) that an event has named since.
 
@@ -177,4 +177,4 @@ async def accounts_to_read(
     hashes = {scan.to_hash for scan in scans}
     named = [t for t in touched if t.to_hash in hashes]
     in_scope = {name_of(t) for t in named if t.borrowed or scope == "all"}
-    return in_scope | ({name_of(t) for t in named} & stored.keys())
+    return in_scope | {name for name in map(name_of, named) if name in stored}

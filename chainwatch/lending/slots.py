@@ -17,14 +17,14 @@ IDLE = "idle"  # a balance that counts neither as collateral nor as debt
 
 R = TypeVar("R", Account, Leg)
 _Name = tuple[str, str]  # account, position
-_Terms = tuple[str, str, float, float, bool]  # fields of a SlotTerm
+Terms = tuple[str, str, float, float, bool]  # fields of a SlotTerm
 
 
 class _Slot(NamedTuple):
     """A balance; in the order of slots the largest comes first."""
 
     minus_worth: float
-    terms: _Terms
+    terms: Terms
     amount: float
 
     @property
@@ -37,11 +37,12 @@ EMPTY = _Slot(0.0, ("", "", 0.0, 0.0, False), 0.0)
 _OWN = (AccountSlots, SlotTerm)
 
 
-def with_slots(rows: Sequence[Row]) -> list[Row]:
+def with_slots(rows: Sequence[Row], others: Iterable[Terms] = ()) -> list[Row]:
     """The rows of one snapshot, and those of its accounts with their balances in slots.
 
     An account with more balances than slots, or with one whose worth is not known, has none. Slots
-    among the rows are made anew. The Snapshot row becomes the last.
+    among the rows are made anew. The Snapshot row becomes the last. `others` are terms in slots of
+    further accounts: they get numbers, too.
     """
     rows = [row for row in rows if type(row) not in _OWN]
     (head,) = (row for row in rows if isinstance(row, Snapshot))
@@ -58,7 +59,8 @@ def with_slots(rows: Sequence[Row]) -> list[Row]:
     for name, balances in legs.items():
         if (slots := _slots_of(balances, unit)) is not None:
             held[name] = slots
-    ids = _numbered(slot.terms for sides in held.values() for side in sides for slot in side)
+    own = (slot.terms for sides in held.values() for side in sides for slot in side)
+    ids = _numbered([*own, *others])
     terms = [
         SlotTerm(
             snapshot=head.snapshot,
@@ -116,12 +118,12 @@ def _slots_of(legs: Sequence[Leg], unit: float) -> _Held | None:
     return collateral, debts
 
 
-def _numbered(terms: Iterable[_Terms]) -> dict[_Terms, int]:
+def _numbered(terms: Iterable[Terms]) -> dict[Terms, int]:
     return {term: number for number, term in enumerate(sorted(set(terms)), start=1)}
 
 
 def _slots_row(
-    account: Account, held: _Held, legs: Iterable[Leg], ids: Mapping[_Terms, int]
+    account: Account, held: _Held, legs: Iterable[Leg], ids: Mapping[Terms, int]
 ) -> AccountSlots:
     collateral, debts = held
     c1, c2, c3, c4 = collateral + [EMPTY] * (COLLATERAL_SLOTS - len(collateral))

@@ -7,7 +7,7 @@ last snapshot keeps what was read of it; the market's own state is read anew eac
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,14 +17,17 @@ from chainwatch.chain.reading import Reading
 from chainwatch.chain.together import gather
 from chainwatch.collect.source import Batch, Feed
 from chainwatch.errors import NetworkError, Reorged, UsageError
+from chainwatch.lending.accounts import AccountRows
+from chainwatch.lending.blocked_liquidations import blocked_liquidations
 from chainwatch.lending.completeness import incomplete, missing_debt
 from chainwatch.lending.exposures import is_inferred
 from chainwatch.lending.parts import read_in_parts
-from chainwatch.lending.protocol import LendingProtocol, Opened, Stored, name_of
+from chainwatch.lending.protocol import Accounts, LendingProtocol, Opened, Stored, name_of
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
 from chainwatch.lending.snapshots import Stamp, base_snapshot
 from chainwatch.lending.valuation import missing_prices, snapshot_rows
 from chainwatch.tables.base import Row
+from chainwatch.tables.columns import Columns
 from chainwatch.tables.lending import Account, DebtCoverage, Leg, Scan, Snapshot
 
 SCOPES = ("borrowers", "all")
@@ -72,11 +75,10 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
             for proven in unproven:
                 yield proven
             unproven = []
-    stored = await stored_accounts(lending, feed, base) if base else {}
-    changed = await accounts_to_read(feed, market, scope, base, scans, stored)
-    fresh = await read_positions(feed, lending, reading, opened, sorted(changed))
-    carried = {name: s for name, s in stored.items() if name not in changed}
-    if not fresh and not carried:
+    accounts = await _carried(lending, feed, base)
+    changed = await accounts_to_read(feed, market, scope, base, scans, accounts)
+    accounts.replace(await read_positions(feed, lending, reading, opened, sorted(changed)))
+    if not accounts.fresh and not accounts.carried:
         await _require_no_accounts(lending, reading, opened, scans)
     for batch in unproven:
         yield batch
@@ -86,13 +88,13 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
         reading=reading,
         read_at=now,
         scope=scope,
-        accounts_read=len(fresh),
+        accounts_read=len(accounts.fresh),
         based_on=base.snapshot if base else None,
     )
-    rows = await _rows(feed, lending, opened, stamp, fresh, carried)
+    rows, columns = await _rows(feed, lending, opened, stamp, accounts)
     if not await rpc.canonical(at):
         raise Reorged(f"{market.name}: block {at.number} was replaced while it was read")
-    yield Batch(rows, cursor={"block": at.number, "hash": at.hash})
+    yield Batch(rows, cursor={"block": at.number, "hash": at.hash}, columns=columns)
 
 
 async def _misses_debt(feed: Feed) -> bool:
@@ -104,12 +106,34 @@ async def _misses_debt(feed: Feed) -> bool:
     return bool(incomplete(row for row in rows if row.block_number == newest))
 
 
+async def _carried(
+    lending: LendingProtocol[P], feed: Feed, snapshot: Snapshot | None
+) -> Accounts[P]:
+    """The accounts of a stored snapshot, none of them read anew."""
+    if not lending.in_columns:
+        return AccountRows(await stored_accounts(lending, feed, snapshot) if snapshot else {})
+    if snapshot is None:
+        return lending.book(None, {}, {})
+    holdings = await feed.holdings(snapshot.snapshot)
+    large = sorted(holdings.large)
+    rows = await stored_accounts(lending, feed, snapshot, large) if large else {}
+    return lending.book(holdings, rows, {})
+
+
 async def stored_accounts(
-    lending: LendingProtocol[P], feed: Feed, snapshot: Snapshot
+    lending: LendingProtocol[P],
+    feed: Feed,
+    snapshot: Snapshot,
+    addresses: Sequence[str] | None = None,
 ) -> dict[str, Stored[P]]:
-    """The accounts of a stored snapshot."""
-    balances = await feed.stored(Leg, "snapshot = $s", s=snapshot.snapshot)
-    accounts = await feed.stored(Account, "snapshot = $s", s=snapshot.snapshot)
+    """The accounts of a stored snapshot: all, or those of some addresses."""
+    where = "snapshot = $s"
+    values: dict[str, object] = {"s": snapshot.snapshot}
+    if addresses is not None:
+        where += " AND list_contains($a, account)"
+        values["a"] = [*addresses]
+    balances = await feed.stored(Leg, where, **values)
+    accounts = await feed.stored(Account, where, **values)
     with bulk():
         legs: dict[str, list[Leg]] = {}
         for leg in balances:
@@ -149,8 +173,7 @@ async def _read_what_moved(
     lending: LendingProtocol[P],
     reading: Reading,
     opened: Opened,
-    held: Mapping[str, P],
-    carried: Mapping[str, Stored[P]],
+    accounts: Accounts[P],
 ) -> dict[str, P]:
     """Carried accounts whose balances may have changed without an event, read again.
 
@@ -158,25 +181,24 @@ async def _read_what_moved(
     holders of each asset are read again; where a position differs, so are all that hold any asset
     of it.
     """
-    if not carried:
+    if not accounts.carried:
         return {}
-    holders: dict[tuple[str, str], list[str]] = {}
-    for name, stored in carried.items():
-        for leg in stored.legs:
-            holders.setdefault((leg.asset, leg.side), []).append(name)
+    holders = accounts.holders()
     pick = random.Random(reading.block.hash)
     sample = {
         name
         for names in holders.values()
-        for name in pick.sample(sorted(names), min(len(names), HOLDERS_READ_AGAIN))
+        for name in pick.sample(names, min(len(names), HOLDERS_READ_AGAIN))
     }
     if len(sample) > MOST_READ_AGAIN:
         sample = set(pick.sample(sorted(sample), MOST_READ_AGAIN))
     again = await read_positions(feed, lending, reading, opened, sorted(sample))
     differ = [
-        name for name in sample if lending.balances(again[name]) != lending.balances(held[name])
+        name
+        for name in sample
+        if lending.balances(again[name]) != lending.balances(accounts.position(name))
     ]
-    assets = {leg.asset for name in differ for leg in carried[name].legs}
+    assets = {asset for name in differ for asset in accounts.assets(name)}
     if not assets:
         return {}
     names = {name for (asset, _), others in holders.items() if asset in assets for name in others}
@@ -210,27 +232,20 @@ async def _rows(
     lending: LendingProtocol[P],
     opened: Opened,
     stamp: Stamp,
-    fresh: Mapping[str, P],
-    carried: Mapping[str, Stored[P]],
-) -> list[Row]:
-    """All rows of the snapshot, the Snapshot row last."""
+    accounts: Accounts[P],
+) -> tuple[list[Row], list[Columns]]:
+    """All rows of the snapshot, the Snapshot row last, and those in columns."""
     reading = stamp.reading
-    held = {name: s.position for name, s in carried.items()}
-    if held:
-        held |= await lending.refresh(reading, opened, held)
-    positions = {**held, **fresh}
+    await accounts.refresh(lending, reading, opened)
     moved, view = await gather(
-        _read_what_moved(feed, lending, reading, opened, held, carried),
-        lending.read_market(reading, opened, positions),
+        _read_what_moved(feed, lending, reading, opened, accounts),
+        lending.read_market(reading, opened, accounts.positions()),
     )
     if moved:
-        fresh = {**fresh, **moved}
-        positions |= moved
-        stamp = msgspec.structs.replace(stamp, accounts_read=len(fresh))
+        accounts.replace(moved)
+        stamp = msgspec.structs.replace(stamp, accounts_read=len(accounts.fresh))
         # What a market needs to value depends on what is held.
-        view = await lending.read_market(reading, opened, positions)
-    read_blocks = {name: s.row.read_block for name, s in carried.items()}
-    read_blocks |= dict.fromkeys(fresh, reading.block.number)
+        view = await lending.read_market(reading, opened, accounts.positions())
     exposures, debtors, totals = await gather(
         lending.read_exposures(reading, view),
         lending.other_debtors(reading, view),
@@ -251,12 +266,11 @@ async def _rows(
                 "market of yours: add it to markets.toml"
             )
     with bulk():
-        valued = [
-            (name, read_blocks[name], lending.value(view.state, name, positions[name]))
-            for name in sorted(positions)
-        ]
-        rows = snapshot_rows(stamp, opened.revision, view, exposures, totals, valued)
+        blocked = blocked_liquidations(view)
+        reason_for = blocked.reason_for if blocked.any else None
+        values = accounts.value(lending, view.state, reading.block.number, reason_for)
+        rows, columns = snapshot_rows(stamp, opened.revision, view, exposures, totals, values)
     symbols = {r.asset: r.symbol for r in view.reserves}
     for row in incomplete(row for row in rows if isinstance(row, DebtCoverage)):
         feed.note(f"{reading.market.name}: only {missing_debt(row, symbols)} was found")
-    return rows
+    return rows, columns

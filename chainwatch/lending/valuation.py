@@ -8,14 +8,16 @@ import msgspec
 
 from chainwatch.chain.markets import Market
 from chainwatch.lending.blocked_liquidations import BlockedLiquidations, blocked_liquidations
+from chainwatch.lending.columns import account_columns, leg_columns, slot, slot_columns
 from chainwatch.lending.completeness import debt_coverage
 from chainwatch.lending.exposures import FIXED, NONLINEAR, Exposure
 from chainwatch.lending.integers import WAD, unit_of
-from chainwatch.lending.protocol import DebtTotal, MarketView, Valued, name_parts
+from chainwatch.lending.protocol import AccountValues, DebtTotal, MarketView, Valued, name_parts
 from chainwatch.lending.slots import with_slots
 from chainwatch.lending.snapshots import Stamp
 from chainwatch.tables.base import Row
-from chainwatch.tables.lending import Account, Factor, Leg, Reserve, Snapshot
+from chainwatch.tables.columns import Columns
+from chainwatch.tables.lending import Account, Factor, Leg, Reserve, SlotTerm, Snapshot
 
 INVERSE = "inverse"  # a factor that divides: the price follows 1/x
 # Assets without a price that a note names one by one.
@@ -28,18 +30,17 @@ def snapshot_rows(
     view: MarketView,
     exposures: Mapping[str, Sequence[Exposure]],
     totals: Sequence[DebtTotal],
-    valued: Sequence[tuple[str, int, Valued]],
-) -> list[Row]:
-    """The market's rows, each account with its legs, then the Snapshot row.
-
-    `valued` are (account, block at which it was read, its figures).
-    """
+    values: AccountValues,
+) -> tuple[list[Row], list[Columns]]:
+    """The market's rows, each account with its legs, then the Snapshot row; and rows in columns."""
+    valued = values.single
     rows: list[Row] = [
         msgspec.structs.replace(row, snapshot=stamp.snapshot)
         for row in (*view.reserves, *view.emodes)
     ]
     rows += _factor_rows(stamp, exposures, {r.asset: r.price for r in view.reserves})
-    rows += debt_coverage(stamp, view, totals, (figures.legs for _, _, figures in valued))
+    legs = (figures.legs for _, _, figures in valued)
+    rows += debt_coverage(stamp, view, totals, legs, values.owed)
     units = _units(view)
     blocked = blocked_liquidations(view)
     accounts = failed = 0
@@ -49,8 +50,23 @@ def snapshot_rows(
         rows += _leg_rows(stamp, view, name, units, figures)
         accounts += 1
         failed += account.status.startswith("n/a")
+    accounts += sum(len(part.accounts) for part in values.columns)
     rows.append(_snapshot_row(stamp, revision, view, accounts, failed))
-    return with_slots(rows)
+    parts = [(part, slot(part)) for part in values.columns]
+    rows = with_slots(rows, {terms for _, slotted in parts for terms in slotted.used})
+    ids = {
+        (row.asset, row.side, row.lt_bps, row.bonus_bps, row.category_priced): row.term_id
+        for row in rows
+        if isinstance(row, SlotTerm)
+    }
+    columns: list[Columns] = []
+    for part, slotted in parts:
+        columns += [
+            account_columns(stamp, view, part, slotted),
+            leg_columns(stamp, part, slotted),
+            slot_columns(stamp, view, part, slotted, ids),
+        ]
+    return rows, [part for part in columns if part.count]
 
 
 def account_rows(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.erc20 import SYMBOL, TOTAL_SUPPLY
 from chainwatch.chain.reading import Reading
@@ -39,9 +37,7 @@ from chainwatch.lending.protocol import (
 from chainwatch.lending.protocols.aave_v3 import arithmetic
 from chainwatch.lending.protocols.aave_v3.arithmetic import (
     AccountState,
-    EModeState,
     LegState,
-    Profile,
     ReserveState,
 )
 from chainwatch.lending.protocols.aave_v3.balances import (
@@ -50,6 +46,7 @@ from chainwatch.lending.protocols.aave_v3.balances import (
     stored_position,
 )
 from chainwatch.lending.protocols.aave_v3.blocking import read_market_block, reserve_block
+from chainwatch.lending.protocols.aave_v3.book import PoolBook, PoolPositions, PoolState
 from chainwatch.lending.protocols.aave_v3.categories import (
     read_listing_categories,
     read_priced_categories,
@@ -74,6 +71,7 @@ from chainwatch.lending.protocols.aave_v3.pool import (
     read_pool,
 )
 from chainwatch.lending.sources import publish
+from chainwatch.tables.columns import Holdings
 from chainwatch.tables.lending import Account, ChainLiquidation, Leg, Reserve
 
 GET_NORMALIZED_INCOME = POOL.function("getReserveNormalizedIncome")
@@ -85,22 +83,13 @@ LIQUIDATION_CALL = POOL.event("LiquidationCall")
 DEFICIT_CREATED = POOL.event("DeficitCreated")  # from 3.3
 
 
-class _PoolState(msgspec.Struct, frozen=True):
-    """What the accounts of a pool are valued by, at one block of a time in Unix seconds."""
-
-    oracle: Oracle
-    profile: Profile
-    reserves: dict[str, ReserveState]
-    emodes: dict[int, EModeState]
-    time: int
-
-
 class AavePool(LendingProtocol[PoolPosition]):
     """How a pool of one dialect is read and valued."""
 
     method = "getUserAccountData"
     liquidation_events = (LIQUIDATION_CALL, DEFICIT_CREATED)
     second_reading = True
+    in_columns = True
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -147,6 +136,14 @@ class AavePool(LendingProtocol[PoolPosition]):
     def stored_position(self, account: Account, legs: Sequence[Leg]) -> PoolPosition:
         return stored_position(account, legs)
 
+    def book(
+        self,
+        holdings: Holdings | None,
+        rows: Mapping[str, Stored[PoolPosition]],
+        fresh: Mapping[str, PoolPosition],
+    ) -> PoolBook:
+        return PoolBook(holdings, rows, fresh)
+
     def balances(self, position: PoolPosition) -> Any:
         return position.emode, {
             h.asset: (h.collateral or 0, h.debt or 0, h.stable)
@@ -171,7 +168,7 @@ class AavePool(LendingProtocol[PoolPosition]):
             if pool.profile.emode == "bitmap"
             else await read_priced_categories(reading, oracle.address, terms)
         )
-        state = _PoolState(
+        state = PoolState(
             oracle=oracle,
             profile=pool.profile,
             reserves=states,
@@ -217,10 +214,15 @@ class AavePool(LendingProtocol[PoolPosition]):
         listed = {config.emode for config in configs} - {0}
         # A category may have accounts but no reserves any more: the pool still asks its price
         # source, and reverts for the account if that fails.
-        left = {position.emode for position in positions.values()} - {0} - listed
+        emodes = (
+            positions.emodes()
+            if isinstance(positions, PoolPositions)
+            else {position.emode for position in positions.values()}
+        )
+        left = emodes - {0} - listed
         return await read_terms(reading, [*sorted(listed), *sorted(left)])
 
-    def value(self, state: _PoolState, account: str, position: PoolPosition) -> Valued:
+    def value(self, state: PoolState, account: str, position: PoolPosition) -> Valued:
         legs = arithmetic.legs(
             state.profile,
             position.holdings,
