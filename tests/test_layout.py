@@ -40,6 +40,7 @@ OWNERS = {
         "lake/catalog_file.py",
         "lake/guard.py",
         "lake/files.py",
+        "lake/holdings.py",
         "lake/store.py",
     },
     "aiohttp": {"net/http.py", "net/socket.py"},
