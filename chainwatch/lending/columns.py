@@ -78,7 +78,6 @@ def account_columns(
     has_debt = np.array([hf is not None for hf in part.hf], dtype=bool)
     idle = np.array([side == IDLE for _, side, *_ in part.terms], dtype=bool)
     legs = np.bincount(part.numbers[~idle[part.kinds]], minlength=count)
-    empty = np.bincount(part.numbers, minlength=count) == 0
     hf = np.ma.masked_array(
         np.array([0.0 if hf is None else hf / WAD for hf in part.hf]), mask=~has_debt
     )
@@ -107,7 +106,7 @@ def account_columns(
         "hf": hf,
         "legs": legs,
         "read_block": part.read_blocks,
-        "in_slots": _only_true(slotted.fits | empty),
+        "in_slots": _only_true(slotted.fits),
     }
     return Columns(Account, count, values)
 
