@@ -364,6 +364,17 @@ class LendingProtocol(ABC, Generic[P]):
     ) -> MarketView:
         """The market's own state, with what the valuation of these positions needs."""
 
+    # Whether a market can be read before its accounts are known: `read_market` gets no positions
+    # then, and `complete_market` adds what these need.
+    market_first = False
+
+    async def complete_market(
+        self, reading: Reading, opened: Opened, view: MarketView, positions: Mapping[str, P]
+    ) -> MarketView:
+        """The market with what the valuation of these positions needs beyond it."""
+        del reading, opened, positions
+        return view
+
     @abstractmethod
     async def debt_totals(
         self, reading: Reading, opened: Opened, view: MarketView

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -24,14 +25,19 @@ class Stamp(msgspec.Struct, frozen=True):
     based_on: str | None
 
 
-async def base_snapshot(
-    feed: Feed, reading: Reading, protocol: str, revision: int, scope: str
-) -> tuple[Snapshot | None, list[Orphan]]:
-    """The newest snapshot to build on, and those that have left the chain since they were stored.
+class Candidates(msgspec.Struct, frozen=True):
+    """The stored snapshots of a market that did not leave the chain, newest first.
 
-    Raises NetworkError where the endpoint is behind the newest snapshot.
+    `newest_counts` says whether the block of the first is still the chain's.
     """
-    rpc, market, at = reading.rpc, reading.market, reading.block
+
+    snapshots: Sequence[Snapshot]
+    newest_counts: bool
+
+
+async def read_candidates(feed: Feed, reading: Reading, protocol: str) -> Candidates:
+    """The snapshots that may be built on; this needs to know nothing of the market's state."""
+    market = reading.market
     gone = {o.snapshot for o in await feed.stored(Orphan, "market = $m", m=market.name)}
     stored = await feed.stored(
         Snapshot,
@@ -41,16 +47,33 @@ async def base_snapshot(
         c=market.chain_id,
         p=protocol,
     )
+    left = [snapshot for snapshot in stored if snapshot.snapshot not in gone]
+    return Candidates(left, bool(left) and await _counts(reading, left[0]))
+
+
+async def _counts(reading: Reading, snapshot: Snapshot) -> bool:
+    """Whether the block of a snapshot is one of the chain's up to the block that is read."""
+    block = block_of(snapshot)
+    return block.number <= reading.block.number and await reading.rpc.canonical(block)
+
+
+async def base_snapshot(
+    feed: Feed, reading: Reading, candidates: Candidates, revision: int, scope: str
+) -> tuple[Snapshot | None, list[Orphan]]:
+    """The newest snapshot to build on, and those that have left the chain since they were stored.
+
+    Raises NetworkError where the endpoint is behind the newest snapshot.
+    """
+    rpc, market, at = reading.rpc, reading.market, reading.block
     full = bool(feed.options.get("full"))
     lost: list[Snapshot] = []
     base: Snapshot | None = None
     below_fork = False
-    for snapshot in stored:
+    for number, snapshot in enumerate(candidates.snapshots):
         usable = not full and snapshot.revision == revision and snapshot.scope == scope
-        if snapshot.snapshot in gone or (below_fork and not usable):
+        if below_fork and not usable:
             continue
-        block = block_of(snapshot)
-        if block.number > at.number or not await rpc.canonical(block):
+        if not (await _counts(reading, snapshot) if number else candidates.newest_counts):
             lost.append(snapshot)
             continue
         below_fork = True

@@ -6,8 +6,9 @@ last snapshot keeps what was read of it; the market's own state is read anew eac
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -20,11 +21,19 @@ from chainwatch.errors import NetworkError, Reorged, UsageError
 from chainwatch.lending.accounts import AccountRows
 from chainwatch.lending.blocked_liquidations import blocked_liquidations
 from chainwatch.lending.completeness import incomplete, missing_debt
-from chainwatch.lending.exposures import is_inferred
+from chainwatch.lending.exposures import Exposure, is_inferred
 from chainwatch.lending.parts import read_in_parts
-from chainwatch.lending.protocol import Accounts, LendingProtocol, Opened, Stored, name_of
+from chainwatch.lending.protocol import (
+    Accounts,
+    DebtTotal,
+    LendingProtocol,
+    MarketView,
+    Opened,
+    Stored,
+    name_of,
+)
 from chainwatch.lending.scans import accounts_to_read, canonical_scans, read_events
-from chainwatch.lending.snapshots import Stamp, base_snapshot
+from chainwatch.lending.snapshots import Stamp, base_snapshot, read_candidates
 from chainwatch.lending.valuation import missing_prices, snapshot_rows
 from chainwatch.tables.base import Row
 from chainwatch.tables.columns import Columns
@@ -54,14 +63,45 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
     rpc = await feed.rpc(market)
     at = await rpc.pin(market.lag)
     reading = Reading(rpc, market, at, joins=True)
-    opened = await lending.open(reading)
-    base, orphans = await base_snapshot(feed, reading, lending.protocol, opened.revision, scope)
+    opened, candidates, _ = await gather(
+        lending.open(reading),
+        read_candidates(feed, reading, lending.protocol),
+        # What accounts and prices are read by depends on it.
+        rpc.can_override(),
+    )
+    base, orphans = await base_snapshot(feed, reading, candidates, opened.revision, scope)
     if orphans:
         feed.note(f"{market.name}: {len(orphans)} snapshot(s) left the chain in a reorganisation")
         yield Batch(orphans)
     if base and base.block_hash == at.hash and not feed.options.get("full"):
         feed.note(f"{market.name}: block {at.number} is already stored")
         return
+    # Of most protocols the market itself does not depend on which accounts there are.
+    early = (
+        asyncio.ensure_future(_read_market(lending, reading, opened, {}))
+        if (lending.market_first)
+        else None
+    )
+    try:
+        async for batch in _survey(feed, lending, reading, opened, base, scope, early):
+            yield batch
+    finally:
+        if early is not None:
+            early.cancel()
+            await asyncio.gather(early, return_exceptions=True)
+
+
+async def _survey(
+    feed: Feed,
+    lending: LendingProtocol[P],
+    reading: Reading,
+    opened: Opened,
+    base: Snapshot | None,
+    scope: str,
+    early: asyncio.Task[_Market] | None,
+) -> AsyncIterator[Batch]:
+    """The events since a snapshot, and the next snapshot."""
+    market, rpc, at = reading.market, reading.rpc, reading.block
     # A snapshot without accounts proves nothing about the ranges without an event: they are read
     # again.
     base = base if base and base.accounts else None
@@ -91,7 +131,7 @@ async def take_snapshot(feed: Feed, lending: LendingProtocol[P]) -> AsyncIterato
         accounts_read=len(accounts.fresh),
         based_on=base.snapshot if base else None,
     )
-    rows, columns = await _rows(feed, lending, opened, stamp, accounts)
+    rows, columns = await _rows(feed, lending, opened, stamp, accounts, early)
     if not await rpc.canonical(at):
         raise Reorged(f"{market.name}: block {at.number} was replaced while it was read")
     yield Batch(rows, cursor={"block": at.number, "hash": at.hash}, columns=columns)
@@ -227,30 +267,69 @@ async def _require_no_accounts(
         )
 
 
+class _Market(msgspec.Struct, frozen=True):
+    """A market, what moves its prices, what others owe to the same liquidity, and what all owe."""
+
+    view: MarketView
+    exposures: Mapping[str, Sequence[Exposure]]
+    debtors: Mapping[str, float]
+    totals: Sequence[DebtTotal]
+
+
+async def _read_market(
+    lending: LendingProtocol[P], reading: Reading, opened: Opened, positions: Mapping[str, P]
+) -> _Market:
+    """The market for these positions, and all about it."""
+    view = await lending.read_market(reading, opened, positions)
+    return await _read_about(lending, reading, opened, view)
+
+
+async def _read_about(
+    lending: LendingProtocol[P], reading: Reading, opened: Opened, view: MarketView
+) -> _Market:
+    exposures, debtors, totals = await gather(
+        lending.read_exposures(reading, view),
+        lending.other_debtors(reading, view),
+        lending.debt_totals(reading, opened, view),
+    )
+    return _Market(view, exposures, debtors, totals)
+
+
+async def _done(task: asyncio.Task[_Market]) -> _Market:
+    """What a task returns."""
+    return await task
+
+
 async def _rows(
     feed: Feed,
     lending: LendingProtocol[P],
     opened: Opened,
     stamp: Stamp,
     accounts: Accounts[P],
+    early: asyncio.Task[_Market] | None,
 ) -> tuple[list[Row], list[Columns]]:
     """All rows of the snapshot, the Snapshot row last, and those in columns."""
     reading = stamp.reading
     await accounts.refresh(lending, reading, opened)
-    moved, view = await gather(
-        _read_what_moved(feed, lending, reading, opened, accounts),
-        lending.read_market(reading, opened, accounts.positions()),
-    )
+    reading_moved = _read_what_moved(feed, lending, reading, opened, accounts)
+    if early is not None:
+        moved, market = await gather(reading_moved, _done(early))
+        if moved:
+            accounts.replace(moved)
+        view = await lending.complete_market(reading, opened, market.view, accounts.positions())
+        market = msgspec.structs.replace(market, view=view)
+    else:
+        moved, view = await gather(
+            reading_moved, lending.read_market(reading, opened, accounts.positions())
+        )
+        if moved:
+            accounts.replace(moved)
+            # What a market needs to value depends on what is held.
+            view = await lending.read_market(reading, opened, accounts.positions())
+        market = await _read_about(lending, reading, opened, view)
     if moved:
-        accounts.replace(moved)
         stamp = msgspec.structs.replace(stamp, accounts_read=len(accounts.fresh))
-        # What a market needs to value depends on what is held.
-        view = await lending.read_market(reading, opened, accounts.positions())
-    exposures, debtors, totals = await gather(
-        lending.read_exposures(reading, view),
-        lending.other_debtors(reading, view),
-        lending.debt_totals(reading, opened, view),
-    )
+    view, exposures, totals = market.view, market.exposures, market.totals
     missing = [] if view.notes_prices else missing_prices(reading.market, view.reserves)
     for note in (*missing, *view.notes):
         feed.note(note)
@@ -259,7 +338,7 @@ async def _rows(
             f"{reading.market.name}: what moves prices is inferred from getters, not measured: "
             f"{reading.rpc.host} takes no state overrides, or gives no access lists"
         )
-    for contract, usd in debtors.items():
+    for contract, usd in market.debtors.items():
         if contract not in feed.pools():
             feed.note(
                 f"{reading.market.name}: {contract} owes {usd:,.0f} USD to the same hub and is no "

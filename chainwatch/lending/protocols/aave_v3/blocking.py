@@ -11,8 +11,7 @@ from chainwatch.chain.contract import Contract
 from chainwatch.chain.reading import Reading
 from chainwatch.lending.protocol import NO_ADDRESS
 from chainwatch.lending.protocols.aave_v3.arithmetic import Profile, ReserveConfig
-from chainwatch.lending.protocols.aave_v3.oracle import PROVIDER
-from chainwatch.lending.protocols.aave_v3.pool import Dialect
+from chainwatch.lending.protocols.aave_v3.pool import PROVIDER, Dialect
 
 SENTINEL = Contract("aave_v3_price_oracle_sentinel", "an Aave sequencer sentinel")
 

@@ -9,12 +9,10 @@ from chainwatch.chain.reading import Reading
 from chainwatch.errors import ConfigError
 from chainwatch.lending.price_sources import read_answer
 from chainwatch.lending.protocol import NO_ADDRESS, Currency
-from chainwatch.lending.protocols.aave_v3.pool import Dialect
+from chainwatch.lending.protocols.aave_v3.pool import GET_PRICE_ORACLE, Dialect
 
-PROVIDER = Contract("aave_v3_addresses_provider", "an Aave addresses provider")
 ORACLE = Contract("aave_v3_oracle", "an Aave oracle")
 
-GET_PRICE_ORACLE = PROVIDER.function("getPriceOracle")
 GET_ASSET_PRICE = ORACLE.function("getAssetPrice")
 GET_SOURCE_OF_ASSET = ORACLE.function("getSourceOfAsset")
 BASE_CURRENCY = ORACLE.function("BASE_CURRENCY")

@@ -9,6 +9,7 @@ import msgspec
 
 from chainwatch.chain.contract import Contract, Event, Function
 from chainwatch.chain.reading import Reading
+from chainwatch.chain.together import gather
 from chainwatch.errors import ConfigError
 from chainwatch.lending.protocol import FIX_MARKET, NO_ADDRESS
 from chainwatch.lending.protocols.aave_v3.arithmetic import PROFILES, Profile
@@ -18,6 +19,9 @@ A_TOKEN = Contract("a_token", "an aToken")
 VARIABLE_DEBT_TOKEN = Contract("variable_debt_token")
 STABLE_DEBT_TOKEN = Contract("stable_debt_token")
 
+PROVIDER = Contract("aave_v3_addresses_provider", "an Aave addresses provider")
+
+GET_PRICE_ORACLE = PROVIDER.function("getPriceOracle")
 GET_RESERVES_LIST = POOL.function("getReservesList")
 GET_TOTAL_SUPPLY_LAST_UPDATED = STABLE_DEBT_TOKEN.function("getTotalSupplyLastUpdated")
 
@@ -86,12 +90,13 @@ class PoolReserve(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """A pool as it was opened: its revision, the rules of that, its reserves, and its provider."""
+    """A pool as it was opened: its revision and its rules, its reserves, provider and oracle."""
 
     revision: int
     profile: Profile
     reserves: tuple[PoolReserve, ...]
     provider: str
+    oracle: str
 
 
 async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
@@ -113,7 +118,11 @@ async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
             f"{block.number}; its rounding rules are not known, so nothing was read"
         )
     assets = GET_RESERVES_LIST.decode(listed)
-    data = await reading.ask([dialect.reserve_data(reading.pool, asset) for asset in assets])
+    provider = dialect.provider.decode(named)
+    data, (oracle,) = await gather(
+        reading.ask([dialect.reserve_data(reading.pool, asset) for asset in assets]),
+        reading.ask([GET_PRICE_ORACLE(provider)]),
+    )
     # Not totalSupply: it grows at an average rate, and a repayment that exceeds it sets it to 0
     # while others still owe. The time of its last change is 0 only if nobody ever owed.
     changed = [0] * len(assets)
@@ -124,7 +133,7 @@ async def read_pool(reading: Reading, dialect: Dialect) -> Pool:
         PoolReserve(asset, d, has_stable_debt=bool(when))
         for asset, d, when in zip(assets, data, changed, strict=True)
     ]
-    return Pool(revision, profile, tuple(reserves), dialect.provider.decode(named))
+    return Pool(revision, profile, tuple(reserves), provider, str(oracle))
 
 
 def bonus_bps(stored: int) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from chainwatch.chain.contract import Event, account_places
 from chainwatch.chain.erc20 import SYMBOL, TOTAL_SUPPLY
 from chainwatch.chain.reading import Reading
@@ -59,7 +61,6 @@ from chainwatch.lending.protocols.aave_v3.oracle import (
     GET_SOURCE_OF_ASSET,
     Oracle,
     read_currency,
-    read_oracle_address,
 )
 from chainwatch.lending.protocols.aave_v3.pool import (
     POOL,
@@ -90,6 +91,7 @@ class AavePool(LendingProtocol[PoolPosition]):
     liquidation_events = (LIQUIDATION_CALL, DEFICIT_CREATED)
     second_reading = True
     in_columns = True
+    market_first = True
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -158,7 +160,7 @@ class AavePool(LendingProtocol[PoolPosition]):
         (oracle, prices), facts, terms, (reason, above_hf) = await gather(
             _read_prices(reading, pool),
             _read_facts(reading, pool),
-            self._read_terms(reading, pool, positions),
+            self._read_terms(reading, pool),
             read_market_block(reading, self.dialect, pool.profile, pool.provider),
         )
         rows, states = _reserves(reading, oracle, pool, prices, facts)
@@ -175,7 +177,7 @@ class AavePool(LendingProtocol[PoolPosition]):
             emodes={category: emode for category, (emode, _) in categories.items()},
             time=reading.block.time,
         )
-        return MarketView(
+        view = MarketView(
             state=state,
             reserves=rows,
             emodes=[row for _, row in categories.values()],
@@ -191,6 +193,39 @@ class AavePool(LendingProtocol[PoolPosition]):
                 blocked_above_hf=above_hf,
             ),
         )
+        return await self.complete_market(reading, opened, view, positions)
+
+    async def complete_market(
+        self,
+        reading: Reading,
+        opened: Opened,
+        view: MarketView,
+        positions: Mapping[str, PoolPosition],
+    ) -> MarketView:
+        """The market with categories that accounts have and no reserve has any more (up to 3.1).
+
+        The pool still asks the price source of such a category, and reverts for the account if that
+        fails.
+        """
+        if opened.context.profile.emode == "bitmap" or not self.dialect.has_emodes:
+            return view
+        emodes = (
+            positions.emodes()
+            if isinstance(positions, PoolPositions)
+            else {position.emode for position in positions.values()}
+        )
+        left = sorted(emodes - {0} - view.state.emodes.keys())
+        if not left:
+            return view
+        terms = await read_terms(reading, left)
+        more = await read_priced_categories(reading, view.state.oracle.address, terms)
+        state: PoolState = view.state
+        states = {category: own for category, (own, _) in more.items()}
+        return msgspec.structs.replace(
+            view,
+            state=msgspec.structs.replace(state, emodes=state.emodes | states),
+            emodes=[*view.emodes, *(row for _, row in more.values())],
+        )
 
     async def debt_totals(
         self, reading: Reading, opened: Opened, view: MarketView
@@ -202,25 +237,14 @@ class AavePool(LendingProtocol[PoolPosition]):
     ) -> Mapping[str, Sequence[Exposure]]:
         return await _exposures(reading, view.state.oracle, view.reserves)
 
-    async def _read_terms(
-        self, reading: Reading, pool: Pool, positions: Mapping[str, PoolPosition]
-    ) -> dict[int, Any]:
-        """The e-mode categories that can change an account's terms: up to 3.1 without prices."""
+    async def _read_terms(self, reading: Reading, pool: Pool) -> dict[int, Any]:
+        """The e-mode categories of reserves, up to 3.1 without prices; later all of the pool."""
         if not self.dialect.has_emodes:
             return {}
         if pool.profile.emode == "bitmap":
             return await read_listing_categories(reading)
         configs = [arithmetic.reserve_config(r.data.configuration) for r in pool.reserves]
-        listed = {config.emode for config in configs} - {0}
-        # A category may have accounts but no reserves any more: the pool still asks its price
-        # source, and reverts for the account if that fails.
-        emodes = (
-            positions.emodes()
-            if isinstance(positions, PoolPositions)
-            else {position.emode for position in positions.values()}
-        )
-        left = emodes - {0} - listed
-        return await read_terms(reading, [*sorted(listed), *sorted(left)])
+        return await read_terms(reading, sorted({config.emode for config in configs} - {0}))
 
     def value(self, state: PoolState, account: str, position: PoolPosition) -> Valued:
         legs = arithmetic.legs(
@@ -298,7 +322,7 @@ _Facts = dict[str, tuple[Any, ...]]
 
 async def _read_prices(reading: Reading, pool: Pool) -> tuple[Oracle, _Facts]:
     """The oracle, and by asset its price (None where it reverts) and the price's source."""
-    address = await read_oracle_address(reading, pool.provider)
+    address = pool.oracle
     return await gather(
         read_currency(reading, address),
         reading.ask_each(
