@@ -521,11 +521,11 @@ class PoolBook(Accounts[PoolPosition]):
                 owed[key] = owed.get(key, 0) + amount
             for place in left.tolist():
                 name = part.names[place]
-                own = lending.value(state, name, self.position(name))
+                own = lending.value(state, name, self._ordered(state, name))
                 single.append((name, int(part.read_blocks[place]), own))
             if reason_for is not None:
                 why = {
-                    place: reason_for(lending.value(state, name, self.position(name)))
+                    place: reason_for(lending.value(state, name, self._ordered(state, name)))
                     for place, name in enumerate(valued.accounts)
                     if valued.liquidatable[place]
                 }
@@ -533,6 +533,13 @@ class PoolBook(Accounts[PoolPosition]):
                 valued = msgspec.structs.replace(valued, blocked=reasons)
             columns.append(valued)
         return AccountValues(single, columns, owed)
+
+    def _ordered(self, state: PoolState, name: str) -> PoolPosition:
+        """A position in the order of the pool's reserves: the first that reverts is the reason."""
+        position = self.position(name)
+        reserves = state.reserves
+        order = sorted(position.holdings, key=lambda h: reserves[h.asset].reserve_id)
+        return PoolPosition(position.emode, tuple(order))
 
     def _place(self, name: object) -> int | None:
         """The place of an account among the balances that are carried over."""
