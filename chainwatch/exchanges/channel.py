@@ -90,7 +90,8 @@ class Channel(VenueMarket, frozen=True, kw_only=True):
     subscribed to by its `account_topic`. `greeting` is sent first. NOW in what is sent stands for
     the time in seconds. `ping` is a text that the venue answers, `frame_ping_seconds` the pause
     between pings of the WebSocket protocol. `packed` frames are gzip. `forms` are those in which
-    liquidations were sent, where there were several. The limits are the venue's.
+    liquidations were sent, where there were several. `other_ws` are further addresses
+    in use, tried in turn where one does not prove alive. The limits are the venue's.
     """
 
     ws: str
@@ -102,6 +103,7 @@ class Channel(VenueMarket, frozen=True, kw_only=True):
     per_contract: bool = False
     account_topic: Callable[[str], str] = str
     forms: tuple[MessageForm, ...] = ()
+    other_ws: tuple[str, ...] = ()
     heartbeat_topics: tuple[str, ...] = ()
     greeting: tuple[str, ...] = ()
     ping: str = ""

@@ -21,6 +21,7 @@ from chainwatch.net.errors import Closed, Failed, SocketRefused
 from chainwatch.net.retry import Backoff
 from chainwatch.net.socket import Socket, SocketFrame
 from chainwatch.text import visible
+from chainwatch.urls import mask
 
 # Frames read in a row before other tasks get a turn.
 FRAMES_PER_TURN = 200
@@ -42,7 +43,9 @@ class Connection:
         self._coverage = coverage
         self._status = coverage.add_connection()
         self._handle = handle
-        self._url = feed.url("ws", channel.ws)
+        url = feed.url("ws", channel.ws)
+        # An address that was set is the only one.
+        self._urls = [url, *(channel.other_ws if url == channel.ws else ())]
         self._characters = 0
         self._acked: set[str] = set()
         # Topics of a request by what its acknowledgement names, with the time it was sent.
@@ -100,6 +103,9 @@ class Connection:
             lived = time.monotonic() - opened_at
             stable = status.proven_at is not None and lived >= timing.stable
             attempt = 0 if stable else attempt + 1
+            if status.proven_at is None and len(self._urls) > 1:
+                self._urls.append(self._urls.pop(0))
+                reason = f"{reason}; next address: {mask(self._urls[0])}"
             self._coverage.connection_lost(status, reason)
             delay = backoff.delay(max(0, attempt - 1), min(wait or 0.0, timing.backoff_cap))
             await asyncio.sleep(delay)
@@ -113,7 +119,7 @@ class Connection:
         self._end_reason = ""
         self._unsent = True
         async with self._feed.http.socket(
-            self._url, timeout=self._timing.connect, ping=self._channel.frame_ping_seconds
+            self._urls[0], timeout=self._timing.connect, ping=self._channel.frame_ping_seconds
         ) as socket:
             self._last_sign = time.monotonic()
             tending = asyncio.create_task(self._tend(socket))
@@ -160,6 +166,8 @@ class Connection:
         status = self._status
         status.proven_at = received
         if not status.alive or status.subscribed != self._proven_topics:
+            if len(self._urls) > 1 and not status.alive:
+                self._feed.note(f"{self._channel.source}: alive at {self._urls[0]}")
             status.alive = True
             self._proven_topics = status.subscribed
             self._coverage.connection_alive(status)

@@ -12,9 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chainwatch.exchanges.venues import binance, bybit, okx
+from chainwatch.exchanges.venues.aster import ASTER
 from chainwatch.tables.exchange import Coverage
 from chainwatch.tables.log import Reject
 from tests.venues.client import FAST, HEARTBEAT_SECONDS, OTHERS, Collecting, Loopback, quick, until
@@ -225,6 +227,21 @@ async def test_silence_is_noticed_within_three_heartbeat_periods(
 
 
 @pytest.mark.full
+async def test_where_an_address_stays_silent_the_other_is_tried(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    """It opens and acknowledges, and no heartbeat comes; the one that answers is named."""
+    mute = exchange.environment("aster")["CHAINWATCH_WS_ASTER"]
+    other = exchange.environment("binance-usdm")["CHAINWATCH_WS_BINANCE_USDM"]
+    channel = msgspec.structs.replace(quick(ASTER), ws=mute, other_ws=(other,))
+    await exchange.control("fault", "aster", faults={"mute": True})
+    async with Collecting(exchange, tmp_path, channel) as running:
+        await running.noted("silent: no mark price")
+        await running.noted(f"alive at {other}")
+        await exchange.control("burst", USDM.source, count=2)
+        await running.counted(rows=2)
+
+
 async def test_a_stalled_socket_is_left_within_three_heartbeat_periods(
     exchange: Loopback, tmp_path: Path
 ) -> None:

@@ -4,7 +4,9 @@ Both send one order per contract and second at the most since 2021-04-27; before
 is the largest (documents of 2026-05-28; earlier ones said the latest), of COIN-M the latest.
 The order's side is the reverse of the position's. `z` is what was filled in all, `l` only the last
 fill. The legacy route of USD-M still acknowledges subscriptions and sends nothing: only /market
-carries these streams; the mark price on the same socket proves it.
+carries these streams; the mark price on the same socket proves it. Public clients differ on whether
+COIN-M is at /ws or at /market/ws: where one stays silent the other is tried, and what answers is
+named.
 
 Unproven, needs a live check: that one raw socket takes both streams.
 """
@@ -204,6 +206,7 @@ COINM = msgspec.structs.replace(
     source="binance-coinm",
     market="coinm",
     ws="wss://dstream.binance.com/ws",
+    other_ws=("wss://dstream.binance.com/market/ws",),
     rest="https://dapi.binance.com",
     eras=COINM_ERAS,
     heartbeat_topics=("btcusd_perp@markPrice",),
