@@ -453,6 +453,7 @@ def test_the_estimate_finds_what_a_random_stream_lost_to_sampling(tmp_path: Path
 RULES = {
     "latest": "the latest order per contract and second",
     "largest": "the largest order per contract and second",
+    "largest of each side": "the largest long and the largest short per contract and second",
 }
 RATES = (0.2, 1.0, 5.0, 20.0)
 SIZES: dict[str, Callable[[random.Random], float]] = {
@@ -463,13 +464,18 @@ RUNS = 12
 SECONDS = 1_800
 
 
-def published_of(selection: str, orders: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """What a venue with a rule publishes of orders, which are times and values."""
-    by_second: dict[int, tuple[float, float]] = {}
-    for time, usd in sorted(orders):
-        before = by_second.get(int(time))
+Order = tuple[float, float, str]
+
+
+def published_of(selection: str, orders: list[Order]) -> list[Order]:
+    """What a venue with a rule publishes of orders, which are times, values and sides."""
+    by_second: dict[tuple[int, str], Order] = {}
+    for placed in sorted(orders):
+        time, usd, side = placed
+        place = int(time), side if selection == "largest of each side" else ""
+        before = by_second.get(place)
         if before is None or selection == "latest" or usd > before[1]:
-            by_second[int(time)] = (time, usd)
+            by_second[place] = placed
     return list(by_second.values())
 
 
@@ -486,7 +492,7 @@ def test_the_estimate_follows_the_rule_of_each_venue(tmp_path: Path) -> None:
             for rate in RATES:
                 for run_number in range(RUNS):
                     orders = [
-                        (chance.uniform(0, SECONDS), draw(chance))
+                        (chance.uniform(0, SECONDS), draw(chance), chance.choice(["long", "short"]))
                         for _ in range(round(rate * SECONDS))
                     ]
                     names = {
@@ -499,14 +505,15 @@ def test_the_estimate_follows_the_rule_of_each_venue(tmp_path: Path) -> None:
                         order(
                             n,
                             time=BEGIN + timedelta(seconds=time),
+                            side=side,
                             notional_usd=usd,
                             notional_quote=usd,
                             **names,
                         )
-                        for n, (time, usd) in enumerate(published_of(selection, orders))
+                        for n, (time, usd, side) in enumerate(published_of(selection, orders))
                     ]
                     key = (selection, sizes, rate)
-                    truth.setdefault(key, []).append(sum(usd for _, usd in orders))
+                    truth.setdefault(key, []).append(sum(usd for _, usd, _ in orders))
     store.append(stored, source="test")
     scope = {"p_since": at(0), "p_until": at(SECONDS / 3_600)}
     with query.open_catalog(store) as catalog:
@@ -518,15 +525,15 @@ def test_the_estimate_follows_the_rule_of_each_venue(tmp_path: Path) -> None:
             assert {row["model_usd"] for row in rows} == {None}, "not identifiable"
             assert {row["model_orders"] for row in rows} == {None}
             assert {row["model_rule"][:5] for row in rows} == {"n/a ("}
-            sys.stdout.write(f"{selection:8} {sizes:10} {rate:4} per second: n/a\n")
+            sys.stdout.write(f"{selection:20} {sizes:10} {rate:4} per second: n/a\n")
             continue
         ratios = sorted(row["model_usd"] / usd for row, usd in zip(rows, sums, strict=True))
         median = statistics.median(ratios)
         interval = f"{ratios[0]:.3f}-{ratios[-1]:.3f}"
         sys.stdout.write(
-            f"{selection:8} {sizes:10} {rate:4} per second: {median:.3f} ({interval})\n"
+            f"{selection:20} {sizes:10} {rate:4} per second: {median:.3f} ({interval})\n"
         )
-        spread = 0.06 if selection == "largest" else 0.25
+        spread = 0.25 if selection == "latest" else 0.06
         assert median == pytest.approx(1.0, abs=spread), (selection, sizes, rate)
 
 
