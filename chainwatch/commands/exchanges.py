@@ -12,7 +12,7 @@ import typer
 from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import Output, listing
 from chainwatch.commands.running import emit_query, jobs_of, row_limit, run
-from chainwatch.commands.values import choice, moment, span
+from chainwatch.commands.values import amount, choice, moment, span
 from chainwatch.errors import Unparsed, UsageError
 
 if TYPE_CHECKING:
@@ -69,11 +69,24 @@ def _streams(venues: list[str] | None) -> list[Job]:
 def liquidations(
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="WHAT", help="hour, venue (if not given), symbol or side."),
+        typer.Option(
+            "--by",
+            metavar="WHAT",
+            help="minute, hour, venue (if not given), symbol (coin), contract or side.",
+        ),
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
     venue: VenueOption = None,
+    symbol: Annotated[
+        str | None, typer.Option(metavar="COIN", help="Only of this coin or collateral: BTC, WETH.")
+    ] = None,
+    side: Annotated[
+        str | None, typer.Option(metavar="SIDE", help="Only positions that were long, or short.")
+    ] = None,
+    min_usd: Annotated[
+        float, typer.Option(metavar="USD", parser=amount, help="Only of so much or more.")
+    ] = 0,
     largest: Annotated[
         bool, typer.Option("--largest", help="The largest single ones (20, or --limit).")
     ] = False,
@@ -85,14 +98,22 @@ def liquidations(
 ) -> None:
     """Liquidations on exchanges and on chain, as lower bounds."""
     if by is not None:
-        choice(by, "--by", ("hour", "venue", "symbol", "side"))
+        choice(by, "--by", ("minute", "hour", "venue", "symbol", "contract", "side"))
     given = {"--by": by is not None, "--largest": largest, "--model": model}
     if len(options := [option for option, is_given in given.items() if is_given]) > 1:
         raise UsageError(f"choose one of {' and '.join(options)}")
     values = _window(since, until, venue)
     if model:
+        if symbol or side or min_usd:
+            raise UsageError("--model estimates all liquidations: no --symbol, --side or --min-usd")
         emit_query("liquidation_estimate", values, output)
-    elif largest:
+        return
+    values["p_min_usd"] = min_usd
+    if symbol is not None:
+        values["p_symbol"] = symbol
+    if side is not None:
+        values["p_side"] = choice(side, "--side", ("long", "short"))
+    if largest:
         limit = LARGEST_SHOWN if output.limit is None else output.limit
         emit_query("largest_liquidations", values | {"p_limit": row_limit(limit)}, output, limit)
     else:

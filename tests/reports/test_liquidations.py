@@ -234,6 +234,52 @@ def test_an_uncovered_hour_is_na_and_a_quiet_one_is_at_least_0(
     assert [(r["orders"], r["at_least_usd"]) for r in calm] == [(0, 0.0)]
 
 
+COINS = {
+    "BTC": ("BTC", 1),
+    "PEPE": ("PEPE", 1),
+    "1000PEPE": ("PEPE", 1_000),
+    "kPEPE": ("PEPE", 1_000),
+    "SHIB1000": ("SHIB", 1_000),
+    "10000LADYS": ("LADYS", 10_000),
+    "1000000MOG": ("MOG", 1_000_000),
+    "1MBABYDOGE": ("BABYDOGE", 1_000_000),
+    # What only looks like it.
+    "1INCH": ("1INCH", 1),
+    "100X": ("100X", 1),
+    "KNC": ("KNC", 1),
+    "C98": ("C98", 1),
+    "SPX6900": ("SPX6900", 1),
+    "1000": ("1000", 1),
+    "xyz:TSLA": ("xyz:TSLA", 1),
+}
+
+
+def test_a_coin_has_a_name_and_a_price_whatever_a_contract_multiplies(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.create()
+    rows = [order(n, symbol=f"{base}USDT", base=base) for n, base in enumerate(COINS)]
+    store.append([span(0, 1), *rows], source="test")
+    with query.open_catalog(store) as catalog:
+        events = catalog.run(
+            "SELECT symbol, asset, quantity, price, usd FROM liquidation_events("
+            "p_since := $since, p_until := $until)",
+            {"since": at(0), "until": at(1)},
+        ).dicts()
+        scope = {"p_since": at(0), "p_until": at(1)}
+        by_coin, by_contract = (
+            query.run(catalog, query.find("liquidations"), scope | {"p_by": what}).dicts()
+            for what in ("symbol", "contract")
+        )
+    for event in events:
+        coin, multiplier = COINS[event["symbol"].removesuffix("USDT")]
+        assert (event["asset"], event["quantity"]) == (coin, multiplier)
+        assert event["price"] == pytest.approx(100.0 / multiplier)
+        assert event["usd"] == 100.0
+    assert {row["bucket"]: row["orders"] for row in by_coin}["PEPE"] == 3
+    assert {row["bucket"] for row in by_contract} == {f"binance {base}USDT" for base in COINS}
+    assert {row["covered_share"] for row in by_contract} == {1.0}
+
+
 def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalog) -> None:
     symbols = {
         (r["origin"], r["bucket"]): r["orders"] for r in ask(catalog, "liquidations", p_by="symbol")
@@ -255,6 +301,44 @@ def test_symbols_are_coins_across_venues_and_sides_are_positions(catalog: Catalo
         ("chain", "long"): 1_000.0,
         ("chain", "short"): 500.0,
     }
+
+
+def test_only_some_of_them(catalog: Catalog) -> None:
+    """By coin, side and value; of a side that is left out nothing is said."""
+
+    def total(**values: object) -> float:
+        rows = ask(catalog, "liquidations", **values)
+        return sum(row["at_least_usd"] or 0.0 for row in rows)
+
+    everything = total()
+    coins = {row["bucket"] for row in ask(catalog, "liquidations", p_by="symbol")}
+    assert sum(total(p_symbol=coin.lower()) for coin in coins) == pytest.approx(everything)
+    assert total(p_side="long") + total(p_side="short") == pytest.approx(everything)
+    assert total(p_min_usd=1_000.0) == 1_000.0
+    longs = ask(catalog, "liquidations", p_by="side", p_side="long")
+    assert {row["bucket"] for row in longs} == {"long"}
+    assert {row["at_least_short_usd"] for row in longs} == {None}
+    assert {row["counted"] for row in longs} == {"only of long positions"}
+    (row, *_) = ask(catalog, "liquidations", p_symbol="BTC", p_min_usd=50_000.0)
+    assert row["counted"] == "only of BTC, of 50,000.00 USD or more"
+    largest = ask(catalog, "largest_liquidations", p_symbol="weth", p_side="long", p_min_usd=1.0)
+    assert [row["usd"] for row in largest] == [1_000.0]
+
+
+def test_minutes_are_parts_of_hours(catalog: Catalog) -> None:
+    hours, minutes = (ask(catalog, "liquidations", p_by=by) for by in ("hour", "minute"))
+    assert len(minutes) > 59 * len({row["bucket"] for row in hours})
+    for hour in hours:
+        inside = [
+            row
+            for row in minutes
+            if row["origin"] == hour["origin"] and row["bucket"][:13] == hour["bucket"][:13]
+        ]
+        assert sum(row["orders"] for row in inside) == hour["orders"]
+        assert sum(row["at_least_usd"] or 0 for row in inside) == (hour["at_least_usd"] or 0)
+        if hour["origin"] == "exchange":
+            shares = [row["covered_share"] for row in inside]
+            assert statistics.fmean(shares) == pytest.approx(hour["covered_share"], abs=1e-6)
 
 
 def test_an_absorption_is_long_only_if_the_debt_is_in_dollars(
