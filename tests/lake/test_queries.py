@@ -777,11 +777,15 @@ VALUES |= {
     "p_source": "reference",
     "p_vix_drop": 0.1,
     "p_mvrv": 1.2,
+    "p_symbol": "btc",
+    "p_min_usd": 0.0,
     "p_tiers": "20,50",
     "p_mmr": 0.01,
 }
 # What a parameter of the same name means in one query only.
 OWN_VALUES: dict[str, dict[str, Any]] = {
+    "liquidations": {"p_side": "long"},
+    "largest_liquidations": {"p_side": "long"},
     "reserve_drift": {"p_since": date(2025, 1, 1)},
     "reserve_supply": {"p_token": "USDT"},
     "supplies_at": {"p_token": "USDT"},
@@ -920,7 +924,7 @@ def test_command_macro_and_raw_file_return_the_same_rows(
     if not re.search(r"^ORDER BY", text, re.MULTILINE):
         for answer in (by_macro, by_file, by_command):
             answer.sort(key=in_order)
-    assert by_macro, "nothing was protocols_named"
+    assert by_macro, "no rows"
     same(by_macro, by_file)
     same(by_macro, by_command)
 
