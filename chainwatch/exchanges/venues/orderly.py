@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chainwatch.exchanges.backfill import History
-from chainwatch.exchanges.channel import Era, VenueMarket, side_of
+from chainwatch.exchanges.channel import Era, VenueMarket
 from chainwatch.exchanges.contracts import Contract, is_zero, parse_contracts
 from chainwatch.exchanges.feeds import register_history
 from chainwatch.exchanges.reader import ParsedMessage, Reader, VenueLiquidation
@@ -31,7 +31,6 @@ from chainwatch.tables.exchange import ExchangeLiquidation
 if TYPE_CHECKING:
     from chainwatch.net.http import Rest
 
-SIDES = {"+": "long", "-": "short"}
 TYPES = ("liquidated", "claim")
 PREFIX = "PERP_"
 SCOPE = "all"
@@ -114,12 +113,11 @@ def _row(
     liquidation: _LiquidationMessage, position: _PositionMessage, text: str, reader: Reader
 ) -> ExchangeLiquidation:
     coins = real(position.position_qty)
-    sign = "+" if coins > 0 else "-"
     base, quote = _currencies(position.symbol)
     return reader.build_row(
         VenueLiquidation(
             symbol=position.symbol,
-            side=side_of(SIDES, sign),
+            side="long" if coins > 0 else "short",
             raw_side=f"{position.position_qty}",
             at_ms=liquidation.timestamp,
             base=abs(coins),
