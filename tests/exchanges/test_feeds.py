@@ -127,7 +127,7 @@ async def test_the_reports_of_what_was_collected(exchange: Loopback, tmp_path: P
         (["watch", "nowhere"], "`chainwatch sources` lists them"),
         (["watch", "aave-v3"], "needs --market"),
         (["record", "binance", "--for", "soon"], "--for: expected a time"),
-        (["liquidations", "--by", "coin"], "--by: expected hour, venue, symbol or side"),
+        (["liquidations", "--by", "coin"], "--by: expected minute, hour, venue, symbol"),
         (["liquidations", "--since", "yesterday"], "--since: expected a time"),
         (["liquidations", "--largest", "--model"], "choose one of --largest and --model"),
         (["liquidations", "--by", "hour", "--largest"], "choose one of --by and --largest"),
