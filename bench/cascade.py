@@ -36,7 +36,7 @@ def _build(folder: Path) -> None:
         con.execute(
             f"""COPY (
               SELECT 'bench' AS market, printf('0x%040x', i * 7919 % {STEPS}) AS account,
-                     false AS absorbs, 'down' AS direction, 'trigger' AS step,
+                     false AS absorbs, 'down' AS direction, 'call' AS step, 1 AS number,
                      p / {SPOT} AS x, p AS trigger_price, 1 AS is_account, u * p AS risk_usd,
                      u * p AS seize_usd, u AS units, 0e0 AS bought_units, {SPOT} AS factor_price
               FROM (SELECT range AS i, {SPOT} * (1 - 0.7 * random()) AS p,
@@ -78,7 +78,7 @@ def ours(folder: Path) -> dict[str, Any]:
         source="bench",
     )
     instead = {
-        "forced_sales": f"SELECT * FROM read_parquet('{folder}/steps.parquet')",
+        "path_steps": f"SELECT * FROM read_parquet('{folder}/steps.parquet')",
         "snapshots_at": "SELECT 'bench' AS market, NULL::DOUBLE AS reserves_usd, "
         "NULL::DOUBLE AS target_reserves_usd",
         "factors_at": f"SELECT 'BTC' AS factor, {SPOT} AS factor_price",

@@ -11,6 +11,10 @@
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
+-- param: p_order TEXT = 'profit'  the pair of assets that a call takes: profit or largest, see path_steps
+-- param: p_gas_usd DOUBLE = 1  MODEL: cost of a call of a liquidator
+-- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
+-- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- param: p_oracle_deviation DOUBLE = 0  how far the oracle may lag behind the price, as a share of it
 -- param: p_top BIGINT = NULL  most groups per depth, those with the most USD; null: all
@@ -29,7 +33,7 @@
 -- column: accounts count accounts in the group
 -- column: fed_accounts count accounts of the group that only the sales of others trigger
 -- column: new_accounts count accounts of the group that trigger for the first time
--- column: steps count steps of the group's accounts: first liquidations, and what the full close factor adds
+-- column: steps count calls of liquidators on the group's accounts, and absorbed accounts
 -- column: units amount units of the factor seized
 -- column: sold_units amount units of the factor sold at once
 -- column: unsold_units amount units of the factor seized and not sold at once
@@ -51,13 +55,15 @@
 -- note: break: outside price at which the group triggers; trigger: traded price then; landing: traded price after all its sales
 -- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself; from 1 on, sales carry the fall on
 -- note: fed_accounts: accounts of the group that only the sales of others trigger; with none, the fall does not feed itself
+-- note: what is sold is the path of liquidations: each account is called as often as its health factor falls below 1, see path_steps
 -- note: what liquidators buy back at once, to repay debt in the factor's own assets, is netted: less meets the bids
 -- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
 WITH step AS (
   SELECT * FROM break_steps(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
-    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas,
+    p_order := $p_order, p_gas_usd := $p_gas_usd, p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd)
 ), segment AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,
                      p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv)

@@ -10,6 +10,10 @@
 -- param: p_y DOUBLE = 1  MODEL: factor of the square-root law
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
+-- param: p_order TEXT = 'profit'  the pair of assets that a call takes: profit or largest, see path_steps
+-- param: p_gas_usd DOUBLE = 1  MODEL: cost of a call of a liquidator
+-- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
+-- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- column: outside_x multiple outside price over the price now
 -- column: rounds count repetitions until no further account triggers
@@ -22,9 +26,10 @@ WITH RECURSIVE wall AS (
   SELECT CAST(floor(f.x * 1000 + 1e-9) AS INT) AS g,
          sum(CASE WHEN f.absorbs THEN 0e0
                   ELSE coalesce(f.units, 0e0) * $p_sold_share - coalesce(f.bought_units, 0e0) END) AS units
-  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
-                    p_as_of := $p_as_of, p_betas := $p_betas) AS f
-  WHERE f.step IN ('trigger', 'rest')
+  FROM path_steps(p_factor := $p_factor, p_direction := 'down', p_market := $p_market, p_as_of := $p_as_of,
+                  p_betas := $p_betas, p_order := $p_order, p_gas_usd := $p_gas_usd,
+                  p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd) AS f
+  WHERE f.step IN ('call', 'absorb')
   GROUP BY CAST(floor(f.x * 1000 + 1e-9) AS INT)
 ), segment AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,

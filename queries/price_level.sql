@@ -11,6 +11,10 @@
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
+-- param: p_order TEXT = 'profit'  the pair of assets that a call takes: profit or largest, see path_steps
+-- param: p_gas_usd DOUBLE = 1  MODEL: cost of a call of a liquidator
+-- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
+-- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- param: p_price DOUBLE = NULL  price in question; null: the price now
 -- param: p_width DOUBLE = 0.02  half width of the band around that price, as a share of it
@@ -40,12 +44,14 @@ WITH spot AS (
   SELECT * FROM break_levels(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
-    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas,
+    p_order := $p_order, p_gas_usd := $p_gas_usd, p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd)
 ), step AS (
   SELECT depth_scale, trigger_price, level, seize_usd FROM break_steps(
     p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of, p_max_age := $p_max_age,
     p_scales := $p_scales, p_sigma := $p_sigma, p_y := $p_y, p_adv := $p_adv,
-    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas)
+    p_sold_share := $p_sold_share, p_absorbed := $p_absorbed, p_betas := $p_betas,
+    p_order := $p_order, p_gas_usd := $p_gas_usd, p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd)
 ), reached AS (
   -- The level that fires most of what triggers in the band; where nothing does, the next below it.
   SELECT depth_scale, max(level) AS level

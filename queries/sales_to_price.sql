@@ -12,6 +12,10 @@
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
+-- param: p_order TEXT = 'profit'  the pair of assets that a call takes: profit or largest, see path_steps
+-- param: p_gas_usd DOUBLE = 1  MODEL: cost of a call of a liquidator
+-- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
+-- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
 -- column: accounts count accounts that trigger on the path
 -- column: usd usd collateral seized, of all assets
@@ -25,10 +29,11 @@ WITH fired AS (
                    AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
                   ELSE f.units * $p_sold_share END), 0e0) AS sold_units,
          coalesce(sum(f.bought_units), 0e0) AS bought_units
-  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
-                    p_as_of := $p_as_of, p_betas := $p_betas) AS f
+  FROM path_steps(p_factor := $p_factor, p_direction := 'down', p_market := $p_market, p_as_of := $p_as_of,
+                  p_betas := $p_betas, p_end := $p_x, p_order := $p_order, p_gas_usd := $p_gas_usd,
+                  p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
-  WHERE f.step IN ('trigger', 'rest') AND f.x >= $p_x
+  WHERE f.step IN ('call', 'absorb') AND f.x >= $p_x
 ), met AS (
   SELECT *, (sold_units - bought_units) / $p_scale AS net_sold,
          (bought_units - sold_units) / $p_scale AS net_bought FROM fired

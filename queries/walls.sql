@@ -18,33 +18,33 @@
 -- column: move_share share far end of the bin as a move of the factor from its price; null beyond the last bin
 -- column: accounts count accounts whose trigger lies in the bin
 -- column: collateral_at_risk_usd usd all flagged collateral of these accounts at their trigger
--- column: max_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held; now: without what is blocked
--- column: due_usd usd of the row now: max_seizable if the contracts blocked nothing; null in others
--- column: liquidatable_now_usd usd of the row now: max_seizable, what the contracts let liquidators take at the block; null in others
+-- column: round_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held; now: without what is blocked
+-- column: due_usd usd of the row now: round_seizable if the contracts blocked nothing; null in others
+-- column: liquidatable_now_usd usd of the row now: round_seizable, what the contracts let liquidators take at the block; null in others
 -- column: seize_to_heal_usd usd collateral for the smallest repayments that bring health factors to 1; null beyond the last bin
--- column: units amount max_seizable that moves with the factor, in units of the factor; null for MARKET
+-- column: units amount round_seizable that moves with the factor, in units of the factor; null for MARKET
 -- column: top1_share share part of the largest account in collateral_at_risk_usd; null in an empty bin
 -- column: cum_accounts count accounts from the price to the far end of the bin
 -- column: cum_collateral_at_risk_usd usd collateral at risk from the price to the far end of the bin
--- column: cum_max_seizable_usd usd max_seizable from the price to the far end of the bin
+-- column: cum_round_seizable_usd usd round_seizable from the price to the far end of the bin
 -- column: cum_seize_to_heal_usd usd seize_to_heal from the price to the far end of the bin; null beyond the last bin
 -- column: cum_units amount units from the price to the far end of the bin; null for MARKET
 -- column: axis_market text market whose price the bins are of: this one, if it has a price of the factor
 -- column: axis_price price price of the factor there, from which the bins are counted
 -- show: market direction price_from=from price_to=to move_share=move accounts collateral_at_risk_usd=at_risk_USD
--- show: max_seizable_usd=seizable_USD due_usd<>liquidatable_now_usd=due_USD liquidatable_now_usd<>due_usd=now_USD seize_to_heal_usd=to_heal_USD units
--- show: top1_share cum_max_seizable_usd=sum_seizable
--- bar: max_seizable_usd over price_from
+-- show: round_seizable_usd=seizable_USD due_usd<>liquidatable_now_usd=due_USD liquidatable_now_usd<>due_usd=now_USD seize_to_heal_usd=to_heal_USD units
+-- show: top1_share cum_round_seizable_usd=sum_seizable
+-- bar: round_seizable_usd over price_from
 -- note: collateral_at_risk: all collateral of the accounts whose trigger lies in the bin, valued at their trigger
--- note: max_seizable: collateral that the market's close rule allows (close_factor to absorbs in snapshots): for its share of a debt at health factor 1 and the rest at full_close_below_hf, or up to target_hf, or all at once where it is absorbed
--- note: max_seizable: never more of an asset than the account holds; liquidations where prices are not linear are left out
+-- note: round_seizable: collateral that the market's close rule allows (close_factor to absorbs in snapshots): for its share of a debt at health factor 1 and the rest at full_close_below_hf, or up to target_hf, or all at once where it is absorbed
+-- note: round_seizable: never more of an asset than the account holds; liquidations where prices are not linear are left out
 -- note: seize_to_heal: collateral for the smallest repayments that bring health factors back to 1; all of it where accounts are absorbed
 -- note: now: liquidatable at today's prices; what a move adds is in the rows of that move
--- note: units: part of max_seizable in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
+-- note: units: part of round_seizable in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
 -- note: down: accounts whose collateral moves with the factor; up: accounts whose debt does
 -- note: axis_market, axis_price: market and price of the price axis; rows of one market use its own price, sums the highest; triggers keep their distance in per cent
 -- note: due, liquidatable_now: of what is due now, the contracts let liquidators take liquidatable_now; the rest is blocked: paused, not active, in a grace period, refused by a sequencer sentinel; accounts says why
--- note: assumed: the largest collateral pays the largest debt first, then the same share of the rest; liquidators may choose otherwise and act more often
+-- note: assumed: the largest collateral pays the largest debt first, then the same share of the rest; liquidators may choose otherwise, and call again as the price moves on: see path
 -- portable: yes
 WITH step AS (
   SELECT direction AS kind, * FROM forced_sales(p_factor := $p_factor, p_betas := $p_betas, p_direction := $p_direction,
@@ -162,7 +162,7 @@ SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.k
        h.price_far / a.spot - 1e0 AS move_share,
        CAST(h.accounts AS BIGINT) AS accounts,
        h.risk_usd AS collateral_at_risk_usd,
-       h.seize_usd AS max_seizable_usd,
+       h.seize_usd AS round_seizable_usd,
        CASE WHEN h.kind = 'now' THEN h.due_usd END AS due_usd,
        CASE WHEN h.kind = 'now' THEN h.seize_usd END AS liquidatable_now_usd,
        CASE WHEN h.kind = 'now' THEN h.heal_cum_usd
@@ -173,7 +173,7 @@ SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.k
        h.top_usd / nullif(h.risk_usd, 0e0) AS top1_share,
        CAST(sum(h.accounts) OVER by_place AS BIGINT) AS cum_accounts,
        sum(h.risk_usd) OVER by_place AS cum_collateral_at_risk_usd,
-       sum(h.seize_usd) OVER by_place AS cum_max_seizable_usd,
+       sum(h.seize_usd) OVER by_place AS cum_round_seizable_usd,
        h.heal_cum_usd AS cum_seize_to_heal_usd,
        CASE WHEN lower($p_factor) <> 'market' THEN sum(h.units) OVER by_place END AS cum_units,
        a.axis_market, a.spot AS axis_price

@@ -101,12 +101,12 @@ class Watched:
 
     def weighted(self, x: float) -> float:
         worths = {asset: self.worth(asset, usd, x) for asset, usd in self.held.items()}
-        whole = sum(worths.values())
+        collateral = sum(worths.values())
         exact = sum(worth * self.thresholds[asset] for asset, worth in worths.items())
         several = len({self.thresholds[a] for a, usd in self.held.items() if usd > 0}) > 1
-        if not (self.truncates and several and whole > 0):
+        if not (self.truncates and several and collateral > 0):
             return exact
-        return whole * int(exact / whole * 10_000 + 1e-9) / 10_000
+        return collateral * int(exact / collateral * 10_000 + 1e-9) / 10_000
 
     def health(self, x: float) -> float:
         debt = self.debt(x)
@@ -144,15 +144,15 @@ class Watched:
     @staticmethod
     def _halve(near: float, far: float, is_there: Callable[[float], bool]) -> float:
         for _ in range(200):
-            middle = (near + far) / 2
-            if is_there(middle):
-                far = middle
+            half_way = (near + far) / 2
+            if is_there(half_way):
+                far = half_way
             else:
-                near = middle
+                near = half_way
         return far
 
     def best_call(self, x: float, terms: Terms) -> Call | None:
-        found: list[tuple[tuple[float, float, float], Call]] = []
+        candidates: list[tuple[tuple[float, float, float], Call]] = []
         total, weighted = self.debt(x), self.weighted(x)
         for collateral, in_usd in self.held.items():
             held = self.worth(collateral, in_usd, x)
@@ -162,15 +162,21 @@ class Watched:
                     continue
                 bonus = self.bonuses[collateral]
                 most = self.rule(
-                    weighted / total, total, held, owed, bonus, self.thresholds[collateral], weighted
+                    weighted / total,
+                    total,
+                    held,
+                    owed,
+                    bonus,
+                    self.thresholds[collateral],
+                    weighted,
                 )
                 repaid = min(most, owed, held / (1 + bonus))
                 if repaid < terms.dust or repaid * bonus < terms.gas:
                     continue
                 made = Call(x, collateral, debt, repaid, min(repaid * (1 + bonus), held))
                 rank = (owed if terms.largest else repaid * bonus, held, owed)
-                found.append((rank, made))
-        return max(found, key=lambda one: one[0])[1] if found else None
+                candidates.append((rank, made))
+        return max(candidates, key=lambda ranked: ranked[0])[1] if candidates else None
 
     def follow(self, terms: Terms, end: float, full_close: float = 0.0) -> None:
         """Call until nothing is left to call on the way to the end."""
@@ -205,5 +211,7 @@ class Watched:
             (self.owed, call.debt, call.repaid),
         ):
             worth = self.worth(asset, side[asset], call.x)
-            side[asset] = 0.0 if amount >= worth * (1 - 1e-12) else side[asset] * (1 - amount / worth)
+            side[asset] = (
+                0.0 if amount >= worth * (1 - 1e-12) else side[asset] * (1 - amount / worth)
+            )
         self.calls.append(call)

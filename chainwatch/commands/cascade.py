@@ -9,8 +9,13 @@ import typer
 
 from chainwatch.commands.app import app, get_session
 from chainwatch.commands.options import (
+    ORDERS,
     AsOfOption,
+    DustOption,
+    GasOption,
     MarketOption,
+    MinProfitOption,
+    OrderOption,
     Output,
     block_time,
     listing,
@@ -82,6 +87,10 @@ def emit_cascade(
     max_depth_age: Annotated[
         str, typer.Option(metavar="TIME", help="Refuse order books that are older.")
     ] = MAX_DEPTH_AGE,
+    order: OrderOption = "profit",
+    gas: GasOption = 1,
+    min_profit: MinProfitOption = 0,
+    dust: DustOption = 1,
     chart_file: Annotated[
         Path | None,
         typer.Option(
@@ -118,6 +127,10 @@ def emit_cascade(
         if oracle_deviation is None
         else share(oracle_deviation, "--oracle-deviation"),
         max_age=span(max_depth_age, "--max-depth-age"),
+        order=choice(order, "--order", ORDERS),
+        gas_usd=gas,
+        min_profit_usd=min_profit,
+        dust_usd=dust,
     )
     if chart_file is not None:
         if len(names) > 1 or explain is not None:

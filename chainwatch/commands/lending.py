@@ -10,14 +10,19 @@ from chainwatch.commands.app import app
 from chainwatch.commands.options import (
     AsOfOption,
     BetaOption,
+    DustOption,
+    GasOption,
     MarketOption,
+    MinProfitOption,
+    OrderOption,
     Output,
     beta_values,
+    liquidator_values,
     listing,
     scope,
 )
 from chainwatch.commands.running import emit_query, emit_ranked
-from chainwatch.commands.values import amount, moment, positive, share
+from chainwatch.commands.values import account_address, amount, moment, positive, share
 from chainwatch.errors import UsageError
 
 
@@ -114,6 +119,42 @@ def triggers(
         scope(market, as_of) | {"p_factor": factor, "p_min_debt_usd": min_debt} | beta_values(beta)
     )
     emit_ranked("nearest", values, output)
+
+
+@app.command(epilog="Example: chainwatch path ETH --gas 5")
+@listing
+def path(
+    factor: Annotated[str, typer.Argument(help="BTC, ETH, USDT, wstETH/ETH …, or MARKET: all.")],
+    account: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The calls on one account.")
+    ] = None,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Every call, the nearest price first.")
+    ] = False,
+    up: Annotated[bool, typer.Option("--up", help="As the price rises, not falls.")] = False,
+    order: OrderOption = "profit",
+    gas: GasOption = 1,
+    min_profit: MinProfitOption = 0,
+    dust: DustOption = 1,
+    market: MarketOption = None,
+    as_of: AsOfOption = None,
+    beta: BetaOption = None,
+    *,
+    output: Output,
+) -> None:
+    """MODEL: what liquidators take as a price moves on, call by call."""
+    values = (
+        scope(market, as_of)
+        | {"p_factor": factor, "p_direction": "up" if up else "down"}
+        | beta_values(beta)
+        | liquidator_values(order, gas, min_profit, dust)
+    )
+    if account is not None:
+        values["p_account"] = account_address(account, "--account")
+    if account is None and not calls:
+        emit_query("path_totals", values, output)
+    else:
+        emit_ranked("path", values, output)
 
 
 @app.command(epilog="Example: chainwatch changes --since 2026-01-28")

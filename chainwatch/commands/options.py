@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainwatch.commands.app import get_session
-from chainwatch.commands.values import count, moment
+from chainwatch.commands.values import amount, choice, count, moment
 from chainwatch.errors import UsageError
 from chainwatch.reports.betas import betas_text, read_betas
 
@@ -193,3 +193,31 @@ def block_time(as_of: str | None) -> datetime | None:
 def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
     """The parameters that choose snapshots, of the queries over them."""
     return {"p_market": market_list(market), "p_as_of": block_time(as_of)}
+
+
+# --- what a liquidator minds ---------------------------------------------------------------------
+
+ORDERS = ("profit", "largest")
+OrderOption = Annotated[
+    str, typer.Option(metavar="WHICH", help="Pair of assets a call takes: profit or largest.")
+]
+GasOption = Annotated[
+    float, typer.Option(metavar="USD", parser=amount, help="MODEL: what a call costs.")
+]
+MinProfitOption = Annotated[
+    float,
+    typer.Option(metavar="USD", parser=amount, help="MODEL: what a call has to earn above that."),
+]
+DustOption = Annotated[
+    float, typer.Option(metavar="USD", parser=amount, help="MODEL: no call repays less.")
+]
+
+
+def liquidator_values(order: str, gas: float, min_profit: float, dust: float) -> dict[str, object]:
+    """The parameters that say which calls liquidators make. Raises UsageError."""
+    return {
+        "p_order": choice(order, "--order", ORDERS),
+        "p_gas_usd": gas,
+        "p_min_profit_usd": min_profit,
+        "p_dust_usd": dust,
+    }

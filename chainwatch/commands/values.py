@@ -143,6 +143,14 @@ def utc_day(text: str, flag: str) -> date:
 # --- words --------------------------------------------------------------------------------------
 
 
+def account_address(text: str, flag: str) -> str:
+    """An account's address, in lower case as it is stored."""
+    digits = text.lower().removeprefix("0x")
+    if len(digits) == 40 and all(digit in "0123456789abcdef" for digit in digits):
+        return f"0x{digits}"
+    raise refusal(flag, "an address of 40 hexadecimal digits", text)
+
+
 def choice(text: str, flag: str, words: Collection[str]) -> str:
     """One of some words as they are written."""
     if text in words:

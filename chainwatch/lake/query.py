@@ -4,8 +4,8 @@
     -- title: Collateral that liquidates as a factor moves, per price bin
     -- needs: snapshots, factors(p_factor)
     -- param: p_factor TEXT = 'BTC'  which factor moves
-    -- show: price_from price_to max_seizable_usd=seizable_USD
-    -- bar: max_seizable_usd over price_from
+    -- show: price_from price_to round_seizable_usd=seizable_USD
+    -- bar: round_seizable_usd over price_from
     -- column: price_from price lower end of the bin
     -- columns of: axes() axis_market
     SELECT … WHERE factor = $p_factor …
@@ -322,6 +322,9 @@ BY_CHOICE = frozenset(
         "mart_health",
         "moves",
         "nearest",
+        "path",
+        "path_steps",
+        "path_totals",
         "positions",
         "price_level",
         "provenance",

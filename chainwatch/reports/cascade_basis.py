@@ -28,7 +28,8 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     `markets` are names with commas between, or all; `as_of` is the newest a block and an order book
     may be, None for the newest stored; `max_age` is the oldest an order book may be, in seconds,
-    None for any age.
+    None for any age. The last four are what a liquidator minds, see path_steps: USD, and the order
+    in which pairs of assets are taken.
     """
 
     factor: str
@@ -43,6 +44,10 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
     absorbed: str = "later"
     oracle_deviation: float = 0.0
     max_age: float | None = None
+    order: str = "profit"
+    gas_usd: float = 1.0
+    min_profit_usd: float = 0.0
+    dust_usd: float = 1.0
 
     @property
     def token(self) -> str:
@@ -66,6 +71,16 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
         return values if self.max_age is None else values | {"p_max_age": self.max_age}
 
     @property
+    def liquidators(self) -> dict[str, object]:
+        """The parameters that say which calls liquidators make."""
+        return {
+            "p_order": self.order,
+            "p_gas_usd": self.gas_usd,
+            "p_min_profit_usd": self.min_profit_usd,
+            "p_dust_usd": self.dust_usd,
+        }
+
+    @property
     def values(self) -> dict[str, object]:
         """The parameters of all cascade queries but the scales."""
         values = (
@@ -78,6 +93,7 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
                 "p_absorbed": self.absorbed,
                 "p_betas": betas_text(self.betas),
             }
+            | self.liquidators
         )
         return values if self.adv is None else values | {"p_adv": self.adv}
 
@@ -97,6 +113,10 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
             "absorbed": self.absorbed,
             "oracle_deviation": self.oracle_deviation,
             "betas": dict(self.betas),
+            "order": self.order,
+            "gas_usd": self.gas_usd,
+            "min_profit_usd": self.min_profit_usd,
+            "dust_usd": self.dust_usd,
             "permanence": 1.0,
         }
 
@@ -221,6 +241,16 @@ def _reserves_line(market: Mapping[str, Any]) -> str:
     return f"{market['market']}: reserves n/a ({why}): counted as below their target"
 
 
+def _liquidators_words(terms: CascadeTerms) -> str:
+    """What is assumed of liquidators, in words."""
+    pair = "the pair with the most valuable bonus" if terms.order == "profit" else "largest first"
+    floor = terms.gas_usd + terms.min_profit_usd
+    return (
+        f"liquidators call at once and again ({pair}) where the bonus is worth {floor:,.6g} USD "
+        f"or more, not below {terms.dust_usd:,.6g} USD of debt"
+    )
+
+
 def _model_line(catalog: Catalog, terms: CascadeTerms) -> str:
     (volume,) = query.run(catalog, query.find("traded_daily"), terms.books).dicts()
     adv = terms.adv if terms.adv is not None else volume["units"]
@@ -234,6 +264,7 @@ def _model_line(catalog: Catalog, terms: CascadeTerms) -> str:
         + beyond,
         f"{terms.sold_share:.0%} of what is seized is sold at once and stays sold",
         f"what is absorbed by a protocol is sold {terms.absorbed}",
+        _liquidators_words(terms),
     ]
     if terms.oracle_deviation:
         words.append(f"oracles lag by up to {terms.oracle_deviation:.2%}")

@@ -105,14 +105,14 @@ def _wall(drawing: Drawing, axis: Any) -> Any:
         {
             "from": row["price_from"],
             "to": row["price_to"],
-            "usd": row["max_seizable_usd"],
+            "usd": row["round_seizable_usd"],
             "zero": 0,
         }
         for row in drawing.wall
     ]
-    already = drawing.now["max_seizable_usd"]
+    already = drawing.now["round_seizable_usd"]
     sums = [{"price": drawing.spot, "sum": already}] + [
-        {"price": row["price_from"], "sum": already + row["cum_max_seizable_usd"]}
+        {"price": row["price_from"], "sum": already + row["cum_round_seizable_usd"]}
         for row in drawing.wall
     ]
     money = alt.Axis(format="~s")
@@ -150,7 +150,7 @@ def _now(drawing: Drawing, axis: Any) -> list[Any]:
     """A bar right of today's price for what is liquidatable already, with its USD; none for 0."""
     import altair as alt
 
-    usd = drawing.now["max_seizable_usd"]
+    usd = drawing.now["round_seizable_usd"]
     if not usd:
         return []
     words = f"liquidatable now: {cell_text(UNITS['usd'], usd)} USD"

@@ -41,7 +41,7 @@ PARTS = (
     "parameters",
 )
 # What a wall consists of; each is split.
-FIGURES = ("accounts", "collateral_at_risk_usd", "max_seizable_usd")
+FIGURES = ("accounts", "collateral_at_risk_usd", "round_seizable_usd")
 
 
 class WallRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +217,7 @@ def _split_market(
         figures = {
             "accounts": Decimal(len(risk)),
             "collateral_at_risk_usd": sum(risk.values(), Decimal(0)),
-            "max_seizable_usd": _seizable(catalog, wall, name),
+            "round_seizable_usd": _seizable(catalog, wall, name),
         }
         last = parts[-1].walls if parts else figures
         parts.append(Part(older.market, part, figures, {f: figures[f] - last[f] for f in FIGURES}))
@@ -320,7 +320,7 @@ def _at_risk(catalog: Catalog, wall: WallRange, name: str) -> AtRisk:
 
 def _seizable(catalog: Catalog, wall: WallRange, name: str) -> Decimal:
     rows = catalog.run(
-        "SELECT coalesce(sum(CAST(max_seizable_usd AS DECIMAL(38, 6))), 0) "
+        "SELECT coalesce(sum(CAST(round_seizable_usd AS DECIMAL(38, 6))), 0) "
         "FROM walls(p_factor := $factor, p_market := $name, p_direction := $direction, "
         "p_range := $range, p_step_pct := $range) WHERE direction IN ('now', $direction)",
         {"factor": wall.factor, "name": name, "direction": wall.direction, "range": wall.reach},

@@ -8,14 +8,14 @@
 -- column: message text one line for people: USD and accounts that liquidate near the price, and how much of it now
 -- column: value usd collateral that liquidators may take now and within p_within below the price
 WITH wall AS (
-  SELECT 'BTC' AS factor, direction, max_seizable_usd, accounts
+  SELECT 'BTC' AS factor, direction, round_seizable_usd, accounts
   FROM walls(p_factor := 'BTC', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')
   UNION ALL
-  SELECT 'ETH', direction, max_seizable_usd, accounts
+  SELECT 'ETH', direction, round_seizable_usd, accounts
   FROM walls(p_factor := 'ETH', p_range := $p_within, p_step_pct := $p_within) WHERE direction IN ('now', 'down')
 ), summed AS (
-  SELECT factor, sum(max_seizable_usd) AS usd, sum(accounts) AS accounts,
-         sum(max_seizable_usd) FILTER (direction = 'now') AS now_usd
+  SELECT factor, sum(round_seizable_usd) AS usd, sum(accounts) AS accounts,
+         sum(round_seizable_usd) FILTER (direction = 'now') AS now_usd
   FROM wall GROUP BY factor
 )
 SELECT factor AS subject, CASE WHEN usd >= $p_usd THEN 'raise' ELSE 'hold' END AS state,

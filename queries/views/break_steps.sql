@@ -11,10 +11,14 @@
 -- param: p_adv DOUBLE = NULL  units traded per day; null: as the venues state it
 -- param: p_sold_share DOUBLE = 1  share of the seized collateral that is sold at once
 -- param: p_absorbed TEXT = 'later'  collateral that a protocol absorbs: sold later, or at once
+-- param: p_order TEXT = 'profit'  the pair of assets that a call takes: profit or largest, see path_steps
+-- param: p_gas_usd DOUBLE = 1  MODEL: cost of a call of a liquidator
+-- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
+-- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
--- columns of: forced_sales() market account position absorbs direction step trigger_price is_account risk_usd seize_usd
+-- columns of: path_steps() market account position absorbs direction step number trigger_price is_account risk_usd seize_usd
 -- column: units amount seized collateral in the factor's own assets, in units of it
--- columns of: forced_sales() factor_price
+-- columns of: path_steps() factor_price
 -- column: sold_units amount units of the factor sold at once
 -- column: bought_units amount units of the factor bought back at once, to repay debt in its own assets
 -- column: n index place of the step in the order in which steps fire, from 1
@@ -25,22 +29,23 @@
 -- note: t_ext = trigger price / (1 - impact of all sales above it, less what was bought back); level = the smallest t_ext so far
 -- note: steps with the same level fire together
 WITH sale AS (
-  SELECT f.market, f.account, f.position, f.absorbs, f.direction, f.step, f.trigger_price, f.is_account,
+  SELECT f.market, f.account, f.position, f.absorbs, f.direction, f.step, f.number, f.trigger_price, f.is_account,
          f.risk_usd, f.seize_usd, coalesce(f.units, 0e0) AS units, f.factor_price,
          -- A protocol sells absorbed collateral itself, later, and not while its reserves suffice.
          CASE WHEN f.absorbs
                AND ($p_absorbed = 'later' OR s.reserves_usd >= s.target_reserves_usd) THEN 0e0
               ELSE coalesce(f.units, 0e0) * $p_sold_share END AS sold_units,
          coalesce(f.bought_units, 0e0) AS bought_units
-  FROM forced_sales(p_factor := $p_factor, p_direction := 'down', p_market := $p_market,
-                    p_as_of := $p_as_of, p_betas := $p_betas) AS f
+  FROM path_steps(p_factor := $p_factor, p_direction := 'down', p_market := $p_market, p_as_of := $p_as_of,
+                  p_betas := $p_betas, p_order := $p_order, p_gas_usd := $p_gas_usd,
+                  p_min_profit_usd := $p_min_profit_usd, p_dust_usd := $p_dust_usd) AS f
   JOIN snapshots_at(p_market := $p_market, p_as_of := $p_as_of) AS s ON s.market = f.market
-  WHERE f.step IN ('trigger', 'rest')
+  WHERE f.step IN ('call', 'absorb')
 ), ordered AS (
   -- Equal prices in the order of a key, so that the same wall always gives the same rows.
   SELECT *, row_number() OVER w AS n, sum(sold_units - bought_units) OVER w AS q_after
   FROM sale
-  WINDOW w AS (ORDER BY trigger_price DESC, market, account, position, step DESC
+  WINDOW w AS (ORDER BY trigger_price DESC, market, account, position, number
                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ), segment AS (
   SELECT * FROM book_segments(p_factor := $p_factor, p_as_of := $p_as_of, p_max_age := $p_max_age,

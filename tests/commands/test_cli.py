@@ -43,6 +43,7 @@ READING: dict[str, tuple[str, ...]] = {
     "accounts": ("--min-debt", "1000"),
     "walls": ("BTC", "--down", "5%"),
     "triggers": ("ETH",),
+    "path": ("ETH",),
     "distance": (),
     "cascade": ("BTC", "--adv", "40000", "--max-depth-age", "9999d"),
     "factors": (),

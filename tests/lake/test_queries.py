@@ -781,6 +781,13 @@ VALUES |= {
     "p_min_usd": 0.0,
     "p_tiers": "20,50",
     "p_mmr": 0.01,
+    "p_order": "largest",
+    "p_account": f"0x{b'0'.hex():0>40}",
+    "p_gas_usd": 2.0,
+    "p_min_profit_usd": 1.0,
+    "p_dust_usd": 3.0,
+    "p_end": 0.4,
+    "p_moves": "0,0.1,0.3",
 }
 # What a parameter of the same name means in one query only.
 OWN_VALUES: dict[str, dict[str, Any]] = {
@@ -790,6 +797,9 @@ OWN_VALUES: dict[str, dict[str, Any]] = {
     "reserve_supply": {"p_token": "USDT"},
     "supplies_at": {"p_token": "USDT"},
     "changes": {"p_since": FIRST_BLOCK_TIME + timedelta(seconds=12 * 200)},
+    "path": {"p_direction": "down"},
+    "path_steps": {"p_direction": "down"},
+    "path_totals": {"p_direction": "down"},
     # JSON has no infinity.
     "break_steps": {"p_scales": "1,0.5"},
     "break_levels": {"p_scales": "1,0.5"},

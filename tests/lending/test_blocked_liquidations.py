@@ -46,7 +46,7 @@ def reasons(watched: Watched) -> dict[str, str | None]:
 
 def now(watched: Watched, factor: str = "ETH") -> dict[str, Any]:
     (row,) = [r for r in ask(watched.store, "walls", factor=factor) if r["direction"] == "now"]
-    assert row["liquidatable_now_usd"] == row["max_seizable_usd"]
+    assert row["liquidatable_now_usd"] == row["round_seizable_usd"]
     return row
 
 

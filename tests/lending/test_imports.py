@@ -303,7 +303,7 @@ def test_the_rule_of_closing_is_the_importers_word(home: Path) -> None:
     for rule in (*CLOSE_RULES, "target 1.05"):
         assert brought(home, BALANCES, "--close-rule", rule).code == Exit.OK
         rows = ask(Store(home), "walls", factor="BTC", range=0.5)
-        seizable[rule] = sum(row["max_seizable_usd"] for row in rows)
+        seizable[rule] = sum(row["round_seizable_usd"] for row in rows)
     assert seizable["absorb"] > seizable["half"] > 0
     assert seizable["absorb"] > seizable["target 1.05"] > 0
     assert min(seizable.values()) > 0

@@ -45,11 +45,11 @@ METHODS = {"compound-v3": "borrowBalanceOf, isLiquidatable"}
 ADDED = (
     "accounts",
     "collateral_at_risk_usd",
-    "max_seizable_usd",
+    "round_seizable_usd",
     "seize_to_heal_usd",
     "units",
     "cum_accounts",
-    "cum_max_seizable_usd",
+    "cum_round_seizable_usd",
 )
 
 

@@ -135,7 +135,7 @@ def test_a_days_marts_are_what_the_reports_say_of_its_newest_snapshot(
     assert len(walls) == len(wanted_walls) > 50
     for row, wanted in zip(walls, wanted_walls, strict=True):
         assert row["direction"] == wanted["direction"]
-        for name in ("price_from", "max_seizable_usd", "cum_units"):
+        for name in ("price_from", "round_seizable_usd", "cum_units"):
             assert wanted[name] is None or row[name] == pytest.approx(wanted[name], rel=1e-12)
             assert (row[name] is None) == (wanted[name] is None)
     (totals,) = read(done.folder, "totals")

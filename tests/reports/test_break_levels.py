@@ -293,8 +293,6 @@ def test_falls_with_purchases_equal_one_step_after_the_other(
     made.store(store)
     bids(store, book, volume_24h=adv)
     market = Market(book, adv)
-    # All that is held is seized; it pays for so much of what is owed.
-    repaid = 1 / 1.3 / THRESHOLD
     drops = ",".join(str(Random(seed + i).uniform(0.0, 0.7)) for i in range(6))
     for row in ask(store, "landing_prices", scales="1", drops=drops):
         sold = bought = 0.0
@@ -302,7 +300,9 @@ def test_falls_with_purchases_equal_one_step_after_the_other(
         for trigger, units, share in sorted(steps, reverse=True):
             if trigger < price:
                 break
-            sold, bought = sold + units, bought + units * share * repaid
+            # All that is held is seized; it pays for the larger debt first.
+            first = share if share > THRESHOLD - share else (1 - 1.3 * (THRESHOLD - share)) / 1.3
+            sold, bought = sold + units, bought + (units * first if share else 0.0)
             price = row["outside_price"] * (1 - market.impact(sold - bought))
         assert (row["sold_units"], row["bought_units"]) == (close(sold), close(bought))
         assert row["landing_price"] == close(price)
@@ -406,7 +406,7 @@ def test_the_recentred_book_on_a_grid_equals_its_own_loop(
 # --- what the figures stand on ------------------------------------------------------------------
 
 
-def test_the_sums_of_the_groups_are_the_wall(store: Store) -> None:
+def test_the_sums_of_the_groups_are_the_path(store: Store) -> None:
     book = Steps(close_rule=RESERVE_HALF)
     rng = Random(7)
     for i in range(60):
@@ -416,13 +416,16 @@ def test_the_sums_of_the_groups_are_the_wall(store: Store) -> None:
         book.account(f"{i:03}", held, {"USD": power})
     book.store(store)
     bids(store, [(0.01, 50.0), (0.1, 400.0)])
-    bins = ask(store, "walls", factor="BTC", range=0.99)
+    calls = [row for row in ask(store, "path_steps", factor="BTC") if row["step"] == "call"]
+    units = sum(row["units"] for row in calls)
+    assert len(calls) > 2 * 60
+    assert units <= sum(leg.amount for leg in book.legs if leg.asset == book.assets["BTC"].address)
     for scale in (1, 0.1, 0.02):
         result = levels(store, scale)
-        assert result[-1]["cum_units"] == close(bins[-1]["cum_units"])
-        assert result[-1]["cum_usd"] == close(bins[-1]["cum_max_seizable_usd"])
-        assert result[-1]["cum_accounts"] == bins[-1]["cum_accounts"] == 60
-        assert sum(row["units"] for row in result) == close(bins[-1]["cum_units"])
+        assert result[-1]["cum_units"] == close(units)
+        assert result[-1]["cum_usd"] == close(sum(row["seize_usd"] for row in calls))
+        assert result[-1]["cum_accounts"] == 60
+        assert sum(row["units"] for row in result) == close(units)
 
 
 def test_equal_triggers_are_taken_in_the_order_of_their_key(store: Store) -> None:
@@ -454,7 +457,7 @@ def test_top_one_counts_all_steps_of_an_account(store: Store) -> None:
     made.store(store)
     bids(store, [(0.5, 100.0)])
     (group,) = levels(store)
-    assert (group["accounts"], group["steps"]) == (2, 4)
+    assert (group["accounts"], group["steps"]) == (2, 6)
     assert group["top1_share"] == close(10 / 11)
 
 
@@ -482,10 +485,10 @@ def test_a_lone_account_however_large_feeds_nothing(store: Store, rule: CloseRul
     whale = levels(store)[0]
     assert whale["endogenous_share"] > 0.015
     assert (whale["loop_gain"], whale["fed_accounts"]) == (0, 0)
-    # Its own second half, brought about by the first, is no other account.
+    # Its own next calls, brought about by the first, are of no other account.
     thin = levels(store, 0.1)[0]
     assert (thin["loop_gain"], thin["fed_accounts"]) == (0, 0)
-    assert thin["steps"] == (2 if rule == RESERVE_HALF else 1)
+    assert thin["steps"] == (3 if rule == RESERVE_HALF else 1)
 
 
 def test_accounts_at_one_trigger_price_do_not_feed_each_other(store: Store) -> None:
@@ -575,7 +578,9 @@ def test_absorbed_collateral_is_sold_later_below_target_reserves(
 
 
 @pytest.mark.full
-def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Store) -> None:
+def test_a_jump_leaves_what_the_final_price_says(
+    store: Store,
+) -> None:
     steps = [(95_000.0, 3.0), (90_000.0, 2.0), (60_000.0, 4.0)]
     wall(store, steps)
     bids(store, [(0.1, 1_000.0)])
@@ -587,7 +592,7 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
             for trigger, units in steps
             if price <= trigger
         ]
-        assert result["bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
+        assert result["jump_bad_debt_usd"] == close(sum(max(0.0, d - c / 1.3) for d, c in debts))
         assert result["toxic_debt_usd"] == close(sum(d for d, c in debts if c < d * 1.3))
 
 
@@ -595,7 +600,7 @@ def test_bad_debt_and_the_toxic_frontier_are_those_of_the_final_price(store: Sto
 @pytest.mark.parametrize(
     ("price", "left"), [(85_361.0, 0.0), (85_359.0, 77_600 - 85_359 / 1.1), (80_000.0, 4_872.73)]
 )
-def test_bad_debt_is_what_liquidating_at_that_price_leaves(
+def test_a_jump_leaves_what_liquidating_at_that_price_does(
     store: Store, price: float, left: float
 ) -> None:
     """1 BTC with a bonus of 10 % against 77,600 dollars: the last 10 % go to liquidators, too."""
@@ -603,19 +608,19 @@ def test_bad_debt_is_what_liquidating_at_that_price_leaves(
     made.account("a", {"BTC": 1}, {"USD": 77_600}, bonus={"BTC": 0.1})
     made.store(store)
     result = rest(store, price, inf)
-    assert result["bad_debt_usd"] == pytest.approx(left, abs=0.01)
+    assert result["jump_bad_debt_usd"] == pytest.approx(left, abs=0.01)
     assert result["toxic_debt_usd"] == (77_600 if left else 0)
 
 
-def test_bad_debt_of_several_collaterals_is_each_with_its_own_bonus(store: Store) -> None:
+def test_a_jump_takes_each_collateral_with_its_own_bonus(store: Store) -> None:
     made = Steps()
     made.account("a", {"BTC": 1, "ETH": 10}, {"USD": 90_000}, bonus={"BTC": 0.1, "ETH": 0.05})
     made.store(store)
     result = rest(store, 60_000, inf)
-    assert result["bad_debt_usd"] == close(90_000 - 60_000 / 1.1 - 30_000 / 1.05)
+    assert result["jump_bad_debt_usd"] == close(90_000 - 60_000 / 1.1 - 30_000 / 1.05)
     # Where ETH, twice as fast, would be worth less than nothing, it is worth nothing.
     result = rest(store, 40_000, inf, betas="eth=2")
-    assert result["bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
+    assert result["jump_bad_debt_usd"] == pytest.approx(90_000 - 50_000 / 1.1, rel=1e-6)
 
 
 @pytest.mark.sampled
@@ -632,7 +637,9 @@ def test_liquidations_on_the_way_never_leave_more_bad_debt(
     made = Steps(block=block_after(store))
     made.account("a", {"BTC": 1}, {"USD": debt}, bonus={"BTC": bonus})
     made.store(store)
-    bad_debt = rest(store, SPOT * final, inf)["bad_debt_usd"]
+    landed = rest(store, SPOT * final, inf)
+    bad_debt = landed["jump_bad_debt_usd"]
+    assert landed["bad_debt_usd"] <= bad_debt + 1e-6
     bonus = round(bonus * 10_000) / 10_000  # as it is stored
     held, owed = 1.0, debt
     for x, share in [*sorted((c for c in calls if c[0] > final), reverse=True), (final, 1.0)]:
@@ -643,6 +650,21 @@ def test_liquidations_on_the_way_never_leave_more_bad_debt(
     assert left <= bad_debt + 1e-6
     if not [c for c in calls if c[0] > final] and SPOT * final * THRESHOLD < debt:
         assert bad_debt == pytest.approx(left, abs=1e-3)
+
+
+@pytest.mark.parametrize("rule", [WHOLE, RESERVE_HALF])
+def test_bad_debt_is_what_the_path_leaves(store: Store, rule: CloseRule) -> None:
+    """With a bonus of 30 % a call at a threshold of 80 % takes more than it heals; with 5 % not."""
+    made = Steps(close_rule=rule)
+    made.account("toxic", {"BTC": 1}, {"USD": 72_000})
+    made.account("sound", {"BTC": 1}, {"USD": 72_000}, bonus={"BTC": 0.05})
+    made.store(store)
+    # Both trigger at 90,000, where all of the collateral of the one pays 90,000 / 1.3.
+    assert rest(store, 90_001, inf)["bad_debt_usd"] == 0
+    for outside in (89_999, 40_000):
+        landed = rest(store, outside, inf)
+        assert landed["bad_debt_usd"] == close(72_000 - 90_000 / 1.3)
+        assert landed["jump_bad_debt_usd"] > landed["bad_debt_usd"] or outside > 80_000
 
 
 def test_a_correlated_factor_moves_triggers_and_is_not_sold(

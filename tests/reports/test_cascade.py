@@ -117,8 +117,8 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     # Machines get every group, people those that matter.
     assert len(result_rows["rows"]) > 8
     full = [row for row in result_rows["rows"] if row["depth_scale"] == 1]
-    bins = ask(Store(home), "walls", factor="BTC", range=0.99)
-    assert full[-1]["cum_units"] == pytest.approx(bins[-1]["cum_units"])
+    calls = ask(Store(home), "path_steps", factor="BTC")
+    assert full[-1]["cum_units"] == pytest.approx(sum(row["units"] for row in calls))
 
 
 @pytest.mark.full
@@ -538,7 +538,7 @@ def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
     made.store(store)
     store.append(depth([(0.05, 240.0)], time=NOW), source="depth")
     bins = ask(store, "walls", factor="BTC", range=cascade.CHART_RANGE)
-    already = next(row["max_seizable_usd"] for row in bins if row["direction"] == "now")
+    already = next(row["round_seizable_usd"] for row in bins if row["direction"] == "now")
     below = [row for row in bins if row["direction"] == "down"]
     assert already > 0
     page = tmp_path / "c.html"
@@ -548,7 +548,7 @@ def test_a_chart_shows_what_is_liquidatable_already(tmp_path: Path) -> None:
     assert match is not None
     drawn = list(rows_in(json.loads(match[1])))
     sums = [row["sum"] for row in drawn if "sum" in row]
-    assert (sums[0], sums[-1]) == (already, already + below[-1]["cum_max_seizable_usd"])
+    assert (sums[0], sums[-1]) == (already, already + below[-1]["cum_round_seizable_usd"])
     bar, *others = [row for row in drawn if str(row.get("words")).startswith("liquidatable now")]
     assert all(row == bar for row in others), "the bar and its words"
     assert (bar["from"], bar["usd"]) == (90_000, already)

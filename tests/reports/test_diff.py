@@ -70,7 +70,7 @@ def split(folder: Path, *loads: list[Row], movers: int = 0, **wall: Any) -> diff
     )
 
 
-def parts(result: diff.WallDifference, figure: str = "max_seizable_usd") -> dict[str, float]:
+def parts(result: diff.WallDifference, figure: str = "round_seizable_usd") -> dict[str, float]:
     return {p.part: float(p.changes[figure]) for p in result.parts[1:] if p.changes[figure]}
 
 
@@ -100,7 +100,7 @@ def test_each_cause_moves_its_own_part_and_no_other(
 ) -> None:
     after = WHO | {k: v for k, v in change.items() if k in WHO}
     how = {k: v for k, v in change.items() if k not in WHO}
-    figure = "max_seizable_usd" if cause == "parameters" or sign > 0 else "collateral_at_risk_usd"
+    figure = "round_seizable_usd" if cause == "parameters" or sign > 0 else "collateral_at_risk_usd"
     result = split(tmp_path, book(THEN, 1, WHO), book(NOW, 2, after, **how))
     moved = {p: c for p, c in parts(result, figure).items() if abs(c) > 0.01}
     if cause == "parameters" and "lt" in how:

@@ -354,7 +354,7 @@ def test_just_above_and_just_below_one_the_same_is_sold(store: Store) -> None:
     assert moved(store, 0.949, 1 - 1e-9) == close(1.05 * 0.8 / 0.949)
 
 
-FIGURES = ("cum_max_seizable_usd", "cum_seize_to_heal_usd", "cum_collateral_at_risk_usd")
+FIGURES = ("cum_round_seizable_usd", "cum_seize_to_heal_usd", "cum_collateral_at_risk_usd")
 
 
 @pytest.mark.sampled
@@ -471,9 +471,9 @@ def sums_at(
     ]
     now, *down = rows
     return {
-        "now": [now["max_seizable_usd"], now["seize_to_heal_usd"]],
+        "now": [now["round_seizable_usd"], now["seize_to_heal_usd"]],
         "heal": [now["seize_to_heal_usd"] + r["cum_seize_to_heal_usd"] for r in down],
-        "seizable": [now["max_seizable_usd"] + r["cum_max_seizable_usd"] for r in down],
+        "seizable": [now["round_seizable_usd"] + r["cum_round_seizable_usd"] for r in down],
     }
 
 

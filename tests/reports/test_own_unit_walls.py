@@ -286,7 +286,7 @@ def test_without_a_price_of_the_factor_bins_are_of_x(store: Store, direction: st
 
 def test_walls_in_usd_point_to_those_in_another_unit(store: Store, accounts: list[Held]) -> None:
     """They count none of these accounts, and say how many there are and what shows them."""
-    for name in ("accounts", "collateral_at_risk_usd", "max_seizable_usd"):
+    for name in ("accounts", "collateral_at_risk_usd", "round_seizable_usd"):
         alone, together = (
             [row[name] for row in ask(store, "walls", factor="BTC", market=market)]
             for market in (IN_USD, "all")

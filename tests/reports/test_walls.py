@@ -187,7 +187,7 @@ def test_an_upward_row_counts_triggers_up_to_its_edge(store: Store) -> None:
     assert up[93_000]["cum_accounts"] == 4
     # What is seized is dollars: no unit of the factor.
     assert up[93_000]["units"] == 0
-    assert up[93_000]["max_seizable_usd"] > 0
+    assert up[93_000]["round_seizable_usd"] > 0
     both = walls(store, direction="both")
     assert {row["direction"] for row in both} == {"now", "down", "beyond down", "up", "beyond up"}
     assert sum(row["accounts"] for row in both) == 5
@@ -297,7 +297,7 @@ def test_a_ratio_wall_counts_units_of_the_token(store: Store) -> None:
     assert (hit["price_from"], hit["price_to"]) == (close(1.14), close(1.15))
     # Half of the debt with its bonus, at the price the token has then.
     seized = 0.5 * 100 * 1.14 * 0.95 * 3_000 * 1.06
-    assert hit["max_seizable_usd"] == close(seized)
+    assert hit["round_seizable_usd"] == close(seized)
     assert hit["units"] == close(seized / (1.14 * 3_000))
     assert hit["collateral_at_risk_usd"] == close(100 * 1.14 * 3_000)
 
@@ -309,14 +309,14 @@ def test_a_feed_wall_counts_units_of_the_factor_at_the_trigger(store: Store) -> 
     rows = walls(store)
     (hit,) = [row for row in rows if row["accounts"]]
     seized = 0.5 * 2 * at(88_000) * 1.05
-    assert hit["max_seizable_usd"] == close(seized)
+    assert hit["round_seizable_usd"] == close(seized)
     assert hit["units"] == close(seized / 88_000)
     # The rest at health factor 0.95: all of the debt with its bonus is seized by then.
-    later = [row for row in rows if row["max_seizable_usd"] and not row["accounts"]]
+    later = [row for row in rows if row["round_seizable_usd"] and not row["accounts"]]
     (rest,) = later
     assert rest["price_from"] == 83_000  # 88,000 · 0.95 = 83,600
-    assert rest["max_seizable_usd"] == close(2 * at(88_000) * 1.05 - seized)
-    assert rows[-1]["cum_max_seizable_usd"] == close(2 * at(88_000) * 1.05)
+    assert rest["round_seizable_usd"] == close(2 * at(88_000) * 1.05 - seized)
+    assert rows[-1]["cum_round_seizable_usd"] == close(2 * at(88_000) * 1.05)
 
 
 def test_one_whale_is_told_from_many(store: Store) -> None:
@@ -452,10 +452,10 @@ def test_a_pool_that_closes_small_positions_at_once(store: Store) -> None:
     book.account("two debts", {"BTC": 2}, {"USD": at(84_500), "ETH": at(84_500) / 3_000})
     book.store(store)
     rows = {row["price_from"]: row for row in walls(store)}
-    assert rows[88_000]["max_seizable_usd"] == close(0.02 * at(88_500) * 1.05)
-    assert rows[86_000]["max_seizable_usd"] == close(0.5 * 2 * at(86_500) * 1.05)
+    assert rows[88_000]["round_seizable_usd"] == close(0.02 * at(88_500) * 1.05)
+    assert rows[86_000]["round_seizable_usd"] == close(0.5 * 2 * at(86_500) * 1.05)
     # Half of the whole is all of one of two equal debts.
-    assert rows[84_000]["max_seizable_usd"] == close(at(84_500) * 1.05)
+    assert rows[84_000]["round_seizable_usd"] == close(at(84_500) * 1.05)
 
 
 @pytest.mark.full
@@ -530,7 +530,7 @@ def seized_now(store: Store, rule: CloseRule, collateral: float, debt: dict[str,
     book.store(store)
     (now,) = [row for row in walls(store) if row["direction"] == "now"]
     assert now["accounts"] == 1
-    return float(now["max_seizable_usd"])
+    return float(now["round_seizable_usd"])
 
 
 def two_sided(store: Store, rule: CloseRule) -> list[dict[str, Any]]:
@@ -539,7 +539,7 @@ def two_sided(store: Store, rule: CloseRule) -> list[dict[str, Any]]:
     power = 88_500 * 0.78 + 45_000 * 0.83
     book.account("a", {"BTC": 1, "ETH": 15}, {"USD": power})
     book.store(store)
-    return [r for r in walls(store, range=0.6) if r["max_seizable_usd"] or r["accounts"]]
+    return [r for r in walls(store, range=0.6) if r["round_seizable_usd"] or r["accounts"]]
 
 
 def test_a_fixed_close_factor_of_half_never_seizes_the_rest(
@@ -548,13 +548,13 @@ def test_a_fixed_close_factor_of_half_never_seizes_the_rest(
     """Where the close factor is half at every health factor, the rest is never seized."""
     (row,) = two_sided(store, HALF)
     assert row["price_from"] == 88_000
-    assert row["max_seizable_usd"] == close(0.5 * (88_500 * 0.78 + 45_000 * 0.83) * 1.05)
+    assert row["round_seizable_usd"] == close(0.5 * (88_500 * 0.78 + 45_000 * 0.83) * 1.05)
 
 
 def test_an_absorbed_account_loses_all_its_collateral_at_its_trigger(store: Store) -> None:
     (row,) = two_sided(store, ABSORB)
     assert row["price_from"] == 88_000
-    for figure in ("collateral_at_risk_usd", "max_seizable_usd", "seize_to_heal_usd"):
+    for figure in ("collateral_at_risk_usd", "round_seizable_usd", "seize_to_heal_usd"):
         assert row[figure] == close(88_500 + 45_000), figure
     assert row["units"] == close(1)
     (last,) = [r for r in walls(store, range=0.6) if r["price_from"] == 40_000]
@@ -566,7 +566,7 @@ def test_with_a_close_factor_of_one_the_wall_is_debt_and_bonus(store: Store) -> 
     rows = two_sided(store, WHOLE)
     seized = (88_500 * 0.78 + 45_000 * 0.83) * 1.05
     assert [r["price_from"] for r in rows] == [88_000]
-    assert rows[0]["max_seizable_usd"] == close(seized)
+    assert rows[0]["round_seizable_usd"] == close(seized)
     assert rows[0]["units"] == close(seized * 88_500 / (88_500 + 45_000) / 88_500)
 
 
@@ -836,7 +836,7 @@ def measures_are_those_of_their_definitions(
         assert row["cum_accounts"] == expected["accounts"], row
         for name, figure in (
             ("at_risk", "collateral_at_risk_usd"),
-            ("seizable", "max_seizable_usd"),
+            ("seizable", "round_seizable_usd"),
             ("to_heal", "seize_to_heal_usd"),
         ):
             assert row[f"cum_{figure}"] == pytest.approx(expected[name], rel=1e-6, abs=1e-3), (
@@ -862,7 +862,7 @@ def test_nothing_is_dropped_and_everything_runs_up(
         risk = sum(t["c0"] + t["c1"] * t["x"] for t in mine)
         assert sum(row["collateral_at_risk_usd"] for row in here) == close(risk)
         totals = dict.fromkeys(
-            ("accounts", "collateral_at_risk_usd", "max_seizable_usd", "units"), 0.0
+            ("accounts", "collateral_at_risk_usd", "round_seizable_usd", "units"), 0.0
         )
         healed = 0.0
         for row in here:

@@ -102,7 +102,7 @@ def test_a_wall_holds_what_may_be_repaid_without_leaving_dust(
     row = holds(lake, lake.collect())[USER]
     assert 0.96 < (row.hf or 0) < 0.98
     (now,) = [r for r in ask(lake.store, "walls", factor="ETH") if r["direction"] == "now"]
-    repaid = round(now["max_seizable_usd"] / 1.05 * 10**6)
+    repaid = round(now["round_seizable_usd"] / 1.05 * 10**6)
     # Half of all debt would be 2,500 and leave 500: 1,000 must be left.
     assert repaid == pytest.approx(2_000 * 10**6, rel=1e-4)
 

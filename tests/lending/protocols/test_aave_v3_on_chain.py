@@ -604,7 +604,7 @@ def test_what_a_paused_reserve_holds_is_not_seizable_now(
         (row,) = [r for r in ask(watched.store, "walls", factor="BTC") if r["direction"] == "now"]
         left_out = ask(watched.store, "excluded_accounts", factor="BTC")
         return (
-            row["max_seizable_usd"],
+            row["round_seizable_usd"],
             row["collateral_at_risk_usd"],
             [(row["reason"], row["accounts"]) for row in left_out],
         )

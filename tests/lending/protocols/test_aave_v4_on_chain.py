@@ -441,12 +441,12 @@ def test_a_wall_counts_what_brings_an_account_to_its_target(
     # The second account would be left with less than a thousand dollars: all of it goes.
     assert 2_000 - 0.05 * 2_000 / (1.05 - bonus * 0.8) > 1_000
     small = 0.05 * 2_000 / (1.05 - bonus * 0.8)
-    assert hit["max_seizable_usd"] == pytest.approx(bonus * (to_target + small), rel=1e-4)
+    assert hit["round_seizable_usd"] == pytest.approx(bonus * (to_target + small), rel=1e-4)
     position(market, OTHER, WAD // 2, 1_000 * 10**6)
     watched.collect()
     rows = ask(watched.store, "walls", factor="WETH", range=0.3, step_pct=0.3)
     (hit,) = [row for row in rows if row["accounts"]]
-    assert hit["max_seizable_usd"] == pytest.approx(bonus * (to_target + 1_000), rel=1e-4)
+    assert hit["round_seizable_usd"] == pytest.approx(bonus * (to_target + 1_000), rel=1e-4)
 
 
 def test_liquidations_have_amounts_and_the_deficit(market: SpokeMarket, lake: Lakes) -> None:

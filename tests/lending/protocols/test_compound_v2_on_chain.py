@@ -652,7 +652,7 @@ def test_a_wall_counts_half_of_a_debt_and_the_incentive_on_it(
     rows = ask(watched.store, "walls", factor="WETH", range=0.3, step_pct=0.05)
     (hit,) = [row for row in rows if row["accounts"]]
     assert hit["price_from"] <= 2_500 <= hit["price_to"]  # 2,000 / 0.80
-    assert hit["max_seizable_usd"] == pytest.approx(1_080, rel=1e-4)
+    assert hit["round_seizable_usd"] == pytest.approx(1_080, rel=1e-4)
     assert hit["collateral_at_risk_usd"] == pytest.approx(2_500, rel=1e-4)
 
 

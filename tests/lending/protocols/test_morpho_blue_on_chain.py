@@ -648,7 +648,7 @@ def test_a_wall_counts_the_whole_debt_and_the_incentive_on_it(
     (hit,) = [row for row in rows if row["accounts"]]
     assert hit["price_from"] <= 2_500 <= hit["price_to"]  # 2,150 / 0.86
     incentive = morpho_blue_arithmetic.incentive_factor(86 * WAD // 100) / WAD
-    assert hit["max_seizable_usd"] == pytest.approx(2_150 * incentive, rel=1e-6)
+    assert hit["round_seizable_usd"] == pytest.approx(2_150 * incentive, rel=1e-6)
     assert hit["collateral_at_risk_usd"] == pytest.approx(2_500, rel=1e-6)
 
 
