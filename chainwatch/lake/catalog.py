@@ -76,27 +76,53 @@ class Catalog:
         of these snapshots only. Raises StoreError where a segment cannot be read, is lost or has
         other rows than were stored, or the disk is full.
         """
-        import duckdb
-
-        named = f"{text}\n{inner}"
-        self.require(named)
-
-        def ask() -> tuple[list[Any], list[tuple[Any, ...]]]:
-            self._bind(named, choice)
-            cursor = self._connection.execute(text, dict(parameters) if parameters else None)
-            return cursor.description or [], cursor.fetchall()
-
-        try:
-            with interruptible():
-                description, rows = read_statement(ask, self._renew)
-        except duckdb.Error as failure:
-            self._refuse(failure)
-            raise UsageError(one_line(str(failure))) from None
+        description, rows = self._ask(text, parameters, f"{text}\n{inner}", choice, "fetchall")
         return Result(
             columns=tuple(c[0] for c in description),
             types=tuple(str(c[1]) for c in description),
             rows=rows,
         )
+
+    def columns(
+        self,
+        text: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        choice: Choice | frozenset[str] | None = None,
+    ) -> dict[str, Any]:
+        """The columns of one SELECT as numpy arrays by name; none of them may hold a null.
+
+        Errors as of `run`.
+        """
+        import numpy as np
+
+        _, arrays = self._ask(text, parameters, text, choice, "fetchnumpy")
+        return {name: np.ma.getdata(array) for name, array in arrays.items()}
+
+    def _ask(
+        self,
+        text: str,
+        parameters: Mapping[str, object] | None,
+        named: str,
+        choice: Choice | frozenset[str] | None,
+        fetch: str,
+    ) -> tuple[list[Any], Any]:
+        """What the engine says of the columns of a statement, and what it returns."""
+        import duckdb
+
+        self.require(named)
+
+        def ask() -> tuple[list[Any], Any]:
+            self._bind(named, choice)
+            cursor = self._connection.execute(text, dict(parameters) if parameters else None)
+            return cursor.description or [], getattr(cursor, fetch)()
+
+        try:
+            with interruptible():
+                return read_statement(ask, self._renew)
+        except duckdb.Error as failure:
+            self._refuse(failure)
+            raise UsageError(one_line(str(failure))) from None
 
     def refresh(self) -> None:
         """Let the statements from now on see what has been stored since. Raises StoreError."""
@@ -116,12 +142,16 @@ class Catalog:
         parameters: Mapping[str, object] | None = None,
         *,
         append: bool = False,
+        choice: Choice | frozenset[str] | None = None,
     ) -> None:
-        """Keep what a SELECT returns as a temporary table, or add it to the one that is there."""
+        """Keep what a SELECT returns as a temporary table, or add it to the one that is there.
+
+        `choice` as of `run`.
+        """
         head = (
             f"INSERT INTO {table} BY NAME" if append else f"CREATE OR REPLACE TEMP TABLE {table} AS"
         )
-        self.run(f"{head}\n{text}", parameters)
+        self.run(f"{head}\n{text}", parameters, choice=choice)
 
     def add(self, table: str, result: Result) -> None:
         """Add rows that came from elsewhere to a kept table, by position."""

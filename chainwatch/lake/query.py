@@ -323,6 +323,7 @@ BY_CHOICE = frozenset(
         "moves",
         "nearest",
         "path",
+        "path_legs",
         "path_steps",
         "path_totals",
         "positions",

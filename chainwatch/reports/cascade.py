@@ -1,6 +1,6 @@
 """Reports of one factor's cascade: break levels, landings of outside falls, a price explained.
 
-Every figure is computed by a query; here the results become reports.
+Figures are computed in columns, with the rows of the queries of the same names, or by a query.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from msgspec.structs import replace
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
+from chainwatch.reports import cascade_columns
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import CascadeTerms, basis
+from chainwatch.reports.cascade_columns import Cascade
 from chainwatch.reports.needs import Heading
 from chainwatch.reports.run import described
 from chainwatch.show.document import Report
 from chainwatch.units import price_text
 
 GROUPS_SHOWN = 5  # per depth, for people
+DROPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 CHART_RANGE = 0.3
 CHART_STEPS = 60
 
@@ -44,12 +47,9 @@ class Drawing(msgspec.Struct, frozen=True):
 def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Report:
     """Break levels at each depth of the band, and where outside falls of 1 to 50 % land."""
     stored = basis(catalog, terms)
-    own = {
-        "p_scales": terms.scales,
-        "p_oracle_deviation": terms.oracle_deviation,
-        "p_top": top,
-    }
-    made = _run(catalog, "break_levels", terms.values | own, stored.heading)
+    columns = cascade_columns.read(catalog, terms)
+    levels = cascade_columns.break_levels(columns, terms, terms.depths, top)
+    made = described(query.find("break_levels"), levels, stored.heading)
     shown = list(made.shown)
     if terms.oracle_deviation:
         shown[2:2] = ["break_price_late=at_latest"]
@@ -61,7 +61,7 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
         shown=shown,
         bar="",
         notes=[*limited, *made.notes],
-        parts=[_band(catalog, terms)],
+        parts=[_band(columns, terms)],
     )
 
 
@@ -73,9 +73,11 @@ def _run(
     return described(definition, query.run(catalog, definition, values), heading or Heading())
 
 
-def _band(catalog: Catalog, terms: CascadeTerms) -> Report:
-    depth = {"p_depth_scale": terms.depth_scale}
-    return replace(_run(catalog, "landing_by_depth", terms.values | depth), name="band")
+def _band(columns: Cascade, terms: CascadeTerms) -> Report:
+    landed = cascade_columns.landing_by_depth(
+        columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in DROPS]
+    )
+    return replace(described(query.find("landing_by_depth"), landed, Heading()), name="band")
 
 
 def fall_to(
@@ -93,8 +95,11 @@ def fall_to(
             f"--to: expected a price below {price_text(stored.spot)}, today's price of "
             f"{terms.factor}, got {price_text(target)}"
         )
-    own = {"p_scales": f"inf,{terms.scales}", "p_price": target}
-    made = _run(catalog, "landing_prices", terms.values | own, stored.heading)
+    columns = cascade_columns.read(catalog, terms)
+    landed = cascade_columns.landing_prices(
+        columns, (float("inf"), *terms.depths), [(1 - target / columns.spot, target)]
+    )
+    made = described(query.find("landing_prices"), landed, stored.heading)
     title = f"{made.title}: {terms.factor} to {price_text(target)}"
     return replace(made, name="cascade", title=title)
 
@@ -211,14 +216,11 @@ def drawing(catalog: Catalog, terms: CascadeTerms) -> Drawing:
     """What a chart of a factor shows: its wall, break levels, and landings at each depth."""
     stored = basis(catalog, terms)
     wall = query.run(catalog, query.find("walls"), terms.places | {"p_range": CHART_RANGE}).dicts()
-    levels = query.run(
-        catalog, query.find("break_levels"), terms.values | {"p_scales": terms.scales, "p_top": 3}
-    ).dicts()
-    drops = ",".join(f"{n * CHART_RANGE / CHART_STEPS:.6g}" for n in range(1, CHART_STEPS + 1))
-    band = query.run(
-        catalog,
-        query.find("landing_by_depth"),
-        terms.values | {"p_depth_scale": terms.depth_scale, "p_drops": drops},
+    columns = cascade_columns.read(catalog, terms)
+    levels = cascade_columns.break_levels(columns, terms, terms.depths, 3).dicts()
+    drops = [float(f"{n * CHART_RANGE / CHART_STEPS:.6g}") for n in range(1, CHART_STEPS + 1)]
+    band = cascade_columns.landing_by_depth(
+        columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in drops]
     ).dicts()
     return Drawing(
         factor=terms.factor,

@@ -98,8 +98,9 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
         return values if self.adv is None else values | {"p_adv": self.adv}
 
     @property
-    def scales(self) -> str:
-        return ",".join(repr(self.depth_scale * scale) for scale in BAND)
+    def depths(self) -> tuple[float, ...]:
+        """Multiples of the measured depth: those of the band, times the depth scale."""
+        return tuple(self.depth_scale * scale for scale in BAND)
 
     @property
     def assumptions(self) -> dict[str, Any]:

@@ -50,19 +50,12 @@ WITH RECURSIVE spot AS (
   WHERE t.in_usd AND t.direction IN ('now', $p_direction)
     AND CASE WHEN $p_direction = 'up' THEN t.x <= coalesce($p_end, 10e0) ELSE t.x >= coalesce($p_end, 0e0) END
 ), leg AS MATERIALIZED (
-  SELECT h.id, row_number() OVER (PARTITION BY h.id ORDER BY l.side, l.asset) AS leg, l.side = 'debt' AS is_debt,
-         l.asset, l.usd,
-         CASE WHEN l.category_priced OR m.asset IS NULL THEN 0e0 ELSE m.beta END AS beta,
-         CASE WHEN l.category_priced THEN 0e0 ELSE greatest(coalesce(m.own_beta, 0e0), 0e0) END AS own_beta,
-         l.lt_bps / 10000e0 AS lt, l.bonus_bps / 10000e0 AS bonus,
-         h.direction = 'now' AND CASE WHEN l.side = 'debt' THEN r.blocked_debt ELSE r.blocked_collateral END IS NOT NULL
-           AS is_blocked
+  SELECT h.id, row_number() OVER (PARTITION BY h.id ORDER BY l.is_debt, l.asset) AS leg, l.is_debt, l.asset, l.usd,
+         l.beta, l.own_beta, l.lt, l.bonus, h.direction = 'now' AND l.is_blocked AS is_blocked
   FROM hit AS h
-  JOIN legs AS l ON l.snapshot = h.snapshot AND l.account = h.account AND l.position = h.position
-  LEFT JOIN moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS m
-    ON m.snapshot = l.snapshot AND m.asset = l.asset
-  LEFT JOIN reserves AS r ON r.snapshot = l.snapshot AND r.asset = l.asset
-  WHERE l.side <> 'idle' AND l.usd > 0e0 AND NOT h.is_blocked AND NOT h.absorbs
+  JOIN path_legs(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of) AS l
+    ON l.snapshot = h.snapshot AND l.account = h.account AND l.position = h.position
+  WHERE NOT h.is_blocked AND NOT h.absorbs
 ), walk AS (
   -- One row per balance and state of its account; `usd` is what is left of it, at the price now. At first an account
   -- is liquidatable at its trigger; `waits` counts the prices at which it was and no call paid.
