@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_ADDED_AT_ONCE = 200
 # A query whose files were removed while it ran is asked again after these pauses, in seconds.
 READ_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -155,10 +156,11 @@ class Catalog:
 
     def add(self, table: str, result: Result) -> None:
         """Add rows that came from elsewhere to a kept table, by position."""
-        if result.rows:
-            marks = ", ".join(["?"] * len(result.columns))
-            values = ", ".join([f"({marks})"] * len(result.rows))
-            flat = [value for row in result.rows for value in row]
+        marks = ", ".join(["?"] * len(result.columns))
+        for start in range(0, len(result.rows), _ADDED_AT_ONCE):
+            rows = result.rows[start : start + _ADDED_AT_ONCE]
+            values = ", ".join([f"({marks})"] * len(rows))
+            flat = [value for row in rows for value in row]
             self._connection.execute(f"INSERT INTO {table} VALUES {values}", flat)
 
     def write_parquet(self, table: str, path: Path, meanings: Mapping[str, str]) -> None:

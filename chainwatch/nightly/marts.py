@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import msgspec
 
@@ -23,12 +24,17 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
+from chainwatch.reports import cascade_columns
 
 _PARAMETER_SETS = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
 _ORDER = re.compile(r"^--\s*ordered:\s*(.*)$", re.MULTILINE)
 
 # Computes a mart's rows for one set of parameters where DuckDB does not.
 Runner = Callable[[Query, Mapping[str, object]], Result]
+# Marts whose rows are computed in columns; their queries say the same, slower.
+IN_COLUMNS: Mapping[str, Callable[[Catalog, Mapping[str, Any]], Result]] = {
+    "mart_break_levels": cascade_columns.mart_break_levels,
+}
 
 
 class Mart(msgspec.Struct, frozen=True):
@@ -105,7 +111,12 @@ def fill(
     # Without any run the table still has its columns.
     bound = query.bind(catalog, mart.query.params, fixed)
     catalog.keep(table, f"FROM (\n{mart.query.body}\n) LIMIT 0", bound)
+    in_columns = IN_COLUMNS.get(mart.query.name)
     for values in runs:
+        if in_columns is not None:
+            defaults = {p.name: p.value for p in mart.query.params}
+            catalog.add(table, in_columns(catalog, defaults | values))
+            continue
         if runner is not None:
             catalog.add(table, runner(mart.query, values))
             continue

@@ -136,7 +136,7 @@ def impact(segments: Mapping[str, Any], units: Any) -> Any:
         + (units - start) * segments["slope"][place]
         + segments["law"][place] * (np.sqrt(np.maximum(units, 0.0)) - np.sqrt(start))
     )
-    return np.where(units <= 0.0, 0.0, np.minimum(fall, IMPACT_CAP))
+    return np.where(units <= 0.0, 0.0, np.fmin(fall, IMPACT_CAP))
 
 
 class Groups(NamedTuple):
@@ -269,6 +269,27 @@ def break_levels(
             kept = np.sort(np.lexsort((-made.level, -made.usd))[:top])
         rows += _rows(columns, kept)
     return _result("break_levels", rows)
+
+
+def mart_break_levels(catalog: Catalog, values: Mapping[str, Any]) -> Result:
+    """The rows of the query `mart_break_levels`. Raises UsageError, StoreError."""
+    terms = CascadeTerms(factor=values["p_factor"], as_of=values["p_as_of"])
+    cascade = read(catalog, terms)
+    every = groups(cascade, 1.0)
+    rows = break_levels(cascade, terms, (1.0,), values["p_top"]).dicts()
+    others = {
+        "factor": terms.factor,
+        "axis_price": cascade.spot,
+        "unlisted_groups": len(every.level) - len(rows),
+        # No difference of sums: where all groups are listed nothing is left.
+        "unlisted_usd": float(every.usd.sum()) - sum(row["usd"] for row in rows)
+        if len(every.level) > len(rows)
+        else 0.0,
+    }
+    names = [column.name for column in query.find("mart_break_levels").columns]
+    return _result(
+        "mart_break_levels", [tuple((row | others)[name] for name in names) for row in rows]
+    )
 
 
 def _depth_words(scale: float) -> str:

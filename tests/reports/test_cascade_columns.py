@@ -14,7 +14,7 @@ from chainwatch.reports import cascade_columns
 from chainwatch.reports.cascade_basis import CascadeTerms
 from tests.amounts import sample_size
 from tests.builders import FIRST_BLOCK_TIME, depth
-from tests.reports.test_path import RULES, book, random_world
+from tests.reports.test_path import book, random_world
 
 SCALES = (float("inf"), 1.0, 0.5, 0.02)
 
@@ -97,4 +97,9 @@ def test_cascades_in_columns_equal_the_queries(store: Store, seed: int) -> None:
         min_profit_usd=0.5,
     )
     assert compare(store, terms) > 40
-    assert RULES
+    with query.open_catalog(store) as catalog:
+        mart = query.find("mart_break_levels")
+        for top in (2, None):
+            values = {"p_factor": "ETH", "p_top": top, "p_as_of": None}
+            made = cascade_columns.mart_break_levels(catalog, values)
+            equal(made.dicts(), query.run(catalog, mart, values).dicts())
