@@ -179,7 +179,7 @@ def _group(cascade: Cascade, scale: float) -> Groups:
     level, trigger = lowest[start], price[start]
     # One entry per account of a group.
     member = group * len(cascade.accounts.x) + cascade.account
-    order = np.argsort(member)
+    order = np.argsort(member, kind="stable")
     member = member[order]
     first = np.flatnonzero(np.r_[True, member[1:] != member[:-1]])
     owner = member[first] // len(cascade.accounts.x)
@@ -228,10 +228,10 @@ def break_levels(
         unsold = made.units - made.sold
         with np.errstate(all="ignore"):
             columns = {
-                "depth": [_depth_words(scale)] * count,
-                "depth_scale": [scale] * count,
-                "group": np.arange(1, count + 1).tolist(),
-                "direction": np.where(made.level >= spot * AT_SPOT, "now", "down").tolist(),
+                "depth": _depth_words(scale),
+                "depth_scale": scale,
+                "group": np.arange(1, count + 1),
+                "direction": np.where(made.level >= spot * AT_SPOT, "now", "down"),
                 "break_price": made.level,
                 "break_price_late": made.level * late,
                 "move_share": made.level / spot - 1.0,
@@ -261,12 +261,12 @@ def break_levels(
                 "cum_unsold_units": np.cumsum(unsold),
                 "cum_usd": np.cumsum(made.usd),
                 "cum_accounts": np.cumsum(made.new_accounts),
-                "spot_price": [spot] * count,
-                "axis_market": [cascade.axis_market] * count,
+                "spot_price": spot,
+                "axis_market": cascade.axis_market,
             }
         kept = np.arange(count)
         if top is not None:
-            kept = np.sort(np.lexsort((-made.level, -made.usd))[:top])
+            kept = np.sort(np.argsort(-made.usd, kind="stable")[:top])
         rows += _rows(columns, kept)
     return _result("break_levels", rows)
 
@@ -297,21 +297,19 @@ def _depth_words(scale: float) -> str:
 
 
 def _rows(columns: Mapping[str, Any], kept: Any) -> list[tuple[Any, ...]]:
+    """Rows of the places kept; a column that is no array is the same in all."""
     import numpy as np
 
     lists = []
     for column in columns.values():
-        if isinstance(column, np.ndarray):
-            values = column[kept].tolist()
-            if column.dtype.kind == "f":
-                values = [None if value != value else value for value in values]
-        else:
-            values = [column[place] for place in kept]
+        if not isinstance(column, np.ndarray):
+            lists.append([column] * len(kept))
+            continue
+        values = column[kept].tolist()
+        if column.dtype.kind == "f":
+            values = [None if value != value else value for value in values]
         lists.append(values)
     return list(zip(*lists, strict=True))
-
-
-_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE"}
 
 
 def _result(name: str, rows: list[tuple[Any, ...]]) -> Result:
