@@ -112,14 +112,19 @@ class Watched:
         debt = self.debt(x)
         return self.weighted(x) / debt if debt > 0 else 1e18
 
-    def next_price(self, x: float, end: float) -> float | None:
-        """The first multiple from x towards the end at which the health factor is below 1.
+    def next_price(self, x: float, end: float, level: float = 1.0) -> float | None:
+        """The first multiple from x towards the end at which the health factor is below a level.
 
-        Truncating takes up to 1 bp off the threshold: near 1 every price is looked at.
+        Truncating takes up to 1 bp off the threshold: near the level every price is looked at.
         """
-        if self.health(x) < 1 - 1e-12:
+
+        def is_below(at: float) -> bool:
+            return self.health(at) < level * (1 - 1e-12)
+
+        if is_below(x):
             return x
-        near, far = self._first(x, end, 1 + 3e-4), self._first(x, end, 1 - 1e-9)
+        near = self._first(x, end, level * (1 + 3e-4))
+        far = self._first(x, end, level * (1 - 1e-9))
         if not self.truncates or near is None:
             near, far, marks = x, end, 1
         else:
@@ -127,8 +132,8 @@ class Watched:
         before = near
         for mark in range(marks + 1):
             here = near + (far - near) * mark / marks
-            if self.health(here) < 1 - 1e-12:
-                return self._halve(before, here, lambda at: self.health(at) < 1 - 1e-12)
+            if is_below(here):
+                return self._halve(before, here, is_below)
             before = here
         return None
 
@@ -188,7 +193,7 @@ class Watched:
             call = self.best_call(price, terms)
             if call is None and self.health(price) > full_close > 0:
                 # It may pay where all may be repaid.
-                low = self._at_health(price, end, full_close)
+                low = self.next_price(price, end, full_close)
                 call = None if low is None else self.best_call(low, terms)
             if call is None:
                 self.left = self.debt(price)
@@ -199,11 +204,6 @@ class Watched:
             self._take(call)
             if self.debt(x) <= 0:
                 return
-
-    def _at_health(self, x: float, end: float, level: float) -> float | None:
-        if self.health(end) > level:
-            return None
-        return self._halve(x, end, lambda at: self.health(at) <= level)
 
     def _take(self, call: Call) -> None:
         for side, asset, amount in (

@@ -252,29 +252,32 @@ def _next_price(
     def truncated(at: Any) -> Any:
         return np.floor((a0 + a1 * at) / (c0 + c1 * at) * 1e4 + 1e-9) / 1e4
 
+    # The debt at which a health factor falls below 1 or, after a price at which no call paid, at
+    # which all may be repaid.
+    level = np.where(waits > 0, rule.full_close_hf, 1.0)
+    e0, e1 = d0 * level, d1 * level
     t_now = truncated(x)
     weighted = np.where(truncates, t_now * (c0 + c1 * x), a0 + a1 * x)
     below = is_due | (weighted < (d0 + d1 * x) * NO_LESS)
+    reached = (is_due & (waits == 0)) | (weighted < (e0 + e1 * x) * NO_LESS)
     alone = truncates & ((c0 == 0.0) | (c1 == 0.0))
     steps = truncates & ~alone
     step = np.where(steps, 1e-4, 0.0)
     w0, w1 = np.where(alone, t_now * c0, a0), np.where(alone, t_now * c1, a1)
-    slope = w1 - d1 - step * c1
+    slope = w1 - e1 - step * c1
     near = np.where(
-        w0 + w1 * x - d0 - d1 * x < step * (c0 + c1 * x), x, (d0 - w0 + step * c0) / slope
+        w0 + w1 * x - e0 - e1 * x < step * (c0 + c1 * x), x, (e0 - w0 + step * c0) / slope
     )
     if steps.any():
         t = truncated(near)
-        root, edge = (d0 - t * c0) / (t * c1 - d1), (t * c0 - a0) / (a1 - t * c1)
+        root, edge = (e0 - t * c0) / (t * c1 - e1), (t * c0 - a0) / (a1 - t * c1)
         sign = np.sign(slope)
         root = np.where((near - root) * sign >= -1e-9 * near, root, -np.inf)
         edge = np.where((near - edge) * sign >= -1e-9 * near, edge, -np.inf)
         near = np.where(steps, np.maximum(root, edge), near)
     falls = np.where(slope > 0.0, np.minimum(near, x), np.nan)
-    full = rule.full_close_hf
-    waiting = (full > 0.0) & (a0 + a1 * x > full * (d0 + d1 * x))
-    at_full = np.where(waiting, (full * d0 - a0) / (a1 - full * d1), np.nan)
-    y = np.where(waits > 0, at_full, np.where(below, x, falls))
+    never = (waits > 0) & (reached | (rule.full_close_hf <= 0.0))
+    y = np.where(never, np.nan, np.where(reached, x, falls))
     inside = (y > rule.x_min) & (y < rule.x_max) & (y > 0.0) & (y <= x) & (y >= end)
     y = np.where(inside, y, np.nan)
     return below, y, np.where(truncates, truncated(y), np.nan)

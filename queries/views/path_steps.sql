@@ -78,29 +78,32 @@ WITH RECURSIVE spot AS (
      WINDOW of_account AS (PARTITION BY id)
    ), ruled AS (
      -- Where the contract truncates the average threshold to 1 bp it moves in steps: see triggers.
-     SELECT s.*, h.x_min, h.x_max, h.close_factor, h.close_basis, h.full_close_hf, h.full_close_usd, h.min_leftover_usd,
-            h.target_hf,
+     -- e0 + e1 · x: the debt at which a health factor falls below 1 or, after a price at which no call paid, at which all
+     -- may be repaid.
+     SELECT s.*, s.d0 * CASE WHEN waits > 0 THEN h.full_close_hf ELSE 1e0 END AS e0,
+            s.d1 * CASE WHEN waits > 0 THEN h.full_close_hf ELSE 1e0 END AS e1,
+            h.x_min, h.x_max, h.close_factor, h.close_basis, h.full_close_hf, h.full_close_usd, h.min_leftover_usd, h.target_hf,
             CASE WHEN h.truncates_lt AND has_several_lts
                  THEN floor((a0 + a1 * s.x) / nullif(s.c0 + s.c1 * s.x, 0e0) * 1e4 + 1e-9) / 1e4 END AS t_now
      FROM summed AS s JOIN hit AS h ON h.id = s.id
    ), truncated AS (
      SELECT *,
-       is_due OR coalesce(t_now * (c0 + c1 * x), a0 + a1 * x) < (d0 + d1 * x) * (1e0 - 1e-12) AS is_below,
+       is_due AND waits = 0 OR coalesce(t_now * (c0 + c1 * x), a0 + a1 * x) < (e0 + e1 * x) * (1e0 - 1e-12) AS is_below,
        CASE WHEN t_now IS NOT NULL AND c0 <> 0e0 AND c1 <> 0e0 THEN 1e-4 ELSE 0e0 END AS truncation,
        CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c0, a0) ELSE a0 END AS w0,
        CASE WHEN c0 = 0e0 OR c1 = 0e0 THEN coalesce(t_now * c1, a1) ELSE a1 END AS w1
      FROM ruled
    ), margin AS (
-     SELECT *, w1 - d1 - truncation * c1 AS slope,
-       CASE WHEN w0 + w1 * x - d0 - d1 * x < truncation * (c0 + c1 * x) THEN x
-            ELSE (d0 - w0 + truncation * c0) / nullif(w1 - d1 - truncation * c1, 0e0) END AS x_near
+     SELECT *, w1 - e1 - truncation * c1 AS slope,
+       CASE WHEN w0 + w1 * x - e0 - e1 * x < truncation * (c0 + c1 * x) THEN x
+            ELSE (e0 - w0 + truncation * c0) / nullif(w1 - e1 - truncation * c1, 0e0) END AS x_near
      FROM truncated
    ), edge AS (
      SELECT *,
        CASE WHEN (x_near - x_root) * sign(slope) >= -1e-9 * x_near THEN x_root END AS x_on_step,
        CASE WHEN (x_near - x_edge) * sign(slope) >= -1e-9 * x_near THEN x_edge END AS x_at_end
      FROM (
-       SELECT *, (d0 - t * c0) / nullif(t * c1 - d1, 0e0) AS x_root,
+       SELECT *, (e0 - t * c0) / nullif(t * c1 - e1, 0e0) AS x_root,
               (t * c0 - a0) / nullif(a1 - t * c1, 0e0) AS x_edge
        FROM (SELECT *, floor((a0 + a1 * x_near) / nullif(c0 + c1 * x_near, 0e0) * 1e4 + 1e-9) / 1e4 AS t FROM margin)
          AS stepped
@@ -108,8 +111,7 @@ WITH RECURSIVE spot AS (
    ), placed AS (
      -- y: the price of the next call; after one at which none paid, that of the full close factor.
      SELECT *,
-       CASE WHEN waits > 0 THEN CASE WHEN full_close_hf > 0e0 AND a0 + a1 * x > full_close_hf * (d0 + d1 * x)
-              THEN (full_close_hf * d0 - a0) / nullif(a1 - full_close_hf * d1, 0e0) END
+       CASE WHEN waits > 0 AND (is_below OR full_close_hf <= 0e0) THEN NULL
             WHEN is_below THEN x
             WHEN $p_direction = 'up' AND slope < 0e0
               THEN greatest(CASE WHEN truncation = 0e0 THEN x_near
