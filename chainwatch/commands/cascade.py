@@ -68,7 +68,7 @@ def emit_cascade(
         str, typer.Option(metavar="X", help="Depth times this, before the band's own scales.")
     ] = "1",
     sold_share: Annotated[
-        str, typer.Option(metavar="SHARE", help="Share of what is seized that is sold at once.")
+        str, typer.Option(metavar="SHARE", help="Share of what is seized sold.")
     ] = "100%",
     oracle_deviation: Annotated[
         str | None,
@@ -99,7 +99,7 @@ def emit_cascade(
     ] = None,
     with_model: Annotated[
         bool,
-        typer.Option("--with-model", help="MODEL: add where exchange positions may be liquidated."),
+        typer.Option("--with-model", help="MODEL: add levels of exchange positions."),
     ] = False,
     market: MarketOption = None,
     as_of: AsOfOption = None,

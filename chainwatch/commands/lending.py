@@ -142,7 +142,7 @@ def path(
     *,
     output: Output,
 ) -> None:
-    """MODEL: what liquidators take as a price moves on, call by call."""
+    """MODEL: what liquidators take as a price moves on."""
     values = (
         scope(market, as_of)
         | {"p_factor": factor, "p_direction": "up" if up else "down"}

@@ -198,15 +198,13 @@ def scope(market: list[str] | None, as_of: str | None) -> dict[str, object]:
 # --- what a liquidator minds ---------------------------------------------------------------------
 
 ORDERS = ("profit", "largest")
-OrderOption = Annotated[
-    str, typer.Option(metavar="WHICH", help="Pair of assets a call takes: profit or largest.")
-]
+OrderOption = Annotated[str, typer.Option(metavar="WHICH", help="Pair taken: profit or largest.")]
 GasOption = Annotated[
     float, typer.Option(metavar="USD", parser=amount, help="MODEL: what a call costs.")
 ]
 MinProfitOption = Annotated[
     float,
-    typer.Option(metavar="USD", parser=amount, help="MODEL: what a call has to earn above that."),
+    typer.Option(metavar="USD", parser=amount, help="MODEL: its least profit above gas."),
 ]
 DustOption = Annotated[
     float, typer.Option(metavar="USD", parser=amount, help="MODEL: no call repays less.")
