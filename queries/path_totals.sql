@@ -1,5 +1,5 @@
 -- name: path_totals
--- title: What a fall of one factor liquidates: the path of all calls beside the other measures
+-- title: What a move of one factor liquidates: the path of all calls beside the other measures
 -- needs: snapshots(p_as_of, p_market), factors(p_factor, p_betas), excluded_accounts
 -- param: p_factor TEXT = 'BTC'  which factor moves
 -- param: p_direction TEXT = 'down'  down or up; accounts that are liquidatable now are always included
