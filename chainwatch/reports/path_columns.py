@@ -350,7 +350,9 @@ def _best_call(
                 & (owing > 0.0)
             )
             fits &= ~held.is_blocked[i] & ~owed.is_blocked[j]
-            rank = (owing if terms.largest else profit, collateral, owing)
+            # Rounded as in the view: of equal pairs the first is taken.
+            size = owing if terms.largest else profit
+            rank = tuple(np.round(usd, 6) for usd in (size, collateral, owing))
             better = fits & (
                 (rank[0] > ranks[0])
                 | ((rank[0] == ranks[0]) & (rank[1] > ranks[1]))

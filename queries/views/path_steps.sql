@@ -152,12 +152,13 @@ WITH RECURSIVE spot AS (
        FROM pair
      ) AS of_rule
    ), best AS (
+     -- Rounded, so that of equal pairs (1,000 USD left of each of two debts) the lower addresses are taken.
      SELECT * FROM allowed
      WHERE repaid_usd * bonus >= $p_gas_usd + $p_min_profit_usd AND repaid_usd >= $p_dust_usd
      QUALIFY row_number() OVER (
        PARTITION BY id
-       ORDER BY CASE WHEN $p_order = 'largest' THEN owed_usd ELSE repaid_usd * bonus END DESC, held_usd DESC, owed_usd DESC,
-                c_leg, d_leg) = 1
+       ORDER BY round(CASE WHEN $p_order = 'largest' THEN owed_usd ELSE repaid_usd * bonus END, 6) DESC,
+                round(held_usd, 6) DESC, round(owed_usd, 6) DESC, c_leg, d_leg) = 1
    )
    SELECT v.id, v.state + 1, v.y, v.share IS NULL, CASE WHEN v.share IS NULL THEN v.waits + 1 ELSE 0 END, v.leg, v.is_debt,
           v.usd * (1e0 - coalesce(v.share, 0e0)), v.beta, v.own_beta, v.lt, v.bonus, v.is_blocked,
