@@ -29,9 +29,11 @@ from hypothesis import strategies as st
 from chainwatch.errors import ConfigError, Exit, StoreBusy, StoreError, UsageError
 from chainwatch.lake import catalog_file, query
 from chainwatch.lake.catalog_file import CATALOG_FORMAT
+from chainwatch.lake.engine import connect
 from chainwatch.lake.layout import CATALOG_NAME
 from chainwatch.lake.merge import Merger
 from chainwatch.lake.relations import empty_views
+from chainwatch.lake.segments import write_parts
 from chainwatch.lake.store import Store
 from chainwatch.nightly import export
 from chainwatch.reports import alerts, run
@@ -221,6 +223,17 @@ def test_a_text_that_all_rows_have_comes_back_exactly(store: Store) -> None:
     assert {row.usd for row in store.rows(Leg)} == {None}
     types = dict(sql(store, "SELECT column_name, column_type FROM (DESCRIBE legs)").rows)
     assert (types["usd"], types["raw_text"]) == ("DOUBLE", "VARCHAR")
+
+
+def test_rows_of_several_parts_keep_their_order(tmp_path: Path) -> None:
+    """The same input gives the same file, so that sums over it have the same last digits."""
+    parts = [[scan(100 * part + n) for n in range(100)] for part in range(3)]
+    with connect() as engine:
+        for number in range(10):
+            path = tmp_path / f"{number}.parquet"
+            write_parts(engine, path, Scan, parts, "load")
+            stored = engine.execute(f"SELECT from_block FROM '{path}'").fetchall()
+            assert [block for (block,) in stored] == list(range(300))
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character(store: Store) -> None:
