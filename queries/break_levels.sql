@@ -32,6 +32,7 @@
 -- column: loop_gain multiple price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself
 -- column: accounts count accounts in the group
 -- column: fed_accounts count accounts of the group that only the sales of others trigger
+-- column: rounds count rounds of sales of the group, each but the first triggered by the sales of the round before it
 -- column: new_accounts count accounts of the group that trigger for the first time
 -- column: steps count calls of liquidators on the group's accounts, and absorbed accounts
 -- column: units amount units of the factor seized
@@ -49,12 +50,12 @@
 -- column: cum_accounts count accounts triggered from the price down to here
 -- column: spot_price price the factor's price now: the highest of the markets'
 -- column: axis_market text market that has it; all where several have the same
--- show: depth break_price trigger_price landing_price endogenous_share=own_drop loop_gain accounts steps
+-- show: depth break_price trigger_price landing_price endogenous_share=own_drop loop_gain accounts steps rounds
 -- show: units usd=seized_USD top1_share=top_1 cum_units=sum_units
 -- bar: usd
 -- note: break: outside price at which the group triggers; trigger: traded price then; landing: traded price after all its sales
 -- note: own drop: how far below its trigger the group's own sales push the price; loop gain: price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself; from 1 on, sales carry the fall on
--- note: fed_accounts: accounts of the group that only the sales of others trigger; with none, the fall does not feed itself
+-- note: rounds: how often sales trigger further sales, and the first; with 1 the fall does not feed itself; fed_accounts: accounts that only the sales of others trigger
 -- note: what is sold is the path of liquidations: each account is called as often as its health factor falls below 1, see path_steps
 -- note: what liquidators buy back at once, to repay debt in the factor's own assets, is netted: less meets the bids
 -- note: MODEL: sales consume the stored order books, beyond them the square-root law applies; all is sold at once and the impact is permanent
@@ -86,16 +87,32 @@ WITH step AS (
   FROM member AS m JOIN grouped AS g ON g.depth_scale = m.depth_scale AND g.level = m.level
   WHERE m.trigger_price < g.trigger_price * (1e0 - 1e-9)
   GROUP BY m.depth_scale, m.level
+), after AS (
+  -- Where the price stands once a step has fired at the outside price of its level.
+  SELECT s.depth_scale, s.level, s.n, s.trigger_price, s.level * (1e0 - CASE WHEN s.sold <= 0e0 THEN 0e0
+      ELSE least(0.95e0, g.distance_from + (s.sold - g.units_from) * g.slope
+             + g.law * (sqrt(s.sold) - sqrt(g.units_from))) END) AS price
+  FROM (SELECT *, q_after / depth_scale AS sold FROM step) AS s
+  ASOF LEFT JOIN segment AS g ON s.sold > g.units_from
+), told AS (
+  -- A round fires all that the price before it has reached; where it ends, its last sale leaves the price.
+  SELECT a.depth_scale, a.level, list_reduce(
+    list({'reached': a.trigger_price, 'price': a.price, 'round': 1} ORDER BY a.n),
+    lambda r, s: CASE WHEN s.reached >= r.reached * (1e0 - 1e-9)
+                      THEN {'reached': r.reached, 'price': s.price, 'round': r.round}
+                      ELSE {'reached': r.price, 'price': s.price, 'round': r.round + 1} END)['round'] AS rounds
+  FROM after AS a GROUP BY a.depth_scale, a.level
 ), sold AS (
   SELECT depth_scale, trigger_price, arg_max(q_after, n) AS q_after FROM step GROUP BY depth_scale, trigger_price
 ), outset AS (
   -- Sales that the outside price alone triggers come first, before any that feed the fall.
   -- Triggers that differ only by rounding count as equal.
-  SELECT g.*, coalesce(f.accounts, 0) AS fed_accounts, s.q_after AS q_outset
+  SELECT g.*, coalesce(f.accounts, 0) AS fed_accounts, r.rounds, s.q_after AS q_outset
   FROM grouped AS g
   ASOF JOIN sold AS s
     ON s.depth_scale = g.depth_scale AND g.trigger_price * (1e0 - 1e-9) <= s.trigger_price
   LEFT JOIN fed AS f ON f.depth_scale = g.depth_scale AND f.level = g.level
+  JOIN told AS r ON r.depth_scale = g.depth_scale AND r.level = g.level
 ), ahead AS (
   -- What has triggered one percent further down.
   SELECT o.*, s.q_after AS q_ahead
@@ -140,6 +157,7 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        a.level * (m.impact_ahead - m.impact_outset) / (0.01e0 * a.trigger_price) AS loop_gain,
        CAST(a.accounts AS BIGINT) AS accounts,
        CAST(a.fed_accounts AS BIGINT) AS fed_accounts,
+       CAST(a.rounds AS BIGINT) AS rounds,
        CAST(a.new_accounts AS BIGINT) AS new_accounts,
        CAST(a.steps AS BIGINT) AS steps,
        a.units, a.sold_units, a.unsold_units, a.bought_units, a.usd, a.top1_share,

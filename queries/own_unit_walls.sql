@@ -13,9 +13,9 @@
 -- column: market text market
 -- column: unit text what the amounts are counted in: the market's base currency; of Morpho Blue the loan token of the positions
 -- column: asset address address of the unit's token; null where only its name is known
--- column: direction text now, down, up, beyond down or beyond up
+-- column: direction text now, down, up, beyond down, beyond up (to 10 times the price now) or far up (above)
 -- column: price_from price lower end of the bin, USD (for a ratio: units of its lower part); null beyond the last bin down, and without a price of the factor
--- column: price_to price upper end of the bin; null beyond the last bin up, and without a price of the factor
+-- column: price_to price upper end of the bin; null far up, and without a price of the factor
 -- column: move_share share far end of the bin as a move of the factor from its price; null beyond the last bin
 -- column: accounts count accounts whose trigger lies in the bin
 -- column: collateral_at_risk amount all flagged collateral of these accounts at their trigger, in the unit
@@ -83,7 +83,8 @@ WITH reached AS (
   -- at which a dust position triggers may not fit an integer.
   SELECT p.*,
     CASE WHEN p.kind = 'now' THEN 0 ELSE CAST(least(greatest(p.place_exact, 1e0), 1e6) AS INT) END
-      AS place
+      AS place,
+    p.kind = 'up' AND p.x > 10e0 AS is_far
   FROM (
     SELECT c.*,
       CASE WHEN c.kind = 'down' AND a.pct IS NULL
@@ -125,22 +126,30 @@ WITH reached AS (
 ), far AS (
   SELECT market, kind, max(place) AS place FROM edge GROUP BY market, kind
 ), folded AS (
-  -- What lies beyond the last bin becomes one row, so that nothing is dropped.
-  SELECT p.market, p.unit, p.asset, p.kind, least(p.place, coalesce(f.place, 0) + 1) AS place,
+  -- What lies beyond the last bin becomes one row and what lies far beyond another, so that nothing is dropped.
+  SELECT p.market, p.unit, p.asset, p.kind,
+         CASE WHEN p.place <= coalesce(f.place, 0) THEN p.place
+              ELSE coalesce(f.place, 0) + CASE WHEN p.is_far THEN 2 ELSE 1 END END AS place,
          count(*) AS accounts, sum(p.collateral) AS collateral, sum(p.debt) AS debt
   FROM placed AS p LEFT JOIN far AS f ON f.market = p.market AND f.kind = p.kind
-  GROUP BY p.market, p.unit, p.asset, p.kind, least(p.place, coalesce(f.place, 0) + 1)
+  GROUP BY 1, 2, 3, 4, 5
 ), groups AS (
   SELECT DISTINCT market, unit, asset FROM folded
 ), bin AS (
-  SELECT market, kind, place, price_near, price_far FROM edge
+  SELECT market, kind, place, 'bin' AS part, price_near, price_far FROM edge
   UNION ALL
-  SELECT f.market, f.kind, f.place + 1, e.price_far, NULL
+  SELECT f.market, f.kind, f.place + 1, 'beyond', e.price_far, NULL
   FROM far AS f
   JOIN edge AS e ON e.market = f.market AND e.kind = f.kind AND e.place = f.place
   WHERE f.kind <> 'now'
+  UNION ALL
+  SELECT DISTINCT f.market, f.kind, f.place + 2, 'far', greatest(e.price_far, 10e0 * a.spot), NULL
+  FROM far AS f
+  JOIN edge AS e ON e.market = f.market AND e.kind = f.kind AND e.place = f.place
+  JOIN folded AS b ON b.market = f.market AND b.kind = f.kind AND b.place = f.place + 2
+  JOIN axis AS a ON a.market = f.market
 ), filled AS (
-  SELECT b.market, g.unit, g.asset, b.kind, b.place, b.price_near, b.price_far,
+  SELECT b.market, g.unit, g.asset, b.kind, b.place, b.part, b.price_near, b.price_far,
          coalesce(f.accounts, 0) AS accounts, coalesce(f.collateral, 0e0) AS collateral, coalesce(f.debt, 0e0) AS debt
   FROM bin AS b
   JOIN groups AS g ON g.market = b.market
@@ -148,16 +157,17 @@ WITH reached AS (
     ON f.market = g.market AND f.unit = g.unit AND f.asset = g.asset AND f.kind = b.kind AND f.place = b.place
 )
 SELECT f.market, f.unit, nullif(f.asset, '') AS asset,
-       CASE WHEN f.price_far IS NULL THEN 'beyond ' || f.kind ELSE f.kind END AS direction,
+       CASE f.part WHEN 'bin' THEN f.kind ELSE f.part || ' ' || f.kind END AS direction,
        CASE WHEN a.axis_price IS NULL THEN NULL WHEN f.kind = 'up' THEN f.price_near ELSE f.price_far END AS price_from,
-       CASE WHEN a.axis_price IS NULL THEN NULL WHEN f.kind = 'up' THEN f.price_far ELSE f.price_near END AS price_to,
+       CASE WHEN a.axis_price IS NULL THEN NULL WHEN f.kind <> 'up' THEN f.price_near
+            WHEN f.part = 'beyond' THEN greatest(f.price_near, 10e0 * a.spot) ELSE f.price_far END AS price_to,
        f.price_far / a.spot - 1e0 AS move_share,
        CAST(f.accounts AS BIGINT) AS accounts,
-       f.collateral AS collateral_at_risk,
-       f.debt AS debt_at_risk,
+       CASE WHEN f.part <> 'far' THEN f.collateral END AS collateral_at_risk,
+       CASE WHEN f.part <> 'far' THEN f.debt END AS debt_at_risk,
        CAST(sum(f.accounts) OVER by_place AS BIGINT) AS cum_accounts,
-       sum(f.collateral) OVER by_place AS cum_collateral_at_risk,
-       sum(f.debt) OVER by_place AS cum_debt_at_risk,
+       CASE WHEN f.part <> 'far' THEN sum(f.collateral) OVER by_place END AS cum_collateral_at_risk,
+       CASE WHEN f.part <> 'far' THEN sum(f.debt) OVER by_place END AS cum_debt_at_risk,
        a.axis_market, a.axis_price
 FROM filled AS f JOIN axis AS a ON a.market = f.market
 WINDOW by_place AS (PARTITION BY f.market, f.unit, f.asset, f.kind ORDER BY f.place

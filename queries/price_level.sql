@@ -25,7 +25,7 @@
 -- column: drop_share share distance of that price below the price now
 -- column: bid_units amount bids within that distance below the books' own mid price, times the depth scale; null without books or impact
 -- column: reach fraction greatest distance that the books show; null without books
--- columns of: break_levels() break_price move_share trigger_price landing_price endogenous_share loop_gain accounts fed_accounts steps sold_units bought_units usd top1_share
+-- columns of: break_levels() break_price move_share trigger_price landing_price endogenous_share loop_gain accounts fed_accounts rounds steps sold_units bought_units usd top1_share
 -- note: bid_units: bids within drop_share below the books' own mid price, times the depth scale; the mid price may differ from spot_price
 WITH spot AS (
   SELECT max(factor_price) AS spot, coalesce($p_price, max(factor_price)) AS price
@@ -78,7 +78,7 @@ WITH spot AS (
 SELECT l.depth, c.depth_scale, s.spot AS spot_price, s.price, 1e0 - s.price / s.spot AS drop_share,
        CASE WHEN c.depth_scale < 'inf' THEN h.bid_units * c.depth_scale END AS bid_units, h.reach,
        l.break_price, l.move_share, l.trigger_price, l.landing_price,
-       l.endogenous_share, l.loop_gain, l.accounts, l.fed_accounts, l.steps, l.sold_units, l.bought_units, l.usd, l.top1_share
+       l.endogenous_share, l.loop_gain, l.accounts, l.fed_accounts, l.rounds, l.steps, l.sold_units, l.bought_units, l.usd, l.top1_share
 FROM spot AS s CROSS JOIN held AS h CROSS JOIN scale AS c
 LEFT JOIN reached AS r ON r.depth_scale = c.depth_scale
 LEFT JOIN level AS l ON l.break_price = r.level AND l.depth_scale = r.depth_scale

@@ -12,12 +12,12 @@
 -- param: p_betas TEXT = ''  for MARKET, betas of factors, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 -- column: market text market, or all for the sum of all
--- column: direction text now, down, up, beyond down or beyond up
+-- column: direction text now, down, up, beyond down, beyond up (to 10 times the price now) or far up (above)
 -- column: price_from price lower end of the bin, USD (for a ratio: units of its lower part); null beyond the last bin down
--- column: price_to price upper end of the bin; null beyond the last bin up
+-- column: price_to price upper end of the bin; null far up
 -- column: move_share share far end of the bin as a move of the factor from its price; null beyond the last bin
 -- column: accounts count accounts whose trigger lies in the bin
--- column: collateral_at_risk_usd usd all flagged collateral of these accounts at their trigger
+-- column: collateral_at_risk_usd usd all flagged collateral of these accounts at their trigger; null far up, as are all other figures
 -- column: round_seizable_usd usd collateral that the close-factor rules let liquidators take, of no asset more than is held; now: without what is blocked
 -- column: due_usd usd of the row now: round_seizable if the contracts blocked nothing; null in others
 -- column: liquidatable_now_usd usd of the row now: round_seizable, what the contracts let liquidators take at the block; null in others
@@ -42,6 +42,7 @@
 -- note: now: liquidatable at today's prices; what a move adds is in the rows of that move
 -- note: units: part of round_seizable in the factor's own assets, in units of the factor at the trigger (for a ratio: of the token)
 -- note: down: accounts whose collateral moves with the factor; up: accounts whose debt does
+-- note: far up: accounts that trigger above 10 times the price now, in no other figure: at such prices USD of debt and collateral say nothing
 -- note: axis_market, axis_price: market and price of the price axis; rows of one market use its own price, sums the highest; triggers keep their distance in per cent
 -- note: due, liquidatable_now: of what is due now, the contracts let liquidators take liquidatable_now; the rest is blocked: paused, not active, in a grace period, refused by a sequencer sentinel; accounts says why
 -- note: assumed: the largest collateral pays the largest debt first, then the same share of the rest; liquidators may choose otherwise, and call again as the price moves on: see path
@@ -73,7 +74,8 @@ WITH step AS (
   -- at which a dust position triggers may not fit an integer.
   SELECT p.*,
     CASE WHEN p.kind = 'now' THEN 0 ELSE CAST(least(greatest(p.place_exact, 1e0), 1e6) AS INT) END
-      AS place
+      AS place,
+    p.kind = 'up' AND p.x > 10e0 AS is_far
   FROM (
     SELECT s.*, a.market AS group_name, a.spot,
       CASE WHEN s.kind = 'down' AND a.pct IS NULL
@@ -112,33 +114,41 @@ WITH step AS (
          AND CASE WHEN a.pct IS NULL THEN (floor(a.spot / a.step + 1e-9) + g.n - 1) * a.step
                   ELSE a.spot + (g.n - 1) * a.step END < a.spot * (1e0 + $p_range) - 1e-9 * a.spot)
 ), binned AS (
-  SELECT group_name AS market, kind, place,
+  SELECT group_name AS market, kind, place, is_far,
          sum(is_account) AS accounts, sum(risk_usd) AS risk_usd, max(risk_usd) AS top_usd,
          sum(seize_usd) AS seize_usd, sum(due_usd) AS due_usd,
          sum(units) AS units,
          sum(heal0) AS heal0, sum(heal1 / nullif(spot, 0e0)) AS heal1_per_price,
          sum(heal_now) AS heal_now
   FROM placed
-  GROUP BY group_name, kind, place
+  GROUP BY group_name, kind, place, is_far
 ), far AS (
   SELECT market, kind, max(place) AS place FROM edge GROUP BY market, kind
 ), folded AS (
-  -- What lies beyond the last bin becomes one row, so that nothing is dropped.
-  SELECT b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1) AS place,
+  -- What lies beyond the last bin becomes one row and what lies far beyond another, so that nothing is dropped.
+  SELECT b.market, b.kind,
+         CASE WHEN b.place <= coalesce(f.place, 0) THEN b.place
+              ELSE coalesce(f.place, 0) + CASE WHEN b.is_far THEN 2 ELSE 1 END END AS place,
          sum(b.accounts) AS accounts, sum(b.risk_usd) AS risk_usd, max(b.top_usd) AS top_usd,
          sum(b.seize_usd) AS seize_usd, sum(b.due_usd) AS due_usd, sum(b.units) AS units, sum(b.heal0) AS heal0,
          sum(b.heal1_per_price) AS heal1_per_price, sum(b.heal_now) AS heal_now
   FROM binned AS b LEFT JOIN far AS f ON f.market = b.market AND f.kind = b.kind
-  GROUP BY b.market, b.kind, least(b.place, coalesce(f.place, 0) + 1)
+  GROUP BY 1, 2, 3
 ), row_of AS (
-  SELECT market, kind, place, price_near, price_far FROM edge
+  SELECT market, kind, place, 'bin' AS part, price_near, price_far FROM edge
   UNION ALL
-  SELECT f.market, f.kind, f.place + 1, e.price_far, NULL
+  SELECT f.market, f.kind, f.place + 1, 'beyond', e.price_far, NULL
   FROM far AS f
   JOIN edge AS e ON e.market = f.market AND e.kind = f.kind AND e.place = f.place
   WHERE f.kind <> 'now'
+  UNION ALL
+  SELECT f.market, f.kind, f.place + 2, 'far', greatest(e.price_far, 10e0 * a.spot), NULL
+  FROM far AS f
+  JOIN edge AS e ON e.market = f.market AND e.kind = f.kind AND e.place = f.place
+  JOIN folded AS b ON b.market = f.market AND b.kind = f.kind AND b.place = f.place + 2
+  JOIN axis AS a ON a.market = f.market
 ), filled AS (
-  SELECT r.market, r.kind, r.place, r.price_near, r.price_far,
+  SELECT r.market, r.kind, r.place, r.part, r.price_near, r.price_far,
          coalesce(b.accounts, 0) AS accounts, coalesce(b.risk_usd, 0e0) AS risk_usd,
          coalesce(b.top_usd, 0e0) AS top_usd, coalesce(b.seize_usd, 0e0) AS seize_usd,
          coalesce(b.due_usd, 0e0) AS due_usd,
@@ -156,26 +166,27 @@ WITH step AS (
     END AS heal_cum_usd
   FROM filled
 )
-SELECT h.market, CASE WHEN h.price_far IS NULL THEN 'beyond ' || h.kind ELSE h.kind END AS direction,
+SELECT h.market, CASE h.part WHEN 'bin' THEN h.kind ELSE h.part || ' ' || h.kind END AS direction,
        CASE WHEN h.kind = 'up' THEN h.price_near ELSE h.price_far END AS price_from,
-       CASE WHEN h.kind = 'up' THEN h.price_far ELSE h.price_near END AS price_to,
+       CASE WHEN h.kind <> 'up' THEN h.price_near WHEN h.part = 'beyond' THEN greatest(h.price_near, 10e0 * a.spot)
+            ELSE h.price_far END AS price_to,
        h.price_far / a.spot - 1e0 AS move_share,
        CAST(h.accounts AS BIGINT) AS accounts,
-       h.risk_usd AS collateral_at_risk_usd,
-       h.seize_usd AS round_seizable_usd,
+       CASE WHEN h.part <> 'far' THEN h.risk_usd END AS collateral_at_risk_usd,
+       CASE WHEN h.part <> 'far' THEN h.seize_usd END AS round_seizable_usd,
        CASE WHEN h.kind = 'now' THEN h.due_usd END AS due_usd,
        CASE WHEN h.kind = 'now' THEN h.seize_usd END AS liquidatable_now_usd,
        CASE WHEN h.kind = 'now' THEN h.heal_cum_usd
             ELSE h.heal_cum_usd - coalesce(lag(h.heal_cum_usd) OVER (
               PARTITION BY h.market, h.kind ORDER BY h.place), 0e0) END
          AS seize_to_heal_usd,
-       CASE WHEN lower($p_factor) <> 'market' THEN h.units END AS units,
-       h.top_usd / nullif(h.risk_usd, 0e0) AS top1_share,
+       CASE WHEN lower($p_factor) <> 'market' AND h.part <> 'far' THEN h.units END AS units,
+       CASE WHEN h.part <> 'far' THEN h.top_usd / nullif(h.risk_usd, 0e0) END AS top1_share,
        CAST(sum(h.accounts) OVER by_place AS BIGINT) AS cum_accounts,
-       sum(h.risk_usd) OVER by_place AS cum_collateral_at_risk_usd,
-       sum(h.seize_usd) OVER by_place AS cum_round_seizable_usd,
+       CASE WHEN h.part <> 'far' THEN sum(h.risk_usd) OVER by_place END AS cum_collateral_at_risk_usd,
+       CASE WHEN h.part <> 'far' THEN sum(h.seize_usd) OVER by_place END AS cum_round_seizable_usd,
        h.heal_cum_usd AS cum_seize_to_heal_usd,
-       CASE WHEN lower($p_factor) <> 'market' THEN sum(h.units) OVER by_place END AS cum_units,
+       CASE WHEN lower($p_factor) <> 'market' AND h.part <> 'far' THEN sum(h.units) OVER by_place END AS cum_units,
        a.axis_market, a.spot AS axis_price
 FROM healed AS h JOIN axis AS a ON a.market = h.market
 WINDOW by_place AS (PARTITION BY h.market, h.kind ORDER BY h.place

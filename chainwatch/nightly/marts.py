@@ -24,7 +24,7 @@ from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.lake.query import Query
-from chainwatch.reports import cascade_columns
+from chainwatch.reports import cascade_rows
 
 _PARAMETER_SETS = re.compile(r"^--\s*each:\s*(p_\w+)\s*=\s*(SELECT\b.*)$", re.MULTILINE)
 _ORDER = re.compile(r"^--\s*ordered:\s*(.*)$", re.MULTILINE)
@@ -33,7 +33,7 @@ _ORDER = re.compile(r"^--\s*ordered:\s*(.*)$", re.MULTILINE)
 Runner = Callable[[Query, Mapping[str, object]], Result]
 # Marts whose rows are computed in columns; their queries say the same, slower.
 IN_COLUMNS: Mapping[str, Callable[[Catalog, Mapping[str, Any]], Result]] = {
-    "mart_break_levels": cascade_columns.mart_break_levels,
+    "mart_break_levels": cascade_rows.mart_break_levels,
 }
 
 

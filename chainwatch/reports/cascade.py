@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from chainwatch.errors import UsageError
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
-from chainwatch.reports import cascade_columns
+from chainwatch.reports import cascade_columns, cascade_rows
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import CascadeTerms, basis
 from chainwatch.reports.cascade_columns import Cascade
@@ -48,7 +48,7 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
     """Break levels at each depth of the band, and where outside falls of 1 to 50 % land."""
     stored = basis(catalog, terms)
     columns = cascade_columns.read(catalog, terms)
-    levels = cascade_columns.break_levels(columns, terms, terms.depths, top)
+    levels = cascade_rows.break_levels(columns, terms, terms.depths, top)
     made = described(query.find("break_levels"), levels, stored.heading)
     shown = list(made.shown)
     if terms.oracle_deviation:
@@ -74,7 +74,7 @@ def _run(
 
 
 def _band(columns: Cascade, terms: CascadeTerms) -> Report:
-    landed = cascade_columns.landing_by_depth(
+    landed = cascade_rows.landing_by_depth(
         columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in DROPS]
     )
     return replace(described(query.find("landing_by_depth"), landed, Heading()), name="band")
@@ -96,7 +96,7 @@ def fall_to(
             f"{terms.factor}, got {price_text(target)}"
         )
     columns = cascade_columns.read(catalog, terms)
-    landed = cascade_columns.landing_prices(
+    landed = cascade_rows.landing_prices(
         columns, (float("inf"), *terms.depths), [(1 - target / columns.spot, target)]
     )
     made = described(query.find("landing_prices"), landed, stored.heading)
@@ -181,7 +181,7 @@ def _depth_down_to(level: Mapping[str, Any], token: str) -> str:
 def _landing_from(level: Mapping[str, Any], token: str) -> str:
     if level["break_price"] is None:
         return "No trigger price lies there or below: no outside price starts a cascade."
-    gain, fed = level["loop_gain"], level["fed_accounts"]
+    gain, fed, rounds = level["loop_gain"], level["fed_accounts"], level["rounds"]
     # Nothing is said of what rounds to nothing.
     back = level["bought_units"] > 1e-9 * level["sold_units"]
     bought = f", less {level['bought_units']:,.4g} bought back," if back else ""
@@ -194,9 +194,10 @@ def _landing_from(level: Mapping[str, Any], token: str) -> str:
         f"{price_text(level['landing_price'])}. "
         f"Loop gain there {'n/a' if gain is None else f'{gain:.2g}'}: "
         + (
-            f"the sales trigger {_count(fed, 'further account')}, so the fall feeds itself."
-            if fed
-            else "the sales trigger no further account, so the fall does not feed itself."
+            f"the fall feeds itself in a chain of {rounds:,} rounds of sales, each triggered by "
+            f"the one before, with {_count(fed, 'further account')}."
+            if rounds > 1
+            else "the sales trigger no further ones, so the fall does not feed itself."
         )
     )
 
@@ -217,9 +218,9 @@ def drawing(catalog: Catalog, terms: CascadeTerms) -> Drawing:
     stored = basis(catalog, terms)
     wall = query.run(catalog, query.find("walls"), terms.places | {"p_range": CHART_RANGE}).dicts()
     columns = cascade_columns.read(catalog, terms)
-    levels = cascade_columns.break_levels(columns, terms, terms.depths, 3).dicts()
+    levels = cascade_rows.break_levels(columns, terms, terms.depths, 3).dicts()
     drops = [float(f"{n * CHART_RANGE / CHART_STEPS:.6g}") for n in range(1, CHART_STEPS + 1)]
-    band = cascade_columns.landing_by_depth(
+    band = cascade_rows.landing_by_depth(
         columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in drops]
     ).dicts()
     return Drawing(

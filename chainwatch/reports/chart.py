@@ -27,7 +27,7 @@ HEIGHT = 270
 LANDINGS: tuple[tuple[str, str, list[int], str], ...] = (
     ("price_no_impact", "no impact", [1, 0], "#000000"),
     ("price_full", "depth × 1", [14, 3], "#20476e"),
-    ("price_half", "depth × 0.5", [7, 4], "#3b6fa0"),
+    ("price_stress", "depth × 0.63", [7, 4], "#3b6fa0"),
     ("price_tenth", "depth × 0.1", [10, 3, 2, 3], "#7a5c00"),
     ("price_fiftieth", "depth × 0.02", [2, 3], "#a33b20"),
 )

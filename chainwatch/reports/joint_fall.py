@@ -13,11 +13,12 @@ from chainwatch.lake.engine import Result
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import BAND, CascadeTerms, basis
 from chainwatch.show.document import Report
+from chainwatch.units import price_text
 
 MAX_ROUNDS = 200
 # Prices that move by less from round to round have come to rest.
 SETTLED = 1e-9
-# A rise by less than this share is rounding.
+# A move by less than this share is rounding.
 TURNED = 1e-6
 
 COLUMNS = {
@@ -101,7 +102,7 @@ def _rows_at_depth(
     scale: float,
 ) -> list[tuple[Any, ...]]:
     outside = {t.factor: spots[t.factor] * (1 - drops[t.factor]) for t in terms}
-    end = _run_rounds(catalog, terms, outside, spots, scale)
+    end = run_rounds(catalog, terms, outside, spots, scale)
     label = "no impact" if scale == float("inf") else f"× {terms[0].depth_scale * scale:g}"
     rows: list[tuple[Any, ...]] = []
     for factor in (t.factor for t in terms):
@@ -124,31 +125,53 @@ def _rows_at_depth(
     return rows
 
 
-def _run_rounds(
+def run_rounds(
     catalog: Catalog,
     terms: Sequence[CascadeTerms],
     outside: Mapping[str, float],
     spots: Mapping[str, float],
     scale: float,
 ) -> Rounds:
+    """Move each price in turn to where its own sales bring it, given the prices of the others.
+
+    Sales alone only lower prices, from the outside ones to the highest fixed point. Where purchases
+    turn a price back its further moves are halved at each turn, so that it comes to rest between.
+    """
     prices = dict(outside)
     sales: dict[str, dict[str, Any]] = {}
+    weights, moves = dict.fromkeys(prices, 1.0), dict.fromkeys(prices, 0.0)
     for number in range(1, MAX_ROUNDS + 1):
-        prices_before, sales_before = dict(prices), dict(sales)
+        targets = {}
         for of_factor in terms:
-            sale = _sales(catalog, of_factor, terms, prices, spots, scale)
-            sales[of_factor.factor] = sale
-            prices[of_factor.factor] = outside[of_factor.factor] * (1 - sale["impact"])
-        if number > 1 and any(
-            prices[f] > prices_before[f] * (1 + TURNED) and _bought_back(sales_before[f], sales[f])
-            for f in prices
-        ):
-            return Rounds(prices, sales, number, "not converged: purchases turn the fall back")
-        if any(prices[f] >= spots[f] for f in prices):
-            return Rounds(prices, sales, number, "not converged: purchases outweigh the fall")
-        if max(abs(prices[f] / prices_before[f] - 1) for f in prices) < SETTLED:
-            return Rounds(prices, sales, number, "ok")
+            name = of_factor.factor
+            sales[name] = _sales(catalog, of_factor, terms, prices, spots, scale)
+            targets[name] = outside[name] * (1 - sales[name]["impact"])
+            # A path goes down: a price that would rise above today's stays just below it.
+            move = min(targets[name], spots[name] * (1 - SETTLED)) / prices[name] - 1
+            if abs(move) > TURNED and move * moves[name] < 0:
+                weights[name] /= 2
+            moves[name] = move
+            prices[name] *= 1 + weights[name] * move
+        if all(abs(weights[name] * moves[name]) < SETTLED for name in prices):
+            return Rounds(prices, sales, number, _state(prices, targets, moves, spots))
     return Rounds(prices, sales, MAX_ROUNDS, f"not converged in {MAX_ROUNDS} rounds")
+
+
+def _state(
+    prices: Mapping[str, float],
+    targets: Mapping[str, float],
+    moves: Mapping[str, float],
+    spots: Mapping[str, float],
+) -> str:
+    """Whether prices that have come to rest are where the sales at them bring each, or why not."""
+    rising = [name for name in prices if targets[name] >= spots[name]]
+    if rising:
+        return f"not converged: {', '.join(rising)} would rise, purchases outweigh the fall"
+    torn = [name for name in prices if abs(moves[name]) > TURNED]
+    if torn:
+        where = ", ".join(f"{name} at {price_text(prices[name])}" for name in torn)
+        return f"not converged: {where}: below it purchases turn the fall back, above it goes on"
+    return "ok"
 
 
 def _rounded(beta: float) -> float:
@@ -178,14 +201,3 @@ def _sales(
     }
     (sale,) = query.run(catalog, query.find("sales_to_price"), values).dicts()
     return sale
-
-
-def _bought_back(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether the increase of purchases is larger than the decrease of sales.
-
-    A price may also rise a little from round to round without a purchase: on another path to
-    these prices, accounts trigger elsewhere, where the same debt is worth fewer units.
-    """
-    more: float = after["bought_units"] - before["bought_units"]
-    less: float = before["sold_units"] - after["sold_units"]
-    return more > max(less, 0.0)

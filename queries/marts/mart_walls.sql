@@ -7,7 +7,7 @@
 -- columns of: walls()
 -- portable: yes
 -- each: p_factor = SELECT DISTINCT factor FROM factors_at(p_as_of := $p_as_of) WHERE factor_price > 0e0 ORDER BY factor
--- ordered: market, CASE direction WHEN 'now' THEN 0 WHEN 'down' THEN 1 WHEN 'beyond down' THEN 2 WHEN 'up' THEN 3 ELSE 4 END, abs(move_share)
+-- ordered: market, CASE direction WHEN 'now' THEN 0 WHEN 'down' THEN 1 WHEN 'beyond down' THEN 2 WHEN 'up' THEN 3 WHEN 'beyond up' THEN 4 ELSE 5 END, abs(move_share)
 SELECT $p_factor AS factor, market, direction, price_from, price_to, move_share, accounts,
        collateral_at_risk_usd, round_seizable_usd, due_usd, liquidatable_now_usd, seize_to_heal_usd, units, top1_share, cum_accounts,
        cum_collateral_at_risk_usd, cum_round_seizable_usd, cum_seize_to_heal_usd, cum_units,

@@ -184,6 +184,16 @@ class Market:
             sold = fired
             price = outside * (1 - self.impact(sold))
 
+    def rounds(self, steps: list[tuple[float, float]], outside: float, sold: float) -> int:
+        """How often something fires, one after another, once so much is sold."""
+        rounds = 0
+        while True:
+            price = outside * (1 - self.impact(sold))
+            fired = sum(units for trigger, units in steps if trigger >= price)
+            if fired == sold:
+                return rounds
+            sold, rounds = fired, rounds + 1
+
 
 prices = st.integers(400, 990).map(lambda n: n * 100.0)
 walls = st.lists(st.tuples(prices, st.integers(1, 4_000).map(float)), min_size=1, max_size=25)
@@ -232,6 +242,7 @@ def test_break_levels_and_falls_equal_plain_iteration(
         assert all_sold - sold == close(row["sold_units"])
         assert below == close(row["landing_price"], rel=1e-6)
         assert above > below
+        assert row["rounds"] == market.rounds(steps, row["break_price"] * (1 - 1e-9), sold)
     drops = ",".join(str(Random(seed + i).uniform(0.0, 0.7)) for i in range(6))
     for row in ask(store, "landing_prices", scales=str(kappa), drops=drops):
         final, sold = market.rest(steps, row["outside_price"])

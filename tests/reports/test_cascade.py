@@ -90,8 +90,8 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     for words in (
         "depth v BTC/USD (spot): ",
         "old; mid price 90,000.00; bids of 240 BTC within 5.0%, as far as the venue showed them; "
-        "2,000 traded in 24 h",
-        "MODEL: the books' bids × 1 are all the demand (a lower bound), beyond them",
+        "within 1 % median n/a (1 of 10 books of 30 days stored); 2,000 traded in 24 h",
+        "MODEL: the books' bids × 1 are all the demand (a lower bound: spot",
         "100% of what is seized is sold at once and stays sold",
         "break price  trigger price  landing price",
         "× 0.02",
@@ -99,7 +99,7 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
     ):
         assert words in done.out
     result_rows = rows(home, "BTC")
-    assert {row["depth"] for row in result_rows["rows"]} == {"× 1", "× 0.5", "× 0.1", "× 0.02"}
+    assert {row["depth"] for row in result_rows["rows"]} == {"× 1", "× 0.63", "× 0.1", "× 0.02"}
     assert [row["drop_share"] for row in result_rows["band"]] == [
         0.01,
         0.02,
@@ -110,7 +110,7 @@ def test_break_levels_and_band_state_age_and_coverage_of_depth(home: Path) -> No
         0.5,
     ]
     for row in result_rows["band"]:
-        band = [row[f"price_{d}"] for d in ("no_impact", "full", "half", "tenth", "fiftieth")]
+        band = [row[f"price_{d}"] for d in ("no_impact", "full", "stress", "tenth", "fiftieth")]
         assert band == sorted(band, reverse=True)
     assert result_rows["depth"][0]["venue"] == "v"
     assert result_rows["model"]["sigma_daily"] == 0.03
@@ -160,7 +160,13 @@ def test_a_market_that_sells_at_once_has_no_line_of_reserves(home: Path) -> None
 @pytest.mark.full
 def test_one_fall_is_told_at_each_depth(home: Path) -> None:
     result_rows = rows(home, "BTC", "--to", "88,000")["rows"]
-    assert [row["depth"] for row in result_rows] == ["no impact", "× 1", "× 0.5", "× 0.1", "× 0.02"]
+    assert [row["depth"] for row in result_rows] == [
+        "no impact",
+        "× 1",
+        "× 0.63",
+        "× 0.1",
+        "× 0.02",
+    ]
     assert {row["outside_price"] for row in result_rows} == {88_000}
     assert result_rows[0]["landing_price"] == 88_000 > result_rows[1]["landing_price"]
     by_share = rows(home, "BTC", "--drop", "2.2222222222%")["rows"]
@@ -344,7 +350,7 @@ def test_rounds_of_a_single_factor_reach_the_largest_fixed_point(home: Path) -> 
     """The rounds of a single factor end at the largest fixed point of its break levels."""
     store = Store(home)
     result_rows = vector(store, "BTC", drops={"BTC": 0.05})
-    falls = ask(store, "landing_prices", drops="0.05", scales="inf,1,0.5,0.1,0.02")
+    falls = ask(store, "landing_prices", drops="0.05", scales="inf,1,0.63,0.1,0.02")
     for row, wanted in zip(result_rows, falls, strict=True):
         assert row["state"] == "ok"
         # What an account owes of the factor itself is bought back, which break levels leave out.
@@ -495,6 +501,36 @@ def test_without_books_a_volume_gives_the_square_root_law_alone(tmp_path: Path) 
     done = run("cascade", "BTC", "--adv", "40000", home=tmp_path)
     assert done.code == 0, done.err
     assert "√(units / 40,000 a day)" in done.out
+    assert "depth: no order book of BTC is stored, the square-root law alone" in done.out
+
+
+@pytest.mark.full
+def test_a_thin_book_is_told_by_its_own_median(tmp_path: Path) -> None:
+    """Bids within 1 % of the mid price over their median of 30 days; older books do not count."""
+    store = Store(tmp_path)
+    market().store(store)
+    for days, units in ((40, 9_000.0), *((day, 100.0 + day) for day in range(9, 0, -1)), (0, 42.0)):
+        time = NOW - timedelta(days=days)
+        store.append(depth([(0.01, units), (0.05, 5 * units)], time=time), source="depth")
+    (book,) = ask(store, "books_at", factor="BTC")
+    median = (104 + 105) / 2
+    assert (book["near_bid_units"], book["median_near_bid_units"]) == (42, median)
+    assert (book["median_books"], book["depth_share"]) == (10, pytest.approx(42 / median))
+    assert "within 1 % 40% of their median over 30 days" in command(tmp_path, "BTC").out
+
+
+@pytest.mark.full
+def test_a_ratio_without_a_book_says_which_pair_to_collect(tmp_path: Path) -> None:
+    made = Book(
+        Asset("wstETH", 3_600.0, lt=0.8, betas={"wstETH/ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, betas={"USDC": 1.0}),
+        time=NOW,
+    )
+    made.account("a", {"wstETH": 10}, {"USDC": 25_000})
+    made.store(Store(tmp_path))
+    done = run("cascade", "wstETH/ETH", home=tmp_path)
+    assert done.code == 2
+    assert 'run `chainwatch collect depth --only "VENUE wstETH/ETH"`' in done.err
 
 
 # --- pictures -----------------------------------------------------------------------------------

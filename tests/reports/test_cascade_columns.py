@@ -10,7 +10,7 @@ import pytest
 from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.lending import close_rules
-from chainwatch.reports import cascade_columns
+from chainwatch.reports import cascade_columns, cascade_rows
 from chainwatch.reports.cascade_basis import CascadeTerms
 from tests.amounts import sample_size
 from tests.builders import FIRST_BLOCK_TIME, depth
@@ -47,14 +47,14 @@ def compare(store: Store, terms: CascadeTerms) -> int:
             rows = query.run(
                 catalog, query.find("break_levels"), terms.values | top | {"p_top": limit}
             ).dicts()
-            equal(cascade_columns.break_levels(made, terms, SCALES, limit).dicts(), rows)
+            equal(cascade_rows.break_levels(made, terms, SCALES, limit).dicts(), rows)
         landed = query.run(
             catalog,
             query.find("landing_prices"),
             terms.values | {"p_scales": scales, "p_drops": ",".join(map(repr, drops))},
         ).dicts()
         outside = [(drop, made.spot * (1 - drop)) for drop in drops]
-        equal(cascade_columns.landing_prices(made, SCALES, outside).dicts(), landed)
+        equal(cascade_rows.landing_prices(made, SCALES, outside).dicts(), landed)
     return len(made.price)
 
 
@@ -101,5 +101,5 @@ def test_cascades_in_columns_equal_the_queries(store: Store, seed: int) -> None:
         mart = query.find("mart_break_levels")
         for top in (2, None):
             values = {"p_factor": "ETH", "p_top": top, "p_as_of": None}
-            made = cascade_columns.mart_break_levels(catalog, values)
+            made = cascade_rows.mart_break_levels(catalog, values)
             equal(made.dicts(), query.run(catalog, mart, values).dicts())

@@ -236,9 +236,15 @@ def test_a_trigger_at_an_absurd_distance_is_beyond_and_breaks_nothing(
     book.account("b", {"USD": 92_000 / 0.75}, {"BTC": 1})
     book.store(store)
     rows = walls(store, direction=direction, step_abs=step)
-    (beyond,) = [row for row in rows if row["direction"] == f"beyond {direction}"]
-    assert beyond["accounts"] >= (1 if direction == "up" else 0)
-    assert sum(row["accounts"] for row in rows) >= 1
+    totals = {row["direction"]: row for row in rows if row["direction"].split()[0] != direction}
+    assert ("far up" in totals) == (direction == "up")
+    if direction == "up":
+        assert totals["beyond up"]["price_to"] == 10 * 90_000
+        far = totals["far up"]
+        assert (far["price_from"], far["price_to"]) == (10 * 90_000, None)
+        assert (far["accounts"], far["collateral_at_risk_usd"], far["units"]) == (1, None, None)
+        assert totals["beyond up"]["cum_collateral_at_risk_usd"] < 200_000
+    assert max(row["cum_accounts"] for row in rows) == (2 if direction == "up" else 1)
 
 
 @pytest.mark.parametrize("direction", ["down", "up"])
@@ -827,7 +833,7 @@ def measures_are_those_of_their_definitions(
     spot = 90_000.0
     edge = {(item.reaches(level) or ("", 0))[1] * spot for item in positions for level in (1, 0.95)}
     for row in rows:
-        if row["direction"].startswith("beyond"):
+        if row["direction"].startswith(("beyond", "far")):
             continue
         price = row["price_to"] if row["direction"] == "up" else row["price_from"]
         if any(abs(price / other - 1) < 1e-8 for other in edge if other):
@@ -857,8 +863,10 @@ def test_nothing_is_dropped_and_everything_runs_up(
     rows = walls(store, direction="both", range=0.4)
     for direction in ("now", "down", "up"):
         mine = [t for t in triggers if t["direction"] == direction]
+        far = [row for row in rows if row["direction"] == f"far {direction}"]
         here = [row for row in rows if row["direction"] in (direction, f"beyond {direction}")]
-        assert sum(row["accounts"] for row in here) == len(mine)
+        assert sum(row["accounts"] for row in here + far) == len(mine)
+        mine = [t for t in mine if direction != "up" or t["x"] <= 10]
         risk = sum(t["c0"] + t["c1"] * t["x"] for t in mine)
         assert sum(row["collateral_at_risk_usd"] for row in here) == close(risk)
         totals = dict.fromkeys(
