@@ -16,18 +16,18 @@
 -- param: p_min_profit_usd DOUBLE = 0  MODEL: what a call has to earn above its cost
 -- param: p_dust_usd DOUBLE = 1  MODEL: no call repays less
 -- param: p_betas TEXT = ''  betas of other factors that move with it, e.g. 'eth=1.2'
--- param: p_oracle_deviation DOUBLE = 0  how far the oracle may lag behind the price, as a share of it
+-- param: p_oracle_deviation DOUBLE = NULL  how far the oracle may lag behind the price, as a share of it; null: as the market file states it
 -- param: p_top BIGINT = NULL  most groups per depth, those with the most USD; null: all
 -- column: depth text multiple of the measured depth that is assumed, × 1, or no impact
 -- column: depth_scale multiple depth as a number: multiple of the measured depth, infinite without impact
 -- column: group index number of the group at this depth, the highest price first
 -- column: direction text now where the group triggers at today's price, else down
 -- column: break_price price outside price at which the group triggers
--- column: break_price_late price break price where the oracle lags by p_oracle_deviation
+-- column: break_price_late price break price where the oracle lags by that share; null where it is not known
 -- column: move_share share break price as a move of the factor from its price
 -- column: trigger_price price highest trigger of the group: traded price when it sets in
 -- column: landing_price price traded price after all its sales
--- column: landing_price_late price landing price where the oracle lags by p_oracle_deviation
+-- column: landing_price_late price landing price where the oracle lags by that share; null where it is not known
 -- column: endogenous_share share how far below its trigger the group's own sales push the price
 -- column: loop_gain multiple price drop that triggers within the next 1 % cause, over that 1 %, without those at the trigger itself
 -- column: accounts count accounts in the group
@@ -120,7 +120,7 @@ WITH step AS (
   ASOF LEFT JOIN sold AS s
     ON s.depth_scale = o.depth_scale AND o.trigger_price * 0.99e0 <= s.trigger_price
 ), spot AS (
-  SELECT price AS spot, axis_market
+  SELECT price AS spot, axis_market, deviation
   FROM axes(p_factor := $p_factor, p_market := $p_market, p_as_of := $p_as_of)
   WHERE market = 'all'
 ), point AS (
@@ -148,11 +148,11 @@ SELECT CASE WHEN a.depth_scale = 'inf' THEN 'no impact' ELSE '× ' || printf('%g
        CAST(row_number() OVER by_level AS BIGINT) AS "group",
        CASE WHEN a.level >= s.spot * (1e0 - 1e-12) THEN 'now' ELSE 'down' END AS direction,
        a.level AS break_price,
-       a.level * (1e0 - $p_oracle_deviation) AS break_price_late,
+       a.level * (1e0 - coalesce($p_oracle_deviation, s.deviation)) AS break_price_late,
        a.level / s.spot - 1e0 AS move_share,
        a.trigger_price,
        a.level * (1e0 - m.impact_after) AS landing_price,
-       a.level * (1e0 - m.impact_after) * (1e0 - $p_oracle_deviation) AS landing_price_late,
+       a.level * (1e0 - m.impact_after) * (1e0 - coalesce($p_oracle_deviation, s.deviation)) AS landing_price_late,
        1e0 - a.level * (1e0 - m.impact_after) / a.trigger_price AS endogenous_share,
        a.level * (m.impact_ahead - m.impact_outset) / (0.01e0 * a.trigger_price) AS loop_gain,
        CAST(a.accounts AS BIGINT) AS accounts,

@@ -11,6 +11,7 @@
 -- column: direction text now, down, up, never, flat, outside or n/a
 -- column: x multiple trigger price over the price now; null without a trigger
 -- column: trigger_price price the factor's value at which the account becomes liquidatable; null without a trigger
+-- column: trigger_price_late price market price that the trigger may lag to: trigger_price less (or more) the deviation of its feed; null where that is not stated, and without a trigger
 -- column: tolerance fraction relative uncertainty of x from the contract's integer rounding; null but for down and up
 -- column: recovers_at multiple price over the price now at which an account that is liquidatable now is not any more; null for others, and where no price makes it so
 -- column: hf hf collateral times thresholds over debt, at the oracle's prices; null without debt or a price
@@ -62,7 +63,7 @@
 -- show: market account position factor direction x trigger_price recovers_at hf collateral_usd debt_usd tolerance
 -- show: blocked_reason=blocked
 WITH asset_move AS (
-  SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd
+  SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd, deviation
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
@@ -74,7 +75,7 @@ WITH asset_move AS (
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
   JOIN snapshots AS s ON s.snapshot = m.snapshot
 ), spot AS (
-  SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
+  SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd, max(deviation) AS deviation
   FROM asset_move WHERE factor IS NOT NULL GROUP BY snapshot
 ), term AS (
   -- What the terms of a slot's balance make of its worth; 0 is an empty slot. Where the price is not linear in the
@@ -289,7 +290,7 @@ WITH asset_move AS (
   SELECT p.*, c.market, c.base_decimals, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
     c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
     c.market_refusal, c.market_refuses_above_hf,
-    s.factor, s.price AS factor_price, s.unit_usd,
+    s.factor, s.price AS factor_price, s.unit_usd, s.deviation,
     -- In a market that counts in another currency a price may move that does not in USD.
     CASE WHEN c.quote <> 'USD' THEN p.step_usd ELSE 0e0 END AS quoted_step_usd,
     CASE WHEN c.truncates_lt AND p.has_several_lts
@@ -379,6 +380,8 @@ WITH asset_move AS (
 )
 SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
+       CASE direction WHEN 'down' THEN factor_price * x_hit * (1e0 - deviation)
+                      WHEN 'up' THEN factor_price * x_hit * (1e0 + deviation) END AS trigger_price_late,
        CASE WHEN direction IN ('down', 'up')
             THEN (((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END + quoted_step_usd) / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,

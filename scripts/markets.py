@@ -94,6 +94,17 @@ HEADER = """\
 # prices in another unit into USD. deployment_block is at or before the first event, from
 # aave/protocol-subgraphs, papercliplabs/compound-v3-subgraph, messari/subgraphs and morpho-ts.
 """
+FEEDS = """\
+
+# When standard Chainlink feeds answer anew, as their directory states it (public copies of 2024 to
+# 2026, not compared with the live one): a move of the price, as a share, and seconds at the latest.
+# Feeds that sell the first right to an answer (SVR) may be later by up to 2 % for some blocks.
+[feeds.ethereum]
+BTC = { deviation = 0.005, heartbeat = 3600 }
+ETH = { deviation = 0.005, heartbeat = 3600 }
+USDC = { deviation = 0.0025, heartbeat = 86400 }
+USDT = { deviation = 0.0025, heartbeat = 86400 }
+"""
 
 
 def exports(module: Path, code: str) -> dict[str, Any]:
@@ -251,7 +262,7 @@ def main(book_folder: Path, comet: Path, morpho: Path, configs: Path, networks: 
     ).stdout.strip()
     book = exports(book_folder / "dist/AaveAddressBook.mjs", "book")
     blocks = comet_blocks(networks)
-    text = HEADER.format(book=version(book_folder), morpho=version(morpho), commit=commit)
+    text = HEADER.format(book=version(book_folder), morpho=version(morpho), commit=commit) + FEEDS
     for name, protocol, chain_id, pool in [*aave(book), *spokes(book)]:
         feed = quote_feed(book, name, protocol == "aave-v2", chain_id)
         block = None if protocol == "aave-v4" else aave_block(configs, name, protocol)

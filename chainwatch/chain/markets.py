@@ -12,6 +12,9 @@ entries of the same name:
     deployment_block = 0       # optional: found by bisection where it is missing
     lag = 4                    # optional: blocks behind the newest, against reorganisations
     quote_feed = "0x…"         # optional: USD feed of the asset the market's prices are in
+
+    [feeds.ethereum]           # optional: when the price feeds of a chain answer anew, by factor
+    ETH = { deviation = 0.005, heartbeat = 3600 }
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +39,20 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ALL = "all"
 
 
+class FeedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a price feed answers anew: once its price has moved by `deviation`, a share of the last
+    answer, and after `heartbeat` seconds at the latest. Stated by who runs the feed, not on chain.
+    """
+
+    deviation: float
+    heartbeat: int
+
+
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One lending market.
 
     `wall_factors` are those by which its walls are proven; without any, those of most weight.
+    `feeds` are the rules of its chain's price feeds, by factor.
     """
 
     protocol: str
@@ -52,6 +66,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lag: int = 2
     provenance: Literal["chain", "demo", "recording"] = "chain"
     wall_factors: tuple[str, ...] = ()
+    feeds: Mapping[str, FeedRule] = {}
 
 
 def load_markets(settings: Settings) -> dict[str, Market]:
@@ -59,15 +74,22 @@ def load_markets(settings: Settings) -> dict[str, Market]:
 
     Raises ConfigError naming the file and the entry that does not fit.
     """
-    markets = _read(Path(__file__).with_name("markets.toml"))
+    markets, feeds = _read(Path(__file__).with_name("markets.toml"))
     own = settings.markets
     if own.is_dir():
         raise ConfigError(f"the market file {own} is a folder: put a file in its place")
     if own.is_file():
-        markets |= _read(own)
+        own_markets, own_feeds = _read(own)
+        markets |= own_markets
+        feeds |= {chain: feeds.get(chain, {}) | rules for chain, rules in own_feeds.items()}
     elif settings.get("markets"):
         raise ConfigError(f"the market file {own} does not exist")
-    return markets
+    return {
+        name: msgspec.structs.replace(
+            market, feeds=feeds.get(market.chain, {}) | dict(market.feeds)
+        )
+        for name, market in markets.items()
+    }
 
 
 def markets_of(settings: Settings, protocol: str) -> dict[str, Market]:
@@ -122,14 +144,18 @@ def scrubbed(text: str, settings: Settings) -> str:
     return scrub(text, filter(None, urls))
 
 
-def _read(path: Path) -> dict[str, Market]:
+_Feeds = dict[str, dict[str, FeedRule]]
+
+
+def _read(path: Path) -> tuple[dict[str, Market], _Feeds]:
+    """The markets of a file by name, and its rules of feeds by chain and factor."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as failure:
         raise ConfigError(f"{path} is not valid TOML: {failure}") from None
     except (OSError, UnicodeDecodeError) as failure:
         raise ConfigError(f"{path} cannot be read: {failure}") from None
-    for key in (key for key in tables if key != "markets"):
+    for key in (key for key in tables if key not in ("markets", "feeds")):
         name = visible(key, 64)
         raise ConfigError(
             f"{path}: expected tables [markets.NAME], got `{name}`: write [markets.{name}]"
@@ -137,7 +163,23 @@ def _read(path: Path) -> dict[str, Market]:
     entries = tables.get("markets", {})
     if not isinstance(entries, dict):
         raise ConfigError(f"{path}: expected tables such as [markets.mine] below `markets`")
-    return {name: _market(path, name, entry) for name, entry in entries.items()}
+    markets = {name: _market(path, name, entry) for name, entry in entries.items()}
+    return markets, _feeds(path, tables.get("feeds", {}))
+
+
+def _feeds(path: Path, entries: Any) -> _Feeds:
+    try:
+        feeds = msgspec.convert(entries, _Feeds)
+    except msgspec.ValidationError as failure:
+        raise ConfigError(f"{path}: feeds: {failure}") from None
+    for chain, rules in feeds.items():
+        for factor, rule in rules.items():
+            if not (0 < rule.deviation < 1 and rule.heartbeat > 0):
+                raise ConfigError(
+                    f"{path}: feeds.{visible(chain, 64)}: {visible(factor, 64)}: expected a "
+                    "deviation above 0 and below 1, 0.005 for 0.5 %, and a heartbeat in seconds"
+                )
+    return feeds
 
 
 def _market(path: Path, name: str, entry: Any) -> Market:

@@ -123,7 +123,7 @@ def emit_cascade(
         adv=None if adv is None else positive(adv, "--adv"),
         sold_share=share(sold_share, "--sold-share"),
         absorbed=ABSORBED[choice(absorbed, "--absorbed", ABSORBED)],
-        oracle_deviation=0.0
+        oracle_deviation=None
         if oracle_deviation is None
         else share(oracle_deviation, "--oracle-deviation"),
         max_age=span(max_depth_age, "--max-depth-age"),

@@ -144,9 +144,12 @@ def _factor_rows(
             floor_x=exposure.floor_x,
             evidence=exposure.evidence,
             step=_step(exposure, prices.get(asset)),
+            deviation=rule.deviation if rule else None,
+            heartbeat=rule.heartbeat if rule else None,
         )
         for asset, asset_exposures in exposures.items()
         for exposure in asset_exposures
+        for rule in [stamp.reading.market.feeds.get(exposure.factor)]
     ]
 
 

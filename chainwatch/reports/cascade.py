@@ -51,7 +51,7 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
     levels = cascade_rows.break_levels(columns, terms, terms.depths, top)
     made = described(query.find("break_levels"), levels, stored.heading)
     shown = list(made.shown)
-    if terms.oracle_deviation:
+    if columns.deviation:
         shown[2:2] = ["break_price_late=at_latest"]
     limited = [f"the {top} groups with most USD at each depth"] if top is not None else []
     return replace(

@@ -31,7 +31,8 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     `markets` are names with commas between, or all; `as_of` is the newest a block and an order book
     may be, None for the newest stored; `max_age` is the oldest an order book may be, in seconds,
-    None for any age. The last four are what a liquidator minds, see path_steps: USD, and the order
+    None for any age; `oracle_deviation` is how far oracles may lag, None for what the market file
+    states. The last four are what a liquidator minds, see path_steps: USD, and the order
     in which pairs of assets are taken.
     """
 
@@ -45,7 +46,7 @@ class CascadeTerms(msgspec.Struct, frozen=True, kw_only=True):
     adv: float | None = None
     sold_share: float = 1.0
     absorbed: str = "later"
-    oracle_deviation: float = 0.0
+    oracle_deviation: float | None = None
     max_age: float | None = None
     order: str = "profit"
     gas_usd: float = 1.0
@@ -297,7 +298,7 @@ def _model_line(catalog: Catalog, terms: CascadeTerms, books: list[dict[str, Any
         f"what is absorbed by a protocol is sold {terms.absorbed}",
         _liquidators_words(terms),
     ]
-    if terms.oracle_deviation:
+    if terms.oracle_deviation is not None:
         words.append(f"oracles lag by up to {terms.oracle_deviation:.2%}")
     if terms.betas:
         moves = ", ".join(f"{name.upper()} × {beta:g}" for name, beta in terms.betas.items())

@@ -54,13 +54,14 @@ class Cascade(NamedTuple):
 
     Steps have the account's place, traded price, USD, units seized, sold and bought, is_first, and
     `after`: units sold, less those bought back, once it has fired. `made` keeps the groups of each
-    depth that was asked for.
+    depth that was asked for; `deviation` is how far the oracle may lag, None where not known.
     """
 
     accounts: Accounts
     path: Path
     spot: float
     axis_market: str | None
+    deviation: float | None
     account: Any
     price: Any
     usd: Any
@@ -110,6 +111,7 @@ def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
         path=path,
         spot=float(axis["price"]),
         axis_market=axis["axis_market"],
+        deviation=axis["deviation"] if terms.oracle_deviation is None else terms.oracle_deviation,
         account=path.account[order],
         price=(path.x * float(axis["price"]))[order],
         usd=path.seize_usd[order],

@@ -23,7 +23,8 @@ def break_levels(
     """The rows of the query `break_levels`."""
     import numpy as np
 
-    spot, late = cascade.spot, 1.0 - terms.oracle_deviation
+    spot = cascade.spot
+    late = np.nan if cascade.deviation is None else 1.0 - cascade.deviation
     rows: list[tuple[Any, ...]] = []
     for scale in sorted(scales, reverse=True):
         made = groups(cascade, scale)

@@ -371,8 +371,20 @@ def _beta_words(beta: float | None) -> str:
     return f" × {beta:g}" if beta != 1 else ""
 
 
-def moves_lines(moved: Result, factor: str) -> list[str]:
-    """What moves in each market, and by how much."""
+def _lag_words(axis: Mapping[str, Any]) -> str:
+    """How far a market price may be from the oracle's, by the rule of the factor's feed."""
+    if axis.get("deviation") is None:
+        return ""
+    share, most = f"{100 * axis['deviation']:.3g} %", duration(axis["heartbeat"])
+    return (
+        f"; its feed answers anew after a move of {share} or {most}, so in market prices a trigger "
+        f"lies up to {share} further"
+    )
+
+
+def moves_lines(moved: Result, factor: str, axes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What moves in each market, by how much, and how late its feed answers; `axes`: rows of it."""
+    rules = {str(row["market"]): row for row in axes}
     market_wide = factor.upper() == MARKET
     rows = sorted(moved.dicts(), key=lambda row: (row["market"], row["symbol"], row["asset"]))
     lines = []
@@ -392,5 +404,8 @@ def moves_lines(moved: Result, factor: str) -> list[str]:
             if value is None
             else price_text(value) + (" USD" if here[0]["kind"] != "ratio" else "")
         )
-        lines.append(f"{here[0]['factor']} at {level} on {market} moves {names}; all else stays")
+        lag = _lag_words(rules.get(market, {}))
+        lines.append(
+            f"{here[0]['factor']} at {level} on {market} moves {names}; all else stays{lag}"
+        )
     return lines

@@ -178,7 +178,7 @@ def _factors(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> H
         if m["beta"] != 0
     ]
     priced = [axis for axis in axes if axis["price"] is not None]
-    return Heading(headers.moves_lines(moved, factor), {"axes": priced, "moves": moves})
+    return Heading(headers.moves_lines(moved, factor, axes), {"axes": priced, "moves": moves})
 
 
 def _bins(catalog: Catalog, call: Call, headings: Mapping[str, Heading]) -> Heading:

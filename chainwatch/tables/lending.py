@@ -247,6 +247,14 @@ class Factor(Row, frozen=True, kw_only=True):
     step: Annotated[
         float, "relative error of the price by rounding: one unit of its last decimal, or more"
     ] = 0.0
+    deviation: Annotated[
+        float | None,
+        "move of the factor, as a share, at which its feed answers anew, as the market file states "
+        "it; null: not stated",
+    ] = None
+    heartbeat: Annotated[
+        int | None, "seconds after which its feed answers anew at the latest; null: not stated"
+    ] = None
 
 
 class Account(Row, frozen=True, kw_only=True):

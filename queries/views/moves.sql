@@ -14,6 +14,7 @@
 -- column: kind text how the factor was resolved, or index for MARKET; null where the asset does not move
 -- column: factor_price price the factor's value now: USD, or of a ratio; 1 for MARKET; null where the asset does not move
 -- column: unit_usd usd USD per unit of the factor; null for MARKET and where the price is divided by it
+-- column: deviation fraction move of the factor, as a share, at which its feed answers anew, see factors; null for MARKET and where it is not stated
 -- column: cap_x multiple multiple of the factor's value above which the price stops following it; null without a cap
 -- column: floor_x multiple multiple of the factor's value below which the price stops following it; null without a floor
 -- column: evidence text measured, inferred or unknown: how what moves the asset is known; null where it does not move
@@ -27,7 +28,8 @@
 -- portable: yes
 WITH asset_factor AS (
   SELECT s.snapshot, s.market, s.block_number, s.block_time, f.asset, r.symbol, r.price_usd,
-         f.factor, f.kind, f.beta, f.cap_x, f.floor_x, f.evidence, f.step, lower(f.factor) = lower($p_factor) AS is_own,
+         f.factor, f.kind, f.beta, f.cap_x, f.floor_x, f.evidence, f.step,
+         CASE WHEN lower(f.factor) = lower($p_factor) THEN f.deviation END AS own_deviation, lower(f.factor) = lower($p_factor) AS is_own,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor END AS own_factor,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.kind END AS own_kind,
          CASE WHEN lower(f.factor) = lower($p_factor) THEN f.factor_price END AS own_price,
@@ -53,6 +55,7 @@ WITH asset_factor AS (
     coalesce(max(own_factor) OVER here, max(own_factor) OVER ()) AS named,
     coalesce(max(own_kind) OVER here, max(own_kind) OVER ()) AS named_kind,
     coalesce(max(own_price) OVER here, max(own_price) OVER ()) AS named_price,
+    coalesce(max(own_deviation) OVER here, max(own_deviation) OVER ()) AS named_deviation,
     coalesce(max(own_unit_usd) OVER here, max(own_unit_usd) OVER ()) AS named_unit_usd
   FROM asset_factor
   WINDOW here AS (PARTITION BY snapshot)
@@ -69,6 +72,7 @@ SELECT market, symbol, asset,
        max(CASE WHEN moved_by <> 0e0 THEN CASE WHEN whole_market THEN 1e0 ELSE named_price END END)
          AS factor_price,
        max(CASE WHEN moved_by <> 0e0 AND NOT whole_market THEN named_unit_usd END) AS unit_usd,
+       max(CASE WHEN moved_by <> 0e0 THEN named_deviation END) AS deviation,
        min(CASE WHEN moved_by > 0e0 THEN 1e0 + (cap_x - 1e0) / moved_by END) AS cap_x,
        max(CASE WHEN moved_by > 0e0 THEN 1e0 + (floor_x - 1e0) / moved_by END) AS floor_x,
        -- Of several, the one that is known worst.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.chain.markets import endpoints, find_market, load_markets, markets_of
+from chainwatch.chain.markets import FeedRule, endpoints, find_market, load_markets, markets_of
 from chainwatch.demo import recording
 from chainwatch.errors import ConfigError, Exit, UsageError
 from chainwatch.settings import Settings
@@ -75,6 +75,26 @@ def test_a_file_of_ones_own_adds_and_replaces(tmp_path: Path) -> None:
     assert "arbitrum" in markets
 
 
+def test_rules_of_feeds_are_of_all_markets_of_a_chain(tmp_path: Path) -> None:
+    """Those of a file add to the built-in ones by chain and factor; a market's own go first."""
+    text = (
+        MINE
+        + """
+feeds = { ETH = { deviation = 0.02, heartbeat = 60 } }
+
+[feeds.ethereum]
+ETH = { deviation = 0.01, heartbeat = 7200 }
+"WBTC/BTC" = { deviation = 0.005, heartbeat = 86400 }
+"""
+    )
+    markets = load_markets(made(tmp_path, text))
+    assert markets["ethereum"].feeds["ETH"] == FeedRule(0.01, 7200)
+    assert markets["ethereum"].feeds["BTC"] == FeedRule(0.005, 3600)
+    assert markets["mine"].feeds["ETH"] == FeedRule(0.02, 60)
+    assert markets["mine"].feeds["WBTC/BTC"] == markets["ethereum"].feeds["WBTC/BTC"]
+    assert not markets["arbitrum"].feeds
+
+
 def test_the_variable_names_another_file(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(MINE)
@@ -122,6 +142,11 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path) -> None:
         (MINE + "pol = 1\n", "unknown field `pol`"),
         (MINE + 'provenance = "real"\n', "provenance"),
         (MINE.replace('["https://own', '[3, "https://own'), "rpc"),
+        ("feeds = 3", "feeds: Expected `object`"),
+        ("[feeds.ethereum]\nETH = 0.005", "feeds: Expected `object`"),
+        ("[feeds.ethereum]\nETH = { deviation = 0.5 }", "missing required field `heartbeat`"),
+        ("[feeds.e]\nETH = { deviation = 5, heartbeat = 1 }", "feeds.e: ETH: expected a deviation"),
+        ("[feeds.e]\nETH = { deviation = 0.1, heartbeat = 0 }", "a heartbeat in seconds"),
     ],
 )
 def test_a_wrong_entry_is_one_line_with_its_file(tmp_path: Path, text: str, message: str) -> None:

@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from chainwatch.lake import query
 from chainwatch.lake.store import Store
 from chainwatch.lending.close_rules import ABSORB, RESERVE_HALF, WHOLE, CloseRule
+from chainwatch.reports import cascade
+from chainwatch.reports.cascade_basis import CascadeTerms
+from chainwatch.tables.lending import Factor
 from tests import vectors
 from tests.amounts import sample_size
 from tests.builders import FIRST_BLOCK_TIME, Asset, Book, ask, depth
@@ -542,6 +547,41 @@ def test_a_late_oracle_bounds_the_break_from_below(store: Store) -> None:
     shifted = levels(store)
     assert [r["break_price_late"] for r in late] == [close(r["break_price"]) for r in shifted]
     assert [r["landing_price_late"] for r in late] == [close(r["landing_price"]) for r in shifted]
+
+
+def test_what_a_feed_may_lag_makes_of_a_trigger_a_band(store: Store) -> None:
+    """A feed that answers moves of 0.5 % may still answer the trigger when the market is 0.5 %
+    past it; where no market file states it there is no band, unless one is given."""
+    for share in (None, 0.005):
+        made = Steps(block=block_after(store))
+        made.account("a", {"BTC": 1}, {"USD": 80_000 * THRESHOLD})
+        made.account("b", {"USD": 110_000 / 0.75}, {"BTC": 1})
+        rows = [
+            replace(row, deviation=share, heartbeat=3_600 if share else None)
+            if isinstance(row, Factor) and row.factor == "BTC"
+            else row
+            for row in made.rows()
+        ]
+        store.append(rows, source="x")
+        bids(store, [(0.1, 3_000.0)])
+        band = {
+            row["direction"]: row["trigger_price_late"]
+            for row in ask(store, "triggers")
+            if row["direction"] in ("down", "up")
+        }
+        assert band == (
+            {"down": close(79_600), "up": close(110_550)} if share else {"down": None, "up": None}
+        )
+        (level,) = levels(store)
+        late = level["break_price"] * (1 - 0.005)
+        assert level["break_price_late"] == (close(late) if share else None)
+        (given,) = levels(store, oracle_deviation=0.02)
+        assert given["landing_price_late"] == close(given["landing_price"] * 0.98)
+        with query.open_catalog(store) as catalog:
+            report = cascade.break_levels(catalog, CascadeTerms(factor="BTC"), None)
+        assert ("break_price_late=at_latest" in report.shown) == bool(share)
+        words = "its feed answers anew after a move of 0.5 % or 60 minutes, so in market prices a"
+        assert (words in "\n".join(report.header)) == bool(share)
 
 
 def test_only_the_sold_share_moves_the_price(

@@ -5,7 +5,7 @@
 -- param: p_betas TEXT = ''  betas of other factors that move with it, see moves: 'eth=1.3,xau=0.2'
 -- param: p_as_of TIMESTAMPTZ = NULL  newest block up to this time; null: the newest
 WITH asset_move AS (
-  SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd
+  SELECT snapshot, asset, beta, own_beta, cap_x, floor_x, step, factor, factor_price, unit_usd, deviation
   FROM moves(p_factor := $p_factor, p_betas := $p_betas, p_market := $p_market, p_as_of := $p_as_of)
 ), newest AS (
   -- The snapshots are selected once, in `moves`: a second selection may be newer, while one is stored.
@@ -17,7 +17,7 @@ WITH asset_move AS (
   FROM (SELECT DISTINCT snapshot FROM asset_move) AS m
   JOIN snapshots AS s ON s.snapshot = m.snapshot
 ), spot AS (
-  SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd
+  SELECT snapshot, max(factor) AS factor, max(factor_price) AS price, max(unit_usd) AS unit_usd, max(deviation) AS deviation
   FROM asset_move WHERE factor IS NOT NULL GROUP BY snapshot
 ), leg AS (
   -- What has no value in USD counts in units of its market: a trigger is the same in any currency.
@@ -86,7 +86,7 @@ WITH asset_move AS (
   SELECT p.*, c.market, c.block_number, c.block_time, c.full_close_hf, c.close_factor, c.close_basis,
     c.full_close_below_hf, c.full_close_below_usd, c.min_leftover_usd, c.target_hf, c.absorbs,
     c.market_refusal, c.market_refuses_above_hf,
-    s.factor, s.price AS factor_price, s.unit_usd,
+    s.factor, s.price AS factor_price, s.unit_usd, s.deviation,
     -- In a market that counts in another currency a price may move that does not in USD.
     CASE WHEN c.quote <> 'USD' THEN p.step_usd ELSE 0e0 END AS quoted_step_usd,
     CASE WHEN c.truncates_lt AND p.lt_max > p.lt_min
@@ -179,6 +179,8 @@ WITH asset_move AS (
 )
 SELECT market, account, position, factor, direction,
        x_hit AS x, factor_price * x_hit AS trigger_price,
+       CASE direction WHEN 'down' THEN factor_price * x_hit * (1e0 - deviation)
+                      WHEN 'up' THEN factor_price * x_hit * (1e0 + deviation) END AS trigger_price_late,
        CASE WHEN direction IN ('down', 'up')
             THEN (((legs + 2) * CASE WHEN in_usd THEN 1e-8 ELSE power(10e0, -base_decimals) END + quoted_step_usd) / nullif(abs(a1 - d1), 0e0) + tick)
                  * greatest(1e0, 1e0 / nullif(x_hit, 0e0)) END AS tolerance,

@@ -1186,6 +1186,23 @@ def test_the_pool_of_a_second_market_on_the_chain_is_read_apart(
 
 
 @pytest.mark.full
+def test_a_feeds_rule_of_the_market_file_is_stored_with_its_factor(
+    aave_market: AaveMarket, watch: Callable[..., Watched]
+) -> None:
+    borrower(aave_market)
+    watched = watch(aave_market)
+    with (watched.home / "markets.toml").open("a") as file:
+        file.write("[feeds.local]\nETH = { deviation = 0.005, heartbeat = 3600 }\n")
+    watched.collect()
+    rules = {
+        (row["factor"], row["deviation"], row["heartbeat"])
+        for row in ask(watched.store, "factors_at")
+    }
+    assert ("ETH", 0.005, 3_600) in rules
+    assert {rule[1:] for rule in rules if rule[0] != "ETH"} == {(None, None)}
+
+
+@pytest.mark.full
 def test_a_borrow_for_another_account_names_the_one_that_owes(
     aave_market: AaveMarket, watch: Callable[..., Watched]
 ) -> None:
