@@ -53,7 +53,8 @@ class Cascade(NamedTuple):
     """A factor's path, its steps in the order in which they fire, and the books' segments.
 
     Steps have the account's place, traded price, USD, units seized, sold and bought, is_first, and
-    `after`: units sold, less those bought back, once it has fired. `made` keeps the groups of each
+    `after`: units sold, less those bought back, once it has fired; `at_once` and `next_percent` are
+    the last steps that fire at its price and within 1 % below it. `made` keeps the groups of each
     depth that was asked for; `deviation` is how far the oracle may lag, None where not known.
     """
 
@@ -70,6 +71,8 @@ class Cascade(NamedTuple):
     bought: Any
     is_first: Any
     after: Any
+    at_once: Any
+    next_percent: Any
     segments: Mapping[str, Any]
     made: dict[float, Groups]
 
@@ -106,6 +109,7 @@ def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
     units = np.nan_to_num(path.own_usd / unit)[order]
     bought = np.nan_to_num(path.bought_own_usd / unit)[order]
     sold = np.where(read_accounts["is_later"][path.account][order], 0.0, units * terms.sold_share)
+    price = (path.x * float(axis["price"]))[order]
     return Cascade(
         accounts=accounts,
         path=path,
@@ -113,30 +117,49 @@ def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
         axis_market=axis["axis_market"],
         deviation=axis["deviation"] if terms.oracle_deviation is None else terms.oracle_deviation,
         account=path.account[order],
-        price=(path.x * float(axis["price"]))[order],
+        price=price,
         usd=path.seize_usd[order],
         units=units,
         sold=sold,
         bought=bought,
         is_first=path.is_first[order],
         after=np.cumsum(sold - bought),
+        at_once=last_down_to(price, NEAR),
+        next_percent=last_down_to(price, 0.99),
         segments=segments,
         made={},
     )
+
+
+def last_down_to(price: Any, share: float) -> Any:
+    """Of each step the last one that fires down to a share of its price; prices go down."""
+    import numpy as np
+
+    return np.searchsorted(-price, -price * share, side="right") - 1
 
 
 def impact(segments: Mapping[str, Any], units: Any) -> Any:
     """How far sales move the price, as a share of it."""
     import numpy as np
 
-    place = np.maximum(np.searchsorted(segments["units_from"], units, side="left") - 1, 0)
-    start = segments["units_from"][place]
-    fall = (
-        segments["distance_from"][place]
-        + (units - start) * segments["slope"][place]
-        + segments["law"][place] * (np.sqrt(np.maximum(units, 0.0)) - np.sqrt(start))
+    start, end = segments["units_from"], segments["units_from"][1:]
+    begins, slopes = segments["distance_from"], segments["slope"]
+    # All but the last are straight lines; a segment begins right above where the one before ends.
+    ends = begins[:-1] + (end - start[:-1]) * slopes[:-1]
+    above = np.r_[start[:1], np.nextafter(end, np.inf)]
+    places = np.c_[above, np.r_[end, np.inf]].ravel()[:-1]
+    shares = np.c_[begins, np.r_[ends, np.inf]].ravel()[:-1]
+    fall = np.interp(units, places, shares)
+    (beyond,) = np.nonzero(units > start[-1])
+    far = units[beyond]
+    fall[beyond] = (
+        begins[-1]
+        + (far - start[-1]) * slopes[-1]
+        + segments["law"][-1] * (np.sqrt(far) - np.sqrt(start[-1]))
     )
-    return np.where(units <= 0.0, 0.0, np.fmin(fall, IMPACT_CAP))
+    np.fmin(fall, IMPACT_CAP, out=fall)
+    fall[units <= 0.0] = 0.0
+    return fall
 
 
 class Groups(NamedTuple):
@@ -171,8 +194,8 @@ def _group(cascade: Cascade, scale: float) -> Groups:
     price, after = cascade.price, cascade.after
     if not len(price):
         return Groups(*(np.zeros(0),) * len(Groups._fields))
-    before = np.maximum(after - cascade.sold + cascade.bought, 0.0)
-    outside = price / (1.0 - impact(cascade.segments, before / scale))
+    fallen = impact(cascade.segments, after / scale)
+    outside = price / (1.0 - np.r_[0.0, fallen[:-1]])
     lowest = np.minimum.accumulate(outside)
     start = np.flatnonzero(np.r_[True, lowest[1:] < lowest[:-1]])
     last = np.r_[start[1:], len(price)] - 1
@@ -188,15 +211,8 @@ def _group(cascade: Cascade, scale: float) -> Groups:
     highest = np.maximum.reduceat(price[order], first)
     head = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     usd = np.add.reduceat(cascade.usd, start)
-    stands = level[group] * (1.0 - impact(cascade.segments, after / scale))
-
-    def sold_down_to(at: Any) -> Any:
-        """What is sold once all has fired down to the next step at or above a price."""
-        count = np.searchsorted(-price, -at, side="right")
-        return after[np.maximum(count - 1, 0)]
-
-    outset = impact(cascade.segments, sold_down_to(trigger * NEAR) / scale)
-    ahead = impact(cascade.segments, sold_down_to(trigger * 0.99) / scale)
+    stands = level[group] * (1.0 - fallen)
+    outset, ahead = fallen[cascade.at_once[start]], fallen[cascade.next_percent[start]]
     with np.errstate(all="ignore"):
         return Groups(
             level=level,
@@ -227,13 +243,15 @@ def _rounds(price: Any, trigger: Any, stands: Any, last: Any) -> Any:
         """The last step of the group that a price reaches."""
         return np.minimum(np.searchsorted(-price, -at * NEAR, side="right") - 1, until)
 
-    step, rounds = fired(trigger, last), np.ones(len(last), dtype="int64")
-    while True:
-        further = fired(stands[step], last)
-        if not (further > step).any():
-            return rounds
-        rounds += further > step
-        step = np.maximum(step, further)
+    rounds = np.ones(len(last), dtype="int64")
+    (several,) = np.nonzero(np.diff(last, prepend=-1) > 1)
+    step = fired(trigger[several], last[several])
+    while len(several):
+        further = fired(stands[step], last[several])
+        (goes_on,) = np.nonzero(further > step)
+        several, step = several[goes_on], further[goes_on]
+        rounds[several] += 1
+    return rounds
 
 
 def debts(cascade: Cascade, x: float) -> tuple[float, float, float]:
