@@ -154,6 +154,10 @@ class Catalog:
         )
         self.run(f"{head}\n{text}", parameters, choice=choice)
 
+    def drop(self, table: str) -> None:
+        """Drop a kept table, and free its memory."""
+        self.run(f"DROP TABLE {table}")
+
     def add(self, table: str, result: Result) -> None:
         """Add rows that came from elsewhere to a kept table, by position."""
         marks = ", ".join(["?"] * len(result.columns))

@@ -89,6 +89,7 @@ def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
     read_accounts = catalog.columns(ACCOUNTS)
     accounts = Accounts(*(read_accounts[name] for name in Accounts._fields))
     legs = Legs(**catalog.columns(LEGS, values, choice=choice))
+    catalog.drop("path_hits")
     minds = Terms(terms.order == "largest", terms.gas_usd, terms.min_profit_usd, terms.dust_usd)
     path = follow(accounts, legs, minds)
     (axis,) = (

@@ -6,13 +6,13 @@ The queries of these names are the reference: tests hold this to them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from chainwatch.lake import query
 from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.engine import Result
 from chainwatch.reports.cascade_basis import BAND, CascadeTerms
-from chainwatch.reports.cascade_columns import Cascade, debts, groups, read
+from chainwatch.reports.cascade_columns import Cascade, Groups, debts, groups, read
 
 AT_SPOT = 1 - 1e-12  # a group that fires at the price now
 
@@ -27,14 +27,15 @@ def break_levels(
     late = np.nan if cascade.deviation is None else 1.0 - cascade.deviation
     rows: list[tuple[Any, ...]] = []
     for scale in sorted(scales, reverse=True):
-        made = groups(cascade, scale)
-        count = len(made.level)
-        unsold = made.units - made.sold
+        every = groups(cascade, scale)
+        kept = _largest(every.usd, top)
+        made = Groups(*(column[kept] for column in every))
+        unsold = every.units - every.sold
         with np.errstate(all="ignore"):
             columns = {
                 "depth": _depth_words(scale),
                 "depth_scale": scale,
-                "group": np.arange(1, count + 1),
+                "group": kept + 1,
                 "direction": np.where(made.level >= spot * AT_SPOT, "now", "down"),
                 "break_price": made.level,
                 "break_price_late": made.level * late,
@@ -51,7 +52,7 @@ def break_levels(
                 "steps": made.steps,
                 "units": made.units,
                 "sold_units": made.sold,
-                "unsold_units": unsold,
+                "unsold_units": unsold[kept],
                 "bought_units": made.bought,
                 "usd": made.usd,
                 "top1_share": made.top1_share,
@@ -60,19 +61,16 @@ def break_levels(
                     (spot - made.landing_price) / (spot - made.level),
                     np.nan,
                 ),
-                "cum_sold_units": np.cumsum(made.sold),
-                "cum_bought_units": np.cumsum(made.bought),
-                "cum_units": np.cumsum(made.units),
-                "cum_unsold_units": np.cumsum(unsold),
-                "cum_usd": np.cumsum(made.usd),
-                "cum_accounts": np.cumsum(made.new_accounts),
+                "cum_sold_units": np.cumsum(every.sold)[kept],
+                "cum_bought_units": np.cumsum(every.bought)[kept],
+                "cum_units": np.cumsum(every.units)[kept],
+                "cum_unsold_units": np.cumsum(unsold)[kept],
+                "cum_usd": np.cumsum(every.usd)[kept],
+                "cum_accounts": np.cumsum(every.new_accounts)[kept],
                 "spot_price": spot,
                 "axis_market": cascade.axis_market,
             }
-        kept = np.arange(count)
-        if top is not None:
-            kept = np.sort(np.argsort(-made.usd, kind="stable")[:top])
-        rows += _rows(columns, kept)
+        rows += _rows(columns, len(kept))
     return _result("break_levels", rows)
 
 
@@ -101,16 +99,28 @@ def _depth_words(scale: float) -> str:
     return "no impact" if scale == float("inf") else f"× {scale:g}"
 
 
-def _rows(columns: Mapping[str, Any], kept: Any) -> list[tuple[Any, ...]]:
-    """Rows of the places kept; a column that is no array is the same in all."""
+def _largest(usd: Any, top: int | None) -> Any:
+    """The places of the largest groups, in their order; of equal ones the first."""
+    import numpy as np
+
+    if top is None or top >= len(usd):
+        return np.arange(len(usd))
+    smallest = np.partition(usd, -top)[-top]
+    (larger,) = np.nonzero(usd > smallest)
+    (equal,) = np.nonzero(usd == smallest)
+    return np.sort(np.r_[larger, equal[: top - len(larger)]])
+
+
+def _rows(columns: Mapping[str, Any], count: int) -> list[tuple[Any, ...]]:
+    """So many rows; a column that is no array is the same in all."""
     import numpy as np
 
     lists = []
     for column in columns.values():
         if not isinstance(column, np.ndarray):
-            lists.append([column] * len(kept))
+            lists.append([column] * count)
             continue
-        values = column[kept].tolist()
+        values = column.tolist()
         if column.dtype.kind == "f":
             values = [None if value != value else value for value in values]
         lists.append(values)
@@ -131,54 +141,61 @@ def _result(name: str, rows: list[tuple[Any, ...]]) -> Result:
     return Result(tuple(c.name for c in columns), types, rows)
 
 
+class Landing(NamedTuple):
+    """Where an outside fall lands at one depth, and what has fired down to there."""
+
+    drop: float
+    outside_price: float
+    price: float
+    accounts: int
+    sold: float
+    unsold: float
+    bought: float
+    usd: float
+
+    def amplification(self, spot: float) -> float | None:
+        return (1 - self.price / spot) / self.drop if self.drop > 0 else None
+
+
+def _landings(
+    cascade: Cascade, scale: float, outside: Sequence[tuple[float, float]]
+) -> list[Landing]:
+    import numpy as np
+
+    made = groups(cascade, scale)
+    columns = (made.new_accounts, made.sold, made.units - made.sold, made.bought, made.usd)
+    sums = [np.r_[0, np.cumsum(column)] for column in columns]
+    landings = []
+    for drop, price in outside:
+        fired = int(np.searchsorted(-made.level, -price, side="right"))
+        landing = price
+        if fired:
+            landing *= float(made.landing_price[fired - 1] / made.level[fired - 1])
+        landings.append(Landing(drop, price, landing, *(total[fired].item() for total in sums)))
+    return landings
+
+
 def landing_prices(
     cascade: Cascade, scales: Sequence[float], outside: Sequence[tuple[float, float]]
 ) -> Result:
     """The rows of the query `landing_prices`; `outside` is (share of the drop, price)."""
-    import numpy as np
-
     spot = cascade.spot
     rows: list[tuple[Any, ...]] = []
-    owed: dict[float, tuple[float, float, float]] = {}
     for scale in sorted(scales, reverse=True):
-        made = groups(cascade, scale)
-        sums = {
-            name: np.r_[0.0, np.cumsum(column)]
-            for name, column in (
-                ("accounts", made.new_accounts),
-                ("sold", made.sold),
-                ("unsold", made.units - made.sold),
-                ("bought", made.bought),
-                ("usd", made.usd),
+        rows += (
+            (
+                _depth_words(scale),
+                scale if scale < float("inf") else None,
+                *landed[:3],
+                1 - landed.price / spot,
+                landed.amplification(spot),
+                *landed[3:],
+                *debts(cascade, landed.price / spot),
+                spot,
+                cascade.axis_market,
             )
-        }
-        for drop, price in outside:
-            fired = int(np.searchsorted(-made.level, -price, side="right"))
-            landing = price
-            if fired:
-                landing *= float(made.landing_price[fired - 1] / made.level[fired - 1])
-            if landing not in owed:
-                owed[landing] = debts(cascade, landing / spot)
-            toxic, bad, jump = owed[landing]
-            total = 1 - landing / spot
-            rows.append(
-                (
-                    _depth_words(scale),
-                    scale if scale < float("inf") else None,
-                    drop,
-                    price,
-                    landing,
-                    total,
-                    total / drop if drop > 0 else None,
-                    int(sums["accounts"][fired]),
-                    *(float(sums[name][fired]) for name in ("sold", "unsold", "bought", "usd")),
-                    toxic,
-                    bad,
-                    jump,
-                    spot,
-                    cascade.axis_market,
-                )
-            )
+            for landed in _landings(cascade, scale, outside)
+        )
     rows.sort(key=lambda row: row[2])
     return _result("landing_prices", rows)
 
@@ -187,35 +204,24 @@ def landing_by_depth(
     cascade: Cascade, depth_scale: float, outside: Sequence[tuple[float, float]]
 ) -> Result:
     """The rows of the query `landing_by_depth`."""
-    scales = [float("inf"), *(depth_scale * share for share in BAND)]
-    by_drop: dict[float, list[dict[str, Any]]] = {}
-    for row in landing_prices(cascade, scales, outside).dicts():
-        by_drop.setdefault(row["drop_share"], []).append(row)
-    rows = []
-    for drop, (none, *band) in sorted(by_drop.items()):
-        full = band[0]
-        rows.append(
-            (
-                drop,
-                full["outside_price"],
-                none["landing_price"],
-                *(row["landing_price"] for row in band),
-                *(row["amplification"] for row in band),
-                none["sold_units"] + none["unsold_units"],
-                none["usd"],
-                *(full[name] for name in _AT_FULL),
-            )
+    spot = cascade.spot
+    scales = (float("inf"), *(depth_scale * share for share in BAND))
+    rows = [
+        (
+            none.drop,
+            none.outside_price,
+            none.price,
+            *(landed.price for landed in band),
+            *(landed.amplification(spot) for landed in band),
+            none.sold + none.unsold,
+            none.usd,
+            *(band[0].sold, band[0].unsold, band[0].bought),
+            *debts(cascade, band[0].price / spot),
+            spot,
+            cascade.axis_market,
         )
-    return _result("landing_by_depth", rows)
-
-
-_AT_FULL = (
-    "sold_units",
-    "unsold_units",
-    "bought_units",
-    "toxic_debt_usd",
-    "bad_debt_usd",
-    "jump_bad_debt_usd",
-    "spot_price",
-    "axis_market",
-)
+        for none, *band in zip(
+            *(_landings(cascade, scale, outside) for scale in scales), strict=True
+        )
+    ]
+    return _result("landing_by_depth", sorted(rows))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 MOST_CALLS = 400
 NO_LESS = 1 - 1e-12
+AT_ONCE = 20_000  # accounts whose arrays fit in a processor's cache
 
 
 class Accounts(NamedTuple):
@@ -111,8 +112,19 @@ def follow(accounts: Accounts, legs: Legs, terms: Terms, end: float = 0.0) -> Pa
     for places, held, owed in _sized(
         len(accounts.x), legs, ~(accounts.absorbs | accounts.is_blocked)
     ):
-        with np.errstate(all="ignore"):
-            _follow(accounts.at(places), places, held, owed, terms, end, calls, ends)
+        for start in range(0, len(places), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            with np.errstate(all="ignore"):
+                _follow(
+                    accounts.at(places[part]),
+                    places[part],
+                    held.at(part),
+                    owed.at(part),
+                    terms,
+                    end,
+                    calls,
+                    ends,
+                )
     absorbed = np.flatnonzero(accounts.absorbs & ~accounts.is_blocked)
     none = np.zeros(len(absorbed))
     at = accounts.at(absorbed)
