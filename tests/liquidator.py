@@ -80,7 +80,10 @@ class Call:
 
 @dataclass
 class Watched:
-    """An account; balances in USD at the prices now, of each asset its move, threshold, bonus."""
+    """An account; balances in USD at the prices now, of each asset its move, threshold, bonus.
+
+    Of pairs that pay the same the first is called.
+    """
 
     held: dict[str, float]
     owed: dict[str, float]
@@ -179,8 +182,9 @@ class Watched:
                 if repaid < terms.dust or repaid * bonus < terms.gas:
                     continue
                 made = Call(x, collateral, debt, repaid, min(repaid * (1 + bonus), held))
-                rank = (owed if terms.largest else repaid * bonus, held, owed)
-                candidates.append((rank, made))
+                size = owed if terms.largest else repaid * bonus
+                # Equal to a millionth of a dollar is equal: the first pair is called.
+                candidates.append(((round(size, 6), round(held, 6), round(owed, 6)), made))
         return max(candidates, key=lambda ranked: ranked[0])[1] if candidates else None
 
     def follow(self, terms: Terms, end: float, full_close: float = 0.0) -> None:
