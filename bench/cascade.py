@@ -78,7 +78,6 @@ def ours(folder: Path) -> dict[str, Any]:
             at_once=last_down_to(price, NEAR),
             next_percent=last_down_to(price, 0.99),
             segments=segments,
-            made={},
         )
         made = [groups(cascade, scale) for scale in BAND]
         best = min(best, time.perf_counter() - begin)

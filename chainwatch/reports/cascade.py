@@ -17,7 +17,6 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.reports import cascade_columns, cascade_rows
 from chainwatch.reports.betas import betas_text
 from chainwatch.reports.cascade_basis import CascadeTerms, basis
-from chainwatch.reports.cascade_columns import Cascade
 from chainwatch.reports.needs import Heading
 from chainwatch.reports.run import described
 from chainwatch.show.document import Report
@@ -48,7 +47,8 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
     """Break levels at each depth of the band, and where outside falls of 1 to 50 % land."""
     stored = basis(catalog, terms)
     columns = cascade_columns.read(catalog, terms)
-    levels = cascade_rows.break_levels(columns, terms, terms.depths, top)
+    outside = [(drop, columns.spot * (1 - drop)) for drop in DROPS]
+    levels, band = cascade_rows.break_levels_and_band(columns, terms, top, outside)
     made = described(query.find("break_levels"), levels, stored.heading)
     shown = list(made.shown)
     if columns.deviation:
@@ -61,7 +61,7 @@ def break_levels(catalog: Catalog, terms: CascadeTerms, top: int | None) -> Repo
         shown=shown,
         bar="",
         notes=[*limited, *made.notes],
-        parts=[_band(columns, terms)],
+        parts=[replace(described(query.find("landing_by_depth"), band, Heading()), name="band")],
     )
 
 
@@ -71,13 +71,6 @@ def _run(
     """A query's report under the heading of a cascade."""
     definition = query.find(name)
     return described(definition, query.run(catalog, definition, values), heading or Heading())
-
-
-def _band(columns: Cascade, terms: CascadeTerms) -> Report:
-    landed = cascade_rows.landing_by_depth(
-        columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in DROPS]
-    )
-    return replace(described(query.find("landing_by_depth"), landed, Heading()), name="band")
 
 
 def fall_to(
@@ -120,11 +113,8 @@ def explain_price(
     around = {"p_price": price, "p_width": width}
     betas = {"p_betas": betas_text(terms.betas)}
     made = _run(catalog, "at_risk_near_price", terms.places | around | betas, stored.heading)
-    level = query.run(
-        catalog,
-        query.find("price_level"),
-        terms.values | around | {"p_scales": repr(terms.depth_scale)},
-    ).dicts()
+    columns = cascade_columns.read(catalog, terms)
+    level = cascade_rows.price_level(columns, terms.depth_scale, price, width).dicts()
     words = sentences(made.result.dicts(), level[0], terms, width)
     return replace(
         made,
@@ -218,17 +208,18 @@ def drawing(catalog: Catalog, terms: CascadeTerms) -> Drawing:
     stored = basis(catalog, terms)
     wall = query.run(catalog, query.find("walls"), terms.places | {"p_range": CHART_RANGE}).dicts()
     columns = cascade_columns.read(catalog, terms)
-    levels = cascade_rows.break_levels(columns, terms, terms.depths, 3).dicts()
     drops = [float(f"{n * CHART_RANGE / CHART_STEPS:.6g}") for n in range(1, CHART_STEPS + 1)]
-    band = cascade_rows.landing_by_depth(
-        columns, terms.depth_scale, [(drop, columns.spot * (1 - drop)) for drop in drops]
-    ).dicts()
+    levels, band = cascade_rows.break_levels_and_band(
+        columns, terms, 3, [(drop, columns.spot * (1 - drop)) for drop in drops]
+    )
     return Drawing(
         factor=terms.factor,
         spot=stored.spot,
         now=next(row for row in wall if row["direction"] == "now"),
         wall=[row for row in wall if row["direction"] == "down"],
-        levels=[row for row in levels if row["break_price"] >= stored.spot * (1 - CHART_RANGE)],
-        band=band,
+        levels=[
+            row for row in levels.dicts() if row["break_price"] >= stored.spot * (1 - CHART_RANGE)
+        ],
+        band=band.dicts(),
         header=stored.heading.lines,
     )

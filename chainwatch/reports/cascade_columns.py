@@ -36,7 +36,7 @@ SELECT x, x_min, coalesce(x_max, 'inf') AS x_max, absorbs, close_factor,
        blocked_reason <> '' AS is_blocked, coalesce(truncates_lt, false) AS truncates_lt,
        c0, c1, c_own, d0, d1, cover0, cover1, coalesce(unit_usd, 'nan') AS unit_usd,
        coalesce(is_later, false) AS is_later
-FROM path_hits ORDER BY place"""
+FROM path_hits"""
 
 LEGS = """
 SELECT h.place AS account, l.is_debt, l.usd, l.beta, l.own_beta, l.lt, l.bonus,
@@ -54,8 +54,8 @@ class Cascade(NamedTuple):
 
     Steps have the account's place, traded price, USD, units seized, sold and bought, is_first, and
     `after`: units sold, less those bought back, once it has fired; `at_once` and `next_percent` are
-    the last steps that fire at its price and within 1 % below it. `made` keeps the groups of each
-    depth that was asked for; `deviation` is how far the oracle may lag, None where not known.
+    the last steps that fire at its price and within 1 % below it; `deviation` is how far the oracle
+    may lag, None where not known.
     """
 
     accounts: Accounts
@@ -74,7 +74,6 @@ class Cascade(NamedTuple):
     at_once: Any
     next_percent: Any
     segments: Mapping[str, Any]
-    made: dict[float, Groups]
 
 
 def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
@@ -128,7 +127,6 @@ def read(catalog: Catalog, terms: CascadeTerms) -> Cascade:
         at_once=last_down_to(price, NEAR),
         next_percent=last_down_to(price, 0.99),
         segments=segments,
-        made={},
     )
 
 
@@ -184,12 +182,6 @@ class Groups(NamedTuple):
 
 def groups(cascade: Cascade, scale: float) -> Groups:
     """Steps that fire together at a multiple of the measured depth."""
-    if scale not in cascade.made:
-        cascade.made[scale] = _group(cascade, scale)
-    return cascade.made[scale]
-
-
-def _group(cascade: Cascade, scale: float) -> Groups:
     import numpy as np
 
     price, after = cascade.price, cascade.after

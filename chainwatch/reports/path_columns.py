@@ -46,7 +46,7 @@ class Accounts(NamedTuple):
 
 
 class Legs(NamedTuple):
-    """Balances: place of the account, USD at the price now, and terms; in any order."""
+    """Balances, by account: its place, USD at the price now, and terms."""
 
     account: Any
     is_debt: Any
@@ -147,8 +147,6 @@ def _sized(count: int, legs: Legs, wanted: Any) -> Iterator[tuple[Any, _Side, _S
     ]
     bounds = (1, 2, 4, 8, 1 << 30)
     classes = [np.searchsorted(bounds, np.maximum(size, 1)) for size in sizes]
-    order = np.argsort(legs.account, kind="stable")
-    sorted_legs = Legs(*(column[order] for column in legs))
     for kind in np.unique(classes[0] * 8 + classes[1]):
         here = (classes[0] * 8 + classes[1] == kind) & wanted
         places = np.flatnonzero(here)
@@ -156,8 +154,7 @@ def _sized(count: int, legs: Legs, wanted: Any) -> Iterator[tuple[Any, _Side, _S
             row = np.full(count, -1)
             row[places] = np.arange(len(places))
             held, owed = (
-                _side(sorted_legs, side, row, int(sizes[side][places].max(initial=1)))
-                for side in (0, 1)
+                _side(legs, side, row, int(sizes[side][places].max(initial=1))) for side in (0, 1)
             )
             yield places, held, owed
 

@@ -47,7 +47,7 @@ def compare(store: Store, terms: CascadeTerms) -> int:
             rows = query.run(
                 catalog, query.find("break_levels"), terms.values | top | {"p_top": limit}
             ).dicts()
-            equal(cascade_rows.break_levels(made, terms, SCALES, limit).dicts(), rows)
+            equal(cascade_rows.break_levels(made, SCALES, limit).dicts(), rows)
         landed = query.run(
             catalog,
             query.find("landing_prices"),
@@ -55,6 +55,18 @@ def compare(store: Store, terms: CascadeTerms) -> int:
         ).dicts()
         outside = [(drop, made.spot * (1 - drop)) for drop in drops]
         equal(cascade_rows.landing_prices(made, SCALES, outside).dicts(), landed)
+        scale = terms.depth_scale * 0.5
+        for price, width in ((made.spot * 0.97, 0.02), (made.spot * 0.6, 0.05), (1.0, 0.02)):
+            values = {"p_scales": repr(scale), "p_price": price, "p_width": width}
+            equal(
+                cascade_rows.price_level(made, scale, price, width).dicts(),
+                query.run(catalog, query.find("price_level"), terms.values | values).dicts(),
+            )
+        levels, band = cascade_rows.break_levels_and_band(made, terms, 3, outside)
+        equal(cascade_rows.break_levels(made, terms.depths, 3).dicts(), levels.dicts())
+        values = {"p_drops": ",".join(map(repr, drops)), "p_depth_scale": terms.depth_scale}
+        falls = query.run(catalog, query.find("landing_by_depth"), terms.values | values).dicts()
+        equal(band.dicts(), falls)
     return len(made.price)
 
 
