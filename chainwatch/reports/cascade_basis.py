@@ -275,11 +275,11 @@ def _liquidators_words(terms: CascadeTerms) -> str:
 def _demand_words(terms: CascadeTerms, books: list[dict[str, Any]]) -> str:
     """What takes the sales, and what would and is left out."""
     if not books:
-        return "no book is stored, the law is all the demand"
+        return "no book is stored, the law is all the demand: "
     venues = ", ".join(dict.fromkeys(f"{book['kind']} {book['venue']}" for book in books))
     return (
         f"the books' bids × {terms.depth_scale:g} are all the demand (a lower bound: {venues}; "
-        "without pools on chain, where liquidators often sell, and other venues)"
+        "without pools on chain, where liquidators often sell, and other venues), beyond it "
     )
 
 
@@ -287,12 +287,12 @@ def _model_line(catalog: Catalog, terms: CascadeTerms, books: list[dict[str, Any
     (volume,) = query.run(catalog, query.find("traded_daily"), terms.books).dicts()
     adv = terms.adv if terms.adv is not None else volume["units"]
     beyond = (
-        f"beyond it {terms.y:g} × {terms.sigma:.1%} a day × √(units / {adv:,.6g} a day)"
+        f"{terms.y:g} × {terms.sigma:.1%} a day × √(units / {adv:,.6g} a day)"
         if adv is not None
-        else "beyond it the last slope continues (no daily volume is known)"
+        else "the last slope continues (no daily volume is known)"
     )
     words = [
-        f"MODEL: {_demand_words(terms, books)}, {beyond}",
+        f"MODEL: {_demand_words(terms, books)}{beyond}",
         f"{terms.sold_share:.0%} of what is seized is sold at once and stays sold, staking "
         "tokens as what they stand for, without a discount",
         f"what is absorbed by a protocol is sold {terms.absorbed}",
