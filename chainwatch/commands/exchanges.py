@@ -17,7 +17,7 @@ from chainwatch.errors import Unparsed, UsageError
 
 if TYPE_CHECKING:
     from chainwatch.collect.feed import Job, Outcome
-    from chainwatch.reports.watch import Board
+    from chainwatch.reports.watch import Board, Shown
     from chainwatch.show.tell import Teller
     from chainwatch.show.terminal import Screen
     from chainwatch.tables.exchange import ExchangeLiquidation
@@ -38,6 +38,16 @@ VenueOption = Annotated[
 ForOption = Annotated[
     str | None, typer.Option("--for", metavar="TIME", help="Stop after 90s, 10m, 2h …")
 ]
+SymbolOption = Annotated[
+    str | None, typer.Option(metavar="COIN", help="Only of this coin or collateral: BTC, WETH.")
+]
+SideOption = Annotated[
+    str | None, typer.Option(metavar="SIDE", help="Only positions that were long, or short.")
+]
+MinUsdOption = Annotated[
+    float, typer.Option(metavar="USD", parser=amount, help="Only of so much or more.")
+]
+SIDES = ("long", "short")
 VenuesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[VENUE…]", help="Venues or sources; binance, bybit and okx if none."),
@@ -78,15 +88,9 @@ def liquidations(
     since: SinceOption = None,
     until: UntilOption = None,
     venue: VenueOption = None,
-    symbol: Annotated[
-        str | None, typer.Option(metavar="COIN", help="Only of this coin or collateral: BTC, WETH.")
-    ] = None,
-    side: Annotated[
-        str | None, typer.Option(metavar="SIDE", help="Only positions that were long, or short.")
-    ] = None,
-    min_usd: Annotated[
-        float, typer.Option(metavar="USD", parser=amount, help="Only of so much or more.")
-    ] = 0,
+    symbol: SymbolOption = None,
+    side: SideOption = None,
+    min_usd: MinUsdOption = 0,
     largest: Annotated[
         bool, typer.Option("--largest", help="The largest single ones (20, or --limit).")
     ] = False,
@@ -112,7 +116,7 @@ def liquidations(
     if symbol is not None:
         values["p_symbol"] = symbol
     if side is not None:
-        values["p_side"] = choice(side, "--side", ("long", "short"))
+        values["p_side"] = choice(side, "--side", SIDES)
     if largest:
         limit = LARGEST_SHOWN if output.limit is None else output.limit
         emit_query("largest_liquidations", values | {"p_limit": row_limit(limit)}, output, limit)
@@ -140,19 +144,24 @@ def watch_feeds(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="One JSON object per liquidation.")
     ] = False,
+    symbol: SymbolOption = None,
+    side: SideOption = None,
+    min_usd: MinUsdOption = 0,
 ) -> None:
-    """Show liquidations as they come, and store them."""
+    """Show liquidations as they come, and store them all."""
     from chainwatch.collect import runner
+    from chainwatch.reports.watch import Shown
     from chainwatch.show import terminal
     from chainwatch.show.tell import Teller
 
     session = get_session()
     jobs = _streams(venues)
     seconds = span(for_, "--for") if for_ is not None else None
+    shown = Shown(symbol, None if side is None else choice(side, "--side", SIDES), min_usd)
     store = session.store
     store.create()
     on_screen = terminal.terminal_width() is not None and not jsonl
-    board = _board(jobs, on_screen, jsonl)
+    board = _board(jobs, on_screen, jsonl, shown)
     followed = [job for job in jobs if store.held(job.source.name)]
     for job in followed:
         session.teller.note(f"{job.source.name} is being collected: following what is stored")
@@ -214,7 +223,7 @@ async def _redraw(screen: Screen, board: Board) -> None:
         await asyncio.sleep(REDRAW_SECONDS)
 
 
-def _board(jobs: list[Job], on_screen: bool, jsonl: bool) -> Board:
+def _board(jobs: list[Job], on_screen: bool, jsonl: bool, shown: Shown) -> Board:
     """What keeps the totals; without a screen each liquidation is a line on stdout."""
     import msgspec
 
@@ -227,7 +236,7 @@ def _board(jobs: list[Job], on_screen: bool, jsonl: bool) -> Board:
 
     names = [job.source.name for job in jobs]
     show = (lambda row: None) if on_screen else print_row
-    return watch.Board(names, lambda: datetime.now(UTC), show)
+    return watch.Board(names, lambda: datetime.now(UTC), show, shown)
 
 
 @app.command(epilog="Example: chainwatch record binance --for 10m --out frames.jsonl")

@@ -6,6 +6,7 @@ it neither reads nor writes anything.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -21,6 +22,36 @@ from chainwatch.units import UNITS, price_text
 
 LAST = 12
 COUNTED = ("order", "fill")
+
+
+# A coin without what multiplies it in a contract, as in the view liquidation_events.
+_COIN = re.compile(r"(?:10{3,6}|1M|k)?([A-Z][A-Z0-9]*?)(?:10{3,6})?")
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """Which liquidations a board shows: of a coin, of a side, of so many USD or more."""
+
+    symbol: str | None = None
+    side: str | None = None
+    min_usd: float = 0.0
+
+    def includes(self, row: ExchangeLiquidation) -> bool:
+        base = row.base or row.symbol
+        coin = match[1] if (match := _COIN.fullmatch(base)) else base
+        return (
+            (self.symbol is None or self.symbol.lower() in (coin.lower(), base.lower()))
+            and self.side in (None, row.side)
+            and (not self.min_usd or (row.notional_usd or 0.0) >= self.min_usd)
+        )
+
+    @property
+    def words(self) -> str:
+        parts = [
+            *([f"of {self.symbol}"] if self.symbol else []),
+            *([f"{self.side} positions"] if self.side else []),
+            *([f"of {self.min_usd:,.6g} USD or more"] if self.min_usd else []),
+        ]
+        return f", only {', '.join(parts)}" if parts else ""
 
 
 class VenueTotals(msgspec.Struct):
@@ -51,8 +82,10 @@ class Board:
         self,
         sources: Sequence[str],
         now: Callable[[], datetime],
-        on_liquidation: Callable[[ExchangeLiquidation], None] = lambda row: None,
+        on_liquidation: Callable[[ExchangeLiquidation], None],
+        shown: Shown,
     ) -> None:
+        self._shown = shown
         self._now = now
         self._on_liquidation = on_liquidation
         self._since = now()
@@ -64,16 +97,21 @@ class Board:
     def rows(self, source: str, rows: Sequence[Row]) -> None:
         for row in rows:
             if isinstance(row, ExchangeLiquidation):
-                self._last.append(row)
                 if row.kind in COUNTED:
-                    self._totals.setdefault(row.venue, VenueTotals()).add(row)
                     count, rejects, _ = self._seen.get(source, (0, 0, None))
                     self._seen[source] = (count + 1, rejects, row.time)
-                self._on_liquidation(row)
+                if self._shown.includes(row):
+                    self._show(row)
             elif isinstance(row, Coverage):
                 self._feeds[source] = row
                 count, rejects, last = self._seen.get(source, (0, 0, None))
                 self._seen[source] = (count, rejects + row.rejects, last)
+
+    def _show(self, row: ExchangeLiquidation) -> None:
+        self._last.append(row)
+        if row.kind in COUNTED:
+            self._totals.setdefault(row.venue, VenueTotals()).add(row)
+        self._on_liquidation(row)
 
     def frame(self, source: str, frame: bytes, received: datetime) -> None: ...
 
@@ -107,18 +145,26 @@ class Board:
                 short_usd=sum(t.short_usd for t in totals.values()),
                 largest_usd=max(t.largest_usd for t in totals.values()),
             )
+        minutes = max((self._now() - self._since).total_seconds(), 1.0) / 60
         rows = [
-            (venue, t.orders, t.long_usd + t.short_usd, t.long_usd, t.short_usd, t.largest_usd)
+            (
+                *(venue, t.orders, t.orders / minutes, t.long_usd + t.short_usd),
+                *(t.long_usd, t.short_usd, t.largest_usd),
+            )
             for venue, t in totals.items()
         ]
-        names = ("orders", "at_least_usd", "at_least_long_usd", "at_least_short_usd", "largest_usd")
+        names = (
+            *("orders", "orders_per_minute", "at_least_usd"),
+            *("at_least_long_usd", "at_least_short_usd", "largest_usd"),
+        )
         return Report(
-            Result(("venue", *names), ("VARCHAR", "BIGINT", *("DOUBLE",) * 4), list(rows)),
+            Result(("venue", *names), ("VARCHAR", "BIGINT", *("DOUBLE",) * 5), list(rows)),
             title=("DEMO DATA: " if demo else "")
-            + f"Since {self._since:%Y-%m-%d %H:%M:%S}Z, lower bounds",
+            + f"Since {self._since:%Y-%m-%d %H:%M:%S}Z, lower bounds{self._shown.words}",
             shown=(
                 "venue",
                 "orders",
+                "orders_per_minute=a_minute",
                 "at_least_usd=USD",
                 "at_least_long_usd=long_USD",
                 "at_least_short_usd=short_USD",

@@ -420,6 +420,33 @@ async def test_watch_without_a_terminal_writes_a_line_per_liquidation(
 
 
 @pytest.mark.full
+async def test_watch_shows_what_is_asked_for_and_stores_all(
+    exchange: Loopback, tmp_path: Path
+) -> None:
+    env = exchange.environment(USDM)
+    for options, wanted, start in (
+        (("--side", "long"), {"long"}, 0),
+        (("--symbol", "btc"), {"BTC"}, 6),
+        (("--min-usd", "300"), set(), 12),
+    ):
+        process = shell.start(
+            "watch", USDM, "--for", "4s", "--jsonl", *options, home=tmp_path, env=env
+        )
+        await subscribed(exchange, USDM)
+        await exchange.control("burst", USDM, count=6, start=start)
+        done = await ended(process)
+        assert done.code == 0, done.err
+        printed = [json.loads(line) for line in done.out.splitlines()]
+        name = "base" if "--symbol" in options else "side"
+        assert 0 < len(printed) < 6
+        if wanted:
+            assert {row[name] for row in printed} == wanted
+        else:
+            assert min(row["notional_usd"] for row in printed) >= 300
+    assert len(Store(tmp_path).rows(ExchangeLiquidation)) == 18
+
+
+@pytest.mark.full
 async def test_watch_follows_what_another_process_collects(
     exchange: Loopback, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from chainwatch.lake.catalog import Catalog
 from chainwatch.lake.store import Store
 from chainwatch.nightly import export
 from chainwatch.reports import headers, run
+from chainwatch.reports.watch import Shown
 from chainwatch.show import render
 from chainwatch.show.document import Format
 from chainwatch.tables.base import Row
@@ -252,6 +253,19 @@ COINS = {
     "1000": ("1000", 1),
     "xyz:TSLA": ("xyz:TSLA", 1),
 }
+
+
+def test_a_watched_coin_is_that_of_the_stored_liquidations() -> None:
+    """`watch --symbol` counts contracts on many of a coin as the coin; what has no value in USD is
+    below every amount."""
+    for base, (coin, _) in COINS.items():
+        for other, _ in COINS.values():
+            assert Shown(symbol=other.lower()).includes(order(1, base=base)) == (other == coin)
+    assert Shown(symbol="1000pepe").includes(order(1, base="1000PEPE"))
+    assert not Shown(min_usd=1).includes(order(1, notional_usd=None))
+    assert Shown(side="long", min_usd=100).includes(order(1))
+    assert not Shown(side="short").includes(order(1))
+    assert Shown("BTC", "long", 5).words == ", only of BTC, long positions, of 5 USD or more"
 
 
 def test_a_coin_has_a_name_and_a_price_whatever_a_contract_multiplies(tmp_path: Path) -> None:
