@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -247,3 +248,15 @@ def _emptied(store: Store, own: frozenset[Path]) -> Store:
             if (path := Path(folder, name)) not in own:
                 path.rmdir()
     return store
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, with its key."""
+    pem = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 "
+        "-addext subjectAltName=IP:127.0.0.1 -keyout - -out -"
+    )
+    pem.write_bytes(subprocess.run(command.split(), capture_output=True, check=True).stdout)
+    return pem

@@ -61,7 +61,8 @@ def configured_notifiers() -> list[Notifier]:
     settings = get_session().settings
     webhook, notify = settings.get("webhook"), settings.get("notify")
     notifiers: list[Notifier] = [
-        Webhook(url, settings.timeout) for url in (webhook.value.split() if webhook else [])
+        Webhook(url, settings.timeout, authorities=settings.ca_file)
+        for url in (webhook.value.split() if webhook else [])
     ]
     return notifiers + [Apprise(url) for url in (notify.value.split() if notify else [])]
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -26,11 +27,15 @@ class Notifier(Protocol):
         """Send them. Raises a ChainwatchError where they were not accepted."""
 
 
+# In chats `<!channel>` and `@everyone` call people: names of tokens must not.
+_HARMLESS = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
+
+
 def text_of(notices: Sequence[Notice]) -> str:
-    """Notices as lines for people."""
+    """Notices as lines for people, a line each, that call nobody."""
     return "\n".join(
         f"{'✔' if n.kind == 'cleared' else '▲'} {n.rule.removeprefix('alert_')}: "
-        f"{visible(n.message)}"
+        f"{visible(n.message).translate(_HARMLESS)}"
         for n in notices
     )
 
@@ -40,9 +45,12 @@ def _name(kind: str, url: str) -> str:
 
 
 class Webhook:
-    """A URL that accepts a JSON POST: `text` for people, `notices` for machines."""
+    """A URL that accepts a JSON POST: `text` for people, `notices` for machines.
 
-    def __init__(self, url: str, timeout: float) -> None:
+    `authorities` as of Http.
+    """
+
+    def __init__(self, url: str, timeout: float, *, authorities: Path | None = None) -> None:
         try:
             require_http(url)
         except ConfigError as failure:
@@ -50,6 +58,7 @@ class Webhook:
         self.name = _name("webhook", url)
         self._url = url
         self._timeout = timeout
+        self._authorities = authorities
 
     def send(self, notices: Sequence[Notice]) -> None:
         body = {
@@ -61,7 +70,7 @@ class Webhook:
         asyncio.run(self._post(json.dumps(body, ensure_ascii=False).encode()))
 
     async def _post(self, body: bytes) -> None:
-        async with Http() as http:
+        async with Http(authorities=self._authorities) as http:
             answer = await http.request(
                 "POST",
                 self._url,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -146,18 +145,6 @@ async def test_what_is_no_socket_url_is_a_configuration_error(http: Http, url: s
 
 
 # --- certificates -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that vouches for itself, with its key."""
-    pem = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 "
-        "-addext subjectAltName=IP:127.0.0.1 -keyout - -out -"
-    )
-    pem.write_bytes(subprocess.run(command.split(), capture_output=True, check=True).stdout)
-    return pem
 
 
 async def test_a_socket_over_tls_needs_an_authority_that_vouches_for_it(certificate: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,8 @@ class Mailbox:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[Mailbox]:
+def listening(certificate: Path | None = None) -> Iterator[Mailbox]:
+    """A webhook, over TLS where there is a certificate."""
     box = Mailbox()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,8 +75,14 @@ def listening() -> Iterator[Mailbox]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        box.url = f"http://127.0.0.1:{server.server_port}/hook/SECRETKEY"
+        box.url = (
+            f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}/hook/SECRETKEY"
+        )
         yield box
         server.shutdown()
 
@@ -691,6 +699,35 @@ def test_the_command_tells_on_stdout_and_to_the_webhook(store: Store) -> None:
 
 
 @pytest.mark.full
+def test_a_webhook_is_trusted_by_the_authorities_that_are_set(
+    store: Store, certificate: Path
+) -> None:
+    level(store, 120)
+    with listening(certificate) as box:
+        env = {"CHAINWATCH_WEBHOOK": box.url}
+        done = shell.run("alert", "level", home=store.home, env=env)
+        assert done.code == Exit.NETWORK
+        assert "TLS failed (self-signed certificate)" in done.err
+        env["CHAINWATCH_CA_FILE"] = str(certificate)
+        assert shell.run("alert", "level", home=store.home, env=env).code == Exit.OK
+        assert box.messages == ["raised s"]
+
+
+def test_a_name_in_a_notice_calls_nobody(store: Store) -> None:
+    """Chats take `<!channel>`, `<https://…|link>` and `@everyone` for more than text."""
+    name = "<!channel> @everyone <https://x.example|USDC>\n▲ forged \x1b[31m"
+    level(store, 120)
+    path = store.home / "alerts" / "level.sql"
+    path.write_text(path.read_text().replace("'it is '", "'" + name + " '"))
+    with listening() as box:
+        alerts.run(store, [Webhook(box.url, 5.0)], only=["level"], now=NOW)
+        (body,) = box.got
+    assert not set("<>@\n\x1b") & set(body["text"])
+    assert "‹!channel›" in body["text"]
+    assert body["notices"][0]["message"].startswith("<!channel> @everyone")
+
+
+@pytest.mark.full
 def test_what_stdout_did_not_take_is_told_again_by_the_next_run(store: Store) -> None:
     level(store, 120)
     with listening() as box:
@@ -788,7 +825,9 @@ def test_what_apprise_knows_is_a_channel_too(store: Store) -> None:
         named = msgspec.structs.replace(alerts.sample(NOW), message="<script>x</script>")
         with contextlib.suppress(KeyError):
             page.send([named])
-        assert "&lt;script&gt;x" in box.got[-1]["message"], "a name is no part of a page"
+        sent = box.got[-1]["message"]
+        assert "<" not in sent, "a name is no part of a page"
+        assert "script" in sent
         box.status = 500
         with pytest.raises(NetworkError, match="did not accept"):
             channel.send([alerts.sample(NOW)])
