@@ -98,7 +98,8 @@ def mart_break_levels(catalog: Catalog, values: Mapping[str, Any]) -> Result:
     terms = CascadeTerms(factor=values["p_factor"], as_of=values["p_as_of"])
     cascade = read(catalog, terms)
     every = groups(cascade, 1.0)
-    rows = break_levels(cascade, (1.0,), values["p_top"]).dicts()
+    kept = _largest(every.usd, values["p_top"])
+    rows = _result("break_levels", _level_rows(cascade, 1.0, every, kept)).dicts()
     others = {
         "factor": terms.factor,
         "axis_price": cascade.spot,
@@ -122,8 +123,8 @@ def _largest(usd: Any, top: int | None) -> Any:
     """The places of the largest groups, in their order; of equal ones the first."""
     import numpy as np
 
-    if top is None or top >= len(usd):
-        return np.arange(len(usd))
+    if not top or top >= len(usd):
+        return np.arange(len(usd) if top != 0 else 0)
     smallest = np.partition(usd, -top)[-top]
     (larger,) = np.nonzero(usd > smallest)
     (equal,) = np.nonzero(usd == smallest)

@@ -43,7 +43,7 @@ def compare(store: Store, terms: CascadeTerms) -> int:
     with query.open_catalog(store) as catalog:
         made = cascade_columns.read(catalog, terms)
         top = {"p_scales": scales, "p_oracle_deviation": terms.oracle_deviation}
-        for limit in (None, 3):
+        for limit in (None, 3, 0):
             rows = query.run(
                 catalog, query.find("break_levels"), terms.values | top | {"p_top": limit}
             ).dicts()
