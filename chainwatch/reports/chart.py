@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainwatch.errors import ConfigError, UsageError, unwritable
+from chainwatch.show.page import with_policy
 from chainwatch.show.values import cell_text
 from chainwatch.text import ScriptJson, visible
 from chainwatch.units import UNITS, price_text
@@ -59,7 +60,7 @@ def draw(drawing: Drawing, path: Path) -> None:
             page = made.to_html(
                 inline=True, json_kwds={"cls": ScriptJson}, embed_options={"actions": ACTIONS}
             )
-            path.write_text(page, encoding="utf-8")
+            path.write_text(with_policy(page), encoding="utf-8")
         else:
             made.save(str(path), format=path.suffix.lower()[1:])
     except OSError as failure:
