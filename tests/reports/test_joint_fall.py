@@ -98,3 +98,30 @@ def test_prices_rest_where_their_sales_bring_them_or_none_does(store: Store, see
             (name,) = re.findall(r"(BTC|ETH) would rise", end.state)
             landing = brought_to(store, name, end.prices, outside[name], scale)
             assert landing >= SPOTS[name]
+
+
+def test_a_price_that_purchases_turn_back_has_no_landing(store: Store) -> None:
+    """More ETH is held than owed, so a fall of ETH triggers; the pair that pays most takes BTC for
+    ETH, and what is bought for it lifts the price above the trigger again."""
+    made = Book(
+        Asset("WBTC", SPOTS["BTC"], lt=0.8, bonus=0.1, betas={"BTC": 1.0}),
+        Asset("WETH", SPOTS["ETH"], lt=0.8, bonus=0.05, betas={"ETH": 1.0}),
+        Asset("USDC", 1.0, lt=0.75, betas={"USDC": 1.0}),
+        time=NOW,
+    )
+    made.account("a", {"WBTC": 10, "WETH": 1_000}, {"WETH": 600, "USDC": 1_289_000})
+    made.store(store)
+    for factor, units in (("BTC", 100.0), ("ETH", 500.0)):
+        for side in ("bid", "ask"):
+            book = depth(
+                [(0.05, units)], factor=factor, mid_price=SPOTS[factor], time=NOW, side=side
+            )
+            store.append(book, source="depth")
+    outside = {"BTC": SPOTS["BTC"] * 0.999, "ETH": SPOTS["ETH"] * 0.94}
+    terms = [CascadeTerms(factor=name) for name in SPOTS]
+    with query.open_catalog(store) as catalog:
+        end = run_rounds(catalog, terms, outside, SPOTS, 1.0)
+    assert "ETH at 2,856.83: below it purchases turn the fall back, above it goes on" in end.state
+    above, below = (end.prices | {"ETH": end.prices["ETH"] * (1 + by)} for by in (1e-4, -1e-4))
+    assert brought_to(store, "ETH", above, outside["ETH"], 1.0) == pytest.approx(outside["ETH"])
+    assert brought_to(store, "ETH", below, outside["ETH"], 1.0) > end.prices["ETH"]
